@@ -1,0 +1,182 @@
+"""A bundle: one exported encoder, translator or sampler, as an immutable folder whose every byte is accounted for.
+
+    model.onnx        dynamic batch, opset stated, normalisation inside the graph
+    calibration.json  operating points
+    MODEL_CARD.md     for people
+    bundle.json       the manifest: what it is, where it came from, SHA-256 of every file, and a digest of itself
+
+Invariant: what `read_bundle` returns was hashed from the very bytes it hands on, and its graph passed `check_graph`.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import ConfigDict, JsonValue, StringConstraints, TypeAdapter
+
+from models.documents import canonical_json, parse_document, readable_json, sha256_hex
+from models.errors import BundleError, GraphError
+from models.graph import GraphSignature, check_graph
+from models.operating_point import Calibration, parse_calibration
+from models.space import Name, Space
+from models.split import SplitRule
+
+MANIFEST = "bundle.json"
+MODEL = "model.onnx"
+CALIBRATION = "calibration.json"
+MAX_FILE_BYTES = 2 << 30
+
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a bundle came from, so that it can be made again."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    created_at: str
+    code_version: str
+    libraries: dict[str, str]
+    data_digests: dict[str, str] = field(default_factory=dict)
+    """Of the feature sets it was fitted on, by role."""
+    seed: int | None = None
+    split: SplitRule | None = None
+    hyperparameters: dict[str, JsonValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """`bundle.json`. An encoder has no source space; a translator goes from `source` to `target`."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    name: Name
+    kind: Literal["encoder", "translator", "sampler"]
+    method: str
+    source: Space | None
+    target: Space
+    input_name: str
+    output_name: str
+    opset: int
+    licence: str
+    provenance: Provenance
+    metrics: dict[str, JsonValue] = field(default_factory=dict)
+    files: dict[str, Digest] = field(default_factory=dict)
+    digest: str = ""
+    """SHA-256 of the canonical JSON of everything else here; names this exact bundle."""
+    format: Literal[1] = 1
+
+    def to_json(self) -> dict[str, Any]:
+        """The manifest as JSON values."""
+        return asdict(self)
+
+    def own_digest(self) -> str:
+        """What `digest` must be."""
+        fields = self.to_json()
+        del fields["digest"]
+        return sha256_hex(canonical_json(fields))
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A verified bundle, its model in memory."""
+
+    manifest: Manifest
+    model: bytes
+    graph: GraphSignature
+    calibration: Calibration
+
+
+_MANIFEST = TypeAdapter(Manifest)
+
+
+def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Manifest:
+    """Write a new bundle at `folder`, whole or not at all, and return its completed manifest.
+
+    Raises `BundleError` where something already stands there, or the graph is not allowed.
+    """
+    if folder.exists():
+        raise BundleError(f"{folder}: exists already; bundles are immutable: choose another name or delete it")
+    for name in (MODEL, CALIBRATION):
+        if name not in files:
+            raise BundleError(f"{folder}: a bundle needs {name}")
+    complete = replace(manifest, files={name: sha256_hex(data) for name, data in sorted(files.items())})
+    complete = replace(complete, digest=complete.own_digest())
+    _check_signature(complete, check_graph(files[MODEL]), str(folder))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        for name, data in (*files.items(), (MANIFEST, readable_json(complete.to_json()))):
+            path = draft / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        draft.chmod(0o755)
+        os.replace(draft, folder)  # noqa: PTH105  (Path.replace is the same call; this name says atomic)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    return complete
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Read and verify the bundle at `folder`. Raises `BundleError` saying which file is wrong and what to do."""
+    where = folder.name
+    text = _read(folder / MANIFEST, where)
+    manifest = parse_document(_MANIFEST, text, what=f"{where}/{MANIFEST}", error=BundleError)
+    if manifest.own_digest() != manifest.digest or readable_json(manifest.to_json()) != text:
+        raise BundleError(f"{where}/{MANIFEST}: was changed after it was written; export or copy the bundle again")
+    contents = _read_files(folder, manifest)
+    try:
+        graph = check_graph(contents[MODEL])
+    except GraphError as failure:
+        raise BundleError(f"{where}/{failure}") from None
+    _check_signature(manifest, graph, where)
+    return Bundle(manifest, contents[MODEL], graph, parse_calibration(contents[CALIBRATION]))
+
+
+def _read_files(folder: Path, manifest: Manifest) -> dict[str, bytes]:
+    where = folder.name
+    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()} - {MANIFEST}
+    stray = sorted(present - manifest.files.keys())
+    if stray:
+        raise BundleError(f"{where}: holds a file that its manifest does not name ({stray[0]}); remove it")
+    contents = {}
+    for name, digest in manifest.files.items():
+        contents[name] = _read(folder / name, where)
+        if sha256_hex(contents[name]) != digest:
+            raise BundleError(f"{where}/{name}: its SHA-256 is not the one in {MANIFEST}; copy the bundle again")
+    for name in (MODEL, CALIBRATION):
+        if name not in contents:
+            raise BundleError(f"{where}/{MANIFEST}: names no {name}; export the bundle again")
+    return contents
+
+
+def _read(path: Path, where: str) -> bytes:
+    if path.is_symlink() or not path.is_file():
+        raise BundleError(f"{where}/{path.name}: missing, or not a plain file; copy the bundle again")
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise BundleError(f"{where}/{path.name}: larger than {MAX_FILE_BYTES} bytes")
+    try:
+        return path.read_bytes()
+    except OSError as failure:
+        raise BundleError(f"{where}/{path.name}: cannot be read ({failure.strerror})") from None
+
+
+def _check_signature(manifest: Manifest, graph: GraphSignature, where: str) -> None:
+    if manifest.kind != "encoder" and manifest.source is None:
+        raise BundleError(f"{where}/{MANIFEST}: a {manifest.kind} needs a source space")
+    if (manifest.input_name, manifest.output_name) != (graph.input_name, graph.output_name):
+        raise BundleError(f"{where}: manifest and model disagree on the names of input and output")
+    if manifest.opset != graph.opset:
+        raise BundleError(f"{where}: manifest and model disagree on the opset")
+    if graph.input_shape[:1] != (None,):
+        raise BundleError(f"{where}: the batch extent of the model's input must be free")
+    if manifest.source is not None and graph.input_shape[1:] not in ((manifest.source.dimension,), (None,)):
+        raise BundleError(f"{where}: the model's input is not of the source space's dimension")
+    if graph.output_shape[-1:] not in ((manifest.target.dimension,), (None,)):
+        raise BundleError(f"{where}: the model's output is not of the target space's dimension")

@@ -1,0 +1,167 @@
+"""A feature set: the features of many pictures in one space, with what is known about each picture.
+
+Shapes: N pictures, D dimension. Invariant: every feature is finite and of length one, every `image` key is unique, all
+columns have N entries, D is the space's dimension. `.npz` is read and written here; Parquet, with the same columns, in
+`training/data/feature_set_files.py`. Both go through `FeatureSet.build`.
+"""
+
+import io
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.documents import canonical_json, sha256_hex
+from models.errors import ContractError, FeatureSetError
+from models.features import FloatArray, unit_features
+from models.npy import read_npy
+from models.space import Space, parse_space
+
+StrArray = npt.NDArray[np.str_]
+
+LABEL_PREFIX = "label_"
+_COLUMNS = ("feature", "image", "subject", "space")
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSet:
+    """Features (N, D) of pictures in `space`; make one with `build`, which checks it."""
+
+    space: Space
+    feature: FloatArray
+    image: StrArray
+    subject: StrArray
+    """All known or all empty."""
+    modality: StrArray | None = None
+    labels: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    """By name without the prefix `label_`."""
+
+    @classmethod
+    def build(
+        cls,
+        space: Space,
+        columns: Mapping[str, npt.NDArray[Any]],
+        *,
+        what: str = "feature set",
+    ) -> "FeatureSet":
+        """Check the columns `feature`, `image`, `subject`, `modality` and `label_*`. Raises `FeatureSetError`."""
+        known = {"feature", "image", "subject", "modality"}
+        unknown = sorted(name for name in columns if name not in known and not name.startswith(LABEL_PREFIX))
+        if unknown:
+            raise FeatureSetError(f"{what}: unknown column {unknown[0]!r}; extra columns are named {LABEL_PREFIX}...")
+        for name in ("feature", "image", "subject"):
+            if name not in columns:
+                raise FeatureSetError(f"{what}: column {name!r} is missing")
+        feature = _checked_features(columns["feature"], space, what)
+        for name, column in columns.items():
+            if column.shape[:1] != feature.shape[:1] or (name != "feature" and column.ndim != 1):
+                raise FeatureSetError(
+                    f"{what}: column {name!r} must have one entry for each of {len(feature)} features"
+                )
+        image = _checked_text(columns["image"], "image", what)
+        subject = _checked_text(columns["subject"], "subject", what)
+        modality = _checked_text(columns["modality"], "modality", what) if "modality" in columns else None
+        _check_keys(image, what)
+        num_unknown = int((subject == "").sum())
+        if 0 < num_unknown < len(subject):
+            raise FeatureSetError(
+                f"{what}: {num_unknown} of {len(subject)} subjects are empty; name all of them or none"
+            )
+        labels = {name.removeprefix(LABEL_PREFIX): c for name, c in columns.items() if name.startswith(LABEL_PREFIX)}
+        return cls(space, feature, image, subject, modality, labels)
+
+    def __len__(self) -> int:
+        return len(self.feature)
+
+    @property
+    def has_subjects(self) -> bool:
+        """Whether it is known who is on the pictures."""
+        return len(self) > 0 and bool(self.subject[0] != "")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over space, keys, subjects and features: what a translator was fitted on."""
+        head = canonical_json([self.space.fingerprint, self.image.tolist(), self.subject.tolist()])
+        return sha256_hex(head + np.ascontiguousarray(self.feature).tobytes())
+
+    def columns(self) -> dict[str, npt.NDArray[Any]]:
+        """The columns by name, as `build` takes them."""
+        columns: dict[str, npt.NDArray[Any]] = {"feature": self.feature, "image": self.image, "subject": self.subject}
+        if self.modality is not None:
+            columns["modality"] = self.modality
+        return columns | {LABEL_PREFIX + name: column for name, column in self.labels.items()}
+
+    def take(self, rows: npt.NDArray[Any]) -> "FeatureSet":
+        """The rows chosen by an index or boolean array, in its order."""
+        return FeatureSet.build(self.space, {name: column[rows] for name, column in self.columns().items()})
+
+
+def read_npz(data: bytes, *, what: str = "feature set", max_bytes: int = 8 << 30) -> FeatureSet:
+    """Read an `.npz` feature set that unpacks to at most `max_bytes`. Raises `FeatureSetError`."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if sum(member.file_size for member in archive.infolist()) > max_bytes:
+                raise FeatureSetError(f"{what}: unpacks to more than {max_bytes} bytes; split it")
+            columns = {
+                name.removesuffix(".npy"): read_npy(archive.read(name))
+                for name in archive.namelist()
+                if name.endswith(".npy")
+            }
+    except FeatureSetError:
+        raise
+    except ContractError as failure:
+        raise FeatureSetError(f"{what}: {failure}") from None
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError, RuntimeError):
+        raise FeatureSetError(f"{what}: not a complete .npz file; write it again") from None
+    space_text = columns.pop("space", None)
+    if space_text is None or space_text.dtype.kind != "U" or space_text.size != 1:
+        raise FeatureSetError(f"{what}: array 'space' must hold the space as one JSON string")
+    try:
+        space = parse_space(str(space_text.reshape(()).item()), what="space")
+    except ContractError as failure:
+        raise FeatureSetError(f"{what}: {failure}") from None
+    return FeatureSet.build(space, columns, what=what)
+
+
+def write_npz(feature_set: FeatureSet) -> bytes:
+    """The feature set as the bytes of an `.npz` file; the same set gives the same bytes."""
+    stream = io.BytesIO()
+    space = np.array(canonical_json(feature_set.space.to_json()).decode())
+    np.savez(stream, allow_pickle=False, space=space, **feature_set.columns())
+    return stream.getvalue()
+
+
+def _checked_features(feature: npt.NDArray[Any], space: Space, what: str) -> FloatArray:
+    if feature.ndim != 2 or feature.dtype.kind != "f":
+        raise FeatureSetError(f"{what}: column 'feature' must be a float array of shape (N, D)")
+    if len(feature) == 0:
+        raise FeatureSetError(f"{what}: it holds no features")
+    if feature.shape[1] != space.dimension:
+        raise FeatureSetError(
+            f"{what}: features have {feature.shape[1]} numbers, its space {space.name!r} says {space.dimension}"
+        )
+    try:
+        return unit_features(feature)
+    except ContractError as failure:
+        raise FeatureSetError(f"{what}: {failure}") from None
+
+
+def _checked_text(column: npt.NDArray[Any], name: str, what: str) -> StrArray:
+    if column.dtype.kind != "U":
+        raise FeatureSetError(f"{what}: column {name!r} must hold text")
+    return column
+
+
+def _check_keys(image: StrArray, what: str) -> None:
+    if (image == "").any():
+        raise FeatureSetError(f"{what}: image {int(np.argmax(image == ''))} has no key")
+    keys, counts = np.unique(image, return_counts=True)
+    if (counts > 1).any():
+        twice = str(keys[np.argmax(counts > 1)])
+        raise FeatureSetError(
+            f"{what}: {int((counts > 1).sum())} image keys occur more than once, {twice!r} among them; keys must be unique"
+        )

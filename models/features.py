@@ -1,0 +1,45 @@
+"""What every feature must be before it is compared: finite, not zero, of its space's dimension, of length one."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.errors import ContractError
+
+FloatArray = npt.NDArray[np.float32]
+
+MIN_NORM = 1e-6
+"""Vectors shorter than this have no direction that can be trusted."""
+
+
+class NonFiniteError(ContractError):
+    """A feature holds NaN or infinity."""
+
+
+class ZeroNormError(ContractError):
+    """A feature is (nearly) the zero vector and has no direction."""
+
+
+def unit_features(raw_ND: npt.NDArray[np.floating[Any]], *, what: str = "feature") -> FloatArray:
+    """L2-normalise rows, (N, D) to float32 (N, D). Raises `NonFiniteError`, `ZeroNormError` naming the first bad row.
+
+    >>> unit_features(np.array([[3.0, 4.0]])).tolist()
+    [[0.6000000238418579, 0.800000011920929]]
+    """
+    wide_ND = np.asarray(raw_ND, dtype=np.float64)
+    finite_N = np.isfinite(wide_ND).all(axis=1)
+    if not finite_N.all():
+        row = int(np.argmin(finite_N))
+        raise NonFiniteError(f"{what} {row} holds NaN or infinity; extract it again or leave it out")
+    # Scaled by the largest entry first, so that no square overflows.
+    largest_N1 = np.abs(wide_ND).max(axis=1, keepdims=True, initial=0.0)
+    too_small_N = largest_N1[:, 0] < MIN_NORM / max(1.0, np.sqrt(wide_ND.shape[1]))
+    scaled_ND = wide_ND / np.where(too_small_N[:, None], 1.0, largest_N1)
+    norm_N1 = np.linalg.norm(scaled_ND, axis=1, keepdims=True)
+    too_small_N |= norm_N1[:, 0] * largest_N1[:, 0] < MIN_NORM
+    if too_small_N.any():
+        row = int(np.argmax(too_small_N))
+        raise ZeroNormError(f"{what} {row} is a zero vector; it has no direction to compare: leave it out")
+    unit_ND: FloatArray = (scaled_ND / norm_N1).astype(np.float32)
+    return unit_ND

@@ -1,0 +1,53 @@
+"""Reading `.npy` bytes that came from somebody else: no pickles, no allocation beyond what was sent."""
+
+import io
+import tokenize
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib import format as npy_format
+
+from models.errors import ContractError
+
+_HEADER_FAULTS = (ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError, tokenize.TokenError)
+_MAX_HEADER_BYTES = 4096
+
+
+class NpyError(ContractError):
+    """The bytes are not one complete `.npy` array of plain numbers or text."""
+
+
+def read_npy(data: bytes) -> npt.NDArray[Any]:
+    """The array of a `.npy` file, a read-only view of `data` where it can be. Raises `NpyError`."""
+    stream = io.BytesIO(data)
+    try:
+        version = npy_format.read_magic(stream)
+        if version == (1, 0):
+            header = npy_format.read_array_header_1_0(stream, max_header_size=_MAX_HEADER_BYTES)
+        elif version == (2, 0):
+            header = npy_format.read_array_header_2_0(stream, max_header_size=_MAX_HEADER_BYTES)
+        else:
+            raise NpyError("only .npy versions 1.0 and 2.0 are read")
+    except _HEADER_FAULTS:
+        raise NpyError("not a .npy array: its header is damaged; write it with numpy.save") from None
+    shape, fortran_order, dtype = header
+    if dtype.hasobject or dtype.kind not in "fiubU":
+        raise NpyError("the .npy array must hold plain numbers or text, never objects")
+    offset = stream.tell()
+    count = 1
+    for extent in shape:
+        if extent < 0:
+            raise NpyError("the .npy header gives a negative extent")
+        count *= int(extent)
+    if count * dtype.itemsize != len(data) - offset:
+        raise NpyError("the .npy header and the number of bytes sent do not agree; the array was cut or damaged")
+    flat = np.frombuffer(data, dtype=dtype, count=count, offset=offset)
+    return flat.reshape(shape, order="F" if fortran_order else "C")
+
+
+def write_npy(array: npt.NDArray[Any]) -> bytes:
+    """`array` as the bytes of a `.npy` file."""
+    stream = io.BytesIO()
+    npy_format.write_array(stream, np.ascontiguousarray(array), allow_pickle=False)
+    return stream.getvalue()

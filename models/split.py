@@ -1,0 +1,47 @@
+"""Which part of any feature set a translator was fitted on, decided by a hash of the subject and nothing else.
+
+Because the rule needs no list of names, a bundle carries it (three numbers) and `evaluate` leaves out whoever was seen,
+on sets that have grown or been extracted again too.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ConfigDict, Field
+
+from models.feature_set import FeatureSet
+
+Part = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True, slots=True)
+class SplitRule:
+    """Shares of the subjects (or pictures) kept for validation and test; the rest is for training."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    by: Literal["subject", "image"]
+    seed: int
+    validation: Annotated[float, Field(ge=0, lt=1)]
+    test: Annotated[float, Field(ge=0, lt=1)]
+
+    def part_of(self, key: str) -> Part:
+        """The part to which a subject (or picture) belongs.
+
+        >>> SplitRule(by="subject", seed=0, validation=0.0, test=0.0).part_of("anybody")
+        'train'
+        """
+        digest = hashlib.sha256(f"{self.seed}\0{key}".encode(errors="surrogatepass")).digest()
+        place = int.from_bytes(digest[:8], "big") / 2**64
+        if place < self.test:
+            return "test"
+        return "validation" if place < self.test + self.validation else "train"
+
+    def parts(self, feature_set: FeatureSet) -> npt.NDArray[np.str_]:
+        """The part of each row, (N,) of text."""
+        keys = feature_set.subject if self.by == "subject" else feature_set.image
+        part_by_key = {key: self.part_of(key) for key in set(keys.tolist())}
+        return np.array([part_by_key[key] for key in keys.tolist()])

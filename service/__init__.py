@@ -1,0 +1,1 @@
+"""The online half of Facebridge: translates, verifies and identifies over HTTP. Never imports torch."""

@@ -1,0 +1,96 @@
+"""The nouns of the service: frozen values without behaviour of their own, known to every layer.
+
+Shapes: B batch, D dimension of a gallery's space.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.picture import Landmarks
+from models.space import Space
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What is asked about: a feature, or a picture for the space's encoder. Exactly one of the two is set."""
+
+    space: str
+    """Name or fingerprint."""
+    feature: npt.NDArray[np.floating[Any]] | None = None
+    picture: bytes | None = None
+    landmarks: Landmarks | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RouteStep:
+    """One translator of a route."""
+
+    bundle: str
+    source: Space
+    target: Space
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The chain of translators from one space to another; no steps where they are the same."""
+
+    source: Space
+    target: Space
+    steps: tuple[RouteStep, ...] = ()
+
+    @property
+    def bundles(self) -> tuple[str, ...]:
+        """The names of its translators, in order."""
+        return tuple(step.bundle for step in self.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """Templates searchable in one space."""
+
+    name: str
+    space: Space
+    generation: int
+    num_templates: int
+    num_subjects: int
+    created_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewTemplate:
+    """A template to enrol: the original feature and its space, and the feature in the gallery's space."""
+
+    subject: str
+    original: FloatArray
+    """(D of the original space,), of length one."""
+    original_space: Space
+    feature: FloatArray
+    """(D of the gallery's space,), of length one; the original itself where the spaces are the same."""
+    route: tuple[str, ...] = ()
+    """The translators that made `feature` from `original`; empty for a native template."""
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """What is told about an enrolled template; never its vector."""
+
+    template_id: str
+    subject: str
+    space: str
+    """Fingerprint of the space of the original feature."""
+    route: tuple[str, ...]
+    enrolled_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A subject that a probe may be of, with its best template. `score` is the cosine, higher is more alike."""
+
+    subject: str
+    score: float
+    template_id: str

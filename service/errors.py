@@ -1,0 +1,90 @@
+"""What can go wrong, in the words of the domain; `service/api/problems.py` gives each its status, once.
+
+    FacebridgeError
+    |- InvalidInputError        the request cannot be meant
+    |  |- DimensionMismatchError, NonFiniteVectorError, ZeroNormVectorError, InvalidNameError, ImageRejectedError
+    |  |- NoRouteError          no chain of translators leads from one space to the other
+    |  |- NoOperatingPointError no threshold is known at the asked rate
+    |- NotFoundError
+    |- AlreadyExistsError
+    |- SpaceMismatchError       vectors of two spaces would have been compared
+    |- BatchTooLargeError
+    |- OverloadedError          try again later
+    |  |- QueueFullError, DrainingError
+    |- EngineError              a model failed on valid input
+    |- StartupError             the service cannot start as configured
+
+Messages name what the service knows (spaces, routes, limits) and never repeat what came in.
+"""
+
+
+class FacebridgeError(Exception):
+    """Anything the service refuses or fails to do."""
+
+
+class InvalidInputError(FacebridgeError):
+    """The input cannot be what was meant."""
+
+
+class DimensionMismatchError(InvalidInputError):
+    """A vector has not as many numbers as its space."""
+
+
+class NonFiniteVectorError(InvalidInputError):
+    """A vector holds NaN or infinity."""
+
+
+class ZeroNormVectorError(InvalidInputError):
+    """A vector has no direction."""
+
+
+class InvalidNameError(InvalidInputError):
+    """A name has characters or a length that names may not have."""
+
+
+class ImageRejectedError(InvalidInputError):
+    """The bytes are not a picture that can be used, or no encoder is there for it."""
+
+
+class NoRouteError(InvalidInputError):
+    """No chain of translators leads from the source to the target space."""
+
+
+class NoOperatingPointError(InvalidInputError):
+    """No threshold was measured at the asked false-match rate."""
+
+
+class NotFoundError(FacebridgeError):
+    """There is no such thing, or not for this caller."""
+
+
+class AlreadyExistsError(FacebridgeError):
+    """Something of that name is there already."""
+
+
+class SpaceMismatchError(FacebridgeError):
+    """Vectors of two spaces would have been compared."""
+
+
+class BatchTooLargeError(FacebridgeError):
+    """More rows than one request may hold."""
+
+
+class OverloadedError(FacebridgeError):
+    """The service cannot take this now; the same request may succeed later."""
+
+
+class QueueFullError(OverloadedError):
+    """As much work is waiting as may wait."""
+
+
+class DrainingError(OverloadedError):
+    """The service is stopping and takes nothing new."""
+
+
+class EngineError(FacebridgeError):
+    """A model failed on input that was valid."""
+
+
+class StartupError(FacebridgeError):
+    """The service cannot start as configured; the message is one line for the operator."""

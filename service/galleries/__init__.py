@@ -1,0 +1,1 @@
+"""Galleries: templates searchable in one space, behind the port in `port.py`."""

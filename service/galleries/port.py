@@ -1,0 +1,70 @@
+"""The port that every gallery store keeps. One contract suite (`tests/contract/test_gallery_store.py`) runs over all.
+
+Calls block; they are made from worker threads, from several at once. Shapes: B probes, D dimension of the gallery's space.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from models.space import Space
+from service.entities import Candidate, FloatArray, Gallery, NewTemplate, Template
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """Ranked candidates for each probe, all from one generation."""
+
+    generation: int
+    candidates: tuple[tuple[Candidate, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TemplatePage:
+    """Some templates in order of enrolment, and where to go on; `next_after` is None on the last page."""
+
+    templates: tuple[Template, ...]
+    next_after: int | None
+
+
+class GalleryStore(Protocol):
+    """Keeps galleries. What a call acknowledges by returning is durable where the adapter is."""
+
+    def create(self, name: str, space: Space) -> Gallery:
+        """Make an empty gallery. Raises `AlreadyExistsError`."""
+
+    def get(self, name: str) -> Gallery:
+        """Raises `NotFoundError`."""
+
+    def list_galleries(self) -> list[Gallery]:
+        """All galleries by name."""
+
+    def drop(self, name: str) -> None:
+        """Remove a gallery with all its templates. Raises `NotFoundError`."""
+
+    def enrol(self, name: str, templates: Sequence[NewTemplate]) -> list[str]:
+        """Put in all of `templates` or none; their new ids in the same order.
+
+        Raises `NotFoundError`; `SpaceMismatchError` where a native template's space is not the gallery's;
+        `DimensionMismatchError` where a feature has not the gallery's dimension.
+        """
+
+    def templates(self, name: str, *, after: int = 0, limit: int = 100, subject: str | None = None) -> TemplatePage:
+        """A page of templates in order of enrolment, of one subject if asked. Raises `NotFoundError` for the gallery."""
+
+    def remove_template(self, name: str, template_id: str) -> None:
+        """Raises `NotFoundError`."""
+
+    def remove_subject(self, name: str, subject: str) -> int:
+        """Remove all templates of a subject and say how many there were. Raises `NotFoundError` when there are none."""
+
+    def search(self, name: str, probes_BD: FloatArray, top_k: int) -> SearchResult:
+        """The `top_k` most alike subjects for each probe, by their best template, from the highest score down.
+
+        Exact: scores are float64 dot products rounded to float32; equal scores are ordered by subject, and of one
+        subject's templates with equal scores the first enrolled is named. Raises `NotFoundError`,
+        `DimensionMismatchError`.
+        """
+
+    def close(self) -> None:
+        """Release files and memory; nothing may be called afterwards."""
