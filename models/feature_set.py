@@ -163,5 +163,5 @@ def _check_keys(image: StrArray, what: str) -> None:
     if (counts > 1).any():
         twice = str(keys[np.argmax(counts > 1)])
         raise FeatureSetError(
-            f"{what}: {int((counts > 1).sum())} image keys occur more than once, {twice!r} among them; keys must be unique"
+            f"{what}: {int((counts > 1).sum())} image keys occur more than once, {twice!r} first; keys must be unique"
         )

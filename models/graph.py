@@ -13,10 +13,10 @@ from models.errors import GraphError
 
 ALLOWED_OPERATORS = frozenset(
     "Abs Add ArgMax ArgMin AveragePool BatchNormalization Cast Ceil Clip Concat Constant ConstantOfShape Conv "
-    "ConvTranspose Cos CumSum DepthToSpace DequantizeLinear Div Dropout Elu Equal Erf Exp Expand Flatten Floor Gather Gelu "
-    "Gemm GlobalAveragePool GlobalMaxPool Greater GroupNormalization HardSigmoid HardSwish Identity "
-    "InstanceNormalization LayerNormalization LeakyRelu Less Log LogSoftmax LpNormalization MatMul Max MaxPool Min Mul "
-    "Neg Not Pad Pow PRelu QuantizeLinear Reciprocal ReduceL2 ReduceMax ReduceMean ReduceMin ReduceSum ReduceSumSquare "
+    "ConvTranspose Cos CumSum DepthToSpace DequantizeLinear Div Dropout Elu Equal Erf Exp Expand Flatten Floor Gather "
+    "Gelu Gemm GlobalAveragePool GlobalMaxPool Greater GroupNormalization HardSigmoid HardSwish Identity "
+    "InstanceNormalization LayerNormalization LeakyRelu Less Log LogSoftmax LpNormalization MatMul Max MaxPool Min "
+    "Mul Neg Not Pad Pow PRelu QuantizeLinear Reciprocal ReduceL2 ReduceMax ReduceMean ReduceMin ReduceSum ReduceSumSquare "
     "Relu Reshape Resize Selu Shape Sigmoid Sin Slice Softmax Softplus Split Sqrt Squeeze Sub Sum Swish Tanh Tile "
     "Transpose Unsqueeze Where".split()
 )

@@ -1,0 +1,104 @@
+"""ONNX Runtime, in one place for both halves: sessions that run where they were asked to run, or say so and refuse.
+
+ONNX Runtime falls back to the CPU in silence; here the provider obtained is compared with the one asked for.
+"""
+
+from importlib import metadata
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
+
+Device = Literal["auto", "cpu", "cuda"]
+FloatArray = npt.NDArray[np.float32]
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_FAULTS = (
+    ort_state.Fail,
+    ort_state.InvalidArgument,
+    ort_state.InvalidGraph,
+    ort_state.InvalidProtobuf,
+    ort_state.NotImplemented,
+    ort_state.RuntimeException,
+    ort_state.EPFail,
+)
+_EXCLUSIVE = (("onnxruntime", "onnxruntime-gpu"), ("faiss-cpu", "faiss-gpu", "faiss-gpu-cuvs"))
+_ERRORS_ONLY = 3
+
+
+class InferenceError(RuntimeError):
+    """The model cannot be run here, or failed; the message is one line."""
+
+
+class DeviceError(InferenceError):
+    """The asked device is not to be had."""
+
+
+def conflicting_packages() -> tuple[str, ...]:
+    """Installed distributions that overwrite each other's files; empty when all is well."""
+    for family in _EXCLUSIVE:
+        present = tuple(name for name in family if _installed(name))
+        if len(present) > 1:
+            return present
+    return ()
+
+
+def choose_device(asked: Device) -> Literal["cpu", "cuda"]:
+    """The device to use for `asked`. Raises `DeviceError` where CUDA was asked for and the runtime has none."""
+    has_cuda = _PROVIDERS["cuda"] in ort.get_available_providers()
+    if asked == "cuda" and not has_cuda:
+        raise DeviceError("CUDA was asked for, and the installed ONNX Runtime has none; install facebridge[gpu]")
+    return "cuda" if asked != "cpu" and has_cuda else "cpu"
+
+
+class Session:
+    """One loaded model, from one float32 input to one output. Safe to run from several threads at once."""
+
+    def __init__(self, model: bytes, *, device: Device = "auto", num_threads: int = 0) -> None:
+        """`num_threads` 0 lets ONNX Runtime use every core for each run; 1 runs on the calling thread alone.
+
+        Raises `DeviceError`, and `InferenceError` for a model that does not load.
+        """
+        chosen = choose_device(device)
+        options = ort.SessionOptions()
+        options.log_severity_level = _ERRORS_ONLY
+        options.intra_op_num_threads = num_threads
+        try:
+            self._session = ort.InferenceSession(model, options, providers=_provider_order(chosen))
+        except _FAULTS as failure:
+            raise InferenceError(f"ONNX Runtime cannot load the model: {_first_line(failure)}") from None
+        self.device: Literal["cpu", "cuda"] = (
+            "cuda" if self._session.get_providers()[0] == _PROVIDERS["cuda"] else "cpu"
+        )
+        if device == "cuda" and self.device != "cuda":
+            raise DeviceError(
+                "CUDA was asked for, and ONNX Runtime fell back to the CPU; check driver and CUDA libraries"
+            )
+        self._input = self._session.get_inputs()[0].name
+
+    def run(self, rows: FloatArray) -> FloatArray:
+        """Run one batch, (N, ...) to (N, ...). Raises `InferenceError`."""
+        try:
+            output: FloatArray = self._session.run(None, {self._input: rows})[0]
+        except _FAULTS as failure:
+            raise InferenceError(f"the model failed: {_first_line(failure)}") from None
+        return output
+
+
+def _provider_order(chosen: Literal["cpu", "cuda"]) -> list[str]:
+    return [_PROVIDERS["cuda"], _PROVIDERS["cpu"]] if chosen == "cuda" else [_PROVIDERS["cpu"]]
+
+
+def _installed(distribution: str) -> bool:
+    try:
+        metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _first_line(failure: BaseException) -> str:
+    lines = str(failure).strip().splitlines()
+    return lines[0][:300] if lines else type(failure).__name__

@@ -1,0 +1,1 @@
+"""Pictures in, features out, and pairs of feature sets."""

@@ -1,0 +1,93 @@
+"""Feature sets on disk: `.npz` or `.parquet`, chosen by the name's ending; both checked by `FeatureSet.build`."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from models.documents import canonical_json
+from models.errors import ContractError, FeatureSetError
+from models.feature_set import FeatureSet, read_npz, write_npz
+from models.space import parse_space
+
+_SPACE_KEY = b"facebridge.space"
+
+
+def load_feature_set(path: Path) -> FeatureSet:
+    """Read and check a feature set. Raises `FeatureSetError` naming the file."""
+    try:
+        if path.suffix == ".npz":
+            return read_npz(path.read_bytes(), what=str(path))
+        if path.suffix == ".parquet":
+            return _read_parquet(path)
+    except OSError as failure:
+        raise FeatureSetError(f"{path}: cannot be read ({failure.strerror or failure})") from None
+    raise FeatureSetError(f"{path}: a feature set ends in .npz or .parquet")
+
+
+def save_feature_set(feature_set: FeatureSet, path: Path) -> None:
+    """Write a feature set, whole or not at all. Raises `FeatureSetError`."""
+    if path.suffix not in (".npz", ".parquet"):
+        raise FeatureSetError(f"{path}: a feature set ends in .npz or .parquet")
+    draft = path.with_name(f".{path.name}.draft")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".npz":
+            draft.write_bytes(write_npz(feature_set))
+        else:
+            _write_parquet(feature_set, draft)
+        os.replace(draft, path)  # noqa: PTH105  (the name says atomic)
+    except OSError as failure:
+        draft.unlink(missing_ok=True)
+        raise FeatureSetError(f"{path}: cannot be written ({failure.strerror or failure})") from None
+
+
+def _read_parquet(path: Path) -> FeatureSet:
+    what = str(path)
+    try:
+        table = pq.read_table(path)
+    except pa.ArrowException:
+        raise FeatureSetError(f"{what}: not a complete Parquet file; write it again") from None
+    space_text = (table.schema.metadata or {}).get(_SPACE_KEY)
+    if space_text is None:
+        raise FeatureSetError(f"{what}: its metadata lacks the key {_SPACE_KEY.decode()!r} with the space as JSON")
+    try:
+        space = parse_space(space_text)
+    except ContractError as failure:
+        raise FeatureSetError(f"{what}: {failure}") from None
+    columns = {name: _column(table.column(name), name, what) for name in table.column_names}
+    return FeatureSet.build(space, columns, what=what)
+
+
+def _column(column: pa.ChunkedArray, name: str, what: str) -> npt.NDArray[Any]:
+    if column.null_count:
+        raise FeatureSetError(f"{what}: column {name!r} has empty entries")
+    if name != "feature":
+        values = column.to_numpy(zero_copy_only=False)
+        return np.asarray(values, dtype=np.str_) if values.dtype == object else values
+    combined = column.combine_chunks()
+    if pa.types.is_list(combined.type) or pa.types.is_large_list(combined.type):
+        lengths = np.unique(combined.value_lengths().to_numpy(zero_copy_only=False))
+        if len(lengths) > 1:
+            raise FeatureSetError(f"{what}: column 'feature' has rows of different lengths")
+    elif not pa.types.is_fixed_size_list(combined.type):
+        raise FeatureSetError(f"{what}: column 'feature' must hold lists of numbers")
+    values = combined.flatten().to_numpy(zero_copy_only=False)
+    rows: npt.NDArray[Any] = values.reshape(len(combined), -1) if len(combined) else values.reshape(0, 0)
+    return rows
+
+
+def _write_parquet(feature_set: FeatureSet, path: Path) -> None:
+    columns = feature_set.columns()
+    feature = columns.pop("feature")
+    flat = pa.array(np.ascontiguousarray(feature).reshape(-1))
+    arrays = {"feature": pa.FixedSizeListArray.from_arrays(flat, feature.shape[1])}
+    arrays |= {
+        name: pa.array(column.tolist() if column.dtype.kind == "U" else column) for name, column in columns.items()
+    }
+    space = canonical_json(feature_set.space.to_json())
+    pq.write_table(pa.table(arrays).replace_schema_metadata({_SPACE_KEY: space}), path)

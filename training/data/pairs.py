@@ -1,0 +1,42 @@
+"""Two feature sets of the same pictures, row beside row."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.feature_set import FeatureSet
+from training.errors import JoinError
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Row i of both sets is the same picture."""
+
+    source: FeatureSet
+    target: FeatureSet
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def take(self, rows: np.ndarray) -> "Pairs":
+        """The chosen rows of both sides."""
+        return Pairs(self.source.take(rows), self.target.take(rows))
+
+
+def join_by_image(source: FeatureSet, target: FeatureSet) -> Pairs:
+    """Pairs of the pictures that both sets hold, in order of their keys. Raises `JoinError`."""
+    if source.space.fingerprint == target.space.fingerprint:
+        raise JoinError(f"both feature sets are of the space {source.space.name!r}; there is nothing to translate")
+    common, source_rows, target_rows = np.intersect1d(source.image, target.image, return_indices=True)
+    if len(common) == 0:
+        raise JoinError(
+            f"no picture is in both feature sets: the source has keys like {str(source.image[0])!r}, the target like "
+            f"{str(target.image[0])!r}; extract both from the same pictures"
+        )
+    pairs = Pairs(source.take(source_rows), target.take(target_rows))
+    if source.has_subjects and target.has_subjects:
+        differs = pairs.source.subject != pairs.target.subject
+        if differs.any():
+            key = str(common[np.argmax(differs)])
+            raise JoinError(f"the sets name different subjects for {int(differs.sum())} pictures, {key!r} first")
+    return pairs

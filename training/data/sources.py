@@ -1,0 +1,166 @@
+"""Where pictures come from: a folder, a zip archive, or a CSV list. All give the same items in the same order.
+
+With a `labels.csv` (columns `image`, and optionally `subject`, `modality`, `landmarks`, others) beside the pictures, or
+a CSV given as the source itself, the list says what there is. Without one every picture found is taken, and its folder
+is its subject. `landmarks` holds ten numbers, x and y of the five points.
+"""
+
+import csv
+import io
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from models.picture import Landmarks
+from training.errors import SourceError
+
+LABELS = "labels.csv"
+_PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
+
+
+@dataclass(frozen=True, slots=True)
+class PictureItem:
+    """One picture: its key, the place of its bytes in the source, and what is known about it."""
+
+    key: str
+    place: str
+    subject: str = ""
+    modality: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+    landmarks: Landmarks | None = None
+
+
+class PictureSource(Protocol):
+    """Items in a fixed order, and their bytes. `read` may be called from several threads."""
+
+    items: list[PictureItem]
+
+    def read(self, item: PictureItem) -> bytes:
+        """The picture's bytes. Raises `SourceError`."""
+
+
+class FolderSource:
+    """Pictures below a folder, optionally listed in a CSV."""
+
+    def __init__(self, folder: Path, listing: Path | None = None) -> None:
+        self._folder = folder
+        listing = listing or (folder / LABELS if (folder / LABELS).is_file() else None)
+        if listing is None:
+            found = (p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+            self.items = _items_from_places(found, str(folder))
+            return
+        try:
+            text = listing.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError):
+            raise SourceError(f"{listing}: cannot be read as UTF-8 text") from None
+        self.items = _items_from_csv(text, prefix="", what=str(listing))
+        _check_listed(self.items, lambda place: (folder / place).is_file(), str(listing))
+
+    def read(self, item: PictureItem) -> bytes:
+        """The picture's bytes."""
+        try:
+            return (self._folder / item.place).read_bytes()
+        except OSError as failure:
+            raise SourceError(f"{item.place}: cannot be read ({failure.strerror})") from None
+
+
+class ZipSource:
+    """Pictures inside a zip archive, read in place."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._archive = zipfile.ZipFile(path)
+        except (OSError, zipfile.BadZipFile):
+            raise SourceError(f"{path}: not a readable zip archive") from None
+        names = [name for name in self._archive.namelist() if not name.endswith("/")]
+        listings = [name for name in names if PurePosixPath(name).name == LABELS and name.count("/") <= 1]
+        if not listings:
+            self.items = _items_from_places(names, str(path))
+            return
+        if len(listings) > 1:
+            raise SourceError(f"{path}: holds more than one {LABELS}; leave one")
+        prefix = listings[0].removesuffix(LABELS)
+        try:
+            text = self._archive.read(listings[0]).decode("utf-8-sig")
+        except (UnicodeDecodeError, zipfile.BadZipFile, OSError):
+            raise SourceError(f"{path}: {listings[0]} cannot be read as UTF-8 text") from None
+        self.items = _items_from_csv(text, prefix=prefix, what=f"{path}: {listings[0]}")
+        _check_listed(self.items, set(names).__contains__, f"{path}: {listings[0]}")
+
+    def read(self, item: PictureItem) -> bytes:
+        """The picture's bytes; `ZipFile` locks its own file, so threads may share it."""
+        try:
+            return self._archive.read(item.place)
+        except (OSError, zipfile.BadZipFile, RuntimeError, EOFError, NotImplementedError) as failure:
+            raise SourceError(f"{item.place}: cannot be read from the archive ({type(failure).__name__})") from None
+
+
+def open_source(path: Path) -> PictureSource:
+    """Open a folder, a `.zip` or a `.csv` (whose picture paths are relative to it). Raises `SourceError`."""
+    if path.is_dir():
+        source: PictureSource = FolderSource(path)
+    elif path.suffix.lower() == ".zip":
+        source = ZipSource(path)
+    elif path.suffix.lower() == ".csv":
+        source = FolderSource(path.parent, listing=path)
+    else:
+        raise SourceError(f"{path}: give a folder, a .zip archive or a .csv list of pictures")
+    if not source.items:
+        raise SourceError(f"{path}: holds no pictures (JPEG, PNG, WebP or BMP)")
+    return source
+
+
+def _items_from_places(places: Iterable[str], what: str) -> list[PictureItem]:
+    pictures = sorted(place for place in places if PurePosixPath(place).suffix.lower() in _PICTURES)
+    nested = all("/" in place for place in pictures)
+    items = [
+        PictureItem(place, place, subject=PurePosixPath(place).parent.name if nested else "") for place in pictures
+    ]
+    if not items:
+        raise SourceError(f"{what}: holds no pictures (JPEG, PNG, WebP or BMP)")
+    return items
+
+
+def _items_from_csv(text: str, *, prefix: str, what: str) -> list[PictureItem]:
+    reader = csv.DictReader(io.StringIO(text))
+    if reader.fieldnames is None or "image" not in reader.fieldnames:
+        raise SourceError(f"{what}: needs a header line with a column 'image'")
+    items: list[PictureItem] = []
+    seen: set[str] = set()
+    for line, row in enumerate(reader, start=2):
+        key = row["image"] or ""
+        if None in row or None in row.values():
+            raise SourceError(f"{what}: line {line} has not as many fields as the header")
+        if not key or key in seen or key.startswith("/") or ".." in PurePosixPath(key).parts:
+            raise SourceError(f"{what}: line {line}: 'image' must be a relative path, given once")
+        seen.add(key)
+        labels = {k: v for k, v in row.items() if k not in ("image", "subject", "modality", "landmarks")}
+        landmarks = _landmarks(row.get("landmarks", ""), f"{what}: line {line}")
+        items.append(PictureItem(key, prefix + key, row.get("subject", ""), row.get("modality", ""), labels, landmarks))
+    return items
+
+
+def _landmarks(text: str, what: str) -> Landmarks | None:
+    if not text:
+        return None
+    try:
+        numbers = [float(part) for part in text.replace(",", " ").split()]
+    except ValueError:
+        numbers = []
+    if len(numbers) != 10:
+        raise SourceError(f"{what}: 'landmarks' must hold ten numbers, x and y of five points")
+    return list(zip(numbers[0::2], numbers[1::2], strict=True))
+
+
+def _check_listed(items: list[PictureItem], exists: "Exists", what: str) -> None:
+    missing = [item.key for item in items if not exists(item.place)]
+    if missing:
+        raise SourceError(f"{what}: {len(missing)} of {len(items)} pictures are not there, {missing[0]!r} first")
+
+
+class Exists(Protocol):
+    """Whether the source holds a place."""
+
+    def __call__(self, place: str, /) -> bool: ...
