@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, JsonValue, StringConstraints, TypeAdapter
@@ -105,13 +105,19 @@ def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -
     for name in (MODEL, CALIBRATION):
         if name not in files:
             raise BundleError(f"{folder}: a bundle needs {name}")
+    for name in files:
+        if name == MANIFEST or not _is_plain(name):
+            raise BundleError(f"{folder}: {name!a} cannot be the name of a file in a bundle")
+    parse_calibration(files[CALIBRATION])
+    # As it will be read again: checked, and with 0 for a float written as 0.0, or its digest would not hold.
+    manifest = parse_document(_MANIFEST, _text(manifest, str(folder)), what=f"{folder}/{MANIFEST}", error=BundleError)
     complete = replace(manifest, files={name: sha256_hex(data) for name, data in sorted(files.items())})
     complete = replace(complete, digest=complete.own_digest())
     _check_signature(complete, check_graph(files[MODEL]), str(folder))
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        for name, data in (*files.items(), (MANIFEST, readable_json(complete.to_json()))):
+        for name, data in (*files.items(), (MANIFEST, _text(complete, str(folder)))):
             path = draft / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
@@ -128,7 +134,7 @@ def read_bundle(folder: Path) -> Bundle:
     where = folder.name
     text = _read(folder / MANIFEST, where)
     manifest = parse_document(_MANIFEST, text, what=f"{where}/{MANIFEST}", error=BundleError)
-    if manifest.own_digest() != manifest.digest or readable_json(manifest.to_json()) != text:
+    if _text(manifest, where) != text or manifest.own_digest() != manifest.digest:
         raise BundleError(f"{where}/{MANIFEST}: was changed after it was written; export or copy the bundle again")
     contents = _read_files(folder, manifest)
     try:
@@ -141,12 +147,15 @@ def read_bundle(folder: Path) -> Bundle:
 
 def _read_files(folder: Path, manifest: Manifest) -> dict[str, bytes]:
     where = folder.name
-    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()} - {MANIFEST}
+    found = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    present = {path.relative_to(folder).as_posix() for path in found} - {MANIFEST}
     stray = sorted(present - manifest.files.keys())
     if stray:
-        raise BundleError(f"{where}: holds a file that its manifest does not name ({stray[0]}); remove it")
+        raise BundleError(f"{where}: holds a file that its manifest does not name ({stray[0]!a}); remove it")
     contents = {}
     for name, digest in manifest.files.items():
+        if name not in present:
+            raise BundleError(f"{where}: {name!a} is not among its files; copy the bundle again")
         contents[name] = _read(folder / name, where)
         if sha256_hex(contents[name]) != digest:
             raise BundleError(f"{where}/{name}: its SHA-256 is not the one in {MANIFEST}; copy the bundle again")
@@ -154,6 +163,19 @@ def _read_files(folder: Path, manifest: Manifest) -> dict[str, bytes]:
         if name not in contents:
             raise BundleError(f"{where}/{MANIFEST}: names no {name}; export the bundle again")
     return contents
+
+
+def _text(manifest: Manifest, where: str) -> bytes:
+    try:
+        return readable_json(manifest.to_json())
+    except ValueError:
+        raise BundleError(f"{where}/{MANIFEST}: holds NaN or infinity, which JSON does not know") from None
+
+
+def _is_plain(name: str) -> bool:
+    """Whether it names one place inside the folder, in the one way."""
+    path = PurePosixPath(name)
+    return path.as_posix() == name != "." and not path.is_absolute() and ".." not in path.parts
 
 
 def _read(path: Path, where: str) -> bytes:
@@ -170,6 +192,8 @@ def _read(path: Path, where: str) -> bytes:
 def _check_signature(manifest: Manifest, graph: GraphSignature, where: str) -> None:
     if manifest.kind != "encoder" and manifest.source is None:
         raise BundleError(f"{where}/{MANIFEST}: a {manifest.kind} needs a source space")
+    if manifest.kind == "encoder" and manifest.source is not None:
+        raise BundleError(f"{where}/{MANIFEST}: an encoder has no source space")
     if (manifest.input_name, manifest.output_name) != (graph.input_name, graph.output_name):
         raise BundleError(f"{where}: manifest and model disagree on the names of input and output")
     if manifest.opset != graph.opset:

@@ -29,10 +29,11 @@ def readable_json(value: object) -> bytes:
 def parse_document(adapter: TypeAdapter[T], text: bytes | str, *, what: str, error: type[ContractError]) -> T:
     """Read `text` strictly as the adapter's type. Raises `error` with the place of the first fault, never its value."""
     try:
-        return adapter.validate_json(text)
+        return adapter.validate_json(text, strict=True)
     except ValidationError as failure:
         first = failure.errors(include_url=False, include_input=False)[0]
-        place = "/".join(str(part) for part in first["loc"])
+        # Unknown keys come from outside: on one line, and cut.
+        place = "".join(c for c in "/".join(str(part) for part in first["loc"]) if c.isprintable())[:120]
         raise error(f"{what}: {first['msg']}" + (f" (at {place})" if place else "")) from None
 
 

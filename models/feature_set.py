@@ -18,13 +18,12 @@ import numpy.typing as npt
 from models.documents import canonical_json, sha256_hex
 from models.errors import ContractError, FeatureSetError
 from models.features import FloatArray, unit_features
-from models.npy import read_npy
+from models.npy import is_unicode, read_npy
 from models.space import Space, parse_space
 
 StrArray = npt.NDArray[np.str_]
 
 LABEL_PREFIX = "label_"
-_COLUMNS = ("feature", "image", "subject", "space")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,11 @@ class FeatureSet:
             raise FeatureSetError(
                 f"{what}: {num_unknown} of {len(subject)} subjects are empty; name all of them or none"
             )
-        labels = {name.removeprefix(LABEL_PREFIX): c for name, c in columns.items() if name.startswith(LABEL_PREFIX)}
+        labels = {
+            name.removeprefix(LABEL_PREFIX): _checked_label(column, name, what)
+            for name, column in columns.items()
+            if name.startswith(LABEL_PREFIX)
+        }
         return cls(space, feature, image, subject, modality, labels)
 
     def __len__(self) -> int:
@@ -106,10 +109,10 @@ def read_npz(data: bytes, *, what: str = "feature set", max_bytes: int = 8 << 30
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             if sum(member.file_size for member in archive.infolist()) > max_bytes:
                 raise FeatureSetError(f"{what}: unpacks to more than {max_bytes} bytes; split it")
+            _check_members(archive.infolist(), data)
             columns = {
-                name.removesuffix(".npy"): read_npy(archive.read(name))
-                for name in archive.namelist()
-                if name.endswith(".npy")
+                member.filename.removesuffix(".npy"): read_npy(_read_member(archive, member))
+                for member in archive.infolist()
             }
     except FeatureSetError:
         raise
@@ -135,6 +138,21 @@ def write_npz(feature_set: FeatureSet) -> bytes:
     return stream.getvalue()
 
 
+def _check_members(members: list[zipfile.ZipInfo], data: bytes) -> None:
+    """Refuse what `zipfile` lets pass: members that a damaged directory lost, doubled or renamed."""
+    names = {member.filename for member in members if member.filename.endswith(".npy")}
+    if data[-22:-18] != b"PK\5\6" or not len(names) == len(members) == int.from_bytes(data[-12:-10], "little"):
+        raise zipfile.BadZipFile
+    if any(member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in members):
+        raise zipfile.BadZipFile
+
+
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    """Unlike `archive.read`, which unpacks all there is before it looks at the size that was declared."""
+    with archive.open(member) as stream:
+        return stream.read(member.file_size)
+
+
 def _checked_features(feature: npt.NDArray[Any], space: Space, what: str) -> FloatArray:
     if feature.ndim != 2 or feature.dtype.kind != "f":
         raise FeatureSetError(f"{what}: column 'feature' must be a float array of shape (N, D)")
@@ -151,8 +169,16 @@ def _checked_features(feature: npt.NDArray[Any], space: Space, what: str) -> Flo
 
 
 def _checked_text(column: npt.NDArray[Any], name: str, what: str) -> StrArray:
-    if column.dtype.kind != "U":
-        raise FeatureSetError(f"{what}: column {name!r} must hold text")
+    if column.dtype.kind != "U" or not is_unicode(column):
+        raise FeatureSetError(f"{what}: column {name!r} must hold text, all of it Unicode")
+    return column
+
+
+def _checked_label(column: npt.NDArray[Any], name: str, what: str) -> npt.NDArray[Any]:
+    if column.dtype.kind == "U":
+        return _checked_text(column, name, what)
+    if column.dtype.kind not in "fiub":
+        raise FeatureSetError(f"{what}: column {name!r} must hold numbers or text")
     return column
 
 

@@ -24,6 +24,8 @@ class ZeroNormError(ContractError):
 def unit_features(raw_ND: npt.NDArray[np.floating[Any]], *, what: str = "feature") -> FloatArray:
     """L2-normalise rows, (N, D) to float32 (N, D). Raises `NonFiniteError`, `ZeroNormError` naming the first bad row.
 
+    Its own output comes back to the bit, so that features keep their digest however often they are read and written.
+
     >>> unit_features(np.array([[3.0, 4.0]])).tolist()
     [[0.6000000238418579, 0.800000011920929]]
     """
@@ -37,9 +39,14 @@ def unit_features(raw_ND: npt.NDArray[np.floating[Any]], *, what: str = "feature
     too_small_N = largest_N1[:, 0] < MIN_NORM / max(1.0, np.sqrt(wide_ND.shape[1]))
     scaled_ND = wide_ND / np.where(too_small_N[:, None], 1.0, largest_N1)
     norm_N1 = np.linalg.norm(scaled_ND, axis=1, keepdims=True)
-    too_small_N |= norm_N1[:, 0] * largest_N1[:, 0] < MIN_NORM
+    # Cut at 2: enough to tell short rows and rows of length one, and no product overflows.
+    length_N = norm_N1[:, 0] * np.minimum(largest_N1[:, 0], 2.0)
+    too_small_N |= length_N < MIN_NORM
     if too_small_N.any():
         row = int(np.argmax(too_small_N))
         raise ZeroNormError(f"{what} {row} is a zero vector; it has no direction to compare: leave it out")
     unit_ND: FloatArray = (scaled_ND / norm_N1).astype(np.float32)
+    if np.asarray(raw_ND).dtype.itemsize <= unit_ND.itemsize:
+        is_unit_N = np.abs(length_N - 1.0) <= np.finfo(np.float32).eps
+        unit_ND[is_unit_N] = wide_ND[is_unit_N]
     return unit_ND

@@ -16,9 +16,9 @@ ALLOWED_OPERATORS = frozenset(
     "ConvTranspose Cos CumSum DepthToSpace DequantizeLinear Div Dropout Elu Equal Erf Exp Expand Flatten Floor Gather "
     "Gelu Gemm GlobalAveragePool GlobalMaxPool Greater GroupNormalization HardSigmoid HardSwish Identity "
     "InstanceNormalization LayerNormalization LeakyRelu Less Log LogSoftmax LpNormalization MatMul Max MaxPool Min "
-    "Mul Neg Not Pad Pow PRelu QuantizeLinear Reciprocal ReduceL2 ReduceMax ReduceMean ReduceMin ReduceSum ReduceSumSquare "
-    "Relu Reshape Resize Selu Shape Sigmoid Sin Slice Softmax Softplus Split Sqrt Squeeze Sub Sum Swish Tanh Tile "
-    "Transpose Unsqueeze Where".split()
+    "Mul Neg Not Pad Pow PRelu QuantizeLinear Reciprocal ReduceL2 ReduceMax ReduceMean ReduceMin ReduceSum "
+    "ReduceSumSquare Relu Reshape Resize Selu Shape Sigmoid Sin Slice Softmax Softplus Split Sqrt Squeeze Sub Sum Swish Tanh "
+    "Tile Transpose Unsqueeze Where".split()
 )
 MAX_NODES = 20_000
 
@@ -39,8 +39,8 @@ def check_graph(data: bytes, *, what: str = "model.onnx") -> GraphSignature:
     """Parse and check a model. Raises `GraphError` saying what is not allowed."""
     model = parse_model(data, what=what)
     graph = model.graph
-    if model.functions:
-        raise GraphError(f"{what}: defines functions of its own, which are not allowed")
+    if model.functions or model.training_info:
+        raise GraphError(f"{what}: defines functions or a training graph of its own, which are not allowed")
     if len(graph.node) > MAX_NODES:
         raise GraphError(f"{what}: has more than {MAX_NODES} nodes")
     for node in graph.node:
@@ -54,10 +54,14 @@ def check_graph(data: bytes, *, what: str = "model.onnx") -> GraphSignature:
     if graph.sparse_initializer:
         raise GraphError(f"{what}: uses sparse initialisers, which are not allowed")
     opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
+    if opset < 1:
+        raise GraphError(f"{what}: states no opset; it was cut short, or export it again")
     weights = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in weights]
     if len(inputs) != 1 or len(graph.output) != 1:
         raise GraphError(f"{what}: must have one input and one output, has {len(inputs)} and {len(graph.output)}")
+    if not (_is_text(inputs[0].name) and _is_text(graph.output[0].name)):
+        raise GraphError(f"{what}: the names of its input and output must be UTF-8")
     return GraphSignature(opset, inputs[0].name, _shape(inputs[0]), graph.output[0].name, _shape(graph.output[0]))
 
 
@@ -76,6 +80,8 @@ def _check_attributes(attributes: list[AttributeProto], what: str) -> None:
     for attribute in attributes:
         if attribute.HasField("g") or attribute.graphs:
             raise GraphError(f"{what}: uses control flow, which is not allowed")
+        if attribute.HasField("sparse_tensor") or attribute.sparse_tensors:
+            raise GraphError(f"{what}: uses sparse tensors, which are not allowed")
         for tensor in (attribute.t, *attribute.tensors):
             _check_tensor(tensor, what)
 
@@ -90,5 +96,10 @@ def _shape(value: onnx.ValueInfoProto) -> tuple[int | None, ...]:
     return tuple(extent.dim_value if extent.HasField("dim_value") else None for extent in extents)
 
 
-def _printable(name: str) -> str:
-    return "".join(character for character in name if character.isalnum())[:40]
+def _is_text(name: object) -> bool:
+    """Protobuf gives a string that is not UTF-8 as bytes."""
+    return isinstance(name, str)
+
+
+def _printable(name: object) -> str:
+    return "".join(character for character in str(name) if character.isalnum())[:40]

@@ -10,7 +10,16 @@ from numpy.lib import format as npy_format
 
 from models.errors import ContractError
 
-_HEADER_FAULTS = (ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError, tokenize.TokenError)
+_HEADER_FAULTS = (
+    ValueError,
+    SyntaxError,
+    TypeError,
+    LookupError,
+    OverflowError,
+    RecursionError,
+    MemoryError,
+    tokenize.TokenError,
+)
 _MAX_HEADER_BYTES = 4096
 
 
@@ -42,12 +51,28 @@ def read_npy(data: bytes) -> npt.NDArray[Any]:
         count *= int(extent)
     if count * dtype.itemsize != len(data) - offset:
         raise NpyError("the .npy header and the number of bytes sent do not agree; the array was cut or damaged")
-    flat = np.frombuffer(data, dtype=dtype, count=count, offset=offset)
-    return flat.reshape(shape, order="F" if fortran_order else "C")
+    try:
+        flat = np.frombuffer(data, dtype=dtype, count=count, offset=offset)
+        array = flat.reshape(shape, order="F" if fortran_order else "C")
+    except (ValueError, TypeError, OverflowError):
+        raise NpyError("the .npy header gives a shape or type that no array can have") from None
+    if dtype.kind == "U" and not is_unicode(array):
+        raise NpyError("the .npy array holds text that is not Unicode")
+    return array
+
+
+def is_unicode(text: npt.NDArray[Any]) -> bool:
+    """Whether text holds Unicode characters only: numpy takes any 32 bits, and Python fails on them later.
+
+    >>> is_unicode(np.array(["Zoë"])), is_unicode(np.array([chr(0xD800)]))
+    (True, False)
+    """
+    codes = text.ravel().view(np.dtype(np.uint32).newbyteorder(text.dtype.byteorder))
+    return not ((codes > 0x10FFFF) | ((codes >= 0xD800) & (codes <= 0xDFFF))).any()
 
 
 def write_npy(array: npt.NDArray[Any]) -> bytes:
     """`array` as the bytes of a `.npy` file."""
     stream = io.BytesIO()
-    npy_format.write_array(stream, np.ascontiguousarray(array), allow_pickle=False)
+    npy_format.write_array(stream, np.asarray(array, order="C"), allow_pickle=False)
     return stream.getvalue()

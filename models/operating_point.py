@@ -57,6 +57,24 @@ class Calibration:
         return asdict(self)
 
 
+def threshold_at(impostor: npt.NDArray[np.floating[Any]], rate: float) -> float | None:
+    """The lowest threshold that at most a share `rate` of `impostor` (n,) reaches; None where n < 1 / rate.
+
+    >>> threshold_at(np.array([0.8, 0.3, 0.2, 0.1]), 0.25)
+    0.8
+    """
+    allowed = int(rate * impostor.size + 1e-9)
+    if allowed < 1:
+        return None
+    if allowed >= impostor.size:
+        return float(impostor.min())
+    partitioned = np.partition(impostor, (impostor.size - allowed - 1, impostor.size - allowed))
+    above, below = partitioned[impostor.size - allowed], partitioned[impostor.size - allowed - 1]
+    # Where the two are tied the threshold must lie above the tie, or more than `rate` would pass; by a step of the
+    # scores' own type, or a comparison in float32 would round it back down.
+    return float(above) if above > below else float(np.nextafter(below, below.dtype.type(np.inf)))
+
+
 def operating_points(
     genuine: npt.NDArray[np.floating[Any]],
     impostor: npt.NDArray[np.floating[Any]],
@@ -68,18 +86,12 @@ def operating_points(
     >>> [(point.fmr, round(point.threshold, 4), point.fnmr) for point in points]
     [(0.01, 0.99, 1.0)]
     """
-    if genuine.size == 0:
-        return ()
-    descending = np.sort(impostor)[::-1]
     points = []
     for rate in rates:
-        allowed = int(rate * impostor.size + 1e-9)
-        if allowed < RULE_OF:
+        threshold = threshold_at(impostor, rate)
+        if genuine.size == 0 or threshold is None or rate * impostor.size < RULE_OF:
             break
-        threshold = float(np.nextafter(descending[allowed], np.inf, dtype=np.float64))
-        if descending[allowed - 1] > descending[allowed]:
-            threshold = float(descending[allowed - 1])
-        fnmr = float(np.mean(genuine < threshold))
+        fnmr = float(np.mean(genuine.astype(np.float64) < threshold))
         points.append(OperatingPoint(rate, threshold, fnmr, int(genuine.size), int(impostor.size)))
     return tuple(points)
 

@@ -29,6 +29,9 @@ _ARCFACE_5PT = np.array(
 )
 """Five-point template for a 112 x 112 crop. Source: Deng et al., ArcFace (CVPR 2019), as published with InsightFace."""
 
+_FARTHEST_LANDMARK = 1e6
+"""In pixels, from the first pixel; beyond it the arithmetic of Pillow overflows."""
+
 _DECODER_FAULTS = (
     OSError,
     SyntaxError,
@@ -54,6 +57,9 @@ def decode_picture(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
                     f"the picture declares more than {max_pixels} pixels; scale it down before sending it"
                 )
             upright = ImageOps.exif_transpose(image) if image.format != "BMP" else image
+            if upright.mode.startswith("I"):
+                # 16 bits of grey, which `convert` would clip to white; the high byte is what it takes of 16-bit colour.
+                upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
             return upright.convert("RGB")
     except PictureError:
         raise
@@ -72,9 +78,12 @@ def align_face(image: Image.Image, landmarks: Landmarks, size: tuple[int, int] =
 
     Raises `PictureError` when the landmarks are not five distinct finite points.
     """
-    points = np.asarray(landmarks, dtype=np.float64)
-    if points.shape != (5, 2) or not np.isfinite(points).all():
-        raise PictureError("landmarks must be five pairs of finite numbers (eyes, nose tip, mouth corners)")
+    try:
+        points = np.asarray(landmarks, dtype=np.float64)
+    except (ValueError, TypeError, OverflowError):
+        points = np.empty(0)
+    if points.shape != (5, 2) or not (np.abs(points) <= _FARTHEST_LANDMARK).all():
+        raise PictureError("landmarks must be five pairs of finite numbers of pixels (eyes, nose tip, mouth corners)")
     template = _ARCFACE_5PT * (np.array(size) / 112.0)
     matrix = similarity_transform(template, points)
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))

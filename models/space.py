@@ -13,7 +13,8 @@ from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter
 from models.documents import canonical_json, parse_document, sha256_hex
 from models.errors import SpaceError
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 """Names of spaces, bundles and galleries: lower case, digits, `.`, `_`, `-`; at most 63 characters."""
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -51,6 +52,9 @@ class InputPreparation:
             raise SpaceError("crop must lie inside the aligned picture and hold at least one pixel")
         if min(self.resize) < 1:
             raise SpaceError("resize must be at least 1 x 1")
+        # One writing of each number, or equal preparations would have different fingerprints (0, 0.0 and -0.0).
+        object.__setattr__(self, "mean", tuple(float(value) + 0.0 for value in self.mean))
+        object.__setattr__(self, "std", tuple(float(value) for value in self.std))
 
 
 @dataclass(frozen=True, slots=True)

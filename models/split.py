@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ConfigDict, Field
 
+from models.errors import ContractError
 from models.feature_set import FeatureSet
 
 Part = Literal["train", "validation", "test"]
@@ -27,6 +28,10 @@ class SplitRule:
     seed: int
     validation: Annotated[float, Field(ge=0, lt=1)]
     test: Annotated[float, Field(ge=0, lt=1)]
+
+    def __post_init__(self) -> None:
+        if self.validation + self.test >= 1:
+            raise ContractError("the shares of validation and test leave nothing to train on")
 
     def part_of(self, key: str) -> Part:
         """The part to which a subject (or picture) belongs.

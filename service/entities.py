@@ -70,7 +70,9 @@ class NewTemplate:
     """(D of the original space,), of length one."""
     original_space: Space
     feature: FloatArray
-    """(D of the gallery's space,), of length one; the original itself where the spaces are the same."""
+    """(D of `space`,), of length one; the original itself where the spaces are the same."""
+    space: Space
+    """The space for which `feature` was made: the gallery's."""
     route: tuple[str, ...] = ()
     """The translators that made `feature` from `original`; empty for a native template."""
 

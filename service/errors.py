@@ -12,6 +12,8 @@
     |- OverloadedError          try again later
     |  |- QueueFullError, DrainingError
     |- EngineError              a model failed on valid input
+    |- StorageError             a write could not be recorded; nothing of it was kept
+    |  |- InsufficientStorageError
     |- StartupError             the service cannot start as configured
 
 Messages name what the service knows (spaces, routes, limits) and never repeat what came in.
@@ -84,6 +86,14 @@ class DrainingError(OverloadedError):
 
 class EngineError(FacebridgeError):
     """A model failed on input that was valid."""
+
+
+class StorageError(FacebridgeError):
+    """A write could not be recorded; nothing of it was kept."""
+
+
+class InsufficientStorageError(StorageError):
+    """The disk is full."""
 
 
 class StartupError(FacebridgeError):

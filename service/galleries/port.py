@@ -45,8 +45,9 @@ class GalleryStore(Protocol):
     def enrol(self, name: str, templates: Sequence[NewTemplate]) -> list[str]:
         """Put in all of `templates` or none; their new ids in the same order.
 
-        Raises `NotFoundError`; `SpaceMismatchError` where a native template's space is not the gallery's;
-        `DimensionMismatchError` where a feature has not the gallery's dimension.
+        Raises `NotFoundError`; `SpaceMismatchError` where a template was not made for the gallery's space;
+        `DimensionMismatchError` where a feature has not its space's dimension; `NonFiniteVectorError` and
+        `InvalidInputError` for features that are not unit vectors; `StorageError` where it cannot be recorded.
         """
 
     def templates(self, name: str, *, after: int = 0, limit: int = 100, subject: str | None = None) -> TemplatePage:
@@ -58,12 +59,13 @@ class GalleryStore(Protocol):
     def remove_subject(self, name: str, subject: str) -> int:
         """Remove all templates of a subject and say how many there were. Raises `NotFoundError` when there are none."""
 
-    def search(self, name: str, probes_BD: FloatArray, top_k: int) -> SearchResult:
-        """The `top_k` most alike subjects for each probe, by their best template, from the highest score down.
+    def search(self, name: str, probes_BD: FloatArray, space: Space, top_k: int) -> SearchResult:
+        """The `top_k` (at least 1) most alike subjects for each probe, by their best template, from the highest score down.
 
         Exact: scores are float64 dot products rounded to float32; equal scores are ordered by subject, and of one
-        subject's templates with equal scores the first enrolled is named. Raises `NotFoundError`,
-        `DimensionMismatchError`.
+        subject's templates with equal scores the first enrolled is named. Raises `NotFoundError`;
+        `SpaceMismatchError` where the gallery is not in `space` (any more); `DimensionMismatchError`;
+        `NonFiniteVectorError` and `InvalidInputError` for probes that are not unit vectors.
         """
 
     def close(self) -> None:

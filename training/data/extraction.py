@@ -8,6 +8,7 @@ output until the set is whole; a later call with the same encoder and pictures t
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -202,8 +203,11 @@ def _read_chunk(path: Path) -> _Chunk | None:
     """The chunk, or None where there is none or it was cut short."""
     if not path.is_file():
         return None
-    with np.load(path, allow_pickle=False) as stored:
-        return _Chunk(stored["kept"], stored["feature"])
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return _Chunk(stored["kept"], stored["feature"])
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
 
 
 def _write_chunk(path: Path, chunk: _Chunk) -> None:

@@ -17,22 +17,24 @@ from models.space import parse_space
 _SPACE_KEY = b"facebridge.space"
 
 
+def check_feature_set_path(path: Path) -> None:
+    """Raises `FeatureSetError` for a name that no feature set can have; call it before long work."""
+    if path.suffix not in (".npz", ".parquet"):
+        raise FeatureSetError(f"{path}: a feature set ends in .npz or .parquet")
+
+
 def load_feature_set(path: Path) -> FeatureSet:
     """Read and check a feature set. Raises `FeatureSetError` naming the file."""
+    check_feature_set_path(path)
     try:
-        if path.suffix == ".npz":
-            return read_npz(path.read_bytes(), what=str(path))
-        if path.suffix == ".parquet":
-            return _read_parquet(path)
+        return read_npz(path.read_bytes(), what=str(path)) if path.suffix == ".npz" else _read_parquet(path)
     except OSError as failure:
         raise FeatureSetError(f"{path}: cannot be read ({failure.strerror or failure})") from None
-    raise FeatureSetError(f"{path}: a feature set ends in .npz or .parquet")
 
 
 def save_feature_set(feature_set: FeatureSet, path: Path) -> None:
     """Write a feature set, whole or not at all. Raises `FeatureSetError`."""
-    if path.suffix not in (".npz", ".parquet"):
-        raise FeatureSetError(f"{path}: a feature set ends in .npz or .parquet")
+    check_feature_set_path(path)
     draft = path.with_name(f".{path.name}.draft")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

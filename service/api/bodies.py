@@ -1,0 +1,129 @@
+"""Reading request bodies: bounded, strict, and by their declared media type."""
+
+import asyncio
+import re
+from typing import Any, Generic, TypeVar
+
+import numpy.typing as npt
+import orjson
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+
+from models.errors import ContractError
+from models.feature_set import FeatureSet, read_npz
+from models.npy import read_npy
+from service.api.problems import Problem, problem_of_validation
+from service.settings import Settings
+
+JSON = "application/json"
+NPY = "application/x-npy"
+NPZ = "application/x-npz"
+
+_OFF_LOOP_BYTES = 32 << 10
+_MAX_DEPTH = 16
+_KEYS = re.compile(rb'"(?:[^"\\]|\\.)*"\s*:')
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+class JsonBody(Generic[ModelT]):
+    """A dependency: the request's JSON body as `model`. Raises `Problem`."""
+
+    def __init__(self, model: type[ModelT]) -> None:
+        self.model = model
+
+    async def __call__(self, request: Request) -> ModelT:
+        """Read, decode and validate; large bodies off the event loop."""
+        require_media_type(request, JSON)
+        data = await read_bytes(request, settings_of(request).max_json_bytes)
+        if len(data) < _OFF_LOOP_BYTES:
+            return self.parse(data)
+        return await asyncio.to_thread(self.parse, data)
+
+    def parse(self, data: bytes) -> ModelT:
+        """The model in `data`."""
+        try:
+            return self.model.model_validate(decode_json(data))
+        except ValidationError as failure:
+            raise problem_of_validation(failure) from None
+
+
+def decode_json(data: bytes) -> Any:
+    """Strict JSON: no NaN, Infinity or overflow, valid UTF-8, no key twice, no deep nesting. Raises `Problem` 400."""
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        raise _malformed("the body is not valid JSON (RFC 8259; NaN and Infinity are not JSON)") from None
+    num_keys = _count_keys(value, 0)
+    if num_keys != len(_KEYS.findall(data)):
+        raise _malformed("an object of the body has the same key twice")
+    return value
+
+
+async def read_array(request: Request) -> npt.NDArray[Any]:
+    """The body as one `.npy` array. Raises `Problem`."""
+    data = await read_bytes(request, settings_of(request).max_binary_bytes)
+    try:
+        return read_npy(data)
+    except ContractError as failure:
+        raise Problem(422, "invalid-request", str(failure)) from None
+
+
+async def read_feature_set(request: Request) -> FeatureSet:
+    """The body as an `.npz` feature set. Raises `Problem`."""
+    limit = settings_of(request).max_binary_bytes
+    data = await read_bytes(request, limit)
+    try:
+        return await asyncio.to_thread(read_npz, data, what="body", max_bytes=limit)
+    except ContractError as failure:
+        raise Problem(422, "invalid-request", str(failure)) from None
+
+
+async def read_bytes(request: Request, limit: int) -> bytes:
+    """The body, of at most `limit` bytes. Raises `Problem` 413 as soon as it is more."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise _too_large(limit)
+    data = bytearray()
+    async for part in request.stream():
+        data += part
+        if len(data) > limit:
+            raise _too_large(limit)
+    return bytes(data)
+
+
+def media_type(request: Request) -> str:
+    """The declared media type without its parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def require_media_type(request: Request, *allowed: str) -> str:
+    """The declared media type. Raises `Problem` 415 where it is none of `allowed`."""
+    declared = media_type(request)
+    if declared not in allowed:
+        raise Problem(415, "unsupported-media-type", f"send the body as {' or '.join(allowed)}")
+    return declared
+
+
+def settings_of(request: Request) -> Settings:
+    """The settings of the app that serves `request`."""
+    settings: Settings = request.app.state.services.settings
+    return settings
+
+
+def _count_keys(value: Any, depth: int) -> int:
+    if depth > _MAX_DEPTH:
+        raise _malformed(f"the body is nested more than {_MAX_DEPTH} deep")
+    if isinstance(value, dict):
+        return len(value) + sum(_count_keys(inner, depth + 1) for inner in value.values())
+    if isinstance(value, list):
+        return sum(_count_keys(inner, depth + 1) for inner in value if isinstance(inner, dict | list))
+    return 0
+
+
+def _malformed(detail: str) -> Problem:
+    return Problem(400, "malformed-json", detail)
+
+
+def _too_large(limit: int) -> Problem:
+    return Problem(413, "payload-too-large", f"the body may have at most {limit} bytes; send less at a time")

@@ -1,0 +1,38 @@
+"""What routes ask for, by type: use cases and settings of the app that serves the request."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from service.inference.inference import Inference
+from service.observability.metrics import Metrics
+from service.settings import Settings
+from service.usecases.enrol import Enrol
+from service.usecases.galleries import KeepGalleries
+from service.usecases.identify import Identify
+from service.usecases.translate import Translate
+from service.usecases.verify import Verify
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything an app is made of; `create_app` builds it and keeps it in `app.state.services`."""
+
+    settings: Settings
+    metrics: Metrics
+    inference: Inference
+    translate: Translate
+    verify: Verify
+    identify: Identify
+    enrol: Enrol
+    galleries: KeepGalleries
+
+
+def services_of(request: Request) -> Services:
+    """The services of the app that serves `request`."""
+    services: Services = request.app.state.services
+    return services
+
+
+ServicesDep = Annotated[Services, Depends(services_of)]

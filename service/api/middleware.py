@@ -1,0 +1,50 @@
+"""What happens around every request: an id, a line in the log, a measurement."""
+
+import logging
+import re
+import secrets
+import time
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.observability.metrics import Metrics
+
+log = logging.getLogger("facebridge.requests")
+
+_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+
+class Observe:
+    """Gives each request an id (the caller's `x-request-id` where it is well-formed), times and logs it."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = dict(scope["headers"]).get(b"x-request-id", b"")
+        request_id: bytes = given if _ID.fullmatch(given) else secrets.token_hex(8).encode()
+        started = time.perf_counter()
+        status = 500
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", []), (b"x-request-id", request_id)]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception:
+            log.exception("request %s failed", request_id.decode())
+            raise
+        finally:
+            seconds = time.perf_counter() - started
+            route = getattr(scope.get("route"), "path", "unknown")
+            self._metrics.request_seconds.labels(scope["method"], route, status).observe(seconds)
+            log.info("%s %s %s %d %.1f ms", request_id.decode(), scope["method"], route, status, seconds * 1000)

@@ -1,0 +1,43 @@
+"""The OpenAPI document: FastAPI's, with the request bodies that the routes read themselves."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from service.api.bodies import JSON
+from service.api.problems import ProblemDetails
+
+_REFERENCE = "#/components/schemas/{model}"
+_documented_models: dict[str, type[BaseModel]] = {ProblemDetails.__name__: ProblemDetails}
+
+
+def accepts(model: type[BaseModel], *binary: str) -> dict[str, Any]:
+    """The `openapi_extra` of a route whose body is `model` as JSON, or one of the `binary` media types."""
+    _documented_models[model.__name__] = model
+    content: dict[str, Any] = {JSON: {"schema": {"$ref": _REFERENCE.format(model=model.__name__)}}}
+    content |= {media: {"schema": {"type": "string", "format": "binary"}} for media in binary}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def install(app: FastAPI) -> None:
+    """Make `app.openapi()` complete."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = get_openapi(
+                title=app.title,
+                version=app.version,
+                description=app.description,
+                routes=app.routes,
+                tags=app.openapi_tags,
+            )
+            models = [(model, "validation") for model in _documented_models.values()]
+            _, schemas = models_json_schema(models, ref_template=_REFERENCE)  # type: ignore[arg-type]
+            document.setdefault("components", {}).setdefault("schemas", {}).update(schemas["$defs"])
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]

@@ -1,0 +1,150 @@
+"""Errors as RFC 9457 problem details: each domain error gets its status and type here, and nowhere else.
+
+A problem never repeats what was sent: at most ten errors, each a JSON pointer and a reason.
+"""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+from starlette.exceptions import HTTPException
+
+from service import errors
+
+MEDIA_TYPE = "application/problem+json"
+TYPE_PREFIX = "urn:facebridge:problem:"
+MAX_ERRORS = 10
+RETRY_AFTER_SECONDS = "1"
+
+_STATUS: dict[type[errors.FacebridgeError], tuple[int, str]] = {
+    errors.DimensionMismatchError: (422, "dimension-mismatch"),
+    errors.NonFiniteVectorError: (422, "non-finite-vector"),
+    errors.ZeroNormVectorError: (422, "zero-norm"),
+    errors.InvalidNameError: (422, "invalid-name"),
+    errors.ImageRejectedError: (422, "image-rejected"),
+    errors.NoRouteError: (422, "no-route"),
+    errors.NoOperatingPointError: (422, "no-operating-point"),
+    errors.InvalidInputError: (422, "invalid-request"),
+    errors.NotFoundError: (404, "not-found"),
+    errors.AlreadyExistsError: (409, "already-exists"),
+    errors.SpaceMismatchError: (409, "space-mismatch"),
+    errors.BatchTooLargeError: (413, "batch-too-large"),
+    errors.QueueFullError: (429, "queue-full"),
+    errors.DrainingError: (503, "draining"),
+    errors.OverloadedError: (503, "not-ready"),
+    errors.EngineError: (500, "engine-failed"),
+    errors.InsufficientStorageError: (507, "insufficient-storage"),
+    errors.StorageError: (503, "read-only"),
+    errors.FacebridgeError: (500, "internal"),
+}
+_SLUG_BY_STATUS = {404: "not-found", 405: "method-not-allowed"}
+
+
+class ProblemError(BaseModel):
+    """One fault: where (a JSON pointer into the body, or the parameter's name) and why."""
+
+    pointer: str
+    reason: str
+
+
+class ProblemDetails(BaseModel):
+    """The body of every answer that is not a success (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[ProblemError] = []
+
+
+class Problem(Exception):  # noqa: N818  (RFC 9457's own word)
+    """A refusal that only the web knows: bodies that are too large, of an unknown type, not JSON."""
+
+    def __init__(self, status: int, slug: str, detail: str, faults: Sequence[ProblemError] = ()) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.slug = slug
+        self.detail = detail
+        self.faults = list(faults)[:MAX_ERRORS]
+
+    def response(self) -> Response:
+        """The answer."""
+        details = ProblemDetails(
+            type=TYPE_PREFIX + self.slug,
+            title=HTTPStatus(self.status).phrase,
+            status=self.status,
+            detail=self.detail,
+            errors=self.faults,
+        )
+        headers = {"retry-after": RETRY_AFTER_SECONDS} if self.status in (429, 503) else None
+        return Response(orjson.dumps(details.model_dump()), self.status, headers, MEDIA_TYPE)
+
+
+def problem_of(failure: errors.FacebridgeError) -> Problem:
+    """The problem for a domain error: the nearest class in `_STATUS` decides."""
+    status, slug = next(_STATUS[cls] for cls in type(failure).__mro__ if cls in _STATUS)
+    return Problem(status, slug, str(failure))
+
+
+def problem_of_validation(failure: ValidationError | RequestValidationError) -> Problem:
+    """The problem for a body or parameter that does not fit its schema; names that do not fit have a type of their own."""
+    faults = list(failure.errors())
+    slug = (
+        "invalid-name"
+        if faults and all(fault["type"] == "string_pattern_mismatch" for fault in faults)
+        else "invalid-request"
+    )
+    errors_of_it = [ProblemError(pointer=_pointer(fault), reason=str(fault["msg"])) for fault in faults[:MAX_ERRORS]]
+    return Problem(422, slug, f"the request has {len(faults)} fault(s)", errors_of_it)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of `app` with a problem, and count it."""
+
+    def answer(request: Request, problem: Problem) -> Response:
+        request.app.state.services.metrics.problems.labels(problem.slug).inc()
+        return problem.response()
+
+    async def domain(request: Request, failure: Exception) -> Response:
+        assert isinstance(failure, errors.FacebridgeError)
+        return answer(request, problem_of(failure))
+
+    async def own(request: Request, failure: Exception) -> Response:
+        assert isinstance(failure, Problem)
+        return answer(request, failure)
+
+    async def validation(request: Request, failure: Exception) -> Response:
+        assert isinstance(failure, RequestValidationError)
+        return answer(request, problem_of_validation(failure))
+
+    async def http(request: Request, failure: Exception) -> Response:
+        assert isinstance(failure, HTTPException)
+        slug = _SLUG_BY_STATUS.get(failure.status_code, "invalid-request")
+        return answer(request, Problem(failure.status_code, slug, HTTPStatus(failure.status_code).phrase))
+
+    async def unexpected(request: Request, failure: Exception) -> Response:
+        return answer(request, Problem(500, "internal", "the service failed; its log names this request's id"))
+
+    app.add_exception_handler(errors.FacebridgeError, domain)
+    app.add_exception_handler(Problem, own)
+    app.add_exception_handler(RequestValidationError, validation)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(Exception, unexpected)
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that may answer with these problems."""
+    schema = {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}
+    return {status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: schema}} for status in statuses}
+
+
+def _pointer(fault: Any) -> str:
+    place = [str(part) for part in fault["loc"] if part not in ("body", "query", "path")]
+    if fault["type"] == "extra_forbidden":
+        # The last part is the unknown key itself: something that was sent.
+        place = place[:-1]
+    return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in place)

@@ -1,0 +1,135 @@
+"""`/galleries` and their templates and subjects."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+
+from service.api.bodies import JSON, NPZ, JsonBody, read_feature_set, require_media_type
+from service.api.deps import Services, ServicesDep
+from service.api.openapi import accepts
+from service.api.problems import Problem, documented
+from service.api.schemas.galleries import (
+    CreateGalleryRequest,
+    EnrolRequest,
+    EnrolResponse,
+    GalleryList,
+    GalleryView,
+    RemovedSubject,
+    TemplateList,
+    TemplateView,
+)
+from service.api.schemas.probes import GalleryName
+from service.api.schemas.spaces import RouteView
+from service.entities import Probe
+from service.errors import BatchTooLargeError, InvalidInputError
+
+router = APIRouter(prefix="/galleries", tags=["galleries"])
+
+GalleryPath = Annotated[GalleryName, Path(description="the gallery")]
+SubjectPath = Annotated[str, Path(min_length=1, max_length=128, description="the subject")]
+
+_read_enrolment = JsonBody(EnrolRequest)
+
+
+@router.post("", status_code=201, responses=documented(400, 409, 415, 422), openapi_extra=accepts(CreateGalleryRequest))
+async def create_gallery(
+    body: Annotated[CreateGalleryRequest, Depends(JsonBody(CreateGalleryRequest))], services: ServicesDep
+) -> GalleryView:
+    """Make an empty gallery in one space."""
+    return GalleryView.of(await services.galleries.create(body.name, body.space))
+
+
+@router.get("")
+async def list_galleries(services: ServicesDep) -> GalleryList:
+    """All galleries by name."""
+    return GalleryList(galleries=[GalleryView.of(gallery) for gallery in await services.galleries.list_all()])
+
+
+@router.get("/{gallery}", responses=documented(404, 422))
+async def get_gallery(gallery: GalleryPath, services: ServicesDep) -> GalleryView:
+    """One gallery: its space, active generation and size."""
+    return GalleryView.of(await services.galleries.get(gallery))
+
+
+@router.delete("/{gallery}", status_code=204, responses=documented(404, 422))
+async def drop_gallery(gallery: GalleryPath, services: ServicesDep) -> Response:
+    """Remove a gallery with all its templates."""
+    await services.galleries.drop(gallery)
+    return Response(status_code=204)
+
+
+@router.post(
+    "/{gallery}/templates",
+    status_code=201,
+    responses=documented(400, 404, 409, 413, 415, 422, 429, 503),
+    openapi_extra=accepts(EnrolRequest, NPZ),
+)
+async def enrol(gallery: GalleryPath, request: Request, services: ServicesDep) -> EnrolResponse:
+    """Enrol templates: as JSON, or a whole `.npz` feature set with its subjects. All are enrolled or none.
+
+    The answer comes after they are on disk. Features of another space are kept as they are and translated for the
+    gallery where a route leads there; where none does the answer is 409.
+    """
+    if require_media_type(request, JSON, NPZ) == NPZ:
+        subjects, samples = await _from_feature_set(request)
+    else:
+        body = await _read_enrolment(request)
+        subjects = [template.subject for template in body.templates]
+        samples = [template.probe(body.space, f"/templates/{row}") for row, template in enumerate(body.templates)]
+    return await _enrol(services, gallery, subjects, samples)
+
+
+@router.get("/{gallery}/templates", responses=documented(400, 404, 422))
+async def list_templates(
+    gallery: GalleryPath,
+    services: ServicesDep,
+    cursor: Annotated[str | None, Query(max_length=32, description="`next_cursor` of the page before")] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    subject: Annotated[str | None, Query(max_length=128, description="only this subject's")] = None,
+) -> TemplateList:
+    """Templates in order of enrolment, without their vectors."""
+    page = await services.galleries.templates(gallery, after=_after(cursor), limit=limit, subject=subject)
+    next_cursor = None if page.next_after is None else f"{page.next_after:x}"
+    return TemplateList(templates=[TemplateView.of(template) for template in page.templates], next_cursor=next_cursor)
+
+
+@router.delete("/{gallery}/templates/{template_id}", status_code=204, responses=documented(404, 422))
+async def remove_template(
+    gallery: GalleryPath, template_id: Annotated[str, Path(max_length=64)], services: ServicesDep
+) -> Response:
+    """Remove one template."""
+    await services.galleries.remove_template(gallery, template_id)
+    return Response(status_code=204)
+
+
+@router.delete("/{gallery}/subjects/{subject}", responses=documented(404, 422))
+async def remove_subject(gallery: GalleryPath, subject: SubjectPath, services: ServicesDep) -> RemovedSubject:
+    """Remove all templates of a subject."""
+    return RemovedSubject(num_removed=await services.galleries.remove_subject(gallery, subject))
+
+
+async def _from_feature_set(request: Request) -> tuple[list[str], list[Probe]]:
+    feature_set = await read_feature_set(request)
+    if not feature_set.has_subjects:
+        raise InvalidInputError("the feature set does not say who its pictures are of; fill its column subject")
+    fingerprint = feature_set.space.fingerprint
+    return feature_set.subject.tolist(), [Probe(fingerprint, feature=row) for row in feature_set.feature]
+
+
+async def _enrol(services: Services, gallery: str, subjects: list[str], samples: list[Probe]) -> EnrolResponse:
+    if len(samples) > services.settings.max_batch_rows:
+        raise BatchTooLargeError(f"at most {services.settings.max_batch_rows} templates a request")
+    enrolled = await services.enrol(gallery, subjects, samples)
+    services.metrics.enrolled_templates.labels(gallery).inc(len(samples))
+    return EnrolResponse(
+        template_ids=list(enrolled.template_ids), generation=enrolled.generation, route=RouteView.of(enrolled.route)
+    )
+
+
+def _after(cursor: str | None) -> int:
+    if cursor is None:
+        return 0
+    try:
+        return int(cursor, 16)
+    except ValueError:
+        raise Problem(400, "invalid-cursor", "the cursor is not one that this service gave") from None

@@ -1,0 +1,45 @@
+"""`/healthz` and `/metrics`."""
+
+from typing import Literal
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel
+
+from service.api.deps import ServicesDep
+
+router = APIRouter(tags=["health"])
+
+
+class Health(BaseModel):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(Health):
+    """The service can do its work: how many bundles it serves, and how many it had to leave out."""
+
+    num_bundles: int
+    num_rejected: int
+
+
+@router.get("/healthz/live")
+async def live() -> Health:
+    """Whether the process answers at all."""
+    return Health()
+
+
+@router.get("/healthz/ready")
+async def ready(services: ServicesDep) -> Readiness:
+    """Whether requests can be served: bundles are loaded and the galleries open."""
+    loaded = services.inference.loaded
+    return Readiness(num_bundles=len(loaded.encoders) + len(loaded.translators), num_rejected=len(loaded.rejected))
+
+
+@router.get("/metrics")
+async def metrics(services: ServicesDep) -> Response:
+    """Metrics for Prometheus."""
+    services.metrics.queued_rows.set(services.inference.num_queued_rows)
+    for gallery in await services.galleries.list_all():
+        services.metrics.gallery_templates.labels(gallery.name).set(gallery.num_templates)
+    return Response(services.metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")

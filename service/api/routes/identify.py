@@ -1,0 +1,89 @@
+"""`POST /identify`."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+
+from service.api.bodies import JSON, NPY, NPZ, JsonBody, read_array, read_feature_set, require_media_type
+from service.api.deps import Services, ServicesDep
+from service.api.openapi import accepts
+from service.api.problems import Problem, documented
+from service.api.schemas.identify import (
+    CandidateView,
+    IdentifyBatchResponse,
+    IdentifyRequest,
+    IdentifyResponse,
+    IdentifyResult,
+    answered,
+)
+from service.entities import Probe
+from service.errors import BatchTooLargeError, DimensionMismatchError, InvalidInputError
+from service.usecases.identify import Identified
+
+router = APIRouter(tags=["identify"])
+
+_read_json = JsonBody(IdentifyRequest)
+
+
+@router.post(
+    "/identify",
+    responses=documented(400, 404, 409, 413, 415, 422, 429, 503),
+    openapi_extra=accepts(IdentifyRequest, NPY, NPZ),
+)
+async def identify(
+    request: Request,
+    services: ServicesDep,
+    gallery: Annotated[str | None, Query(description="with npy and npz: the gallery")] = None,
+    space: Annotated[str | None, Query(description="with npy: the space of the probes")] = None,
+    top_k: Annotated[int, Query(ge=1, description="with npy and npz: candidates a probe")] = 5,
+) -> IdentifyResponse | IdentifyBatchResponse:
+    """Rank the subjects of a gallery by their likeness to a probe.
+
+    One probe as JSON; many as one `.npy` array of rows or an `.npz` feature set, which names its space itself. Probes of
+    another space than the gallery's are translated where a route leads there, and refused with 409 where none does.
+    """
+    declared = require_media_type(request, JSON, NPY, NPZ)
+    if declared == JSON:
+        body = await _read_json(request)
+        probe = body.probe.probe(body.probe.space, "/probe")
+        found = await _run(services, body.gallery, [probe], body.top_k)
+        return IdentifyResponse(
+            **answered(found.gallery, found.generation, found.route),
+            candidates=CandidateView.ranked(found.candidates[0]),
+        )
+    if gallery is None or (declared == NPY and space is None):
+        raise Problem(422, "invalid-request", "give gallery (and for npy also space) in the query")
+    probes, keys = await _batch(request, declared, space or "")
+    found = await _run(services, gallery, probes, top_k)
+    return IdentifyBatchResponse(
+        **answered(found.gallery, found.generation, found.route),
+        results=[
+            IdentifyResult(image=key, candidates=CandidateView.ranked(candidates))
+            for key, candidates in zip(keys, found.candidates, strict=True)
+        ],
+    )
+
+
+async def _batch(request: Request, declared: str, space: str) -> tuple[list[Probe], Sequence[str | None]]:
+    if declared == NPZ:
+        feature_set = await read_feature_set(request)
+        fingerprint = feature_set.space.fingerprint
+        return [Probe(fingerprint, feature=row) for row in feature_set.feature], feature_set.image.tolist()
+    rows = await read_array(request)
+    if rows.ndim != 2 or rows.dtype.kind != "f" or len(rows) == 0:
+        raise DimensionMismatchError("features must be rows of floating-point numbers, at least one")
+    return [Probe(space, feature=row) for row in rows], [None] * len(rows)
+
+
+async def _run(services: Services, gallery: str, probes: Sequence[Probe], top_k: int) -> Identified:
+    settings = services.settings
+    if len(probes) > settings.max_batch_rows:
+        raise BatchTooLargeError(f"at most {settings.max_batch_rows} probes a request")
+    if top_k > settings.max_top_k:
+        raise InvalidInputError(f"top_k may be at most {settings.max_top_k}")
+    found = await services.identify(gallery, probes, top_k=top_k)
+    if found.route.steps:
+        route = found.route
+        services.metrics.translated_vectors.labels(route.source.name, route.target.name).inc(len(probes))
+    return found

@@ -1,0 +1,78 @@
+"""`/spaces`, `/routes` and `/bundles`: what this service can compare, and with what."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from service.api.deps import ServicesDep
+from service.api.problems import documented
+from service.api.schemas.spaces import (
+    BundleList,
+    BundleView,
+    ListedRoute,
+    ListedSpace,
+    RejectedView,
+    RouteView,
+    SpaceView,
+)
+
+router = APIRouter(tags=["spaces"])
+
+
+@router.get("/spaces")
+async def list_spaces(services: ServicesDep) -> list[ListedSpace]:
+    """The spaces that the loaded bundles know, and which of them can take pictures."""
+    catalog = services.inference.catalog
+    return [
+        ListedSpace(**SpaceView.of(space).model_dump(), encoder=catalog.encoder_of(space)) for space in catalog.spaces
+    ]
+
+
+@router.get("/routes", responses=documented(422))
+async def list_routes(
+    services: ServicesDep,
+    source: Annotated[str | None, Query(description="only from this space")] = None,
+    target: Annotated[str | None, Query(description="only to this space")] = None,
+) -> list[ListedRoute]:
+    """The best route between every two spaces, with its measured quality."""
+    catalog = services.inference.catalog
+    if source is not None and target is not None:
+        routes = [services.translate.find_route(source, target)]
+    else:
+        routes = [
+            route
+            for route in catalog.routes()
+            if source in (None, route.source.name, route.source.fingerprint)
+            and target in (None, route.target.name, route.target.fingerprint)
+        ]
+    return [
+        ListedRoute(
+            **RouteView.of(route).model_dump(),
+            quality=catalog.quality(route),
+            false_match_rates=[point.fmr for point in catalog.operating_points(route)],
+        )
+        for route in routes
+    ]
+
+
+@router.get("/bundles")
+async def list_bundles(services: ServicesDep) -> BundleList:
+    """The loaded bundles, the device each runs on, and what was rejected and why."""
+    loaded = services.inference.loaded
+    views = []
+    for entry in (*loaded.encoders, *loaded.translators):
+        manifest = entry.bundle.manifest
+        views.append(
+            BundleView(
+                name=manifest.name,
+                kind=manifest.kind,
+                method=manifest.method,
+                source=SpaceView.of(manifest.source) if manifest.source else None,
+                target=SpaceView.of(manifest.target),
+                device=entry.engine.device,
+                digest=manifest.digest,
+                licence=manifest.licence,
+            )
+        )
+    rejected = [RejectedView(folder=entry.folder, reason=entry.reason) for entry in loaded.rejected]
+    return BundleList(bundles=views, rejected=rejected)

@@ -1,0 +1,33 @@
+"""`POST /verify`."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+
+from service.api.bodies import JsonBody
+from service.api.deps import ServicesDep
+from service.api.openapi import accepts
+from service.api.problems import documented
+from service.api.schemas.spaces import RouteView
+from service.api.schemas.verify import VerifyRequest, VerifyResponse
+
+router = APIRouter(tags=["verify"])
+
+
+@router.post("/verify", responses=documented(400, 409, 413, 415, 422, 429, 503), openapi_extra=accepts(VerifyRequest))
+async def verify(
+    body: Annotated[VerifyRequest, Depends(JsonBody(VerifyRequest))], services: ServicesDep
+) -> VerifyResponse:
+    """Compare two probes. With `fmr`, decide at the threshold measured for that false-match rate on this route."""
+    a, b = body.a.probe(body.a.space, "/a"), body.b.probe(body.b.space, "/b")
+    verified = await services.verify(a, b, fmr=body.fmr)
+    point = verified.operating_point
+    decision = None if verified.is_match is None else "match" if verified.is_match else "non-match"
+    return VerifyResponse(
+        score=verified.score,
+        decision=decision,
+        threshold=point.threshold if point else None,
+        fmr=point.fmr if point else None,
+        fnmr=point.fnmr if point else None,
+        route=RouteView.of(verified.route),
+    )

@@ -1,0 +1,104 @@
+"""Galleries and templates on the wire."""
+
+from typing import Annotated, Self
+
+from pydantic import BaseModel, Field
+
+from service.api.schemas.probes import STRICT, GalleryName, Sample, SpaceReference, Subject
+from service.api.schemas.spaces import RouteView, SpaceView
+from service.entities import Gallery, Template
+
+
+class CreateGalleryRequest(BaseModel):
+    """A new gallery in one space."""
+
+    model_config = STRICT
+
+    name: GalleryName
+    space: SpaceReference
+
+
+class GalleryView(BaseModel):
+    """A gallery."""
+
+    name: str
+    space: SpaceView
+    generation: int
+    num_templates: int
+    num_subjects: int
+    created_at: str
+
+    @classmethod
+    def of(cls, gallery: Gallery) -> Self:
+        """The view of a gallery."""
+        return cls(
+            name=gallery.name,
+            space=SpaceView.of(gallery.space),
+            generation=gallery.generation,
+            num_templates=gallery.num_templates,
+            num_subjects=gallery.num_subjects,
+            created_at=gallery.created_at,
+        )
+
+
+class GalleryList(BaseModel):
+    """All galleries by name."""
+
+    galleries: list[GalleryView]
+
+
+class NewTemplateBody(Sample):
+    """A sample of a subject."""
+
+    subject: Subject
+
+
+class EnrolRequest(BaseModel):
+    """Samples of one space; all are enrolled or none."""
+
+    model_config = STRICT
+
+    space: SpaceReference
+    templates: Annotated[list[NewTemplateBody], Field(min_length=1)]
+
+
+class EnrolResponse(BaseModel):
+    """The new templates' ids in the order sent, and the route by which they came into the gallery's space."""
+
+    template_ids: list[str]
+    generation: int
+    route: RouteView
+
+
+class TemplateView(BaseModel):
+    """A template; its vector is never told. `space` is the fingerprint of its original feature."""
+
+    template_id: str
+    subject: str
+    space: str
+    route: list[str]
+    enrolled_at: str
+
+    @classmethod
+    def of(cls, template: Template) -> Self:
+        """The view of a template."""
+        return cls(
+            template_id=template.template_id,
+            subject=template.subject,
+            space=template.space,
+            route=list(template.route),
+            enrolled_at=template.enrolled_at,
+        )
+
+
+class TemplateList(BaseModel):
+    """A page of templates in order of enrolment; send `next_cursor` as `cursor` for the next one."""
+
+    templates: list[TemplateView]
+    next_cursor: str | None
+
+
+class RemovedSubject(BaseModel):
+    """How many templates the subject had."""
+
+    num_removed: int

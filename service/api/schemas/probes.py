@@ -1,0 +1,88 @@
+"""A probe on the wire: a feature, as numbers or base64 of little-endian float32, or a picture in base64."""
+
+import base64
+import binascii
+from typing import Annotated, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from service.api.problems import Problem, ProblemError
+from service.entities import Probe
+
+STRICT = ConfigDict(extra="forbid", strict=True)
+MAX_NUMBERS = 65_536
+
+SpaceReference = Annotated[
+    str,
+    Field(min_length=1, max_length=64, description="a space, by name or fingerprint", examples=["mobilefacenet-128"]),
+]
+Numbers = Annotated[list[float], Field(min_length=1, max_length=MAX_NUMBERS)]
+Base64 = Annotated[str, Field(min_length=1, description="base64 of little-endian float32")]
+Point = Annotated[list[float], Field(min_length=2, max_length=2)]
+Subject = Annotated[
+    str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,128}$", description="who it is; 1 to 128 printable characters")
+]
+GalleryName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$", examples=["people"])]
+
+
+class Sample(BaseModel):
+    """A feature or a picture of a face: exactly one of the two."""
+
+    model_config = STRICT
+
+    feature: Numbers | Base64 | None = None
+    image: Annotated[
+        str | None, Field(description="base64 of a JPEG, PNG, WebP or BMP: an aligned crop, or with landmarks")
+    ] = None
+    landmarks: Annotated[
+        list[Point] | None,
+        Field(
+            min_length=5, max_length=5, description="x, y of left eye, right eye, nose tip, mouth corners, in pixels"
+        ),
+    ] = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.feature is None) == (self.image is None):
+            raise ValueError("give either a feature or an image")
+        if self.landmarks is not None and self.image is None:
+            raise ValueError("landmarks belong to an image")
+        return self
+
+    def probe(self, space: str, pointer: str) -> Probe:
+        """The probe, of `space`. Raises `Problem` naming `pointer` where base64 is broken."""
+        if self.image is not None:
+            landmarks = [(x, y) for x, y in self.landmarks] if self.landmarks is not None else None
+            return Probe(space, picture=decode_base64(self.image, f"{pointer}/image"), landmarks=landmarks)
+        assert self.feature is not None
+        return Probe(space, feature=vector(self.feature, f"{pointer}/feature"))
+
+
+class ProbeBody(Sample):
+    """A sample with its space."""
+
+    space: SpaceReference
+
+
+def vector(feature: list[float] | str, pointer: str) -> npt.NDArray[Any]:
+    """Numbers or base64 as one vector (D,)."""
+    if isinstance(feature, str):
+        data = decode_base64(feature, pointer)
+        if len(data) % 4:
+            raise _fault(pointer, "must hold whole float32 numbers")
+        return np.frombuffer(data, dtype="<f4")
+    return np.array(feature, dtype=np.float64)
+
+
+def decode_base64(text: str, pointer: str) -> bytes:
+    """The bytes. Raises `Problem` naming `pointer`."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise _fault(pointer, "must be base64 (RFC 4648, with padding)") from None
+
+
+def _fault(pointer: str, reason: str) -> Problem:
+    return Problem(422, "invalid-request", "the request has 1 fault(s)", [ProblemError(pointer=pointer, reason=reason)])

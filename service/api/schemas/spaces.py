@@ -1,0 +1,76 @@
+"""Spaces, routes and bundles on the wire."""
+
+from typing import Self
+
+from pydantic import BaseModel
+
+from models.space import Space
+from service.entities import Route
+
+
+class SpaceView(BaseModel):
+    """A space."""
+
+    name: str
+    fingerprint: str
+    dimension: int
+    metric: str
+
+    @classmethod
+    def of(cls, space: Space) -> Self:
+        """The view of a space."""
+        return cls(name=space.name, fingerprint=space.fingerprint, dimension=space.dimension, metric=space.metric)
+
+
+class ListedSpace(SpaceView):
+    """A space with what can be done in it."""
+
+    encoder: str | None
+    """The bundle that makes features of this space from pictures."""
+
+
+class RouteView(BaseModel):
+    """The translators from one space to another, in order; none where they are the same."""
+
+    source: SpaceView
+    target: SpaceView
+    bundles: list[str]
+
+    @classmethod
+    def of(cls, route: Route) -> Self:
+        """The view of a route."""
+        return cls(source=SpaceView.of(route.source), target=SpaceView.of(route.target), bundles=list(route.bundles))
+
+
+class ListedRoute(RouteView):
+    """A route with its measured quality (product of rank-1) and the false-match rates with a known threshold."""
+
+    quality: float
+    false_match_rates: list[float]
+
+
+class BundleView(BaseModel):
+    """A loaded bundle and the device it runs on."""
+
+    name: str
+    kind: str
+    method: str
+    source: SpaceView | None
+    target: SpaceView
+    device: str
+    digest: str
+    licence: str
+
+
+class RejectedView(BaseModel):
+    """A folder that was not loaded, and why."""
+
+    folder: str
+    reason: str
+
+
+class BundleList(BaseModel):
+    """Everything that was found in the folder of bundles."""
+
+    bundles: list[BundleView]
+    rejected: list[RejectedView]

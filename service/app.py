@@ -1,0 +1,84 @@
+"""The application: everything is built here, from settings, and nothing at import."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import metadata
+
+from fastapi import FastAPI
+
+from models.runtime import conflicting_packages
+from service.api import openapi, problems
+from service.api.deps import Services
+from service.api.middleware import Observe
+from service.api.routes import galleries, health, identify, spaces, translate, verify
+from service.errors import StartupError
+from service.galleries.embedded import EmbeddedGalleryStore
+from service.galleries.port import GalleryStore
+from service.inference.inference import Inference
+from service.inference.loading import EngineFactory, OnnxEngines, load_bundles
+from service.observability.metrics import Metrics
+from service.settings import Settings
+from service.usecases.enrol import Enrol
+from service.usecases.galleries import KeepGalleries
+from service.usecases.identify import Identify
+from service.usecases.probes import Probes
+from service.usecases.translate import Translate
+from service.usecases.verify import Verify
+
+_ROUTERS = (translate.router, verify.router, identify.router, galleries.router, spaces.router, health.router)
+
+
+def create_app(
+    settings: Settings, *, engines: EngineFactory | None = None, store: GalleryStore | None = None
+) -> FastAPI:
+    """Load bundles, open galleries, and return the app. Tests give engines and a store of their own.
+
+    Raises `StartupError` with one line for the operator.
+    """
+    if conflict := conflicting_packages():
+        raise StartupError(
+            f"{' and '.join(conflict)} are both installed and overwrite each other; uninstall all but one"
+        )
+    metrics = Metrics()
+    loaded = load_bundles(settings.bundles, engines or OnnxEngines(settings.device, settings.max_pixels))
+    metrics.bundles.labels("loaded").set(len(loaded.encoders) + len(loaded.translators))
+    metrics.bundles.labels("rejected").set(len(loaded.rejected))
+    inference = Inference(
+        loaded,
+        batch_rows=settings.batch_rows,
+        queue_rows=settings.queue_rows,
+        on_batch=lambda bundle, num_rows: metrics.batch_rows.labels(bundle).observe(num_rows),
+    )
+    galleries_store = store or EmbeddedGalleryStore(settings.data)
+    probes = Probes(inference)
+    services = Services(
+        settings=settings,
+        metrics=metrics,
+        inference=inference,
+        translate=Translate(inference),
+        verify=Verify(inference, probes),
+        identify=Identify(probes, galleries_store),
+        enrol=Enrol(probes, galleries_store),
+        galleries=KeepGalleries(inference, galleries_store),
+    )
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        inference.start()
+        yield
+        await inference.stop()
+        galleries_store.close()
+
+    app = FastAPI(
+        title="Facebridge",
+        version=metadata.version("facebridge"),
+        description="Translates face features between encoders and serves galleries that outlive the encoder that made them.",
+        lifespan=lifespan,
+    )
+    app.state.services = services
+    app.add_middleware(Observe, metrics=metrics)
+    problems.install(app)
+    openapi.install(app)
+    for router in _ROUTERS:
+        app.include_router(router)
+    return app

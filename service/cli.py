@@ -1,0 +1,149 @@
+"""`facebridge`: the operator's command. Errors of use are one line on stderr and exit code 2."""
+
+import argparse
+import ipaddress
+import logging
+import socket
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import NoReturn
+
+import uvicorn
+from pydantic.fields import FieldInfo
+from rich.console import Console
+from rich.table import Table
+
+from models.bundle import read_bundle
+from models.errors import ContractError
+from service.api.deps import Services
+from service.app import create_app
+from service.errors import FacebridgeError, StartupError
+from service.settings import PREFIX, Settings, load_settings
+
+_SHUTDOWN_SECONDS = 30
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and leave with 2."""
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; the flags of `serve` are the settings."""
+    parser = OneLineParser(
+        prog="facebridge", description="Translate face features between encoders, and serve galleries."
+    )
+    parser.add_argument("--version", action="version", version=metadata.version("facebridge"))
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    serve_parser = subparsers.add_parser("serve", help="run the service", description="Run the service.")
+    for name, field in Settings.model_fields.items():
+        _add_flag(serve_parser, name, field)
+    serve_parser.set_defaults(run=serve)
+    verify_parser = subparsers.add_parser("check-bundle", help="verify bundles", description="Verify bundles.")
+    verify_parser.add_argument("bundles", nargs="+", type=Path, metavar="BUNDLE", help="a bundle's folder")
+    verify_parser.set_defaults(run=check_bundles)
+    return parser
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code."""
+    options = vars(build_parser().parse_args(arguments))
+    command = options.pop("command")
+    try:
+        options.pop("run")(options)
+    except (FacebridgeError, ContractError) as failure:
+        print(f"facebridge {command}: {failure}", file=sys.stderr)  # noqa: T201
+        return 2
+    return 0
+
+
+def serve(flags: dict[str, object]) -> None:
+    """Run the service until it is told to stop."""
+    settings = load_settings(flags)
+    _check_bind(settings)
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    app = create_app(settings)
+    _announce(app.state.services)
+    with _listen(settings) as listener:
+        host, port = listener.getsockname()[:2]
+        Console(highlight=False).print(f"serving on http://{host}:{port} (documentation: /docs)", soft_wrap=True)
+        config = uvicorn.Config(
+            app,
+            log_level=settings.log_level,
+            access_log=False,
+            timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+            server_header=False,
+        )
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def check_bundles(options: dict[str, object]) -> None:
+    """Verify each bundle. Raises `BundleError` for the first that is not sound."""
+    folders = options["bundles"]
+    assert isinstance(folders, list)
+    for folder in folders:
+        manifest = read_bundle(folder).manifest
+        source = f"{manifest.source.name} to " if manifest.source else ""
+        Console(highlight=False).print(
+            f"{folder}: sound; {manifest.kind} {manifest.method}, {source}{manifest.target.name}, {manifest.digest[:16]}",
+            soft_wrap=True,
+        )
+
+
+def _add_flag(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> None:
+    default = "off" if field.default is False else field.default
+    text = f"{field.description} (default: {default}; {PREFIX}{name.upper()})".replace("%", "%%")
+    flag = "--" + name.replace("_", "-")
+    if field.annotation is bool:
+        parser.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=text)
+    else:
+        parser.add_argument(flag, default=argparse.SUPPRESS, metavar=name.upper(), help=text)
+
+
+def _check_bind(settings: Settings) -> None:
+    if settings.insecure_bind or settings.host == "localhost":
+        return
+    try:
+        is_loopback = ipaddress.ip_address(settings.host).is_loopback
+    except ValueError:
+        is_loopback = False
+    if not is_loopback:
+        raise StartupError(
+            "setting host: this version has no keys, so it listens on this machine only; behind a proxy that "
+            "authenticates, give --insecure-bind"
+        )
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as failure:
+        listener.close()
+        raise StartupError(
+            f"setting port: cannot listen on {settings.host}:{settings.port} ({failure.strerror})"
+        ) from None
+    return listener
+
+
+def _announce(services: Services) -> None:
+    """Print what is served and on which device."""
+    console = Console(highlight=False)
+    table = Table("bundle", "kind", "method", "source", "target", "device")
+    loaded = services.inference.loaded
+    for entry in (*loaded.encoders, *loaded.translators):
+        manifest = entry.bundle.manifest
+        source = manifest.source.name if manifest.source else "pictures"
+        table.add_row(manifest.name, manifest.kind, manifest.method, source, manifest.target.name, entry.engine.device)
+    console.print(table)
+    for rejected in loaded.rejected:
+        console.print(
+            f"not loaded: {rejected.folder}: {rejected.reason}", style="bold red", markup=False, soft_wrap=True
+        )

@@ -1,0 +1,167 @@
+"""Galleries in this process: the SQLite record, and a FAISS projection of each gallery in memory.
+
+Invariant: a write is committed to the record first and projected next, and one write goes at a time; so what a call has
+acknowledged is in both, and a projection never holds what the record does not. Searches go beside writes.
+
+Shapes: B probes, D dimension of the gallery's space.
+"""
+
+import fcntl
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.errors import SpaceError
+from models.space import Space
+from service.entities import FloatArray, Gallery, NewTemplate
+from service.errors import AlreadyExistsError, NotFoundError, StartupError
+from service.galleries.port import SearchResult, TemplatePage
+from service.galleries.projection import Projection, tune_faiss
+from service.galleries.record import GalleryEntry, Record
+from service.galleries.rules import check_probes, check_templates
+
+RECORD = "default.sqlite3"
+"""One file a tenant; the only tenant for now is `default`."""
+LOCK = "lock"
+
+
+@dataclass(frozen=True, slots=True)
+class _OpenGallery:
+    entry: GalleryEntry
+    projection: Projection
+
+
+class EmbeddedGalleryStore:
+    """`GalleryStore` on a data folder that it has to itself."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open the galleries in `folder`, which is made where it is missing.
+
+        Raises `StartupError`, in one line, where another process uses the folder, the file is damaged, or is newer.
+        """
+        tune_faiss()
+        self._write_lock = threading.Lock()
+        with ExitStack() as opened:
+            opened.enter_context(_sole_use(folder))
+            path = folder / RECORD
+            try:
+                self._record = opened.enter_context(closing(Record(path)))
+                galleries = [_project(self._record, entry) for entry in self._record.galleries()]
+            except (sqlite3.Error, SpaceError) as failure:
+                # Its class or code only: SQLite's own words may quote what is stored.
+                reason = getattr(failure, "sqlite_errorname", type(failure).__name__)
+                raise StartupError(f"{path}: cannot be read ({reason}); restore it from a backup") from None
+            # Replaced by every change and never changed in place, so that readers need no lock.
+            self._galleries = {gallery.entry.name: gallery for gallery in galleries}
+            self._opened = opened.pop_all()
+
+    def create(self, name: str, space: Space) -> Gallery:
+        """See the port."""
+        with self._write_lock:
+            if name in self._galleries:
+                raise AlreadyExistsError(f"gallery {name} exists already")
+            gallery = _OpenGallery(self._record.create(name, space), Projection(space.dimension))
+            self._galleries = {**self._galleries, name: gallery}
+        return _described(gallery)
+
+    def get(self, name: str) -> Gallery:
+        """See the port."""
+        return _described(self._gallery(name))
+
+    def list_galleries(self) -> list[Gallery]:
+        """See the port."""
+        return [_described(gallery) for _, gallery in sorted(self._galleries.items())]
+
+    def drop(self, name: str) -> None:
+        """See the port."""
+        with self._write_lock:
+            self._record.drop(self._gallery(name).entry)
+            self._galleries = {other: gallery for other, gallery in self._galleries.items() if other != name}
+
+    def enrol(self, name: str, templates: Sequence[NewTemplate]) -> list[str]:
+        """See the port."""
+        with self._write_lock:
+            gallery = self._gallery(name)
+            check_templates(templates, gallery.entry.space)
+            if not templates:
+                return []
+            rows = self._record.enrol(gallery.entry, templates)
+            gallery.projection.add(rows)
+        return list(rows.template_ids)
+
+    def templates(self, name: str, *, after: int = 0, limit: int = 100, subject: str | None = None) -> TemplatePage:
+        """See the port."""
+        return self._record.templates(self._gallery(name).entry, after=after, limit=limit, subject=subject)
+
+    def remove_template(self, name: str, template_id: str) -> None:
+        """See the port."""
+        if not self._remove(name, lambda entry: self._record.remove_template(entry, template_id)):
+            raise NotFoundError(f"gallery {name} has no such template")
+
+    def remove_subject(self, name: str, subject: str) -> int:
+        """See the port."""
+        num_removed = self._remove(name, lambda entry: self._record.remove_subject(entry, subject))
+        if not num_removed:
+            raise NotFoundError(f"gallery {name} has no such subject")
+        return num_removed
+
+    def search(self, name: str, probes_BD: FloatArray, space: Space, top_k: int) -> SearchResult:
+        """See the port."""
+        gallery = self._gallery(name)
+        check_probes(probes_BD, space, gallery.entry.space)
+        return SearchResult(gallery.entry.generation, gallery.projection.search(probes_BD, top_k))
+
+    def close(self) -> None:
+        """See the port."""
+        with self._write_lock:
+            self._opened.close()
+
+    def _gallery(self, name: str) -> _OpenGallery:
+        try:
+            return self._galleries[name]
+        except KeyError:
+            raise NotFoundError("there is no gallery of this name") from None
+
+    def _remove(self, name: str, from_record: Callable[[GalleryEntry], list[int]]) -> int:
+        with self._write_lock:
+            gallery = self._gallery(name)
+            seqs = from_record(gallery.entry)
+            if seqs:
+                gallery.projection.remove(seqs)
+        return len(seqs)
+
+
+def _project(record: Record, entry: GalleryEntry) -> _OpenGallery:
+    projection = Projection(entry.space.dimension)
+    for rows in record.blocks(entry):
+        projection.add(rows)
+    return _OpenGallery(entry, projection)
+
+
+def _described(gallery: _OpenGallery) -> Gallery:
+    entry = gallery.entry
+    num_templates, num_subjects = gallery.projection.counts()
+    return Gallery(entry.name, entry.space, entry.generation, num_templates, num_subjects, entry.created_at)
+
+
+@contextmanager
+def _sole_use(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, which the kernel lets go of when the process ends however it ends."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as failure:
+        raise StartupError(f"{folder}: cannot be used as data folder ({failure.strerror})") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise StartupError(f"{folder}: another process uses this data folder; stop it or choose another") from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)

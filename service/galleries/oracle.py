@@ -1,0 +1,152 @@
+"""The oracle: galleries in plain Python and numpy; exact, slow, obviously right, and what other stores must agree with.
+
+Shapes: B probes, G templates, D dimension of a gallery's space.
+"""
+
+import itertools
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from models.space import Space
+from service.entities import Candidate, FloatArray, Gallery, NewTemplate, Template
+from service.errors import AlreadyExistsError, NotFoundError
+from service.galleries.port import SearchResult, TemplatePage
+from service.galleries.rules import (
+    check_probes,
+    check_templates,
+    exact_scores,
+    gallery_feature,
+    new_template_id,
+    timestamp,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    seq: int
+    template: Template
+    feature: FloatArray
+
+
+@dataclass(slots=True)
+class _Shelf:
+    space: Space
+    created_at: str
+    rows: list[_Row] = field(default_factory=list)
+
+
+class OracleGalleryStore:
+    """`GalleryStore` in memory. Nothing is durable."""
+
+    def __init__(self) -> None:
+        self._shelves: dict[str, _Shelf] = {}
+        self._seqs = itertools.count(1)
+        self._lock = threading.RLock()
+
+    def create(self, name: str, space: Space) -> Gallery:
+        """See the port."""
+        with self._lock:
+            if name in self._shelves:
+                raise AlreadyExistsError(f"gallery {name} exists already")
+            self._shelves[name] = _Shelf(space, timestamp())
+            return self.get(name)
+
+    def get(self, name: str) -> Gallery:
+        """See the port."""
+        with self._lock:
+            shelf = self._shelf(name)
+            num_subjects = len({row.template.subject for row in shelf.rows})
+            return Gallery(name, shelf.space, 1, len(shelf.rows), num_subjects, shelf.created_at)
+
+    def list_galleries(self) -> list[Gallery]:
+        """See the port."""
+        with self._lock:
+            return [self.get(name) for name in sorted(self._shelves)]
+
+    def drop(self, name: str) -> None:
+        """See the port."""
+        with self._lock:
+            self._shelf(name)
+            del self._shelves[name]
+
+    def enrol(self, name: str, templates: Sequence[NewTemplate]) -> list[str]:
+        """See the port."""
+        with self._lock:
+            shelf = self._shelf(name)
+            check_templates(templates, shelf.space)
+            rows = [
+                _Row(next(self._seqs), _described(template), np.array(gallery_feature(template), dtype=np.float32))
+                for template in templates
+            ]
+            shelf.rows += rows
+            return [row.template.template_id for row in rows]
+
+    def templates(self, name: str, *, after: int = 0, limit: int = 100, subject: str | None = None) -> TemplatePage:
+        """See the port."""
+        with self._lock:
+            rows = [
+                row
+                for row in self._shelf(name).rows
+                if row.seq > after and (subject is None or row.template.subject == subject)
+            ]
+        page = rows[:limit]
+        return TemplatePage(tuple(row.template for row in page), page[-1].seq if len(rows) > limit else None)
+
+    def remove_template(self, name: str, template_id: str) -> None:
+        """See the port."""
+        with self._lock:
+            shelf = self._shelf(name)
+            kept = [row for row in shelf.rows if row.template.template_id != template_id]
+            if len(kept) == len(shelf.rows):
+                raise NotFoundError(f"gallery {name} has no such template")
+            shelf.rows = kept
+
+    def remove_subject(self, name: str, subject: str) -> int:
+        """See the port."""
+        with self._lock:
+            shelf = self._shelf(name)
+            kept = [row for row in shelf.rows if row.template.subject != subject]
+            num_removed = len(shelf.rows) - len(kept)
+            if num_removed == 0:
+                raise NotFoundError(f"gallery {name} has no such subject")
+            shelf.rows = kept
+            return num_removed
+
+    def search(self, name: str, probes_BD: FloatArray, space: Space, top_k: int) -> SearchResult:
+        """See the port."""
+        with self._lock:
+            shelf = self._shelf(name)
+            rows = list(shelf.rows)
+        check_probes(probes_BD, space, shelf.space)
+        if not rows:
+            return SearchResult(1, ((),) * len(probes_BD))
+        features_GD = np.stack([row.feature for row in rows]).astype(np.float64)
+        return SearchResult(1, tuple(_ranked(exact_scores(probe_D, features_GD), rows, top_k) for probe_D in probes_BD))
+
+    def close(self) -> None:
+        """See the port."""
+
+    def _shelf(self, name: str) -> _Shelf:
+        if name not in self._shelves:
+            raise NotFoundError("there is no gallery of this name")
+        return self._shelves[name]
+
+
+def _ranked(scores_G: FloatArray, rows: list[_Row], top_k: int) -> tuple[Candidate, ...]:
+    """The best candidates among `rows`, which are in order of enrolment."""
+    best: dict[str, tuple[float, Template]] = {}
+    for score, row in zip(scores_G.tolist(), rows, strict=True):
+        subject = row.template.subject
+        if subject not in best or score > best[subject][0]:
+            best[subject] = (score, row.template)
+    ranking = sorted((-score, subject) for subject, (score, _) in best.items())[:top_k]
+    return tuple(Candidate(subject, -negative, best[subject][1].template_id) for negative, subject in ranking)
+
+
+def _described(template: NewTemplate) -> Template:
+    return Template(
+        new_template_id(), template.subject, template.original_space.fingerprint, template.route, timestamp()
+    )

@@ -1,0 +1,1 @@
+"""Models at work: bundles and routes, engines behind three calls, and micro-batching."""

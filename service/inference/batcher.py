@@ -1,0 +1,137 @@
+"""Micro-batching: while one batch runs, whatever arrives becomes the next. Nobody waits for a batch to fill.
+
+Invariant: whoever submitted hears an answer or an error, also when the engine fails or the service stops.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from models.features import FloatArray
+from service.errors import DrainingError, EngineError, FacebridgeError, QueueFullError
+from service.inference.engine import Engine
+
+ItemT = TypeVar("ItemT")
+
+
+@dataclass(slots=True)
+class _Waiting:
+    rows: FloatArray
+    done: asyncio.Future[FloatArray]
+
+
+class MicroBatcher(Generic[ItemT]):
+    """Feeds one engine from many callers."""
+
+    def __init__(
+        self,
+        engine: Engine[ItemT],
+        executor: Executor,
+        *,
+        max_rows: int,
+        max_queue_rows: int,
+        on_batch: Callable[[int], None] = lambda num_rows: None,
+    ) -> None:
+        """At most `max_rows` are run at once, at most `max_queue_rows` wait; `on_batch` hears each batch's size."""
+        self._engine = engine
+        self._executor = executor
+        self._max_rows = max_rows
+        self._max_queue_rows = max_queue_rows
+        self._on_batch = on_batch
+        self._queue: deque[_Waiting] = deque()
+        self._arrived = asyncio.Event()
+        self._worker: asyncio.Task[None] | None = None
+        self._closed = False
+        self.num_queued_rows = 0
+
+    def start(self) -> None:
+        """Start working; needs a running event loop."""
+        self._worker = asyncio.create_task(self._work())
+
+    async def stop(self) -> None:
+        """Finish the batch that is running, then refuse what still waits."""
+        self._closed = True
+        self._arrived.set()
+        if self._worker is not None:
+            await self._worker
+        while self._queue:
+            self._fail(self._queue.popleft(), DrainingError("the service is stopping"))
+
+    async def submit(self, item: ItemT) -> FloatArray:
+        """The features of one item, (n, D). Raises `QueueFullError`, `DrainingError`, and what the engine raises."""
+        self._check_room(1)
+        loop = asyncio.get_running_loop()
+        rows = await loop.run_in_executor(self._executor, self._engine.prepare, item)
+        self._check_room(len(rows))
+        waiting = _Waiting(rows, loop.create_future())
+        self._queue.append(waiting)
+        self.num_queued_rows += len(rows)
+        self._arrived.set()
+        return self._engine.finish(await waiting.done)
+
+    def _check_room(self, num_rows: int) -> None:
+        if self._closed:
+            raise DrainingError("the service is stopping")
+        # One item larger than the queue is let in when nothing else waits; it could never come in otherwise.
+        if self.num_queued_rows and self.num_queued_rows + num_rows > self._max_queue_rows:
+            raise QueueFullError("as much work is waiting as may wait; try again shortly")
+
+    async def _work(self) -> None:
+        while not self._closed:
+            await self._arrived.wait()
+            self._arrived.clear()
+            while self._queue and not self._closed:
+                await self._run(self._take())
+
+    def _take(self) -> list[_Waiting]:
+        taken = [self._queue.popleft()]
+        num_rows = len(taken[0].rows)
+        while self._queue and num_rows + len(self._queue[0].rows) <= self._max_rows:
+            taken.append(self._queue.popleft())
+            num_rows += len(taken[-1].rows)
+        self.num_queued_rows -= num_rows
+        return taken
+
+    async def _run(self, taken: list[_Waiting]) -> None:
+        wanted = [waiting for waiting in taken if not waiting.done.cancelled()]
+        if not wanted:
+            return
+        loop = asyncio.get_running_loop()
+        try:
+            outputs = await loop.run_in_executor(self._executor, self._run_rows, [waiting.rows for waiting in wanted])
+        except FacebridgeError as failure:
+            for waiting in wanted:
+                self._fail(waiting, failure)
+            return
+        except Exception as failure:  # noqa: BLE001  (a worker's boundary: every waiter hears of it)
+            for waiting in wanted:
+                self._fail(waiting, EngineError(f"the model failed: {type(failure).__name__}"))
+            return
+        start = 0
+        for waiting in wanted:
+            end = start + len(waiting.rows)
+            if not waiting.done.done():
+                waiting.done.set_result(outputs[start:end])
+            start = end
+
+    def _run_rows(self, parts: list[FloatArray]) -> FloatArray:
+        rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        outputs = []
+        for start in range(0, len(rows), self._max_rows):
+            block = rows[start : start + self._max_rows]
+            self._on_batch(len(block))
+            outputs.append(self._engine.run(block))
+        features = outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
+        if len(features) != len(rows):
+            raise EngineError("the model gave another number of rows than it took")
+        return features
+
+    @staticmethod
+    def _fail(waiting: _Waiting, failure: FacebridgeError) -> None:
+        if not waiting.done.done():
+            waiting.done.set_exception(failure)

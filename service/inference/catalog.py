@@ -1,0 +1,133 @@
+"""What the loaded bundles make possible: spaces, the routes between them, and the thresholds measured on each."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from models.bundle import Bundle
+from models.operating_point import OperatingPoint
+from models.space import Space
+from service.entities import Route, RouteStep
+from service.errors import NoRouteError, SpaceMismatchError
+
+MAX_HOPS = 3
+
+
+class Catalog:
+    """Spaces by name and fingerprint, and the best route between any two. Immutable once built."""
+
+    def __init__(self, translators: Iterable[Bundle], encoders: Iterable[Bundle]) -> None:
+        self._translators = {bundle.manifest.name: bundle for bundle in translators}
+        self._encoders: dict[str, Bundle] = {}
+        for bundle in encoders:
+            self._encoders.setdefault(bundle.manifest.target.fingerprint, bundle)
+        self._spaces: dict[str, Space] = {}
+        for bundle in (*self._translators.values(), *self._encoders.values()):
+            for space in (bundle.manifest.source, bundle.manifest.target):
+                if space is not None:
+                    self._spaces.setdefault(space.fingerprint, space)
+        self._steps = self._best_steps()
+
+    @property
+    def spaces(self) -> tuple[Space, ...]:
+        """All known spaces, by name."""
+        return tuple(sorted(self._spaces.values(), key=lambda space: (space.name, space.fingerprint)))
+
+    def encoder_of(self, space: Space) -> str | None:
+        """The name of the encoder bundle that puts out features of `space`."""
+        bundle = self._encoders.get(space.fingerprint)
+        return bundle.manifest.name if bundle else None
+
+    def find_space(self, reference: str, also: Iterable[Space] = ()) -> Space | None:
+        """The space of that name or fingerprint among the known ones and `also`; None where there is none.
+
+        Raises `SpaceMismatchError` for a name that two different spaces carry.
+        """
+        known = self._spaces | {space.fingerprint: space for space in also}
+        if reference in known:
+            return known[reference]
+        named = {space.fingerprint: space for space in known.values() if space.name == reference}
+        if len(named) > 1:
+            raise SpaceMismatchError(
+                f"{len(named)} different spaces carry this name (fingerprints {', '.join(sorted(named))}); give the fingerprint"
+            )
+        return next(iter(named.values()), None)
+
+    def route(self, source: Space, target: Space) -> Route:
+        """The route with the fewest steps, the better measured of equals. Raises `NoRouteError`."""
+        if source.fingerprint == target.fingerprint:
+            return Route(source, target)
+        best: dict[str, tuple[float, tuple[RouteStep, ...]]] = {source.fingerprint: (1.0, ())}
+        reached = dict(best)
+        for _ in range(MAX_HOPS):
+            found: dict[str, tuple[float, tuple[RouteStep, ...]]] = {}
+            for here, (merit, steps) in reached.items():
+                for step, quality in self._steps.get(here, {}).values():
+                    there = step.target.fingerprint
+                    if there not in best and (there not in found or merit * quality > found[there][0]):
+                        found[there] = (merit * quality, (*steps, step))
+            if target.fingerprint in found:
+                return Route(source, target, found[target.fingerprint][1])
+            best |= found
+            reached = found
+        raise NoRouteError(f"no route leads from this space to {target.name}; see /routes for those there are")
+
+    def routes(self) -> list[Route]:
+        """Every route between two different known spaces."""
+        found = []
+        for source in self.spaces:
+            for target in self.spaces:
+                if source.fingerprint != target.fingerprint:
+                    try:
+                        found.append(self.route(source, target))
+                    except NoRouteError:
+                        continue
+        return found
+
+    def quality(self, route: Route) -> float:
+        """The product of the steps' measured rank-1 (mean cosine where there is none), in [0, 1]."""
+        merit = 1.0
+        for step in route.steps:
+            merit *= _quality(self._translators[step.bundle].manifest.metrics)
+        return merit
+
+    def operating_points(self, route: Route) -> tuple[OperatingPoint, ...]:
+        """The thresholds measured for comparisons at the end of `route`; none for routes of several steps."""
+        if len(route.steps) == 1:
+            return self._translators[route.steps[0].bundle].calibration.points.get("translated", ())
+        if route.steps:
+            return ()
+        fingerprint = route.target.fingerprint
+        for bundle in self._translators.values():
+            manifest = bundle.manifest
+            if manifest.target.fingerprint == fingerprint and "native-target" in bundle.calibration.points:
+                return bundle.calibration.points["native-target"]
+            if (
+                manifest.source
+                and manifest.source.fingerprint == fingerprint
+                and "native-source" in bundle.calibration.points
+            ):
+                return bundle.calibration.points["native-source"]
+        return ()
+
+    def _best_steps(self) -> Mapping[str, Mapping[str, tuple[RouteStep, float]]]:
+        steps: dict[str, dict[str, tuple[RouteStep, float]]] = defaultdict(dict)
+        for name, bundle in sorted(self._translators.items()):
+            source, target = bundle.manifest.source, bundle.manifest.target
+            assert source is not None
+            quality = _quality(bundle.manifest.metrics)
+            there = steps[source.fingerprint].get(target.fingerprint)
+            if there is None or quality > there[1]:
+                steps[source.fingerprint][target.fingerprint] = (RouteStep(name, source, target), quality)
+        return steps
+
+
+def _quality(metrics: Mapping[str, Any]) -> float:
+    """Rank-1 of translated probes on the bundle's own held-out subjects, else mean cosine, else a half."""
+    for part in ("test", "validation"):
+        rows = (metrics.get(part) or {}).get("rows", {})
+        figures = rows.get("translated probes", {})
+        for figure in (figures.get("rank1"), figures.get("mean_cosine")):
+            if isinstance(figure, int | float):
+                return min(1.0, max(0.0, float(figure)))
+    return 0.5

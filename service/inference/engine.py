@@ -1,0 +1,91 @@
+"""A model behind three calls, so that batching knows no model.
+
+Shapes: an item becomes (n, ...) rows, rows of several items are run as one batch, (n, D) features come back.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from models.bundle import Bundle
+from models.errors import ContractError, PictureError
+from models.features import FloatArray, unit_features
+from models.picture import Landmarks, prepare_picture
+from models.runtime import Device, InferenceError, Session
+from models.space import InputPreparation
+from service.errors import EngineError, ImageRejectedError
+
+ItemT_contra = TypeVar("ItemT_contra", contravariant=True)
+
+
+class Engine(Protocol[ItemT_contra]):
+    """One loaded model. `prepare` and `finish` may run beside `run`, each on any thread."""
+
+    device: str
+
+    def prepare(self, item: ItemT_contra) -> FloatArray:
+        """One item as rows (n, ...), n at least 1. Raises domain errors about this item alone."""
+
+    def run(self, rows: FloatArray) -> FloatArray:
+        """The model over the rows of many items. Raises `EngineError`."""
+
+    def finish(self, rows: FloatArray) -> FloatArray:
+        """One item's share of the output as unit features (n, D). Raises `EngineError`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture to encode: its bytes, and landmarks unless it is an aligned crop."""
+
+    data: bytes
+    landmarks: Landmarks | None = None
+
+
+class _OnnxEngine:
+    """What encoders and translators share: a session, and checked output."""
+
+    def __init__(self, bundle: Bundle, device: Device) -> None:
+        """Raises `InferenceError` where the model does not load on the device."""
+        self._name = bundle.manifest.name
+        self._session = Session(bundle.model, device=device)
+        self.device: str = self._session.device
+
+    def run(self, rows: FloatArray) -> FloatArray:
+        """The model over the rows."""
+        try:
+            return self._session.run(rows)
+        except InferenceError as failure:
+            raise EngineError(f"bundle {self._name}: {failure}") from None
+
+    def finish(self, rows: FloatArray) -> FloatArray:
+        """Unit features; a model that puts out NaN or zeros has failed."""
+        try:
+            return unit_features(rows)
+        except ContractError as failure:
+            raise EngineError(f"bundle {self._name}: output {failure}") from None
+
+
+class TranslatorEngine(_OnnxEngine):
+    """Items are unit features (n, S)."""
+
+    def prepare(self, item: FloatArray) -> FloatArray:
+        """Features are ready as they are."""
+        return item
+
+
+class EncoderEngine(_OnnxEngine):
+    """Items are pictures; decoding, aligning and preparing is done on the caller's thread."""
+
+    def __init__(self, bundle: Bundle, device: Device, preparation: InputPreparation, max_pixels: int) -> None:
+        super().__init__(bundle, device)
+        self._preparation = preparation
+        self._max_pixels = max_pixels
+
+    def prepare(self, item: Picture) -> FloatArray:
+        """The picture as one row (1, 3, H, W). Raises `ImageRejectedError`."""
+        try:
+            prepared = prepare_picture(
+                item.data, self._preparation, landmarks=item.landmarks, max_pixels=self._max_pixels
+            )
+        except PictureError as failure:
+            raise ImageRejectedError(str(failure)) from None
+        return prepared[None]

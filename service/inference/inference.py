@@ -1,0 +1,82 @@
+"""Translating and encoding for many callers at once: one micro-batcher a bundle.
+
+Shapes: n rows of one call, S source and T target dimension of a route.
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+from models.features import FloatArray
+from models.space import Space
+from service.entities import Route
+from service.errors import ImageRejectedError
+from service.inference.batcher import MicroBatcher
+from service.inference.catalog import Catalog
+from service.inference.engine import Picture
+from service.inference.loading import LoadedBundles
+
+
+class Inference:
+    """The catalog's bundles at work."""
+
+    def __init__(
+        self,
+        loaded: LoadedBundles,
+        *,
+        batch_rows: int,
+        queue_rows: int,
+        on_batch: Callable[[str, int], None] = lambda bundle, num_rows: None,
+    ) -> None:
+        """`on_batch` hears the bundle's name and the size of every batch that is run."""
+        self.loaded = loaded
+        self.catalog = Catalog(
+            (entry.bundle for entry in loaded.translators), (entry.bundle for entry in loaded.encoders)
+        )
+        self._executor = ThreadPoolExecutor(max(2, os.cpu_count() or 1), thread_name_prefix="inference")
+
+        self._batchers: dict[str, MicroBatcher[Any]] = {
+            entry.bundle.manifest.name: MicroBatcher(
+                entry.engine,
+                self._executor,
+                max_rows=batch_rows,
+                max_queue_rows=queue_rows,
+                on_batch=partial(on_batch, entry.bundle.manifest.name),
+            )
+            for entry in (*loaded.translators, *loaded.encoders)
+        }
+
+    def start(self) -> None:
+        """Start every batcher; needs a running event loop."""
+        for batcher in self._batchers.values():
+            batcher.start()
+
+    async def stop(self) -> None:
+        """Finish what runs and refuse what waits."""
+        for batcher in self._batchers.values():
+            await batcher.stop()
+        self._executor.shutdown()
+
+    @property
+    def num_queued_rows(self) -> int:
+        """Rows that wait for a model."""
+        return sum(batcher.num_queued_rows for batcher in self._batchers.values())
+
+    async def translate(self, features: FloatArray, route: Route) -> FloatArray:
+        """Unit features (n, S) along the route to unit features (n, T)."""
+        for step in route.steps:
+            features = await self._batchers[step.bundle].submit(features)
+        return features
+
+    async def encode(self, picture: Picture, space: Space) -> FloatArray:
+        """One picture as a unit feature (D,) of `space`. Raises `ImageRejectedError`, also where no encoder is there."""
+        name = self.catalog.encoder_of(space)
+        if name is None:
+            raise ImageRejectedError(
+                f"no encoder bundle of the space {space.name} is loaded, so pictures cannot be taken; send features"
+            )
+        encoded = await self._batchers[name].submit(picture)
+        feature: FloatArray = encoded[0]
+        return feature

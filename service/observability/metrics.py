@@ -1,0 +1,48 @@
+"""Every metric, with its unit in its name. One registry an app, so that tests can have many apps."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+class Metrics:
+    """What is counted."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.request_seconds = Histogram(
+            "facebridge_request_seconds",
+            "Time from the first byte of a request's head to the last byte of its answer.",
+            ("method", "route", "status"),
+            buckets=_LATENCY_BUCKETS,
+            registry=self.registry,
+        )
+        self.batch_rows = Histogram(
+            "facebridge_batch_rows",
+            "Rows that a model ran at once.",
+            ("bundle",),
+            buckets=_BATCH_BUCKETS,
+            registry=self.registry,
+        )
+        self.queued_rows = Gauge("facebridge_queued_rows", "Rows that wait for a model.", registry=self.registry)
+        self.translated_vectors = Counter(
+            "facebridge_translated_vectors",
+            "Vectors translated, by route.",
+            ("source", "target"),
+            registry=self.registry,
+        )
+        self.enrolled_templates = Counter(
+            "facebridge_enrolled_templates", "Templates enrolled.", ("gallery",), registry=self.registry
+        )
+        self.gallery_templates = Gauge(
+            "facebridge_gallery_templates", "Templates in a gallery.", ("gallery",), registry=self.registry
+        )
+        self.problems = Counter(
+            "facebridge_problems", "Refusals and failures, by type.", ("type",), registry=self.registry
+        )
+        self.bundles = Gauge("facebridge_bundles", "Bundles by state.", ("state",), registry=self.registry)
+
+    def exposition(self) -> bytes:
+        """The text that Prometheus scrapes."""
+        return generate_latest(self.registry)

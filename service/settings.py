@@ -1,0 +1,57 @@
+"""Every setting of the service, with its one default: read from FACEBRIDGE_* and from flags, which win."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.errors import StartupError
+
+PREFIX = "FACEBRIDGE_"
+_OF_OTHERS = frozenset({"FACEBRIDGE_ENCODERS", "FACEBRIDGE_SHARED"})
+"""Variables of the training command and of the tests."""
+
+
+class Settings(BaseSettings):
+    """How to run `facebridge serve`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    bundles: Annotated[Path, Field(description="folder of bundles to serve")] = Path("bundles")
+    data: Annotated[Path, Field(description="folder of the galleries; made if missing")] = Path("data")
+    host: Annotated[str, Field(description="address to listen on")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535, description="port to listen on; 0 takes a free one")] = 8000
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], Field(description="where bundles run; cuda refuses to start without it")
+    ] = "auto"
+    insecure_bind: Annotated[
+        bool, Field(description="listen beyond this machine without authentication, behind a proxy that has it")
+    ] = False
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], Field(description="least level logged")] = "info"
+    max_json_bytes: Annotated[int, Field(ge=1024, description="largest JSON body")] = 8 << 20
+    max_binary_bytes: Annotated[
+        int, Field(ge=1024, description="largest npy or npz body, and what an npz unpacks to")
+    ] = 64 << 20
+    max_batch_rows: Annotated[int, Field(ge=1, description="most vectors in one request")] = 65_536
+    max_pixels: Annotated[int, Field(ge=1, description="most pixels of a picture")] = 40_000_000
+    batch_rows: Annotated[int, Field(ge=1, description="most rows a model runs at once")] = 256
+    queue_rows: Annotated[
+        int, Field(ge=1, description="most rows that wait for a model before requests are refused")
+    ] = 131_072
+    max_top_k: Annotated[int, Field(ge=1, description="most candidates of one identification")] = 1000
+
+
+def load_settings(flags: dict[str, Any]) -> Settings:
+    """Settings from the environment and `flags` (only those that were given). Raises `StartupError` in one line."""
+    names = {PREFIX + name.upper() for name in Settings.model_fields}
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in names | _OF_OTHERS)
+    if unknown:
+        raise StartupError(f"{unknown[0]}: no such setting; facebridge serve --help lists them")
+    try:
+        return Settings(**flags)
+    except ValidationError as failure:
+        first = failure.errors(include_url=False, include_input=False)[0]
+        name = "_".join(str(part) for part in first["loc"])
+        raise StartupError(f"setting {name}: {first['msg']}") from None

@@ -1,0 +1,1 @@
+"""The verbs: translate, verify, identify, enrol. They know no web, FAISS, SQLite or ONNX Runtime."""

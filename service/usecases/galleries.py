@@ -1,0 +1,47 @@
+"""Keeping galleries: make, show, list, page through, remove from, drop."""
+
+import asyncio
+
+from service.entities import Gallery
+from service.errors import InvalidInputError
+from service.galleries.port import GalleryStore, TemplatePage
+from service.inference.inference import Inference
+
+
+class KeepGalleries:
+    """Calls of the store that block are made on worker threads."""
+
+    def __init__(self, inference: Inference, store: GalleryStore) -> None:
+        self._inference = inference
+        self._store = store
+
+    async def create(self, name: str, space: str) -> Gallery:
+        """Make an empty gallery in a known space. Raises `AlreadyExistsError`, `InvalidInputError`."""
+        found = self._inference.catalog.find_space(space)
+        if found is None:
+            raise InvalidInputError("a gallery needs a space that is known here; see /spaces")
+        return await asyncio.to_thread(self._store.create, name, found)
+
+    async def get(self, name: str) -> Gallery:
+        """Raises `NotFoundError`."""
+        return await asyncio.to_thread(self._store.get, name)
+
+    async def list_all(self) -> list[Gallery]:
+        """All galleries by name."""
+        return await asyncio.to_thread(self._store.list_galleries)
+
+    async def drop(self, name: str) -> None:
+        """Raises `NotFoundError`."""
+        await asyncio.to_thread(self._store.drop, name)
+
+    async def templates(self, name: str, *, after: int, limit: int, subject: str | None) -> TemplatePage:
+        """A page of templates. Raises `NotFoundError`."""
+        return await asyncio.to_thread(self._store.templates, name, after=after, limit=limit, subject=subject)
+
+    async def remove_template(self, name: str, template_id: str) -> None:
+        """Raises `NotFoundError`."""
+        await asyncio.to_thread(self._store.remove_template, name, template_id)
+
+    async def remove_subject(self, name: str, subject: str) -> int:
+        """How many templates were removed. Raises `NotFoundError`."""
+        return await asyncio.to_thread(self._store.remove_subject, name, subject)

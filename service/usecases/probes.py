@@ -1,0 +1,108 @@
+"""From what was sent to unit features in the space that is needed: the one place where spaces meet.
+
+Shapes: n probes, D dimension of the probe's space, T of the wanted space. Invariant: features leave here only in the
+space that was asked for, by a route that is named, or not at all.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.features import FloatArray, NonFiniteError, ZeroNormError, unit_features
+from models.space import Space
+from service.entities import Probe, Route
+from service.errors import (
+    DimensionMismatchError,
+    NonFiniteVectorError,
+    NoRouteError,
+    SpaceMismatchError,
+    ZeroNormVectorError,
+)
+from service.inference.engine import Picture
+from service.inference.inference import Inference
+
+
+@dataclass(frozen=True, slots=True)
+class NativeFeatures:
+    """Unit features (n, D) in the space in which they were made."""
+
+    space: Space
+    features: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class RoutedFeatures:
+    """The native features, and the same in the wanted space (n, T), with the route between."""
+
+    native: NativeFeatures
+    features: FloatArray
+    route: Route
+
+
+class Probes:
+    """Reads probes and brings them into a space."""
+
+    def __init__(self, inference: Inference) -> None:
+        self._inference = inference
+
+    async def read(self, probes: Sequence[Probe], also: Iterable[Space] = ()) -> NativeFeatures:
+        """Unit features of probes of one space; pictures are encoded. `also` are spaces known besides the catalog's.
+
+        Raises `SpaceMismatchError` for an unknown space, and what is wrong with a vector or a picture.
+        """
+        space = self._inference.catalog.find_space(probes[0].space, also)
+        if space is None:
+            raise SpaceMismatchError(
+                "features of a space that is not known here cannot be compared with anything; see /spaces"
+            )
+        features = [probe.feature for probe in probes if probe.feature is not None]
+        if len(features) == len(probes):
+            return NativeFeatures(space, checked_features(stacked(features, space), space))
+        encoded = [self._encode(probe, space) for probe in probes]
+        return NativeFeatures(space, np.stack(await asyncio.gather(*encoded)))
+
+    async def into(self, native: NativeFeatures, target: Space) -> RoutedFeatures:
+        """Bring features into `target`. Raises `SpaceMismatchError` where no route leads there."""
+        try:
+            route = self._inference.catalog.route(native.space, target)
+        except NoRouteError:
+            raise SpaceMismatchError(
+                f"features of the space {native.space.name} ({native.space.fingerprint}) cannot be compared with those of "
+                f"{target.name} ({target.fingerprint}): no translator leads there"
+            ) from None
+        return RoutedFeatures(native, await self._inference.translate(native.features, route), route)
+
+    async def _encode(self, probe: Probe, space: Space) -> FloatArray:
+        if probe.feature is not None:
+            feature: FloatArray = checked_features(stacked([probe.feature], space), space)[0]
+            return feature
+        assert probe.picture is not None
+        return await self._inference.encode(Picture(probe.picture, probe.landmarks), space)
+
+
+def stacked(features: Sequence[npt.NDArray[Any]], space: Space) -> npt.NDArray[Any]:
+    """Vectors (D,) as rows (n, D). Raises `DimensionMismatchError` where one has another length."""
+    for row, feature in enumerate(features):
+        if feature.shape != (space.dimension,):
+            raise DimensionMismatchError(
+                f"vector {row} has {feature.shape[0]} numbers; the space {space.name} has {space.dimension}"
+            )
+    return np.stack(features)
+
+
+def checked_features(raw_ND: npt.NDArray[Any], space: Space) -> FloatArray:
+    """Rows (n, D) of length one. Raises `DimensionMismatchError`, `NonFiniteVectorError`, `ZeroNormVectorError`."""
+    if raw_ND.ndim != 2 or raw_ND.shape[1] != space.dimension:
+        raise DimensionMismatchError(
+            f"vectors must come as rows of {space.dimension} numbers, as the space {space.name} has"
+        )
+    try:
+        return unit_features(raw_ND, what="vector")
+    except NonFiniteError as failure:
+        raise NonFiniteVectorError(str(failure)) from None
+    except ZeroNormError as failure:
+        raise ZeroNormVectorError(str(failure)) from None

@@ -1,0 +1,79 @@
+"""Verify: are two probes of one subject? They are compared in one space, to which one of them may be translated."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.operating_point import OperatingPoint
+from models.space import Space
+from service.entities import Probe, Route
+from service.errors import NoOperatingPointError, NoRouteError, SpaceMismatchError
+from service.inference.inference import Inference
+from service.usecases.probes import Probes
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """The score, the route that made it comparable, and the operating point at the asked rate."""
+
+    score: float
+    route: Route
+    operating_point: OperatingPoint | None
+
+    @property
+    def space(self) -> Space:
+        """The space of the comparison."""
+        return self.route.target
+
+    @property
+    def is_match(self) -> bool | None:
+        """The decision; None where no rate was asked for."""
+        return None if self.operating_point is None else self.score >= self.operating_point.threshold
+
+
+class Verify:
+    """The verb."""
+
+    def __init__(self, inference: Inference, probes: Probes) -> None:
+        self._inference = inference
+        self._probes = probes
+
+    async def __call__(self, a: Probe, b: Probe, *, fmr: float | None = None) -> Verified:
+        """Compare two probes.
+
+        Raises `SpaceMismatchError` where no route joins their spaces, `NoOperatingPointError` where `fmr` was not
+        measured for this route.
+        """
+        native_a, native_b = await self._probes.read([a]), await self._probes.read([b])
+        route = self._joining_route(native_a.space, native_b.space)
+        if route.source.fingerprint != native_a.space.fingerprint:
+            native_a, native_b = native_b, native_a
+        point = self._operating_point(route, fmr)
+        routed = await self._probes.into(native_a, route.target)
+        score = float(np.dot(routed.features[0].astype(np.float64), native_b.features[0].astype(np.float64)))
+        return Verified(score, route, point)
+
+    def _joining_route(self, a: Space, b: Space) -> Route:
+        catalog = self._inference.catalog
+        found = []
+        for source, target in ((a, b), (b, a)):
+            try:
+                found.append(catalog.route(source, target))
+            except NoRouteError:
+                continue
+        if not found:
+            raise SpaceMismatchError(
+                f"features of {a.name} ({a.fingerprint}) and {b.name} ({b.fingerprint}) cannot be compared: "
+                "no translator leads from one to the other"
+            )
+        return min(found, key=lambda route: (len(route.steps), -catalog.quality(route)))
+
+    def _operating_point(self, route: Route, fmr: float | None) -> OperatingPoint | None:
+        if fmr is None:
+            return None
+        points = self._inference.catalog.operating_points(route)
+        for point in points:
+            if abs(point.fmr - fmr) <= 1e-9 * fmr:
+                return point
+        measured = ", ".join(f"{point.fmr:g}" for point in points) or "none"
+        raise NoOperatingPointError(f"no threshold was measured at this false-match rate here; measured: {measured}")

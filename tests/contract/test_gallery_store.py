@@ -1,0 +1,440 @@
+"""What every gallery store must do: one suite over all adapters, then the fast ones against the oracle.
+
+Shapes: B probes, G templates, D dimension.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from models.space import Space
+from service.entities import Candidate, FloatArray, NewTemplate, Template
+from service.errors import (
+    AlreadyExistsError,
+    DimensionMismatchError,
+    FacebridgeError,
+    InvalidInputError,
+    NonFiniteVectorError,
+    NotFoundError,
+    SpaceMismatchError,
+)
+from service.galleries.embedded import EmbeddedGalleryStore
+from service.galleries.oracle import OracleGalleryStore
+from service.galleries.port import GalleryStore
+
+PLANE = Space("plane", 2, "external:plane")
+OTHER_PLANE = Space("other-plane", 2, "external:other")
+SOLID = Space("solid", 3, "external:solid")
+
+EAST, NORTH, NORTH_EAST = (1.0, 0.0), (0.0, 1.0), (0.6, 0.8)
+
+
+@pytest.fixture(params=["oracle", "embedded"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[GalleryStore]:
+    opened: GalleryStore = OracleGalleryStore() if request.param == "oracle" else EmbeddedGalleryStore(tmp_path)
+    yield opened
+    opened.close()
+
+
+def vector(*numbers: float) -> FloatArray:
+    return np.array(numbers, dtype=np.float32)
+
+
+def native(subject: str, feature: tuple[float, ...] | FloatArray, space: Space = PLANE) -> NewTemplate:
+    feature_D = np.asarray(feature, dtype=np.float32)
+    return NewTemplate(subject, feature_D, space, feature_D, space)
+
+
+def translated(subject: str, original: tuple[float, ...], feature: tuple[float, ...]) -> NewTemplate:
+    return NewTemplate(subject, vector(*original), SOLID, vector(*feature), PLANE, ("solid-to-plane",))
+
+
+def found(store: GalleryStore, name: str, probe: tuple[float, ...], top_k: int = 10) -> list[tuple[str, float]]:
+    (candidates,) = store.search(name, vector(*probe)[None], store.get(name).space, top_k).candidates
+    return [(candidate.subject, candidate.score) for candidate in candidates]
+
+
+def all_templates(store: GalleryStore, name: str, limit: int = 3, subject: str | None = None) -> list[Template]:
+    templates: list[Template] = []
+    after: int | None = 0
+    while after is not None:
+        page = store.templates(name, after=after, limit=limit, subject=subject)
+        templates += page.templates
+        after = page.next_after
+    return templates
+
+
+def test_a_new_gallery_is_empty_and_in_generation_one(store: GalleryStore) -> None:
+    gallery = store.create("staff", PLANE)
+    assert (gallery.name, gallery.space, gallery.generation) == ("staff", PLANE, 1)
+    assert (gallery.num_templates, gallery.num_subjects) == (0, 0)
+    assert gallery == store.get("staff")
+    assert found(store, "staff", EAST) == []
+    assert store.templates("staff").templates == ()
+
+
+def test_a_name_can_be_taken_once(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    with pytest.raises(AlreadyExistsError):
+        store.create("staff", SOLID)
+    assert store.get("staff").space == PLANE
+
+
+def test_galleries_are_listed_by_name(store: GalleryStore) -> None:
+    for name in ("visitors", "staff", "2024"):
+        store.create(name, PLANE)
+    assert [gallery.name for gallery in store.list_galleries()] == ["2024", "staff", "visitors"]
+
+
+def test_a_gallery_keeps_its_own_name_of_a_space_that_has_two(store: GalleryStore) -> None:
+    same_by_another_name = Space("renamed", 2, PLANE.encoder)
+    store.create("staff", PLANE)
+    store.create("visitors", same_by_another_name)
+    store.enrol("visitors", [native("ann", EAST)])
+    assert store.get("visitors").space.name == "renamed"
+    assert store.templates("visitors").templates[0].space == same_by_another_name.fingerprint == PLANE.fingerprint
+
+
+def test_probes_made_for_the_space_that_the_gallery_had_before_are_refused(store: GalleryStore) -> None:
+    store.create("staff", OTHER_PLANE)
+    store.enrol("staff", [native("ann", EAST, OTHER_PLANE)])
+    with pytest.raises(SpaceMismatchError):
+        store.search("staff", vector(*EAST)[None], PLANE, 1)
+
+
+def test_a_translated_template_made_for_another_space_is_refused(store: GalleryStore) -> None:
+    store.create("staff", OTHER_PLANE)
+    with pytest.raises(SpaceMismatchError):
+        store.enrol("staff", [translated("ann", (0.0, 0.0, 1.0), EAST)])
+
+
+def test_every_call_on_a_missing_gallery_says_not_found(store: GalleryStore) -> None:
+    with pytest.raises(NotFoundError):
+        store.get("staff")
+    with pytest.raises(NotFoundError):
+        store.drop("staff")
+    with pytest.raises(NotFoundError):
+        store.enrol("staff", [])
+    with pytest.raises(NotFoundError):
+        store.templates("staff")
+    with pytest.raises(NotFoundError):
+        store.remove_template("staff", "0" * 32)
+    with pytest.raises(NotFoundError):
+        store.remove_subject("staff", "ann")
+    with pytest.raises(NotFoundError):
+        store.search("staff", vector(*EAST)[None], PLANE, 1)
+
+
+def test_a_dropped_gallery_leaves_nothing_to_one_of_the_same_name(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    store.create("visitors", PLANE)
+    (template_id,) = store.enrol("staff", [native("ann", EAST)])
+    store.enrol("visitors", [native("bob", EAST)])
+    store.drop("staff")
+    with pytest.raises(NotFoundError):
+        store.get("staff")
+    gallery = store.create("staff", SOLID)
+    assert (gallery.space, gallery.num_templates, gallery.num_subjects) == (SOLID, 0, 0)
+    assert found(store, "staff", (1.0, 0.0, 0.0)) == []
+    with pytest.raises(NotFoundError):
+        store.remove_template("staff", template_id)
+    assert found(store, "visitors", EAST) == [("bob", 1.0)]
+
+
+def test_enrolling_counts_templates_and_subjects(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    ids = store.enrol("staff", [native("ann", EAST), native("bob", NORTH), native("ann", NORTH_EAST)])
+    gallery = store.get("staff")
+    assert (gallery.num_templates, gallery.num_subjects) == (3, 2)
+    assert len(set(ids)) == 3
+    assert all(len(template_id) == 32 and int(template_id, 16) >= 0 for template_id in ids)
+
+
+def test_enrolling_nothing_is_allowed(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    assert store.enrol("staff", []) == []
+
+
+def test_templates_are_told_without_vectors_in_order_of_enrolment(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    ids = store.enrol("staff", [native("bob", EAST), translated("ann", (0.0, 0.0, 1.0), NORTH)])
+    bob, ann = store.templates("staff").templates
+    assert (bob.template_id, bob.subject, bob.space, bob.route) == (ids[0], "bob", PLANE.fingerprint, ())
+    assert (ann.template_id, ann.subject, ann.space, ann.route) == (
+        ids[1],
+        "ann",
+        SOLID.fingerprint,
+        ("solid-to-plane",),
+    )
+    assert bob.enrolled_at <= ann.enrolled_at
+
+
+def test_pages_join_without_gap_or_overlap_and_the_last_says_so(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    ids = store.enrol("staff", [native(f"subject-{number % 2}", EAST) for number in range(6)])
+    for limit in (1, 2, 5, 6, 7):
+        assert [template.template_id for template in all_templates(store, "staff", limit)] == ids
+    assert store.templates("staff", limit=6).next_after is None
+    assert store.templates("staff", limit=5).next_after is not None
+    of_one = all_templates(store, "staff", limit=2, subject="subject-1")
+    assert [template.template_id for template in of_one] == ids[1::2]
+    assert store.templates("staff", subject="nobody").templates == ()
+
+
+def test_a_page_goes_on_after_the_template_it_ended_with_was_removed(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    ids = store.enrol("staff", [native("ann", EAST) for _ in range(4)])
+    page = store.templates("staff", limit=2)
+    assert page.next_after is not None
+    store.remove_template("staff", ids[1])
+    rest = store.templates("staff", after=page.next_after, limit=2)
+    assert [template.template_id for template in rest.templates] == ids[2:]
+
+
+def refused(template: NewTemplate, error: type[FacebridgeError], store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    with pytest.raises(error):
+        store.enrol("staff", [native("ann", EAST), template])
+    assert store.get("staff").num_templates == 0
+    assert store.templates("staff").templates == ()
+    assert found(store, "staff", EAST) == []
+
+
+def test_enrol_refuses_a_native_template_of_another_space_and_keeps_none(store: GalleryStore) -> None:
+    refused(native("bob", EAST, OTHER_PLANE), SpaceMismatchError, store)
+
+
+def test_enrol_refuses_a_feature_of_another_dimension_and_keeps_none(store: GalleryStore) -> None:
+    refused(translated("bob", (0.0, 0.0, 1.0), (0.0, 0.0, 1.0)), DimensionMismatchError, store)
+
+
+def test_enrol_refuses_an_original_of_another_dimension_than_its_space(store: GalleryStore) -> None:
+    refused(translated("bob", EAST, EAST), DimensionMismatchError, store)
+
+
+def test_enrol_refuses_a_native_feature_of_another_dimension(store: GalleryStore) -> None:
+    refused(native("bob", (0.0, 0.0, 1.0)), DimensionMismatchError, store)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_enrol_refuses_a_vector_that_is_not_finite(store: GalleryStore, number: float) -> None:
+    refused(translated("bob", (number, 0.0, 0.0), EAST), NonFiniteVectorError, store)
+
+
+def test_enrol_refuses_a_vector_that_is_not_of_length_one(store: GalleryStore) -> None:
+    refused(native("bob", (2.0, 0.0)), InvalidInputError, store)
+
+
+def test_removing_a_template_leaves_the_others(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    first, second = store.enrol("staff", [native("ann", EAST), native("ann", NORTH)])
+    store.remove_template("staff", first)
+    assert found(store, "staff", EAST) == [("ann", 0.0)]
+    assert [template.template_id for template in store.templates("staff").templates] == [second]
+    with pytest.raises(NotFoundError):
+        store.remove_template("staff", first)
+    store.remove_template("staff", second)
+    assert (store.get("staff").num_templates, store.get("staff").num_subjects) == (0, 0)
+    assert found(store, "staff", EAST) == []
+
+
+def test_a_template_is_not_removed_through_another_gallery(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    store.create("visitors", PLANE)
+    (template_id,) = store.enrol("staff", [native("ann", EAST)])
+    with pytest.raises(NotFoundError):
+        store.remove_template("visitors", template_id)
+    assert found(store, "staff", EAST) == [("ann", 1.0)]
+
+
+def test_removing_a_subject_says_how_many_templates_it_had(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    store.enrol("staff", [native("ann", EAST), native("bob", NORTH), native("ann", NORTH_EAST)])
+    assert store.remove_subject("staff", "ann") == 2
+    assert found(store, "staff", EAST) == [("bob", 0.0)]
+    assert (store.get("staff").num_templates, store.get("staff").num_subjects) == (1, 1)
+    with pytest.raises(NotFoundError):
+        store.remove_subject("staff", "ann")
+
+
+def test_search_ranks_subjects_by_their_best_template(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    ids = store.enrol("staff", [native("ann", (-1.0, 0.0)), native("bob", (0.8, 0.6)), native("ann", EAST)])
+    result = store.search("staff", np.stack([vector(*EAST), vector(*NORTH)]), PLANE, 2)
+    eight_tenths, six_tenths = float(np.float32(0.8)), float(np.float32(0.6))
+    assert result.generation == 1
+    assert result.candidates[0] == (Candidate("ann", 1.0, ids[2]), Candidate("bob", eight_tenths, ids[1]))
+    assert result.candidates[1] == (Candidate("bob", six_tenths, ids[1]), Candidate("ann", 0.0, ids[0]))
+
+
+def test_search_compares_with_the_translated_feature_and_not_the_original(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    store.enrol("staff", [translated("ann", (1.0, 0.0, 0.0), NORTH)])
+    assert found(store, "staff", NORTH) == [("ann", 1.0)]
+
+
+def test_equal_scores_are_ordered_by_subject_and_name_the_first_enrolled_template(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    ids = store.enrol("staff", [native(subject, EAST) for subject in ("zoe", "bob", "ann", "bob", "ann")])
+    (candidates,) = store.search("staff", vector(*EAST)[None], PLANE, 2).candidates
+    assert candidates == (Candidate("ann", 1.0, ids[2]), Candidate("bob", 1.0, ids[1]))
+
+
+def test_search_gives_as_many_candidates_as_there_are_subjects_at_most(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    store.enrol("staff", [native("ann", EAST), native("bob", NORTH)])
+    assert len(found(store, "staff", EAST, top_k=1)) == 1
+    assert len(found(store, "staff", EAST, top_k=1000)) == 2
+
+
+def test_a_subject_with_a_crowd_of_templates_does_not_hide_the_next(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    store.enrol("staff", [native("ann", EAST) for _ in range(300)] + [native("bob", NORTH)])
+    assert found(store, "staff", EAST, top_k=2) == [("ann", 1.0), ("bob", 0.0)]
+
+
+def test_a_search_without_probes_has_no_answers(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    store.enrol("staff", [native("ann", EAST)])
+    assert store.search("staff", np.empty((0, 2), dtype=np.float32), PLANE, 1).candidates == ()
+
+
+def test_search_refuses_probes_of_another_dimension(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    with pytest.raises(DimensionMismatchError):
+        store.search("staff", vector(1.0, 0.0, 0.0)[None], PLANE, 1)
+    with pytest.raises(DimensionMismatchError):
+        store.search("staff", vector(*EAST), PLANE, 1)
+
+
+def test_search_refuses_probes_that_are_not_finite(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    store.enrol("staff", [native("ann", EAST)])
+    with pytest.raises(NonFiniteVectorError):
+        store.search("staff", vector(np.nan, 0.0)[None], PLANE, 1)
+
+
+def random_units(rng: np.random.Generator, num_rows: int, dimension: int) -> FloatArray:
+    raw_GD = rng.standard_normal((num_rows, dimension))
+    unit_GD: npt.NDArray[np.float32] = (raw_GD / np.linalg.norm(raw_GD, axis=1, keepdims=True)).astype(np.float32)
+    return unit_GD
+
+
+class Twins:
+    """The embedded store and the oracle, put through the same; `same_id` maps the oracle's template ids to the other's."""
+
+    def __init__(self, folder: Path, rng: np.random.Generator, dimension: int) -> None:
+        self.folder, self.rng = folder, rng
+        self.embedded, self.oracle = EmbeddedGalleryStore(folder), OracleGalleryStore()
+        self.same_id: dict[str, str] = {}
+        self.space = Space("random", dimension, "external:random")
+        # Few directions, so that exact duplicates and ties are many.
+        self.directions = random_units(rng, 12, dimension)
+
+    def some_unit(self) -> FloatArray:
+        near: FloatArray = self.directions[self.rng.integers(len(self.directions))]
+        if self.rng.random() < 0.6:
+            return near
+        # A neighbour so close that float32 products cannot order the two.
+        moved = near.astype(np.float64) + 1e-7 * self.rng.standard_normal(len(near))
+        unit: FloatArray = (moved / np.linalg.norm(moved)).astype(np.float32)
+        return unit
+
+    def some_template(self) -> NewTemplate:
+        subject = f"subject-{self.rng.integers(9)}"
+        if self.rng.random() < 0.7:
+            return native(subject, self.some_unit(), self.space)
+        return NewTemplate(subject, vector(0.0, 1.0, 0.0), SOLID, self.some_unit(), self.space, ("bridge",))
+
+    def enrol(self, name: str) -> None:
+        templates = [self.some_template() for _ in range(self.rng.integers(1, 9))]
+        ids = zip(self.oracle.enrol(name, templates), self.embedded.enrol(name, templates), strict=True)
+        self.same_id.update(ids)
+
+    def remove_template(self, name: str) -> None:
+        templates = all_templates(self.oracle, name)
+        if templates:
+            template_id = templates[self.rng.integers(len(templates))].template_id
+            self.oracle.remove_template(name, template_id)
+            self.embedded.remove_template(name, self.same_id[template_id])
+
+    def remove_subject(self, name: str) -> None:
+        templates = all_templates(self.oracle, name)
+        if templates:
+            subject = templates[self.rng.integers(len(templates))].subject
+            assert self.oracle.remove_subject(name, subject) == self.embedded.remove_subject(name, subject)
+
+    def replace(self, name: str) -> None:
+        for store in (self.oracle, self.embedded):
+            store.drop(name)
+            store.create(name, self.space)
+
+    def reopen(self) -> None:
+        self.embedded.close()
+        self.embedded = EmbeddedGalleryStore(self.folder)
+
+    def assert_alike(self, name: str) -> None:
+        ours, truth = self.embedded.get(name), self.oracle.get(name)
+        assert (ours.num_templates, ours.num_subjects) == (truth.num_templates, truth.num_subjects)
+        listed = [(t.template_id, t.subject, t.space, t.route) for t in all_templates(self.embedded, name)]
+        expected = [
+            (self.same_id[t.template_id], t.subject, t.space, t.route) for t in all_templates(self.oracle, name)
+        ]
+        assert listed == expected
+        probes_BD = np.stack([self.some_unit() for _ in range(3)])
+        top_k = int(self.rng.integers(1, 12))
+        self.assert_same_candidates(name, probes_BD, top_k)
+
+    def assert_same_candidates(self, name: str, probes_BD: FloatArray, top_k: int) -> None:
+        truth = self.oracle.search(name, probes_BD, self.space, top_k).candidates
+        expected = tuple(
+            tuple(Candidate(c.subject, c.score, self.same_id[c.template_id]) for c in candidates)
+            for candidates in truth
+        )
+        assert self.embedded.search(name, probes_BD, self.space, top_k).candidates == expected
+
+
+@pytest.mark.parametrize("dimension", [4, 64])
+def test_after_any_operations_the_embedded_store_answers_as_the_oracle(tmp_path: Path, dimension: int) -> None:
+    rng = np.random.default_rng(dimension)
+    twins = Twins(tmp_path, rng, dimension)
+    names = ("staff", "visitors")
+    for store in (twins.oracle, twins.embedded):
+        for name in names:
+            store.create(name, twins.space)
+    operations = [twins.enrol, twins.remove_template, twins.remove_subject, twins.replace]
+    for _ in range(250):
+        name = names[rng.integers(2)]
+        operations[rng.choice(4, p=[0.6, 0.25, 0.12, 0.03])](name)
+        if rng.random() < 0.04:
+            twins.reopen()
+        twins.assert_alike(name)
+    assert max(twins.oracle.get(name).num_templates for name in names) > 20
+    twins.embedded.close()
+
+
+def test_over_ten_thousand_templates_the_embedded_store_finds_the_oracles_candidates(tmp_path: Path) -> None:
+    rng = np.random.default_rng(7)
+    twins = Twins(tmp_path, rng, 128)
+    centres_GD = random_units(rng, 4000, 128)
+    features_GD = random_units(rng, 10_000, 128) * 0.7 + centres_GD[rng.integers(4000, size=10_000)]
+    features_GD /= np.linalg.norm(features_GD, axis=1, keepdims=True)
+    features_GD[-500:] = features_GD[:500]
+    templates = [native(f"subject-{rng.integers(4000)}", feature_D, twins.space) for feature_D in features_GD]
+    for store in (twins.oracle, twins.embedded):
+        store.create("staff", twins.space)
+    twins.same_id.update(
+        zip(twins.oracle.enrol("staff", templates), twins.embedded.enrol("staff", templates), strict=True)
+    )
+    probes_BD = np.concatenate([features_GD[:50], centres_GD[:100], random_units(rng, 50, 128)])
+    truth = twins.oracle.search("staff", probes_BD, twins.space, 50).candidates
+    for top_k in (1, 5, 50):
+        expected = tuple(
+            tuple(Candidate(c.subject, c.score, twins.same_id[c.template_id]) for c in candidates[:top_k])
+            for candidates in truth
+        )
+        assert twins.embedded.search("staff", probes_BD, twins.space, top_k).candidates == expected
+    twins.embedded.close()

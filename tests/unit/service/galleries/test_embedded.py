@@ -1,0 +1,242 @@
+"""The embedded store: what outlives the process, what damage it sees, and many threads at once."""
+
+import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.space import Space
+from service.entities import FloatArray, NewTemplate
+from service.errors import NotFoundError, SpaceMismatchError, StartupError
+from service.galleries.embedded import LOCK, RECORD, EmbeddedGalleryStore
+from service.galleries.record import SCHEMA_VERSION
+
+SPACE = Space("here", 8, "external:here")
+ELSEWHERE = Space("elsewhere", 16, "external:elsewhere")
+
+
+def units(num_rows: int, dimension: int, seed: int = 0) -> FloatArray:
+    raw_GD = np.random.default_rng(seed).standard_normal((num_rows, dimension))
+    features_GD: FloatArray = (raw_GD / np.linalg.norm(raw_GD, axis=1, keepdims=True)).astype(np.float32)
+    return features_GD
+
+
+def native(subject: str, feature_D: FloatArray) -> NewTemplate:
+    return NewTemplate(subject, feature_D, SPACE, feature_D, SPACE)
+
+
+def translated(subject: str, original_D: FloatArray, feature_D: FloatArray) -> NewTemplate:
+    return NewTemplate(subject, original_D, ELSEWHERE, feature_D, SPACE, ("a", "b"))
+
+
+def test_reopening_keeps_everything(tmp_path: Path) -> None:
+    features_GD, originals_GD, probes_BD = units(5000, 8), units(3, 16), units(7, 8, seed=1)
+    store = EmbeddedGalleryStore(tmp_path / "new" / "data")
+    store.create("staff", SPACE)
+    store.create("empty", ELSEWHERE)
+    store.enrol("staff", [native(f"subject-{row % 900}", feature_D) for row, feature_D in enumerate(features_GD)])
+    store.enrol("staff", [translated("guest", *pair) for pair in zip(originals_GD, features_GD[:3], strict=True)])
+    store.remove_subject("staff", "subject-5")
+    galleries, page = store.list_galleries(), store.templates("staff", after=4990)
+    result = store.search("staff", probes_BD, SPACE, 20)
+    store.close()
+
+    reopened = EmbeddedGalleryStore(tmp_path / "new" / "data")
+    assert reopened.list_galleries() == galleries
+    assert reopened.get("staff").num_templates == 5003 - 6
+    assert reopened.get("staff").num_subjects == 900
+    assert reopened.templates("staff", after=4990) == page
+    assert page.templates[-1].route == ("a", "b")
+    assert reopened.search("staff", probes_BD, SPACE, 20) == result
+    reopened.close()
+
+
+def test_what_was_dropped_or_removed_stays_away_after_reopening(tmp_path: Path) -> None:
+    feature_D = units(1, 8)[0]
+    store = EmbeddedGalleryStore(tmp_path)
+    store.create("staff", SPACE)
+    store.enrol("staff", [native("ann", feature_D), translated("bob", units(1, 16)[0], feature_D)])
+    store.drop("staff")
+    store.create("staff", SPACE)
+    (template_id,) = store.enrol("staff", [native("cid", feature_D)])
+    store.remove_template("staff", template_id)
+    store.close()
+
+    reopened = EmbeddedGalleryStore(tmp_path)
+    assert reopened.get("staff").num_templates == 0
+    assert reopened.search("staff", feature_D[None], SPACE, 5).candidates == ((),)
+    reopened.close()
+    with sqlite3.connect(tmp_path / RECORD) as db:
+        assert db.execute("SELECT COUNT(*) FROM template").fetchone() == (0,)
+        assert db.execute("SELECT COUNT(*) FROM translated").fetchone() == (0,)
+    db.close()
+
+
+def test_a_refused_enrolment_leaves_nothing_in_the_record(tmp_path: Path) -> None:
+    feature_D, original_D = units(1, 8)[0], units(1, 16)[0]
+    store = EmbeddedGalleryStore(tmp_path)
+    store.create("staff", SPACE)
+    with pytest.raises(SpaceMismatchError):
+        store.enrol("staff", [native("ann", feature_D), NewTemplate("bob", original_D, ELSEWHERE, feature_D, SPACE)])
+    store.close()
+    reopened = EmbeddedGalleryStore(tmp_path)
+    assert reopened.get("staff").num_templates == 0
+    reopened.close()
+
+
+def test_an_enrolment_that_fails_half_way_is_rolled_back_and_the_store_goes_on(tmp_path: Path) -> None:
+    feature_D = units(1, 8)[0]
+    store = EmbeddedGalleryStore(tmp_path)
+    store.create("staff", SPACE)
+    with pytest.raises(UnicodeEncodeError):
+        store.enrol("staff", [native("ann", feature_D), native("\ud800", feature_D)])
+    assert store.templates("staff").templates == ()
+    store.enrol("staff", [native("bob", feature_D)])
+    store.close()
+    reopened = EmbeddedGalleryStore(tmp_path)
+    assert [template.subject for template in reopened.templates("staff").templates] == ["bob"]
+    reopened.close()
+
+
+def flip_a_byte(path: Path, vector_D: FloatArray) -> None:
+    data, stored = path.read_bytes(), vector_D.astype("<f4").tobytes()
+    assert data.count(stored) == 1
+    place = data.index(stored) + 5
+    path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+
+
+@pytest.mark.parametrize("row", [0, 1], ids=["native", "translated"])
+def test_a_flipped_byte_in_a_stored_feature_is_reported_with_gallery_and_template(tmp_path: Path, row: int) -> None:
+    features_GD = units(2, 8)
+    store = EmbeddedGalleryStore(tmp_path)
+    store.create("staff", SPACE)
+    ids = store.enrol("staff", [native("ann", features_GD[0]), translated("bob", units(1, 16)[0], features_GD[1])])
+    store.close()
+    flip_a_byte(tmp_path / RECORD, features_GD[row])
+    with pytest.raises(StartupError, match=f"template {ids[row]} of gallery staff is damaged"):
+        EmbeddedGalleryStore(tmp_path)
+
+
+def test_a_translated_template_without_its_translation_is_never_taken_for_native(tmp_path: Path) -> None:
+    store = EmbeddedGalleryStore(tmp_path)
+    store.create("staff", SPACE)
+    # Of the same dimension, so that only the fingerprint tells.
+    other = Space("other", 8, "external:other")
+    original_D, feature_D = units(2, 8)
+    store.enrol("staff", [NewTemplate("ann", original_D, other, feature_D, SPACE, ("a",))])
+    store.close()
+    with sqlite3.connect(tmp_path / RECORD) as db:
+        db.execute("DELETE FROM translated")
+    db.close()
+    with pytest.raises(StartupError, match="gallery staff is damaged"):
+        EmbeddedGalleryStore(tmp_path)
+
+
+def test_a_record_of_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    EmbeddedGalleryStore(tmp_path).close()
+    with sqlite3.connect(tmp_path / RECORD) as db:
+        db.execute(f"PRAGMA user_version={SCHEMA_VERSION + 1}")
+    db.close()
+    with pytest.raises(StartupError, match="newer Facebridge"):
+        EmbeddedGalleryStore(tmp_path)
+
+
+def test_a_file_that_is_no_database_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / RECORD).write_bytes(b"not a database, " * 300)
+    with pytest.raises(StartupError, match="cannot be read") as refusal:
+        EmbeddedGalleryStore(tmp_path)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_data_folder_has_one_user_at_a_time(tmp_path: Path) -> None:
+    first = EmbeddedGalleryStore(tmp_path)
+    with pytest.raises(StartupError, match="another process uses this data folder"):
+        EmbeddedGalleryStore(tmp_path)
+    first.create("staff", SPACE)
+    first.close()
+    second = EmbeddedGalleryStore(tmp_path)
+    assert second.get("staff").space == SPACE
+    second.close()
+
+
+def test_a_start_that_failed_lets_go_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / RECORD).write_bytes(b"not a database, " * 300)
+    with pytest.raises(StartupError):
+        EmbeddedGalleryStore(tmp_path)
+    (tmp_path / RECORD).unlink()
+    EmbeddedGalleryStore(tmp_path).close()
+
+
+def test_a_data_folder_that_cannot_be_made_is_a_clear_refusal(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StartupError, match="cannot be used as data folder"):
+        EmbeddedGalleryStore(tmp_path / "file")
+    (tmp_path / LOCK).mkdir()
+    with pytest.raises(StartupError, match="cannot be used as data folder"):
+        EmbeddedGalleryStore(tmp_path)
+
+
+def test_the_record_is_durable_in_write_ahead_mode(tmp_path: Path) -> None:
+    store = EmbeddedGalleryStore(tmp_path)
+    store.create("staff", SPACE)
+    assert (tmp_path / f"{RECORD}-wal").stat().st_size > 0
+    store.close()
+
+
+def test_threads_that_enrol_remove_and_search_at_once_never_fail_and_end_consistent(tmp_path: Path) -> None:
+    store = EmbeddedGalleryStore(tmp_path)
+    store.create("staff", SPACE)
+    features_GD = units(160, 8)
+    done = threading.Event()
+
+    def enrol(rows: range) -> None:
+        for row in rows:
+            ids = store.enrol("staff", [native(f"subject-{row}", features_GD[row]) for _ in range(3)])
+            (best,) = store.search("staff", features_GD[[row]], SPACE, 1).candidates
+            assert (best[0].subject, best[0].template_id) == (f"subject-{row}", ids[0])
+            if row % 4 == 0:
+                store.remove_template("staff", ids[1])
+            if row % 4 == 1:
+                assert store.remove_subject("staff", f"subject-{row}") == 3
+                (left,) = store.search("staff", features_GD[[row]], SPACE, 500).candidates
+                assert f"subject-{row}" not in {candidate.subject for candidate in left}
+
+    def search() -> int:
+        num_searches = 0
+        while not done.is_set():
+            candidates = store.search("staff", features_GD[:20], SPACE, 5).candidates
+            assert len(candidates) == 20
+            store.templates("staff", limit=5)
+            num_searches += 1
+        return num_searches
+
+    def come_and_go() -> None:
+        for _ in range(15):
+            store.create("visitors", SPACE)
+            store.enrol("visitors", [native("guest", features_GD[0])])
+            assert [gallery.name for gallery in store.list_galleries()] == ["staff", "visitors"]
+            store.drop("visitors")
+            with pytest.raises(NotFoundError):
+                store.get("visitors")
+
+    with ThreadPoolExecutor(5) as pool:
+        searches = [pool.submit(search) for _ in range(2)]
+        writes = [pool.submit(enrol, range(80)), pool.submit(enrol, range(80, 160)), pool.submit(come_and_go)]
+        try:
+            for write in writes:
+                write.result()
+        finally:
+            done.set()
+        assert all(one.result() > 0 for one in searches)
+
+    # Of every four subjects one lost a template and one all three: 2 + 0 + 3 + 3.
+    gallery, result = store.get("staff"), store.search("staff", features_GD, SPACE, 200)
+    assert (gallery.num_templates, gallery.num_subjects) == (40 * 8, 120)
+    store.close()
+    reopened = EmbeddedGalleryStore(tmp_path)
+    assert reopened.list_galleries() == [gallery]
+    assert reopened.search("staff", features_GD, SPACE, 200) == result
+    reopened.close()

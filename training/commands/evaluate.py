@@ -1,0 +1,60 @@
+"""Measure a translator bundle on two feature sets of the same pictures.
+
+By default only on subjects that the bundle's own split kept apart; `--subjects all` measures on everybody, which is
+honest only for feature sets of people the translator was not fitted on.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from models.bundle import Bundle, read_bundle
+from training.commands.terminal import evaluation_table, out
+from training.data.feature_set_files import load_feature_set
+from training.data.pairs import Pairs, join_by_image
+from training.errors import JoinError, TrainingError
+from training.evaluation.cross_space import evaluate_translation
+from training.export.loaded import LoadedTranslator
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument("--bundle", required=True, type=Path, help="the translator")
+    parser.add_argument("--source", required=True, type=Path, metavar="SET", help="features of its source space")
+    parser.add_argument("--target", required=True, type=Path, metavar="SET", help="features of its target space")
+    parser.add_argument("--subjects", choices=("held-out", "all"), default="held-out", help="default: %(default)s")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure and print."""
+    bundle = read_bundle(options.bundle)
+    translator = LoadedTranslator(bundle, options.device)
+    pairs = join_by_image(load_feature_set(options.source), load_feature_set(options.target))
+    translator.check_source(pairs.source.space, what=str(options.source))
+    if pairs.target.space.fingerprint != bundle.manifest.target.fingerprint:
+        raise JoinError(f"{options.target}: is not of the bundle's target space {bundle.manifest.target.name!r}")
+    chosen = pairs if options.subjects == "all" else _held_out(bundle, pairs)
+    evaluation = evaluate_translation(chosen, translator)
+    what = f"{len(chosen)} of {len(pairs)} pictures ({options.subjects})"
+    console = out()
+    console.print(evaluation_table(f"{bundle.manifest.name}: {what}", [(bundle.manifest.method, evaluation)]))
+    if options.json:
+        document = {
+            "bundle": bundle.manifest.name,
+            "digest": bundle.manifest.digest,
+            "subjects": options.subjects,
+            "evaluation": evaluation.to_json(),
+        }
+        options.json.write_text(json.dumps(document, indent=2) + "\n")
+
+
+def _held_out(bundle: Bundle, pairs: Pairs) -> Pairs:
+    rule = bundle.manifest.provenance.split
+    if rule is None:
+        raise TrainingError("the bundle does not say what it was fitted on; use --subjects all on pictures new to it")
+    held_out = rule.parts(pairs.source) == "test"
+    if not held_out.any():
+        raise TrainingError("the bundle's split keeps none of these pictures apart; use --subjects all on new ones")
+    return pairs.take(held_out)

@@ -1,0 +1,90 @@
+"""Fit a translator from one space to another and write it as a bundle.
+
+The two feature sets are joined by `image`; no labels are needed. Subjects, where known, are split into training,
+validation (hyperparameters, choice of method, operating points) and test (the figures reported). `auto` fits every
+method and keeps the one that identifies best on validation subjects.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from models.bundle import Manifest
+from models.split import SplitRule
+from training.commands.terminal import evaluation_table, out
+from training.data.feature_set_files import load_feature_set
+from training.data.pairs import Pairs, join_by_image
+from training.errors import TrainingError
+from training.evaluation.calibration import calibrate
+from training.export.bundles import check_bundle_path, write_translator_bundle
+from training.recipes.translators import AUTO, METHODS, FittedMethod, SplitPairs, fit_methods
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument("--source", required=True, type=Path, metavar="SET", help="features to translate from")
+    parser.add_argument("--target", required=True, type=Path, metavar="SET", help="features to translate to")
+    parser.add_argument("--method", choices=(*METHODS, AUTO), default=AUTO, help="default: %(default)s")
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="BUNDLE", help="new folder; its name is the bundle's"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the split and of training (default: %(default)s)")
+    parser.add_argument("--validation", type=float, default=0.1, help="share of subjects (default: %(default)s)")
+    parser.add_argument("--test", type=float, default=0.2, help="share of subjects (default: %(default)s)")
+    parser.add_argument("--licence", default="unknown", help="of the bundle; mind the encoders' own")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Fit, compare, choose, calibrate, write."""
+    check_bundle_path(options.out)
+    if not (0 < options.validation < 1 and 0 <= options.test < 1 and options.validation + options.test < 1):
+        raise TrainingError("--validation and --test are shares that must leave some for training")
+    pairs = join_by_image(load_feature_set(options.source), load_feature_set(options.target))
+    by = "subject" if pairs.source.has_subjects else "image"
+    parts = SplitPairs.of(pairs, SplitRule(by, options.seed, options.validation, options.test))  # type: ignore[arg-type]
+    console = out()
+    with console.status("") as status:
+        results = fit_methods(parts, options.method, options.seed, lambda name: status.update(f"fitting {name}"))
+    best = results[0]
+    manifest = _write(options, pairs, parts, results)
+    shown = [(result.method, result.test or result.validation) for result in results]
+    part = "test" if best.test is not None else "validation"
+    console.print(evaluation_table(f"{pairs.source.space.name} to {pairs.target.space.name}: {part} {by}s", shown))
+    chosen = f"{best.method} {json.dumps(best.fitted.hyperparameters)}"
+    console.print(
+        f"{options.out}: {chosen}, fitted on {len(parts.train)} pairs, digest {manifest.digest[:16]}", soft_wrap=True
+    )
+
+
+def _write(options: argparse.Namespace, pairs: Pairs, parts: SplitPairs, results: list[FittedMethod]) -> Manifest:
+    best = results[0]
+    translated = best.fitted.model(parts.validation.source.feature)
+    metrics: dict[str, JsonValue] = {
+        "parity": best.parity,
+        "num_training_pairs": len(parts.train),
+        "validation": best.validation.to_json(),
+        "test": best.test.to_json() if best.test else None,
+        "compared": {
+            result.method: {
+                "hyperparameters": result.fitted.hyperparameters,
+                "validation": result.validation.to_json(),
+                "test": result.test.to_json() if result.test else None,
+            }
+            for result in results
+        },
+    }
+    return write_translator_bundle(
+        options.out,
+        pairs=pairs,
+        method=best.method,
+        graph=best.graph,
+        calibration=calibrate(parts.validation, translated),
+        licence=options.licence,
+        seed=options.seed,
+        split=parts.rule,
+        hyperparameters=best.fitted.hyperparameters,
+        metrics=metrics,
+        test=best.test,
+    )

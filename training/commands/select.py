@@ -1,0 +1,59 @@
+"""Take some rows of a feature set: a part of a bundle's split, gallery or probe pictures, some subjects.
+
+With --role gallery the first picture of each subject is taken, with --role probes all the others.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from models.bundle import read_bundle
+from models.feature_set import FeatureSet
+from training.commands.terminal import out
+from training.data.feature_set_files import check_feature_set_path, load_feature_set, save_feature_set
+from training.errors import TrainingError
+from training.evaluation.cross_space import gallery_and_probes
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument("--in", dest="source", required=True, type=Path, metavar="SET")
+    parser.add_argument("--out", required=True, type=Path, metavar="SET")
+    parser.add_argument("--bundle", type=Path, help="the bundle whose split counts")
+    parser.add_argument("--part", choices=("train", "validation", "test"), default="test", help="default: %(default)s")
+    parser.add_argument("--num-subjects", type=int, help="at most so many, those with the most pictures first")
+    parser.add_argument("--role", choices=("gallery", "probes"))
+
+
+def run(options: argparse.Namespace) -> None:
+    """Select and write."""
+    check_feature_set_path(options.out)
+    chosen = load_feature_set(options.source)
+    if options.bundle:
+        rule = read_bundle(options.bundle).manifest.provenance.split
+        if rule is None:
+            raise TrainingError(f"{options.bundle}: carries no split")
+        chosen = _rows(chosen, rule.parts(chosen) == options.part)
+    if options.num_subjects is not None:
+        chosen = _rows(chosen, np.isin(chosen.subject, _fullest_subjects(chosen, options.num_subjects)))
+    if options.role:
+        gallery, probes = gallery_and_probes(chosen.subject)
+        rows = np.zeros(len(chosen), dtype=bool)
+        rows[gallery if options.role == "gallery" else probes] = True
+        chosen = _rows(chosen, rows)
+    save_feature_set(chosen, options.out)
+    subjects = len(set(chosen.subject.tolist()))
+    out().print(f"{options.out}: {len(chosen)} features of {subjects} subjects", soft_wrap=True)
+
+
+def _fullest_subjects(feature_set: FeatureSet, most: int) -> list[str]:
+    subjects, counts = np.unique(feature_set.subject, return_counts=True)
+    order = np.lexsort((subjects, -counts))
+    return [str(subject) for subject in subjects[order[:most]]]
+
+
+def _rows(feature_set: FeatureSet, rows: np.ndarray) -> FeatureSet:
+    if not rows.any():
+        raise TrainingError("nothing is left of the feature set after this selection")
+    return feature_set.take(rows)

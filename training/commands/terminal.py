@@ -1,0 +1,54 @@
+"""What the commands print: progress on stderr, tables and results on stdout."""
+
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from training.evaluation.cross_space import CrossSpaceEvaluation, Figures
+
+COLUMNS = ("rank-1", "rank-5", "TAR@1e-2", "TAR@1e-3", "TAR@1e-4", "mean cosine")
+
+
+def out() -> Console:
+    """The console for results; wide enough for the table where the output is not a terminal."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=110)
+
+
+def progress_bar() -> Progress:
+    """A bar with count, rate and time left, on stderr."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+
+
+def evaluation_table(title: str, sections: Iterable[tuple[str, CrossSpaceEvaluation]]) -> Table:
+    """The native rows once, then each method's translated rows."""
+    table = Table(title=Text(title), title_justify="left")
+    table.add_column("method")
+    table.add_column("comparison")
+    for column in COLUMNS:
+        table.add_column(column, justify="right")
+    native_shown = False
+    for method, evaluation in sections:
+        for name, row in evaluation.rows.items():
+            is_translated = name.startswith("translated")
+            if is_translated or not native_shown:
+                table.add_row(method if is_translated else "", name, *_cells(row))
+        native_shown = True
+        table.add_section()
+    return table
+
+
+def _cells(row: Figures) -> list[str]:
+    figures = (row.rank1, row.rank5, row.tar_far_1e2, row.tar_far_1e3, row.tar_far_1e4, row.mean_cosine)
+    return ["-" if figure is None else f"{figure:.4f}" for figure in figures]

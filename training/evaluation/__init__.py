@@ -1,0 +1,1 @@
+"""Pure functions on arrays: how well features identify and verify."""

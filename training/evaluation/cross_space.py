@@ -1,0 +1,107 @@
+"""How well two spaces work together: native on both sides, and across them with and without translation.
+
+Protocol: of each subject the first picture (in order of keys) is in the gallery, all others are probes; subjects with
+one picture stay in the gallery as distractors. Mean cosine is over all pictures, translated against native.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.features import FloatArray
+from training.data.pairs import Pairs
+from training.evaluation.identification import genuine_ranks, rank_k
+from training.evaluation.verification import score_pairs, tar_at_far
+
+Translate = Callable[[FloatArray], FloatArray]
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One row of the table; None where the data cannot say."""
+
+    rank1: float | None = None
+    rank5: float | None = None
+    tar_far_1e2: float | None = None
+    tar_far_1e3: float | None = None
+    tar_far_1e4: float | None = None
+    mean_cosine: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CrossSpaceEvaluation:
+    """Figures of each comparison, and what they were measured on."""
+
+    num_pictures: int
+    num_gallery_subjects: int
+    num_probes: int
+    rows: dict[str, Figures]
+
+    def to_json(self) -> dict[str, Any]:
+        """The evaluation as JSON values."""
+        return asdict(self)
+
+
+def evaluate_translation(pairs: Pairs, translate: Translate) -> CrossSpaceEvaluation:
+    """Measure a translator on pairs it was not fitted to.
+
+    Rows: `native source`, `native target`, `untranslated` (only where the dimensions agree), `translated probes` (the
+    gallery is native in the target space), `translated gallery` (the probes are).
+    """
+    source, target = pairs.source.feature, pairs.target.feature
+    translated = translate(source)
+    cosine = float(np.mean(np.sum(translated.astype(np.float64) * target, axis=1)))
+    if not pairs.source.has_subjects:
+        return CrossSpaceEvaluation(len(pairs), 0, 0, {"translated probes": Figures(mean_cosine=cosine)})
+    layout = gallery_and_probes(pairs.source.subject)
+    subject = pairs.source.subject
+    sides: dict[str, tuple[FloatArray, FloatArray, float | None]] = {
+        "native source": (source, source, None),
+        "native target": (target, target, None),
+        "translated probes": (translated, target, cosine),
+        "translated gallery": (target, translated, cosine),
+    }
+    if source.shape == target.shape:
+        sides["untranslated"] = (source, target, float(np.mean(np.sum(source * target, axis=1))))
+    gallery, probes = layout
+    rows = {
+        name: _figures(probe[probes], subject[probes], stored[gallery], subject[gallery], mean)
+        for name, (probe, stored, mean) in sides.items()
+    }
+    return CrossSpaceEvaluation(len(pairs), len(gallery), len(probes), rows)
+
+
+def gallery_and_probes(subject: npt.NDArray[np.str_]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Row numbers of the gallery (the first row of each subject) and of the probes (all others).
+
+    >>> gallery_and_probes(np.array(["b", "a", "b"]))
+    (array([0, 1]), array([2]))
+    """
+    _, first = np.unique(subject, return_index=True)
+    is_gallery = np.zeros(len(subject), dtype=bool)
+    is_gallery[first] = True
+    return np.flatnonzero(is_gallery), np.flatnonzero(~is_gallery)
+
+
+def _figures(
+    probe: FloatArray,
+    probe_subject: npt.NDArray[np.str_],
+    gallery: FloatArray,
+    gallery_subject: npt.NDArray[np.str_],
+    mean_cosine: float | None,
+) -> Figures:
+    if len(probe) == 0:
+        return Figures(mean_cosine=mean_cosine)
+    ranks = genuine_ranks(probe, probe_subject, gallery, gallery_subject)
+    genuine, impostor = score_pairs(probe, probe_subject, gallery, gallery_subject)
+    return Figures(
+        rank1=rank_k(ranks, 1),
+        rank5=rank_k(ranks, 5),
+        tar_far_1e2=tar_at_far(genuine, impostor, 1e-2),
+        tar_far_1e3=tar_at_far(genuine, impostor, 1e-3),
+        tar_far_1e4=tar_at_far(genuine, impostor, 1e-4),
+        mean_cosine=mean_cosine,
+    )

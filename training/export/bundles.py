@@ -1,0 +1,96 @@
+"""Writing what was fitted or found as bundles."""
+
+import re
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from models.bundle import CALIBRATION, MODEL, Manifest, write_bundle
+from models.documents import readable_json
+from models.errors import BundleError
+from models.graph import check_graph
+from models.operating_point import Calibration
+from models.space import NAME_PATTERN
+from models.split import SplitRule
+from training.data.encoders import Encoder
+from training.data.pairs import Pairs
+from training.evaluation.cross_space import CrossSpaceEvaluation
+from training.export.encoder_graph import encoder_graph
+from training.export.manifest import provenance
+from training.export.model_card import encoder_card, translator_card
+
+CARD = "MODEL_CARD.md"
+
+
+def check_bundle_path(folder: Path) -> None:
+    """Raises `BundleError` where no new bundle of that name can be written; call it before long work."""
+    if not re.fullmatch(NAME_PATTERN, folder.name):
+        raise BundleError(f"{folder}: the folder's name is the bundle's: lower case letters, digits, '.', '_' and '-'")
+    if folder.exists():
+        raise BundleError(f"{folder}: exists already; bundles are immutable: choose another name or delete it")
+
+
+def write_translator_bundle(
+    folder: Path,
+    *,
+    pairs: Pairs,
+    method: str,
+    graph: bytes,
+    calibration: Calibration,
+    licence: str,
+    seed: int,
+    split: SplitRule,
+    hyperparameters: dict[str, JsonValue],
+    metrics: dict[str, JsonValue],
+    test: CrossSpaceEvaluation | None,
+) -> Manifest:
+    """Write a translator's bundle. Raises `BundleError`."""
+    signature = check_graph(graph)
+    manifest = Manifest(
+        name=folder.name,
+        kind="translator",
+        method=method,
+        source=pairs.source.space,
+        target=pairs.target.space,
+        input_name=signature.input_name,
+        output_name=signature.output_name,
+        opset=signature.opset,
+        licence=licence,
+        provenance=provenance(
+            data_digests={"source": pairs.source.digest, "target": pairs.target.digest},
+            seed=seed,
+            split=split,
+            hyperparameters=hyperparameters,
+        ),
+        metrics=metrics,
+    )
+    files = {
+        MODEL: graph,
+        CALIBRATION: readable_json(calibration.to_json()),
+        CARD: translator_card(manifest, test, "test").encode(),
+    }
+    return write_bundle(folder, manifest, files)
+
+
+def write_encoder_bundle(folder: Path, encoder: Encoder) -> Manifest:
+    """Write an encoder's bundle, its output normalised inside the graph. Raises `BundleError`, `EncoderError`."""
+    graph = encoder_graph(encoder)
+    signature = check_graph(graph)
+    manifest = Manifest(
+        name=folder.name,
+        kind="encoder",
+        method="encoder",
+        source=None,
+        target=encoder.space,
+        input_name=signature.input_name,
+        output_name=signature.output_name,
+        opset=signature.opset,
+        licence=encoder.licence,
+        provenance=provenance(),
+    )
+    files = {
+        MODEL: graph,
+        CALIBRATION: readable_json(Calibration().to_json()),
+        CARD: encoder_card(manifest).encode(),
+    }
+    return write_bundle(folder, manifest, files)

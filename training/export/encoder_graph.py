@@ -1,0 +1,71 @@
+"""An encoder's ONNX graph with its output flattened and L2-normalised inside: `feature` (N, D), dynamic batch."""
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+from models.errors import ContractError
+from models.features import unit_features
+from models.graph import check_graph, parse_model
+from models.runtime import InferenceError, Session
+from training.data.encoders import Encoder
+from training.errors import EncoderError, ExportError
+
+_AXES_AS_INPUT_SINCE = 18
+_SMALLEST_NORM = 1e-12
+
+
+def encoder_graph(encoder: Encoder) -> bytes:
+    """The encoder with normalisation appended, checked against the encoder itself.
+
+    Raises `EncoderError` where it cannot run or puts out another dimension, `ExportError` where the numbers differ.
+    """
+    where = f"encoder {encoder.space.name}"
+    try:
+        signature = check_graph(encoder.model, what=where)
+    except ContractError as failure:
+        raise EncoderError(str(failure)) from None
+    model = parse_model(encoder.model)
+    graph = model.graph
+    prefix = "facebridge_"
+    raw = graph.output[0].name
+    axis_input = [prefix + "last_axis"] if signature.opset >= _AXES_AS_INPUT_SINCE else []
+    norm = helper.make_node("ReduceL2", [prefix + "flat", *axis_input], [prefix + "norm"], keepdims=1)
+    if not axis_input:
+        norm.attribute.append(helper.make_attribute("axes", [-1]))
+    graph.node.extend(
+        [
+            helper.make_node("Flatten", [raw], [prefix + "flat"], axis=1),
+            norm,
+            helper.make_node("Max", [prefix + "norm", prefix + "smallest_norm"], [prefix + "scale"]),
+            helper.make_node("Div", [prefix + "flat", prefix + "scale"], ["feature"]),
+        ]
+    )
+    graph.initializer.append(
+        numpy_helper.from_array(np.array(_SMALLEST_NORM, dtype=np.float32), prefix + "smallest_norm")
+    )
+    if axis_input:
+        graph.initializer.append(numpy_helper.from_array(np.array([-1], dtype=np.int64), prefix + "last_axis"))
+    del graph.output[:]
+    graph.output.append(helper.make_tensor_value_info("feature", TensorProto.FLOAT, ["batch", encoder.space.dimension]))
+    data: bytes = model.SerializeToString()
+    _check(data, encoder, where)
+    return data
+
+
+def _check(data: bytes, encoder: Encoder, where: str) -> None:
+    width, height = encoder.preparation.resize
+    pictures = np.random.default_rng(0).uniform(0, 255, (3, 3, height, width)).astype(np.float32)
+    pictures -= np.array(encoder.preparation.mean, dtype=np.float32)[:, None, None]
+    pictures /= np.array(encoder.preparation.std, dtype=np.float32)[:, None, None]
+    try:
+        raw = Session(encoder.model, device="cpu").run(pictures)
+        feature = Session(data, device="cpu").run(pictures)
+    except InferenceError as failure:
+        raise EncoderError(f"{where}: {failure}; compare its input with 'resize' in its description") from None
+    if feature.shape != (3, encoder.space.dimension):
+        raise EncoderError(
+            f"{where}: puts out {raw.size // 3} numbers for a picture, its description says {encoder.space.dimension}"
+        )
+    difference = float(np.abs(unit_features(raw.reshape(3, -1)) - feature).max())
+    if not difference <= 1e-5:
+        raise ExportError(f"{where}: normalised in the graph it differs by {difference:.1e}")

@@ -1,0 +1,42 @@
+"""A translator bundle, loaded to be used offline. Shapes: N rows, S source and T target dimension."""
+
+import numpy as np
+
+from models.bundle import Bundle
+from models.feature_set import FeatureSet
+from models.features import FloatArray, unit_features
+from models.runtime import Device, Session
+from models.space import Space
+from training.errors import JoinError, TrainingError
+
+_ROWS_A_RUN = 8192
+
+
+class LoadedTranslator:
+    """Callable, (N, S) to unit (N, T), through ONNX Runtime: what the service would answer."""
+
+    def __init__(self, bundle: Bundle, device: Device = "auto") -> None:
+        """Raises `TrainingError` for a bundle that is no translator."""
+        if bundle.manifest.kind != "translator" or bundle.manifest.source is None:
+            raise TrainingError(f"bundle {bundle.manifest.name}: is of kind {bundle.manifest.kind}, not a translator")
+        self._source = bundle.manifest.source
+        self._target = bundle.manifest.target
+        self._session = Session(bundle.model, device=device)
+
+    def __call__(self, source_NS: FloatArray) -> FloatArray:
+        """Translate features."""
+        blocks = [source_NS[start : start + _ROWS_A_RUN] for start in range(0, len(source_NS), _ROWS_A_RUN)]
+        return unit_features(np.concatenate([self._session.run(block) for block in blocks]))
+
+    def check_source(self, space: Space, *, what: str) -> None:
+        """Raises `JoinError` where `space` is not the one that the bundle translates from."""
+        if space.fingerprint != self._source.fingerprint:
+            raise JoinError(
+                f"{what}: is of the space {space.name!r} ({space.fingerprint}), the bundle translates from "
+                f"{self._source.name!r} ({self._source.fingerprint})"
+            )
+
+    def translate_set(self, feature_set: FeatureSet, *, what: str) -> FeatureSet:
+        """The same pictures in the target space."""
+        self.check_source(feature_set.space, what=what)
+        return FeatureSet.build(self._target, feature_set.columns() | {"feature": self(feature_set.feature)})

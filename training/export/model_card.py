@@ -1,0 +1,55 @@
+"""The bundle's page for people."""
+
+from models.bundle import Manifest
+from training.evaluation.cross_space import CrossSpaceEvaluation
+
+
+def translator_card(manifest: Manifest, evaluation: CrossSpaceEvaluation | None, part: str) -> str:
+    """What the translator does, what it was made from, how well it does, and what it must not be used for."""
+    assert manifest.source is not None
+    lines = [
+        f"# {manifest.name}",
+        "",
+        f"Translates features of `{manifest.source.name}` ({manifest.source.dimension} numbers, fingerprint "
+        f"`{manifest.source.fingerprint}`) into the space of `{manifest.target.name}` ({manifest.target.dimension}, "
+        f"`{manifest.target.fingerprint}`). Method: {manifest.method}. Licence: {manifest.licence}.",
+        "",
+        *_figures(evaluation, part),
+        "",
+        "It translates features of faces like those it was fitted on, and of the two spaces named above only. It knows "
+        "nothing of who is alive in front of a camera, and its figures hold for pictures of the kind it was measured on.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def encoder_card(manifest: Manifest) -> str:
+    """What the encoder takes and gives."""
+    preparation = manifest.target.preparation
+    assert preparation is not None
+    return "\n".join(
+        [
+            f"# {manifest.name}",
+            "",
+            f"Encodes an aligned face crop of {preparation.size[0]} x {preparation.size[1]} pixels as a feature of "
+            f"{manifest.target.dimension} numbers in the space `{manifest.target.name}` (fingerprint "
+            f"`{manifest.target.fingerprint}`). Licence: {manifest.licence}.",
+            "",
+        ]
+    )
+
+
+def _figures(evaluation: CrossSpaceEvaluation | None, part: str) -> list[str]:
+    if evaluation is None:
+        return ["It was not measured on subjects kept apart."]
+    lines = [
+        f"Measured on {evaluation.num_pictures} pictures of {part} subjects ({evaluation.num_gallery_subjects} in the "
+        f"gallery, {evaluation.num_probes} probes):",
+        "",
+        "| comparison | rank-1 | rank-5 | TAR@FAR 1e-3 | mean cosine |",
+        "|---|---|---|---|---|",
+    ]
+    for name, row in evaluation.rows.items():
+        cells = (row.rank1, row.rank5, row.tar_far_1e3, row.mean_cosine)
+        lines.append(f"| {name} | " + " | ".join("" if cell is None else f"{cell:.4f}" for cell in cells) + " |")
+    return lines

@@ -1,0 +1,30 @@
+"""The gate before a bundle is written: the exported graph must give the numbers of the model it came from."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from models.features import FloatArray
+from models.runtime import Session
+from training.errors import ExportError
+
+TOLERANCE = 1e-5
+
+
+def check_parity(graph: bytes, reference: Callable[[FloatArray], FloatArray], source_NS: FloatArray) -> float:
+    """The largest absolute difference over `source_NS`, in one batch and row by row; at most `TOLERANCE`.
+
+    Raises `ExportError` where it is more, or where the graph does not take other batch sizes.
+    """
+    session = Session(graph, device="cpu")
+    expected = reference(source_NS)
+    together = session.run(source_NS)
+    alone = np.concatenate([session.run(row[None]) for row in source_NS[:8]])
+    if together.shape != expected.shape:
+        raise ExportError(f"the exported graph gives the shape {together.shape}, the model {expected.shape}")
+    difference = max(float(np.abs(together - expected).max()), float(np.abs(alone - expected[:8]).max()))
+    if not difference <= TOLERANCE:
+        raise ExportError(
+            f"the exported graph differs from its model by {difference:.1e}; at most {TOLERANCE} is let through"
+        )
+    return difference

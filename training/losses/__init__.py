@@ -1,0 +1,1 @@
+"""Losses, one a file, each with the paper and equation it follows."""

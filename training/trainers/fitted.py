@@ -1,0 +1,49 @@
+"""What every trainer takes and gives. Shapes: N training pairs, V validation pairs, S source and T target dimension."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import JsonValue
+
+from models.features import FloatArray
+
+Translate = Callable[[FloatArray], FloatArray]
+ModelT = TypeVar("ModelT", bound=Translate)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """Aligned features of the same pictures, unit length, with validation pairs of other subjects."""
+
+    source_NS: FloatArray
+    target_NT: FloatArray
+    validation_source_VS: FloatArray
+    validation_target_VT: FloatArray
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted(Generic[ModelT]):
+    """A fitted translator: callable, (N, S) to unit (N, T), and the hyperparameters that were chosen."""
+
+    model: ModelT
+    hyperparameters: dict[str, JsonValue] = field(default_factory=dict)
+
+
+def mean_cosine(translated_NT: npt.NDArray[np.float32], target_NT: npt.NDArray[np.float32]) -> float:
+    """Mean cosine of unit features, row by row, in [-1, 1].
+
+    >>> mean_cosine(np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32))
+    1.0
+    """
+    return float(np.mean(np.sum(translated_NT.astype(np.float64) * target_NT, axis=1)))
+
+
+def best_on_validation(data: TrainingData, candidates: Iterable[Fitted[ModelT]]) -> Fitted[ModelT]:
+    """The candidate with the highest mean cosine on the validation pairs (the first of equals)."""
+    return max(
+        candidates, key=lambda fitted: mean_cosine(fitted.model(data.validation_source_VS), data.validation_target_VT)
+    )
