@@ -59,11 +59,14 @@ def fit_residual_mlp(data: TrainingData) -> Fitted[TorchTranslator]:
         lr=LEARNING_RATE,
         betas=(0.9, 0.98),
     )
-    num_steps = math.ceil(len(source_NS) / BATCH)
+    batch = min(BATCH, len(source_NS))
+    num_steps = len(source_NS) // batch
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, num_steps, EPOCHS * num_steps))
     network.train()
     for _ in range(EPOCHS):
-        for rows in torch.randperm(len(source_NS), generator=generator).split(BATCH):
+        order = torch.randperm(len(source_NS), generator=generator)
+        # Whole batches only: the step of a last one of a few pairs is noise, and cost 0.02 of mean cosine.
+        for rows in order[: num_steps * batch].view(num_steps, batch):
             source_BS, target_BT = _mixed(source_NS[rows], target_NT[rows], generator)
             loss = cosine_regression(network(source_BS), target_BT)
             optimiser.zero_grad()

@@ -1,0 +1,45 @@
+# One entry for people and CI. `make setup` happens by itself before whatever needs it.
+PYTHON ?= python3
+VENV ?= .venv
+EXTRA ?= cpu
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed-$(EXTRA)
+# FAISS's OpenMP threads spin while they wait; on small machines that costs more than it saves.
+export OMP_WAIT_POLICY ?= passive
+
+.PHONY: help setup check test test-fast demo serve bench clean
+
+help:  ## show this
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup: $(STAMP)  ## make the virtual environment with the versions that were tested
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRA),train,dist,dev]'
+	touch $@
+
+check: setup  ## format, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: setup  ## every test; those on real faces skip where there are none (FACEBRIDGE_SHARED, ../shared)
+	$(BIN)/python -m pytest -q
+
+test-fast: setup  ## the tests that need no real faces
+	$(BIN)/python -m pytest -q -m 'not real'
+
+demo: setup  ## the README's journey on the real faces that this machine has
+	$(BIN)/python -m deploy.demo
+
+serve: setup  ## the service on ./run/bundles and ./run/data
+	mkdir -p run/bundles
+	$(BIN)/facebridge serve --bundles run/bundles --data run/data
+
+bench: setup  ## measure what docs/benchmarks.md claims, and write it there
+	$(BIN)/python -m benchmarks
+
+clean:  ## remove what the targets above made
+	rm -rf $(VENV) run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,49 @@
+"""Run benchmarks and write their sections of docs/benchmarks.md.
+
+python -m benchmarks                       all of them
+python -m benchmarks --only extraction     one or some; the other sections stay as they are
+"""
+
+import argparse
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks import extraction, fitting, identification, startup, translation
+from benchmarks.document import write_section
+from benchmarks.faces import Faces
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+BENCHMARKS: dict[str, Callable[[Faces], str]] = {
+    "translation": translation.measure,
+    "extraction": extraction.measure,
+    "fitting": fitting.measure,
+    "startup": startup.measure,
+    "identification": identification.measure,
+}
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=tuple(BENCHMARKS), default=tuple(BENCHMARKS))
+    options = parser.parse_args()
+    console = Console(stderr=True)
+    faces = Faces.find()
+    for name in options.only:
+        console.print(f"measuring {name}")
+        note = f"`python -m benchmarks --only {name}`, {_machine()}"
+        write_section(DOCUMENT, name, f"{BENCHMARKS[name](faces)}\n\n{note}")
+
+
+def _machine() -> str:
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("numpy", "onnxruntime", "faiss-cpu", "torch"))
+    return f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, {versions}."
+
+
+if __name__ == "__main__":
+    main()

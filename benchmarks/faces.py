@@ -1,0 +1,52 @@
+"""The real faces and encoders, and their features, extracted once and kept under run/bench."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.feature_set import FeatureSet
+from training.data.encoders import Encoder, find_encoder
+from training.data.extraction import ExtractionSettings, discard_partial, extract_features
+from training.data.feature_set_files import load_feature_set, save_feature_set
+from training.data.sources import PictureSource, open_source
+
+ROOT = Path(__file__).parents[1]
+KEPT = ROOT / "run" / "bench"
+ENCODERS = ("mobilefacenet-128", "mobileface-v2-256", "mobileface-v3-256", "reid-retail-0095-256", "edgeface-xxs-512")
+
+
+@dataclass(frozen=True, slots=True)
+class Faces:
+    """The folder of real faces and encoders."""
+
+    folder: Path
+
+    @classmethod
+    def find(cls) -> "Faces":
+        """FACEBRIDGE_SHARED, by default `shared` beside the checkout. Raises `SystemExit` where there is none."""
+        folder = Path(os.environ.get("FACEBRIDGE_SHARED", ROOT.parent / "shared"))
+        if not (folder / "encoders" / "encoders.json").is_file():
+            raise SystemExit(f"{folder}: no faces and encoders to measure on; set FACEBRIDGE_SHARED")
+        return cls(folder)
+
+    def encoder(self, name: str) -> Encoder:
+        """One of ENCODERS."""
+        return find_encoder(name, self.folder / "encoders" / "encoders.json")
+
+    def pictures(self) -> PictureSource:
+        """The pictures of lfw112.zip."""
+        return open_source(self.folder / "data" / "lfw112.zip")
+
+    def features(self, name: str) -> FeatureSet:
+        """The features of lfw112.zip in the space of one of ENCODERS."""
+        path = KEPT / f"{name}.npz"
+        encoder = self.encoder(name)
+        if path.is_file():
+            kept = load_feature_set(path)
+            if kept.space.fingerprint == encoder.space.fingerprint:
+                return kept
+        partial = path.with_name(path.name + ".partial")
+        extraction = extract_features(encoder, self.pictures(), partial, ExtractionSettings())
+        save_feature_set(extraction.feature_set, path)
+        discard_partial(partial)
+        return extraction.feature_set
