@@ -3,11 +3,13 @@
 import argparse
 import ipaddress
 import logging
+import signal
 import socket
 import sys
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 import uvicorn
@@ -23,6 +25,8 @@ from service.errors import FacebridgeError, StartupError
 from service.settings import PREFIX, Settings, load_settings
 
 _SHUTDOWN_SECONDS = 30
+_LOG_WIDTH = 160
+_BACKLOG = 2048
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -67,9 +71,11 @@ def serve(flags: dict[str, object]) -> None:
     settings = load_settings(flags)
     _check_bind(settings)
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    app = create_app(settings)
-    _announce(app.state.services)
-    with _listen(settings) as listener:
+    with _bind(settings) as listener:
+        app = create_app(settings)
+        _announce(app.state.services)
+        # Before the address is told: who connects from then on waits for an answer and is not refused.
+        listener.listen(_BACKLOG)
         host, port = listener.getsockname()[:2]
         Console(highlight=False).print(f"serving on http://{host}:{port} (documentation: /docs)", soft_wrap=True)
         config = uvicorn.Config(
@@ -79,6 +85,10 @@ def serve(flags: dict[str, object]) -> None:
             timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
             server_header=False,
         )
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # uvicorn drains, then sends itself the signal again for whoever handled it before: being told to stop is no
+            # failure.
+            signal.signal(number, _leave)
         uvicorn.Server(config).run(sockets=[listener])
 
 
@@ -119,23 +129,28 @@ def _check_bind(settings: Settings) -> None:
         )
 
 
-def _listen(settings: Settings) -> socket.socket:
+def _leave(signal_number: int, frame: FrameType | None) -> NoReturn:
+    sys.exit(0)
+
+
+def _bind(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.host, settings.port))
-    except OSError as failure:
+    except (OSError, UnicodeError) as failure:
         listener.close()
-        raise StartupError(
-            f"setting port: cannot listen on {settings.host}:{settings.port} ({failure.strerror})"
-        ) from None
+        reason = getattr(failure, "strerror", None) or "not an address"
+        raise StartupError(f"setting port: cannot listen on {settings.host}:{settings.port} ({reason})") from None
     return listener
 
 
 def _announce(services: Services) -> None:
     """Print what is served and on which device."""
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_LOG_WIDTH)
     table = Table("bundle", "kind", "method", "source", "target", "device")
     loaded = services.inference.loaded
     for entry in (*loaded.encoders, *loaded.translators):

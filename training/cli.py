@@ -56,4 +56,8 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print(f"facebridge-train {options.command}: interrupted", file=sys.stderr)  # noqa: T201
         return _INTERRUPTED
+    except OSError as failure:
+        where = f"{failure.filename}: " if failure.filename else ""
+        print(f"facebridge-train {options.command}: {where}{failure.strerror or failure}", file=sys.stderr)  # noqa: T201
+        return 2
     return 0

@@ -11,6 +11,10 @@ from service.observability.metrics import Metrics
 
 log = logging.getLogger("facebridge.requests")
 
+REQUEST_ID = "facebridge.request_id"
+"""The key of a request's id in its ASGI scope."""
+
+_METHODS = frozenset("GET HEAD POST PUT PATCH DELETE OPTIONS".split())
 _ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
@@ -28,6 +32,8 @@ class Observe:
             return
         given = dict(scope["headers"]).get(b"x-request-id", b"")
         request_id: bytes = given if _ID.fullmatch(given) else secrets.token_hex(8).encode()
+        scope[REQUEST_ID] = request_id.decode()
+        method = scope["method"] if scope["method"] in _METHODS else "other"
         started = time.perf_counter()
         status = 500
 
@@ -46,5 +52,5 @@ class Observe:
         finally:
             seconds = time.perf_counter() - started
             route = getattr(scope.get("route"), "path", "unknown")
-            self._metrics.request_seconds.labels(scope["method"], route, status).observe(seconds)
-            log.info("%s %s %s %d %.1f ms", request_id.decode(), scope["method"], route, status, seconds * 1000)
+            self._metrics.request_seconds.labels(method, route, status).observe(seconds)
+            log.info("%s %s %s %d %.1f ms", request_id.decode(), method, route, status, seconds * 1000)

@@ -3,7 +3,7 @@
 A problem never repeats what was sent: at most ten errors, each a JSON pointer and a reason.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -14,11 +14,14 @@ from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
 from service import errors
+from service.api.middleware import REQUEST_ID
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:facebridge:problem:"
 MAX_ERRORS = 10
 RETRY_AFTER_SECONDS = "1"
+UNION_TAGS = ("numbers", "base64")
+"""Names of the ways to write vectors; pydantic puts them into the place of a fault, where they are no JSON pointer."""
 
 _STATUS: dict[type[errors.FacebridgeError], tuple[int, str]] = {
     errors.DimensionMismatchError: (422, "dimension-mismatch"),
@@ -64,12 +67,22 @@ class ProblemDetails(BaseModel):
 class Problem(Exception):  # noqa: N818  (RFC 9457's own word)
     """A refusal that only the web knows: bodies that are too large, of an unknown type, not JSON."""
 
-    def __init__(self, status: int, slug: str, detail: str, faults: Sequence[ProblemError] = ()) -> None:
+    def __init__(
+        self,
+        status: int,
+        slug: str,
+        detail: str,
+        faults: Sequence[ProblemError] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.slug = slug
         self.detail = detail
         self.faults = list(faults)[:MAX_ERRORS]
+        self.headers = dict(headers or {})
+        if status in (429, 503):
+            self.headers["retry-after"] = RETRY_AFTER_SECONDS
 
     def response(self) -> Response:
         """The answer."""
@@ -80,8 +93,7 @@ class Problem(Exception):  # noqa: N818  (RFC 9457's own word)
             detail=self.detail,
             errors=self.faults,
         )
-        headers = {"retry-after": RETRY_AFTER_SECONDS} if self.status in (429, 503) else None
-        return Response(orjson.dumps(details.model_dump()), self.status, headers, MEDIA_TYPE)
+        return Response(orjson.dumps(details.model_dump()), self.status, self.headers, MEDIA_TYPE)
 
 
 def problem_of(failure: errors.FacebridgeError) -> Problem:
@@ -124,10 +136,16 @@ def install(app: FastAPI) -> None:
     async def http(request: Request, failure: Exception) -> Response:
         assert isinstance(failure, HTTPException)
         slug = _SLUG_BY_STATUS.get(failure.status_code, "invalid-request")
-        return answer(request, Problem(failure.status_code, slug, HTTPStatus(failure.status_code).phrase))
+        return answer(
+            request, Problem(failure.status_code, slug, HTTPStatus(failure.status_code).phrase, (), failure.headers)
+        )
 
     async def unexpected(request: Request, failure: Exception) -> Response:
-        return answer(request, Problem(500, "internal", "the service failed; its log names this request's id"))
+        # Answered outside all middleware, so the id is put on here.
+        headers = {"x-request-id": request.scope[REQUEST_ID]}
+        return answer(
+            request, Problem(500, "internal", "the service failed; its log names this request's id", (), headers)
+        )
 
     app.add_exception_handler(errors.FacebridgeError, domain)
     app.add_exception_handler(Problem, own)
@@ -143,7 +161,7 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _pointer(fault: Any) -> str:
-    place = [str(part) for part in fault["loc"] if part not in ("body", "query", "path")]
+    place = [str(part) for part in fault["loc"] if part not in ("body", "query", "path", *UNION_TAGS)]
     if fault["type"] == "extra_forbidden":
         # The last part is the unknown key itself: something that was sent.
         place = place[:-1]

@@ -22,10 +22,13 @@ class Catalog:
         for bundle in encoders:
             self._encoders.setdefault(bundle.manifest.target.fingerprint, bundle)
         self._spaces: dict[str, Space] = {}
+        self._aliases: set[Space] = set()
+        """Every name under which a bundle knows a space; the name is no part of the fingerprint, so one may have several."""
         for bundle in (*self._translators.values(), *self._encoders.values()):
             for space in (bundle.manifest.source, bundle.manifest.target):
                 if space is not None:
                     self._spaces.setdefault(space.fingerprint, space)
+                    self._aliases.add(space)
         self._steps = self._best_steps()
 
     @property
@@ -43,10 +46,11 @@ class Catalog:
 
         Raises `SpaceMismatchError` for a name that two different spaces carry.
         """
+        also = tuple(also)
         known = self._spaces | {space.fingerprint: space for space in also}
         if reference in known:
             return known[reference]
-        named = {space.fingerprint: space for space in known.values() if space.name == reference}
+        named = {space.fingerprint: space for space in (*self._aliases, *also) if space.name == reference}
         if len(named) > 1:
             raise SpaceMismatchError(
                 f"{len(named)} different spaces carry this name (fingerprints {', '.join(sorted(named))}); give the fingerprint"

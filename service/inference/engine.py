@@ -8,11 +8,11 @@ from typing import Protocol, TypeVar
 
 from models.bundle import Bundle
 from models.errors import ContractError, PictureError
-from models.features import FloatArray, unit_features
+from models.features import FloatArray, ZeroNormError, unit_features
 from models.picture import Landmarks, prepare_picture
 from models.runtime import Device, InferenceError, Session
 from models.space import InputPreparation
-from service.errors import EngineError, ImageRejectedError
+from service.errors import EngineError, ImageRejectedError, ZeroNormVectorError
 
 ItemT_contra = TypeVar("ItemT_contra", contravariant=True)
 
@@ -29,7 +29,7 @@ class Engine(Protocol[ItemT_contra]):
         """The model over the rows of many items. Raises `EngineError`."""
 
     def finish(self, rows: FloatArray) -> FloatArray:
-        """One item's share of the output as unit features (n, D). Raises `EngineError`."""
+        """One item's share of the output as unit features (n, D). Raises `EngineError`, domain errors about the item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +57,13 @@ class _OnnxEngine:
             raise EngineError(f"bundle {self._name}: {failure}") from None
 
     def finish(self, rows: FloatArray) -> FloatArray:
-        """Unit features; a model that puts out NaN or zeros has failed."""
+        """Unit features; a model that puts out NaN has failed. Raises `ZeroNormVectorError` too."""
         try:
             return unit_features(rows)
+        except ZeroNormError:
+            raise ZeroNormVectorError(
+                f"bundle {self._name} finds no direction in a vector or picture of the request; leave it out"
+            ) from None
         except ContractError as failure:
             raise EngineError(f"bundle {self._name}: output {failure}") from None
 

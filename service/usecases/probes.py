@@ -101,7 +101,9 @@ def checked_features(raw_ND: npt.NDArray[Any], space: Space) -> FloatArray:
             f"vectors must come as rows of {space.dimension} numbers, as the space {space.name} has"
         )
     try:
-        return unit_features(raw_ND, what="vector")
+        # A wider float that overflows becomes infinite, which is refused; numpy need not warn as well.
+        with np.errstate(over="ignore"):
+            return unit_features(raw_ND, what="vector")
     except NonFiniteError as failure:
         raise NonFiniteVectorError(str(failure)) from None
     except ZeroNormError as failure:

@@ -7,6 +7,7 @@ honest only for feature sets of people the translator was not fitted on.
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from models.bundle import Bundle, read_bundle
 from training.commands.terminal import evaluation_table, out
@@ -14,7 +15,7 @@ from training.data.feature_set_files import load_feature_set
 from training.data.pairs import Pairs, join_by_image
 from training.errors import JoinError, TrainingError
 from training.evaluation.cross_space import evaluate_translation
-from training.export.loaded import LoadedTranslator
+from training.export.loaded import LoadedTranslator, parts_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Measure and print."""
+    if options.json and not options.json.parent.is_dir():
+        raise TrainingError(f"{options.json}: its folder does not exist")
     bundle = read_bundle(options.bundle)
     translator = LoadedTranslator(bundle, options.device)
     pairs = join_by_image(load_feature_set(options.source), load_feature_set(options.target))
@@ -47,14 +50,18 @@ def run(options: argparse.Namespace) -> None:
             "subjects": options.subjects,
             "evaluation": evaluation.to_json(),
         }
-        options.json.write_text(json.dumps(document, indent=2) + "\n")
+        _write_json(options.json, document)
+
+
+def _write_json(path: Path, document: dict[str, Any]) -> None:
+    try:
+        path.write_text(json.dumps(document, indent=2) + "\n")
+    except OSError as failure:
+        raise TrainingError(f"{path}: cannot be written ({failure.strerror})") from None
 
 
 def _held_out(bundle: Bundle, pairs: Pairs) -> Pairs:
-    rule = bundle.manifest.provenance.split
-    if rule is None:
-        raise TrainingError("the bundle does not say what it was fitted on; use --subjects all on pictures new to it")
-    held_out = rule.parts(pairs.source) == "test"
+    held_out = parts_of(bundle, pairs.source) == "test"
     if not held_out.any():
         raise TrainingError("the bundle's split keeps none of these pictures apart; use --subjects all on new ones")
     return pairs.take(held_out)

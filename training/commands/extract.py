@@ -12,6 +12,7 @@ from pathlib import Path
 
 from models.feature_set import FeatureSet
 from models.space import Space
+from training.commands.arguments import natural
 from training.commands.terminal import out, progress_bar
 from training.data.encoders import find_encoder
 from training.data.extraction import ExtractionSettings, discard_partial, extract_features
@@ -32,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="JSON file in which a NAME is looked up (default: $FACEBRIDGE_ENCODERS)",
     )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
-    parser.add_argument("--batch-size", type=int, default=0, help="pictures a run (default: what suits the device)")
-    parser.add_argument("--workers", type=int, default=0, help="threads (default: one a core)")
+    parser.add_argument("--batch-size", type=natural, default=0, help="pictures a run (default: what suits the device)")
+    parser.add_argument("--workers", type=natural, default=0, help="threads (default: one a core)")
     parser.add_argument("--skip-unreadable", action="store_true", help="leave out pictures that cannot be read")
 
 

@@ -13,6 +13,7 @@ from pydantic import JsonValue
 
 from models.bundle import Manifest
 from models.split import SplitRule
+from training.commands.arguments import seed
 from training.commands.terminal import evaluation_table, out
 from training.data.feature_set_files import load_feature_set
 from training.data.pairs import Pairs, join_by_image
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", required=True, type=Path, metavar="BUNDLE", help="new folder; its name is the bundle's"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the split and of training (default: %(default)s)")
+    parser.add_argument("--seed", type=seed, default=0, help="of the split and of training (default: %(default)s)")
     parser.add_argument("--validation", type=float, default=0.1, help="share of subjects (default: %(default)s)")
     parser.add_argument("--test", type=float, default=0.2, help="share of subjects (default: %(default)s)")
     parser.add_argument("--licence", default="unknown", help="of the bundle; mind the encoders' own")
@@ -40,7 +41,7 @@ def run(options: argparse.Namespace) -> None:
     """Fit, compare, choose, calibrate, write."""
     check_bundle_path(options.out)
     if not (0 < options.validation < 1 and 0 <= options.test < 1 and options.validation + options.test < 1):
-        raise TrainingError("--validation and --test are shares that must leave some for training")
+        raise TrainingError("--validation must be above 0, --test 0 or more, and both together below 1")
     pairs = join_by_image(load_feature_set(options.source), load_feature_set(options.target))
     by = "subject" if pairs.source.has_subjects else "image"
     parts = SplitPairs.of(pairs, SplitRule(by, options.seed, options.validation, options.test))  # type: ignore[arg-type]

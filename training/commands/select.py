@@ -10,10 +10,12 @@ import numpy as np
 
 from models.bundle import read_bundle
 from models.feature_set import FeatureSet
+from training.commands.arguments import positive
 from training.commands.terminal import out
 from training.data.feature_set_files import check_feature_set_path, load_feature_set, save_feature_set
 from training.errors import TrainingError
 from training.evaluation.cross_space import gallery_and_probes
+from training.export.loaded import parts_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,20 +23,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--in", dest="source", required=True, type=Path, metavar="SET")
     parser.add_argument("--out", required=True, type=Path, metavar="SET")
     parser.add_argument("--bundle", type=Path, help="the bundle whose split counts")
-    parser.add_argument("--part", choices=("train", "validation", "test"), default="test", help="default: %(default)s")
-    parser.add_argument("--num-subjects", type=int, help="at most so many, those with the most pictures first")
+    parser.add_argument("--part", choices=("train", "validation", "test"), help="of --bundle's split (default: test)")
+    parser.add_argument("--num-subjects", type=positive, help="at most so many, those with the most pictures first")
     parser.add_argument("--role", choices=("gallery", "probes"))
 
 
 def run(options: argparse.Namespace) -> None:
     """Select and write."""
     check_feature_set_path(options.out)
+    if options.part and not options.bundle:
+        raise TrainingError("--part is a part of a bundle's split: give --bundle too")
     chosen = load_feature_set(options.source)
+    if (options.num_subjects or options.role) and not chosen.has_subjects:
+        raise TrainingError(f"{options.source}: does not say who is on its pictures; --num-subjects and --role need it")
     if options.bundle:
-        rule = read_bundle(options.bundle).manifest.provenance.split
-        if rule is None:
-            raise TrainingError(f"{options.bundle}: carries no split")
-        chosen = _rows(chosen, rule.parts(chosen) == options.part)
+        chosen = _rows(chosen, parts_of(read_bundle(options.bundle), chosen) == (options.part or "test"))
     if options.num_subjects is not None:
         chosen = _rows(chosen, np.isin(chosen.subject, _fullest_subjects(chosen, options.num_subjects)))
     if options.role:
@@ -43,7 +46,7 @@ def run(options: argparse.Namespace) -> None:
         rows[gallery if options.role == "gallery" else probes] = True
         chosen = _rows(chosen, rows)
     save_feature_set(chosen, options.out)
-    subjects = len(set(chosen.subject.tolist()))
+    subjects = len(set(chosen.subject.tolist())) if chosen.has_subjects else "unknown"
     out().print(f"{options.out}: {len(chosen)} features of {subjects} subjects", soft_wrap=True)
 
 

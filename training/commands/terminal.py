@@ -19,7 +19,8 @@ def out() -> Console:
 
 
 def progress_bar() -> Progress:
-    """A bar with count, rate and time left, on stderr."""
+    """A bar with count, rate and time left, on stderr; nothing where that is not a terminal."""
+    console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -27,7 +28,8 @@ def progress_bar() -> Progress:
         TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=console,
+        disable=not console.is_terminal,
     )
 
 

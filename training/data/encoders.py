@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter
 
 from models.bundle import read_bundle
 from models.documents import parse_document, sha256_hex
 from models.errors import ContractError
-from models.space import InputPreparation, Name, Space
+from models.space import Finite, InputPreparation, Name, Pixels, Positive, Space
 from training.errors import EncoderError
 
 
@@ -28,21 +28,30 @@ class EncoderDescription(BaseModel):
     file: str
     dim: Annotated[int, Field(ge=1, le=65536)]
     colour: Literal["RGB", "BGR"] = "RGB"
-    size: tuple[int, int] = (112, 112)
-    crop: tuple[int, int, int, int] = (0, 0, 112, 112)
-    resize: tuple[int, int] = (112, 112)
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    size: tuple[Pixels, Pixels] = (112, 112)
+    crop: tuple[Pixels, Pixels, Pixels, Pixels] = (0, 0, 112, 112)
+    resize: tuple[Pixels, Pixels] = (112, 112)
+    mean: tuple[Finite, Finite, Finite] = (0.0, 0.0, 0.0)
+    std: tuple[Positive, Positive, Positive] = (1.0, 1.0, 1.0)
     licence: str = "unknown"
 
 
 class _EncodersFile(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
-    encoders: list[EncoderDescription]
+    encoders: Annotated[list[EncoderDescription], Field(min_length=1)]
 
 
-_FILE: TypeAdapter[_EncodersFile | EncoderDescription] = TypeAdapter(_EncodersFile | EncoderDescription)
+def _kind(document: object) -> str:
+    return "list" if isinstance(document, dict) and "encoders" in document else "encoder"
+
+
+_FILE: TypeAdapter[_EncodersFile | EncoderDescription] = TypeAdapter(
+    Annotated[
+        Annotated[_EncodersFile, Tag("list")] | Annotated[EncoderDescription, Tag("encoder")],
+        Discriminator(_kind),
+    ]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +73,10 @@ def find_encoder(spec: str, registry: Path | None) -> Encoder:
     path = Path(path_text)
     if path.is_dir():
         return _from_bundle(path)
+    if path.suffix == ".onnx":
+        raise EncoderError(
+            f"{path}: give the JSON file that describes this encoder and how pictures are prepared for it"
+        )
     if path.suffix == ".json" or path.is_file():
         return _from_file(path, name or None)
     if registry is None:
@@ -90,7 +103,10 @@ def _from_file(path: Path, name: str | None) -> Encoder:
         text = path.read_bytes()
     except OSError as failure:
         raise EncoderError(f"{path}: cannot be read ({failure.strerror})") from None
-    document = parse_document(_FILE, text, what=str(path), error=ContractError)
+    try:
+        document = parse_document(_FILE, text, what=str(path), error=ContractError)
+    except ContractError as failure:
+        raise EncoderError(str(failure)) from None
     descriptions = document.encoders if isinstance(document, _EncodersFile) else [document]
     chosen = [description for description in descriptions if name is None or description.name == name]
     if len(chosen) != 1:

@@ -5,10 +5,12 @@ all cores, because a small batch stays in the cache and nobody waits for anybody
 output until the set is whole; a later call with the same encoder and pictures takes them up.
 """
 
+import io
 import json
 import os
 import shutil
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from models.documents import canonical_json, sha256_hex
 from models.errors import ContractError, PictureError
 from models.feature_set import LABEL_PREFIX, FeatureSet
 from models.features import FloatArray, unit_features
+from models.npy import read_npy
 from models.picture import prepare_picture
 from models.runtime import Device, InferenceError, Session, choose_device
 from training.data.encoders import Encoder
@@ -71,9 +74,11 @@ def extract_features(
         _open_plan(partial, encoder, source)
         for start in range(0, len(source.items), CHUNK):
             path = partial / f"{start:010d}.npz"
-            chunk = _read_chunk(path)
-            if chunk is None:
-                chunk = run.chunk(source.items[start : start + CHUNK], on_progress)
+            items = source.items[start : start + CHUNK]
+            chunk = _read_chunk(path, len(items), encoder.space.dimension)
+            # What an earlier call was allowed to leave out, this one may have to refuse.
+            if chunk is None or not (chunk.kept.all() or settings.skip_unreadable):
+                chunk = run.chunk(items, on_progress)
                 _write_chunk(path, chunk)
             else:
                 num_resumed += len(chunk.kept)
@@ -199,15 +204,20 @@ def _open_plan(partial: Path, encoder: Encoder, source: PictureSource) -> None:
     path.write_text(json.dumps(plan))
 
 
-def _read_chunk(path: Path) -> _Chunk | None:
-    """The chunk, or None where there is none or it was cut short."""
+def _read_chunk(path: Path, num_items: int, dimension: int) -> _Chunk | None:
+    """The chunk, or None where there is none or it is damaged."""
     if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            return _Chunk(stored["kept"], stored["feature"])
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
+            kept, feature = (read_npy(archive.read(f"{name}.npy")) for name in ("kept", "feature"))
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError):
         return None
+    if kept.dtype != np.bool_ or kept.shape != (num_items,):
+        return None
+    if feature.dtype != np.float32 or feature.shape != (int(kept.sum()), dimension):
+        return None
+    return _Chunk(kept, feature)
 
 
 def _write_chunk(path: Path, chunk: _Chunk) -> None:

@@ -21,6 +21,8 @@ def check_feature_set_path(path: Path) -> None:
     """Raises `FeatureSetError` for a name that no feature set can have; call it before long work."""
     if path.suffix not in (".npz", ".parquet"):
         raise FeatureSetError(f"{path}: a feature set ends in .npz or .parquet")
+    if path.is_dir():
+        raise FeatureSetError(f"{path}: is a folder, and a feature set is one file")
 
 
 def load_feature_set(path: Path) -> FeatureSet:
@@ -29,7 +31,7 @@ def load_feature_set(path: Path) -> FeatureSet:
     try:
         return read_npz(path.read_bytes(), what=str(path)) if path.suffix == ".npz" else _read_parquet(path)
     except OSError as failure:
-        raise FeatureSetError(f"{path}: cannot be read ({failure.strerror or failure})") from None
+        raise FeatureSetError(f"{path}: cannot be read ({failure.strerror or type(failure).__name__})") from None
 
 
 def save_feature_set(feature_set: FeatureSet, path: Path) -> None:
@@ -51,8 +53,12 @@ def save_feature_set(feature_set: FeatureSet, path: Path) -> None:
 def _read_parquet(path: Path) -> FeatureSet:
     what = str(path)
     try:
-        table = pq.read_table(path)
-    except pa.ArrowException:
+        data = path.read_bytes()
+        table = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read()
+        columns = {name: _column(column, name, what) for name, column in _named_columns(table, what)}
+    except FeatureSetError:
+        raise
+    except (pa.ArrowException, OSError, ValueError):
         raise FeatureSetError(f"{what}: not a complete Parquet file; write it again") from None
     space_text = (table.schema.metadata or {}).get(_SPACE_KEY)
     if space_text is None:
@@ -61,8 +67,15 @@ def _read_parquet(path: Path) -> FeatureSet:
         space = parse_space(space_text)
     except ContractError as failure:
         raise FeatureSetError(f"{what}: {failure}") from None
-    columns = {name: _column(table.column(name), name, what) for name in table.column_names}
     return FeatureSet.build(space, columns, what=what)
+
+
+def _named_columns(table: pa.Table, what: str) -> list[tuple[str, pa.ChunkedArray]]:
+    names = table.column_names
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise FeatureSetError(f"{what}: column {twice[0]!r} is there more than once")
+    return list(zip(names, table.columns, strict=True))
 
 
 def _column(column: pa.ChunkedArray, name: str, what: str) -> npt.NDArray[Any]:
@@ -92,4 +105,4 @@ def _write_parquet(feature_set: FeatureSet, path: Path) -> None:
         name: pa.array(column.tolist() if column.dtype.kind == "U" else column) for name, column in columns.items()
     }
     space = canonical_json(feature_set.space.to_json())
-    pq.write_table(pa.table(arrays).replace_schema_metadata({_SPACE_KEY: space}), path)
+    pq.write_table(pa.table(arrays).replace_schema_metadata({_SPACE_KEY: space}), path, write_page_checksum=True)

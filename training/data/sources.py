@@ -7,7 +7,11 @@ is its subject. `landmarks` holds ten numbers, x and y of the five points.
 
 import csv
 import io
+import itertools
+import lzma
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -17,6 +21,17 @@ from models.picture import Landmarks
 from training.errors import SourceError
 
 LABELS = "labels.csv"
+_ZIP_FAULTS = (
+    OSError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    RuntimeError,
+    EOFError,
+    NotImplementedError,
+    ValueError,
+    struct.error,
+)
 _PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 
 
@@ -72,7 +87,7 @@ class ZipSource:
     def __init__(self, path: Path) -> None:
         try:
             self._archive = zipfile.ZipFile(path)
-        except (OSError, zipfile.BadZipFile):
+        except _ZIP_FAULTS:
             raise SourceError(f"{path}: not a readable zip archive") from None
         names = [name for name in self._archive.namelist() if not name.endswith("/")]
         listings = [name for name in names if PurePosixPath(name).name == LABELS and name.count("/") <= 1]
@@ -84,7 +99,7 @@ class ZipSource:
         prefix = listings[0].removesuffix(LABELS)
         try:
             text = self._archive.read(listings[0]).decode("utf-8-sig")
-        except (UnicodeDecodeError, zipfile.BadZipFile, OSError):
+        except _ZIP_FAULTS:
             raise SourceError(f"{path}: {listings[0]} cannot be read as UTF-8 text") from None
         self.items = _items_from_csv(text, prefix=prefix, what=f"{path}: {listings[0]}")
         _check_listed(self.items, set(names).__contains__, f"{path}: {listings[0]}")
@@ -93,12 +108,14 @@ class ZipSource:
         """The picture's bytes; `ZipFile` locks its own file, so threads may share it."""
         try:
             return self._archive.read(item.place)
-        except (OSError, zipfile.BadZipFile, RuntimeError, EOFError, NotImplementedError) as failure:
+        except _ZIP_FAULTS as failure:
             raise SourceError(f"{item.place}: cannot be read from the archive ({type(failure).__name__})") from None
 
 
 def open_source(path: Path) -> PictureSource:
     """Open a folder, a `.zip` or a `.csv` (whose picture paths are relative to it). Raises `SourceError`."""
+    if not path.exists():
+        raise SourceError(f"{path}: there is no such file or folder")
     if path.is_dir():
         source: PictureSource = FolderSource(path)
     elif path.suffix.lower() == ".zip":
@@ -120,13 +137,28 @@ def _items_from_places(places: Iterable[str], what: str) -> list[PictureItem]:
     ]
     if not items:
         raise SourceError(f"{what}: holds no pictures (JPEG, PNG, WebP or BMP)")
+    for before, place in itertools.pairwise(pictures):
+        if place == before:
+            raise SourceError(f"{what}: holds {place!r} more than once")
+    for place in pictures:
+        if not _is_unicode(place):
+            raise SourceError(f"{what}: the name {place!a} is not UTF-8; rename it")
     return items
 
 
 def _items_from_csv(text: str, *, prefix: str, what: str) -> list[PictureItem]:
-    reader = csv.DictReader(io.StringIO(text))
-    if reader.fieldnames is None or "image" not in reader.fieldnames:
+    try:
+        return _items_from_rows(csv.DictReader(io.StringIO(text, newline="")), prefix=prefix, what=what)
+    except csv.Error as failure:
+        raise SourceError(f"{what}: not a CSV file ({failure})") from None
+
+
+def _items_from_rows(reader: "csv.DictReader[str]", *, prefix: str, what: str) -> list[PictureItem]:
+    header = reader.fieldnames or ()
+    if "image" not in header:
         raise SourceError(f"{what}: needs a header line with a column 'image'")
+    if len(set(header)) != len(header) or any(name != name.strip() or not name for name in header):
+        raise SourceError(f"{what}: the header must name every column once, without spaces around the names")
     items: list[PictureItem] = []
     seen: set[str] = set()
     for line, row in enumerate(reader, start=2):
@@ -140,6 +172,11 @@ def _items_from_csv(text: str, *, prefix: str, what: str) -> list[PictureItem]:
         landmarks = _landmarks(row.get("landmarks", ""), f"{what}: line {line}")
         items.append(PictureItem(key, prefix + key, row.get("subject", ""), row.get("modality", ""), labels, landmarks))
     return items
+
+
+def _is_unicode(text: str) -> bool:
+    """Names that are not UTF-8 come from the file system as lone surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _landmarks(text: str, what: str) -> Landmarks | None:

@@ -1,6 +1,7 @@
 """Writing what was fitted or found as bundles."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -69,7 +70,7 @@ def write_translator_bundle(
         CALIBRATION: readable_json(calibration.to_json()),
         CARD: translator_card(manifest, test, "test").encode(),
     }
-    return write_bundle(folder, manifest, files)
+    return _write(folder, manifest, files)
 
 
 def write_encoder_bundle(folder: Path, encoder: Encoder) -> Manifest:
@@ -93,4 +94,11 @@ def write_encoder_bundle(folder: Path, encoder: Encoder) -> Manifest:
         CALIBRATION: readable_json(Calibration().to_json()),
         CARD: encoder_card(manifest).encode(),
     }
-    return write_bundle(folder, manifest, files)
+    return _write(folder, manifest, files)
+
+
+def _write(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Manifest:
+    try:
+        return write_bundle(folder, manifest, files)
+    except OSError as failure:
+        raise BundleError(f"{folder}: cannot be written ({failure.strerror})") from None

@@ -1,7 +1,10 @@
-"""An encoder's ONNX graph with its output flattened and L2-normalised inside: `feature` (N, D), dynamic batch."""
+"""An encoder's ONNX graph with its output flattened and L2-normalised inside: `feature` (N, D), dynamic batch.
+
+An encoder that uses the name `feature` itself keeps it; the output is then called otherwise, and the manifest says how.
+"""
 
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper
+from onnx import GraphProto, TensorProto, helper, numpy_helper
 
 from models.errors import ContractError
 from models.features import unit_features
@@ -26,7 +29,11 @@ def encoder_graph(encoder: Encoder) -> bytes:
         raise EncoderError(str(failure)) from None
     model = parse_model(encoder.model)
     graph = model.graph
+    taken = _names(graph)
     prefix = "facebridge_"
+    while any(name.startswith(prefix) for name in taken):
+        prefix = "_" + prefix
+    output = "feature" if "feature" not in taken else prefix + "feature"
     raw = graph.output[0].name
     axis_input = [prefix + "last_axis"] if signature.opset >= _AXES_AS_INPUT_SINCE else []
     norm = helper.make_node("ReduceL2", [prefix + "flat", *axis_input], [prefix + "norm"], keepdims=1)
@@ -37,7 +44,7 @@ def encoder_graph(encoder: Encoder) -> bytes:
             helper.make_node("Flatten", [raw], [prefix + "flat"], axis=1),
             norm,
             helper.make_node("Max", [prefix + "norm", prefix + "smallest_norm"], [prefix + "scale"]),
-            helper.make_node("Div", [prefix + "flat", prefix + "scale"], ["feature"]),
+            helper.make_node("Div", [prefix + "flat", prefix + "scale"], [output]),
         ]
     )
     graph.initializer.append(
@@ -46,10 +53,15 @@ def encoder_graph(encoder: Encoder) -> bytes:
     if axis_input:
         graph.initializer.append(numpy_helper.from_array(np.array([-1], dtype=np.int64), prefix + "last_axis"))
     del graph.output[:]
-    graph.output.append(helper.make_tensor_value_info("feature", TensorProto.FLOAT, ["batch", encoder.space.dimension]))
+    graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", encoder.space.dimension]))
     data: bytes = model.SerializeToString()
     _check(data, encoder, where)
     return data
+
+
+def _names(graph: GraphProto) -> set[str]:
+    of_nodes = (name for node in graph.node for name in (*node.input, *node.output))
+    return {*of_nodes, *(value.name for value in graph.input), *(tensor.name for tensor in graph.initializer)}
 
 
 def _check(data: bytes, encoder: Encoder, where: str) -> None:

@@ -1,6 +1,7 @@
 """A translator bundle, loaded to be used offline. Shapes: N rows, S source and T target dimension."""
 
 import numpy as np
+import numpy.typing as npt
 
 from models.bundle import Bundle
 from models.feature_set import FeatureSet
@@ -10,6 +11,21 @@ from models.space import Space
 from training.errors import JoinError, TrainingError
 
 _ROWS_A_RUN = 8192
+
+
+def parts_of(bundle: Bundle, feature_set: FeatureSet) -> npt.NDArray[np.str_]:
+    """The part of the bundle's own split to which each row belongs, (N,).
+
+    Raises `TrainingError` where the bundle carries no split, or one by subject and the rows name none.
+    """
+    rule = bundle.manifest.provenance.split
+    if rule is None:
+        raise TrainingError(f"bundle {bundle.manifest.name}: does not say what it was fitted on")
+    if rule.by == "subject" and not feature_set.has_subjects:
+        raise TrainingError(
+            f"bundle {bundle.manifest.name}: was split by subject, and this feature set does not say who is on its pictures"
+        )
+    return rule.parts(feature_set)
 
 
 class LoadedTranslator:

@@ -9,6 +9,7 @@ from pydantic import JsonValue
 
 from models.bundle import Provenance
 from models.split import SplitRule
+from training.errors import TrainingError
 
 _LIBRARIES = ("numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "torch")
 
@@ -21,10 +22,8 @@ def provenance(
     hyperparameters: Mapping[str, JsonValue] | None = None,
 ) -> Provenance:
     """Now, with the versions that are installed. `SOURCE_DATE_EPOCH` fixes the time, for builds that repeat exactly."""
-    epoch = os.environ.get("SOURCE_DATE_EPOCH")
-    created = datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now(UTC)
     return Provenance(
-        created_at=created.isoformat(timespec="seconds"),
+        created_at=_now().isoformat(timespec="seconds"),
         code_version=metadata.version("facebridge"),
         libraries=_installed_versions(),
         data_digests=dict(data_digests or {}),
@@ -32,6 +31,16 @@ def provenance(
         split=split,
         hyperparameters=dict(hyperparameters or {}),
     )
+
+
+def _now() -> datetime:
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    if not epoch:
+        return datetime.now(UTC)
+    try:
+        return datetime.fromtimestamp(int(epoch), UTC)
+    except (ValueError, OverflowError, OSError):
+        raise TrainingError("SOURCE_DATE_EPOCH must be a number of seconds since 1970") from None
 
 
 def _installed_versions() -> dict[str, str]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from models.features import FloatArray
-from models.runtime import Session
+from models.runtime import InferenceError, Session
 from training.errors import ExportError
 
 TOLERANCE = 1e-5
@@ -18,8 +18,11 @@ def check_parity(graph: bytes, reference: Callable[[FloatArray], FloatArray], so
     """
     session = Session(graph, device="cpu")
     expected = reference(source_NS)
-    together = session.run(source_NS)
-    alone = np.concatenate([session.run(row[None]) for row in source_NS[:8]])
+    try:
+        together = session.run(source_NS)
+        alone = np.concatenate([session.run(row[None]) for row in source_NS[:8]])
+    except InferenceError as failure:
+        raise ExportError(f"the exported graph does not take batches of every size: {failure}") from None
     if together.shape != expected.shape:
         raise ExportError(f"the exported graph gives the shape {together.shape}, the model {expected.shape}")
     difference = max(float(np.abs(together - expected).max()), float(np.abs(alone - expected[:8]).max()))

@@ -1,5 +1,6 @@
 """`/galleries` and their templates and subjects."""
 
+import re
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -18,20 +19,29 @@ from service.api.schemas.galleries import (
     TemplateList,
     TemplateView,
 )
-from service.api.schemas.probes import GalleryName
+from service.api.schemas.probes import SUBJECT_PATTERN, GalleryName
 from service.api.schemas.spaces import RouteView
 from service.entities import Probe
-from service.errors import BatchTooLargeError, InvalidInputError
+from service.errors import BatchTooLargeError, InvalidInputError, InvalidNameError
 
 router = APIRouter(prefix="/galleries", tags=["galleries"])
 
 GalleryPath = Annotated[GalleryName, Path(description="the gallery")]
 SubjectPath = Annotated[str, Path(min_length=1, max_length=128, description="the subject")]
 
+_CURSOR = re.compile(r"[0-9a-f]{1,15}")
+"""What fits into the 63 bits of a row number, with room to spare."""
+_SUBJECT = re.compile(SUBJECT_PATTERN)
+
 _read_enrolment = JsonBody(EnrolRequest)
 
 
-@router.post("", status_code=201, responses=documented(400, 409, 415, 422), openapi_extra=accepts(CreateGalleryRequest))
+@router.post(
+    "",
+    status_code=201,
+    responses=documented(400, 409, 413, 415, 422, 503, 507),
+    openapi_extra=accepts(CreateGalleryRequest),
+)
 async def create_gallery(
     body: Annotated[CreateGalleryRequest, Depends(JsonBody(CreateGalleryRequest))], services: ServicesDep
 ) -> GalleryView:
@@ -51,7 +61,7 @@ async def get_gallery(gallery: GalleryPath, services: ServicesDep) -> GalleryVie
     return GalleryView.of(await services.galleries.get(gallery))
 
 
-@router.delete("/{gallery}", status_code=204, responses=documented(404, 422))
+@router.delete("/{gallery}", status_code=204, responses=documented(404, 422, 503, 507))
 async def drop_gallery(gallery: GalleryPath, services: ServicesDep) -> Response:
     """Remove a gallery with all its templates."""
     await services.galleries.drop(gallery)
@@ -61,7 +71,7 @@ async def drop_gallery(gallery: GalleryPath, services: ServicesDep) -> Response:
 @router.post(
     "/{gallery}/templates",
     status_code=201,
-    responses=documented(400, 404, 409, 413, 415, 422, 429, 503),
+    responses=documented(400, 404, 409, 413, 415, 422, 429, 503, 507),
     openapi_extra=accepts(EnrolRequest, NPZ),
 )
 async def enrol(gallery: GalleryPath, request: Request, services: ServicesDep) -> EnrolResponse:
@@ -93,7 +103,7 @@ async def list_templates(
     return TemplateList(templates=[TemplateView.of(template) for template in page.templates], next_cursor=next_cursor)
 
 
-@router.delete("/{gallery}/templates/{template_id}", status_code=204, responses=documented(404, 422))
+@router.delete("/{gallery}/templates/{template_id}", status_code=204, responses=documented(404, 422, 503, 507))
 async def remove_template(
     gallery: GalleryPath, template_id: Annotated[str, Path(max_length=64)], services: ServicesDep
 ) -> Response:
@@ -102,7 +112,7 @@ async def remove_template(
     return Response(status_code=204)
 
 
-@router.delete("/{gallery}/subjects/{subject}", responses=documented(404, 422))
+@router.delete("/{gallery}/subjects/{subject:path}", responses=documented(404, 422, 503, 507))
 async def remove_subject(gallery: GalleryPath, subject: SubjectPath, services: ServicesDep) -> RemovedSubject:
     """Remove all templates of a subject."""
     return RemovedSubject(num_removed=await services.galleries.remove_subject(gallery, subject))
@@ -112,8 +122,12 @@ async def _from_feature_set(request: Request) -> tuple[list[str], list[Probe]]:
     feature_set = await read_feature_set(request)
     if not feature_set.has_subjects:
         raise InvalidInputError("the feature set does not say who its pictures are of; fill its column subject")
+    subjects = feature_set.subject.tolist()
+    for row, subject in enumerate(subjects):
+        if not _SUBJECT.fullmatch(subject):
+            raise InvalidNameError(f"the subject of row {row} must be 1 to 128 printable characters")
     fingerprint = feature_set.space.fingerprint
-    return feature_set.subject.tolist(), [Probe(fingerprint, feature=row) for row in feature_set.feature]
+    return subjects, [Probe(fingerprint, feature=row) for row in feature_set.feature]
 
 
 async def _enrol(services: Services, gallery: str, subjects: list[str], samples: list[Probe]) -> EnrolResponse:
@@ -129,7 +143,6 @@ async def _enrol(services: Services, gallery: str, subjects: list[str], samples:
 def _after(cursor: str | None) -> int:
     if cursor is None:
         return 0
-    try:
-        return int(cursor, 16)
-    except ValueError:
-        raise Problem(400, "invalid-cursor", "the cursor is not one that this service gave") from None
+    if not _CURSOR.fullmatch(cursor):
+        raise Problem(400, "invalid-cursor", "the cursor is not one that this service gave")
+    return int(cursor, 16)

@@ -40,6 +40,8 @@ async def ready(services: ServicesDep) -> Readiness:
 async def metrics(services: ServicesDep) -> Response:
     """Metrics for Prometheus."""
     services.metrics.queued_rows.set(services.inference.num_queued_rows)
-    for gallery in await services.galleries.list_all():
+    galleries = await services.galleries.list_all()
+    services.metrics.gallery_templates.clear()
+    for gallery in galleries:
         services.metrics.gallery_templates.labels(gallery.name).set(gallery.num_templates)
     return Response(services.metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -28,7 +28,7 @@ async def list_spaces(services: ServicesDep) -> list[ListedSpace]:
     ]
 
 
-@router.get("/routes", responses=documented(422))
+@router.get("/routes", responses=documented(409, 422))
 async def list_routes(
     services: ServicesDep,
     source: Annotated[str | None, Query(description="only from this space")] = None,

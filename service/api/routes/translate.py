@@ -26,7 +26,7 @@ _read_json = JsonBody(TranslateRequest)
 @router.post(
     "/translate",
     response_model=TranslateResponse,
-    responses=documented(400, 413, 415, 422, 429, 503),
+    responses=documented(400, 409, 413, 415, 422, 429, 503),
     openapi_extra=accepts(TranslateRequest, NPY),
 )
 async def translate(

@@ -59,7 +59,7 @@ class EnrolRequest(BaseModel):
     model_config = STRICT
 
     space: SpaceReference
-    templates: Annotated[list[NewTemplateBody], Field(min_length=1)]
+    templates: Annotated[list[NewTemplateBody], Field(min_length=1, fail_fast=True)]
 
 
 class EnrolResponse(BaseModel):

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from service.api.problems import Problem, ProblemError
+from service.api.problems import UNION_TAGS, Problem, ProblemError
 from service.entities import Probe
 
 STRICT = ConfigDict(extra="forbid", strict=True)
@@ -18,13 +18,26 @@ SpaceReference = Annotated[
     str,
     Field(min_length=1, max_length=64, description="a space, by name or fingerprint", examples=["mobilefacenet-128"]),
 ]
-Numbers = Annotated[list[float], Field(min_length=1, max_length=MAX_NUMBERS)]
+# Lists fail at their first fault: a body of a million faults would cost seconds to list them.
+Numbers = Annotated[list[float], Field(min_length=1, max_length=MAX_NUMBERS, fail_fast=True)]
 Base64 = Annotated[str, Field(min_length=1, description="base64 of little-endian float32")]
 Point = Annotated[list[float], Field(min_length=2, max_length=2)]
-Subject = Annotated[
-    str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,128}$", description="who it is; 1 to 128 printable characters")
-]
+SUBJECT_PATTERN = r"^[^\x00-\x1f\x7f]{1,128}$"
+Subject = Annotated[str, Field(pattern=SUBJECT_PATTERN, description="who it is; 1 to 128 printable characters")]
 GalleryName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$", examples=["people"])]
+
+
+def numbers_or_base64() -> Discriminator:
+    """Tells the two ways to write vectors apart, so that faults are named in the way that was meant."""
+    numbers, text = UNION_TAGS
+    return Discriminator(
+        lambda value: numbers if isinstance(value, list) else text if isinstance(value, str) else None,
+        custom_error_type="numbers_or_base64",
+        custom_error_message="Input should be numbers, or base64 of little-endian float32",
+    )
+
+
+Feature = Annotated[Annotated[Numbers, Tag(UNION_TAGS[0])] | Annotated[Base64, Tag(UNION_TAGS[1])], numbers_or_base64()]
 
 
 class Sample(BaseModel):
@@ -32,7 +45,7 @@ class Sample(BaseModel):
 
     model_config = STRICT
 
-    feature: Numbers | Base64 | None = None
+    feature: Feature | None = None
     image: Annotated[
         str | None, Field(description="base64 of a JPEG, PNG, WebP or BMP: an aligned crop, or with landmarks")
     ] = None

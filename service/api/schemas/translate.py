@@ -2,10 +2,14 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, Tag
 
-from service.api.schemas.probes import STRICT, Base64, Numbers, SpaceReference
+from service.api.problems import UNION_TAGS
+from service.api.schemas.probes import STRICT, Base64, Numbers, SpaceReference, numbers_or_base64
 from service.api.schemas.spaces import RouteView
+
+_Rows = Annotated[list[Numbers], Field(min_length=1, fail_fast=True)]
+Features = Annotated[Annotated[_Rows, Tag(UNION_TAGS[0])] | Annotated[Base64, Tag(UNION_TAGS[1])], numbers_or_base64()]
 
 
 class TranslateRequest(BaseModel):
@@ -15,7 +19,7 @@ class TranslateRequest(BaseModel):
 
     source: SpaceReference
     target: SpaceReference
-    features: Annotated[list[Numbers], Field(min_length=1)] | Base64
+    features: Features
 
 
 class TranslateResponse(BaseModel):

@@ -1,0 +1,1 @@
+"""Running Facebridge: the demonstration, and later dashboards, rules and charts."""

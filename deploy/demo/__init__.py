@@ -1,0 +1,1 @@
+"""`make demo`: the README's journey, run as it is written there."""
