@@ -5,6 +5,7 @@ columns have N entries, D is the space's dimension. `.npz` is read and written h
 `training/data/feature_set_files.py`. Both go through `FeatureSet.build`.
 """
 
+import hashlib
 import io
 import zipfile
 import zlib
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.documents import canonical_json, sha256_hex
+from models.documents import canonical_json
 from models.errors import ContractError, FeatureSetError
 from models.features import FloatArray, unit_features
 from models.npy import is_unicode, read_npy
@@ -89,7 +90,9 @@ class FeatureSet:
     def digest(self) -> str:
         """SHA-256 over space, keys, subjects and features: what a translator was fitted on."""
         head = canonical_json([self.space.fingerprint, self.image.tolist(), self.subject.tolist()])
-        return sha256_hex(head + np.ascontiguousarray(self.feature).tobytes())
+        digest = hashlib.sha256(head)
+        digest.update(np.ascontiguousarray(self.feature).data)
+        return digest.hexdigest()
 
     def columns(self) -> dict[str, npt.NDArray[Any]]:
         """The columns by name, as `build` takes them."""

@@ -74,6 +74,8 @@ def create_app(
         version=metadata.version("facebridge"),
         description="Translates face features between encoders and serves galleries that outlive the encoder that made them.",
         lifespan=lifespan,
+        # A redirect would carry a DELETE of something missing to what is above it.
+        redirect_slashes=False,
     )
     app.state.services = services
     app.add_middleware(Observe, metrics=metrics)

@@ -26,7 +26,7 @@ _MAX_LENGTH_DIGITS = 18
 _MAX_KEYS = 64
 _STRINGS = re.compile(rb'"(?:[^"\\]++|\\.)*+"\s*+(:?)')
 """Every string of a valid document, once and from its first quote, with the colon that follows a key: linear in time."""
-_QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"| \(at .*\)$""")
+_QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|(?<= \(at ).*(?=\)$)""")
 _OWN_WORDS = frozenset({"'feature'", "'image'", "'subject'", "'modality'", "'space'"})
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -83,7 +83,7 @@ async def read_feature_set(request: Request) -> FeatureSet:
         return await asyncio.to_thread(read_npz, data, what="body", max_bytes=limit)
     except ContractError as failure:
         # Its words are for the owner of the file and may quote keys and columns of it.
-        reason = _QUOTED.sub(lambda quoted: quoted[0] if quoted[0] in _OWN_WORDS else "", str(failure))
+        reason = _QUOTED.sub(lambda quoted: quoted[0] if quoted[0] in _OWN_WORDS else "...", str(failure))
         raise Problem(422, "invalid-request", reason) from None
 
 

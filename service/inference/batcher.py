@@ -61,6 +61,7 @@ class MicroBatcher(Generic[ItemT]):
             await self._worker
         while self._queue:
             self._fail(self._queue.popleft(), DrainingError("the service is stopping"))
+        self.num_queued_rows = 0
 
     async def submit(self, item: ItemT) -> FloatArray:
         """The features of one item, (n, D). Raises `QueueFullError`, `DrainingError`, and what the engine raises."""

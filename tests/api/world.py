@@ -62,7 +62,8 @@ COLOURS_TO_A = LinearMap(
 def unit(raw: npt.ArrayLike) -> Rows:
     """Rows of length one, in float64."""
     rows = np.asarray(raw, dtype=np.float64)
-    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+    normalised: Rows = rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+    return normalised
 
 
 def by_hand(raw: npt.ArrayLike, *maps: LinearMap) -> Rows:
@@ -108,7 +109,7 @@ def npz(space: Space | str, columns: Mapping[str, npt.NDArray[Any]]) -> bytes:
     """A feature set's bytes as a careless client would write them: nothing is checked."""
     stream = io.BytesIO()
     text = space if isinstance(space, str) else readable_json(space.to_json()).decode()
-    np.savez(stream, space=np.array(text), **columns)
+    np.savez(stream, allow_pickle=True, space=np.array(text), **columns)
     return stream.getvalue()
 
 

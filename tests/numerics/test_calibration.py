@@ -28,7 +28,8 @@ def noisy_pairs(num_subjects: int = 30, pictures: int = 3, *, subjects: bool = T
 
 
 def naive_point(a: FloatArray, b: FloatArray, subject: list[str], *, both_ways: bool) -> tuple[float, float, int, int]:
-    genuine, impostor = [], []
+    genuine: list[float] = []
+    impostor: list[float] = []
     for i in range(len(a)):
         for j in range(len(b)):
             if i != j and (both_ways or i < j):

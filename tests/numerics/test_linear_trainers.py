@@ -133,8 +133,8 @@ def test_low_rank_recovers_a_planted_low_rank_map(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(linear, "RANKS", (1, 2, 3, 4, 6, 8, 12))
     random = np.random.default_rng(3)
     weight = random.normal(size=(20, 3)) @ random.normal(size=(3, 16)) / 8
-    source = unit_features(random.normal(size=(700, 20))).astype(np.float64)
-    target = source @ weight + 0.05 * random.normal(size=(700, 16))
+    source = unit_features(random.normal(size=(2500, 20))).astype(np.float64)
+    target = source @ weight + 0.05 * random.normal(size=(2500, 16))
     # Targets are not brought to unit length here: that would make the planted relation only nearly linear.
     data = TrainingData(
         source[:500].astype(np.float32),

@@ -30,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Measure and print."""
-    if options.json and not options.json.parent.is_dir():
-        raise TrainingError(f"{options.json}: its folder does not exist")
+    if options.json and (options.json.is_dir() or not options.json.parent.is_dir()):
+        raise TrainingError(f"{options.json}: is a folder itself, or its folder does not exist")
     bundle = read_bundle(options.bundle)
     translator = LoadedTranslator(bundle, options.device)
     pairs = join_by_image(load_feature_set(options.source), load_feature_set(options.target))

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Select and write."""
-    check_feature_set_path(options.out)
+    check_feature_set_path(options.out, read_from=options.source)
     if options.part and not options.bundle:
         raise TrainingError("--part is a part of a bundle's split: give --bundle too")
     chosen = load_feature_set(options.source)

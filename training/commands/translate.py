@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Translate and write."""
-    check_feature_set_path(options.out)
+    check_feature_set_path(options.out, read_from=options.source)
     translator = LoadedTranslator(read_bundle(options.bundle), options.device)
     translated = translator.translate_set(load_feature_set(options.source), what=str(options.source))
     save_feature_set(translated, options.out)

@@ -162,7 +162,9 @@ class _Run:
         try:
             raw = self._session.run(pictures)
         except InferenceError as failure:
-            raise EncoderError(f"encoder {space.name}: {failure}; compare its input with 'resize'") from None
+            raise EncoderError(
+                f"encoder {space.name}: {failure}; compare its input with 'resize', and export it for batches of any size"
+            ) from None
         if raw.shape[:1] != (len(items),) or raw.size != len(items) * space.dimension:
             size = raw.size // max(1, len(raw)) if raw.ndim else 0
             raise EncoderError(

@@ -1,5 +1,6 @@
 """Feature sets on disk: `.npz` or `.parquet`, chosen by the name's ending; both checked by `FeatureSet.build`."""
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,17 @@ from models.space import parse_space
 _SPACE_KEY = b"facebridge.space"
 
 
-def check_feature_set_path(path: Path) -> None:
-    """Raises `FeatureSetError` for a name that no feature set can have; call it before long work."""
+def check_feature_set_path(path: Path, *, read_from: Path | None = None) -> None:
+    """Raises `FeatureSetError` for a name that no feature set can have; call it before long work.
+
+    With `read_from`, also where writing to `path` would overwrite the set that is being read.
+    """
     if path.suffix not in (".npz", ".parquet"):
         raise FeatureSetError(f"{path}: a feature set ends in .npz or .parquet")
     if path.is_dir():
         raise FeatureSetError(f"{path}: is a folder, and a feature set is one file")
+    if read_from is not None and path.exists() and read_from.exists() and path.samefile(read_from):
+        raise FeatureSetError(f"{path}: is read and would be overwritten; give another name")
 
 
 def load_feature_set(path: Path) -> FeatureSet:
@@ -46,14 +52,15 @@ def save_feature_set(feature_set: FeatureSet, path: Path) -> None:
             _write_parquet(feature_set, draft)
         os.replace(draft, path)  # noqa: PTH105  (the name says atomic)
     except OSError as failure:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink()
         raise FeatureSetError(f"{path}: cannot be written ({failure.strerror or failure})") from None
 
 
 def _read_parquet(path: Path) -> FeatureSet:
     what = str(path)
+    data = path.read_bytes()
     try:
-        data = path.read_bytes()
         table = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read()
         columns = {name: _column(column, name, what) for name, column in _named_columns(table, what)}
     except FeatureSetError:

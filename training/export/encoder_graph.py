@@ -73,7 +73,9 @@ def _check(data: bytes, encoder: Encoder, where: str) -> None:
         raw = Session(encoder.model, device="cpu").run(pictures)
         feature = Session(data, device="cpu").run(pictures)
     except InferenceError as failure:
-        raise EncoderError(f"{where}: {failure}; compare its input with 'resize' in its description") from None
+        raise EncoderError(
+            f"{where}: {failure}; compare its input with 'resize', and export it for batches of any size"
+        ) from None
     if feature.shape != (3, encoder.space.dimension):
         raise EncoderError(
             f"{where}: puts out {raw.size // 3} numbers for a picture, its description says {encoder.space.dimension}"

@@ -13,7 +13,9 @@ from training.export.opset import OPSET
 class HasNetwork(Protocol):
     """A translator that is a torch network."""
 
-    network: nn.Module
+    @property
+    def network(self) -> nn.Module:
+        """The network."""
 
 
 def torch_graph(model: HasNetwork, num_source: int) -> bytes:

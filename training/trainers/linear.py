@@ -14,8 +14,12 @@ from training.trainers.fitted import Fitted, TrainingData, best_on_validation
 
 DoubleArray = npt.NDArray[np.float64]
 
-RIDGE_STRENGTHS = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
-"""Penalties, as multiples of the mean variance of a source dimension."""
+RIDGE_STRENGTHS = (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
+"""Penalties, as multiples of the mean variance of a source dimension.
+
+Never less: encoders leave directions almost empty (86 of 256 and 344 of 512 in two real ones), and weights of a thousand
+that fit their noise give other numbers on every machine.
+"""
 RANKS = (8, 16, 32, 64, 96, 128, 192, 256, 384, 512)
 
 

@@ -32,6 +32,7 @@ SubjectPath = Annotated[str, Path(min_length=1, max_length=128, description="the
 _CURSOR = re.compile(r"[0-9a-f]{1,15}")
 """What fits into the 63 bits of a row number, with room to spare."""
 _SUBJECT = re.compile(SUBJECT_PATTERN)
+_DOTS = frozenset({".", ".."})
 
 _read_enrolment = JsonBody(EnrolRequest)
 
@@ -123,9 +124,6 @@ async def _from_feature_set(request: Request) -> tuple[list[str], list[Probe]]:
     if not feature_set.has_subjects:
         raise InvalidInputError("the feature set does not say who its pictures are of; fill its column subject")
     subjects = feature_set.subject.tolist()
-    for row, subject in enumerate(subjects):
-        if not _SUBJECT.fullmatch(subject):
-            raise InvalidNameError(f"the subject of row {row} must be 1 to 128 printable characters")
     fingerprint = feature_set.space.fingerprint
     return subjects, [Probe(fingerprint, feature=row) for row in feature_set.feature]
 
@@ -133,11 +131,21 @@ async def _from_feature_set(request: Request) -> tuple[list[str], list[Probe]]:
 async def _enrol(services: Services, gallery: str, subjects: list[str], samples: list[Probe]) -> EnrolResponse:
     if len(samples) > services.settings.max_batch_rows:
         raise BatchTooLargeError(f"at most {services.settings.max_batch_rows} templates a request")
+    _check_subjects(subjects)
     enrolled = await services.enrol(gallery, subjects, samples)
     services.metrics.enrolled_templates.labels(gallery).inc(len(samples))
     return EnrolResponse(
         template_ids=list(enrolled.template_ids), generation=enrolled.generation, route=RouteView.of(enrolled.route)
     )
+
+
+def _check_subjects(subjects: list[str]) -> None:
+    """A subject is a part of paths too: clients resolve `..`, and would remove what is above it."""
+    for row, subject in enumerate(subjects):
+        if not _SUBJECT.fullmatch(subject) or not _DOTS.isdisjoint(subject.split("/")):
+            raise InvalidNameError(
+                f"the subject of sample {row} must be 1 to 128 printable characters, and neither . nor .. between slashes"
+            )
 
 
 def _after(cursor: str | None) -> int:

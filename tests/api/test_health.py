@@ -1,0 +1,93 @@
+from collections.abc import Mapping
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from service.galleries.oracle import OracleGalleryStore
+from tests.api.conftest import MakeApp
+from tests.api.world import features, npy, running
+
+Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
+ROW = features(1)[0].tolist()
+
+
+async def scraped(client: httpx.AsyncClient) -> Samples:
+    response = await client.get("/metrics")
+    assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(response.text)
+        for sample in family.samples
+    }
+
+
+def key(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
+    return f"facebridge_{name}", frozenset(labels.items())
+
+
+async def test_the_process_says_that_it_lives_and_is_ready(oracle_client: httpx.AsyncClient) -> None:
+    live, ready = await oracle_client.get("/healthz/live"), await oracle_client.get("/healthz/ready")
+    assert (live.status_code, live.json()) == (200, {"status": "ok"})
+    assert (ready.status_code, ready.json()) == (200, {"status": "ok", "num_bundles": 5, "num_rejected": 0})
+
+
+async def test_metrics_count_what_was_done(make_app: MakeApp) -> None:
+    async with running(make_app()) as client:
+        await client.post("/galleries", json={"name": "people", "space": "a"})
+        templates = [{"subject": subject, "feature": ROW} for subject in ("ann", "bob", "cid")]
+        await client.post("/galleries/people/templates", json={"space": "a", "templates": templates})
+        await client.delete("/galleries/people/subjects/bob")
+        await client.post(
+            "/translate?source=a&target=c", content=npy(features(7)), headers={"content-type": "application/x-npy"}
+        )
+        await client.post("/translate", json={"source": "a", "target": "b", "features": [ROW]})
+        await client.post("/translate", json={"source": "a", "target": "d", "features": [ROW]})
+        found = await scraped(client)
+    assert found[key("enrolled_templates_total", gallery="people")] == 3
+    assert found[key("gallery_templates", gallery="people")] == 2
+    assert found[key("translated_vectors_total", source="a", target="c")] == 7
+    assert found[key("translated_vectors_total", source="a", target="b")] == 1
+    assert found[key("batch_rows_sum", bundle="a-to-b")] == 8
+    assert found[key("batch_rows_sum", bundle="b-to-c")] == 7
+    assert found[key("problems_total", type="no-route")] == 1
+    assert found[key("bundles", state="loaded")] == 5
+    assert found[key("bundles", state="rejected")] == 0
+    assert found[key("queued_rows")] == 0
+    translate = {"method": "POST", "route": "/translate"}
+    assert found[key("request_seconds_count", **translate, status="200")] == 2
+    assert found[key("request_seconds_count", **translate, status="422")] == 1
+
+
+async def test_requests_are_measured_by_route_and_never_by_what_was_asked_for(make_app: MakeApp) -> None:
+    async with running(make_app()) as client:
+        for name in ("one", "two"):
+            await client.get(f"/galleries/{name}")
+            await client.get(f"/{name}")
+            await client.request(f"M{name}", "/spaces")
+        found = await scraped(client)
+    requests = {labels for name, labels in found if name == "facebridge_request_seconds_count"}
+    told = {(dict(labels)["method"], dict(labels)["route"]) for labels in requests}
+    assert told == {("GET", "/galleries/{gallery}"), ("GET", "unknown"), ("other", "/spaces")}
+
+
+async def test_a_dropped_gallery_is_no_longer_measured(make_app: MakeApp) -> None:
+    store = OracleGalleryStore()
+    async with running(make_app(store=store)) as client:
+        await client.post("/galleries", json={"name": "people", "space": "a"})
+        assert key("gallery_templates", gallery="people") in await scraped(client)
+        await client.delete("/galleries/people")
+        assert key("gallery_templates", gallery="people") not in await scraped(client)
+
+
+@pytest.mark.parametrize("given", ["abc-123", "A" * 64])
+async def test_a_well_formed_request_id_comes_back(oracle_client: httpx.AsyncClient, given: str) -> None:
+    response = await oracle_client.get("/healthz/live", headers={"x-request-id": given})
+    assert response.headers["x-request-id"] == given
+
+
+@pytest.mark.parametrize("given", ["", "with space", "A" * 65, "<script>"])
+async def test_a_request_id_that_could_do_harm_is_replaced(oracle_client: httpx.AsyncClient, given: str) -> None:
+    response = await oracle_client.get("/healthz/live", headers={"x-request-id": given})
+    assert response.headers["x-request-id"] != given
+    assert len(response.headers["x-request-id"]) == 16

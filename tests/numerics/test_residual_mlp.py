@@ -1,0 +1,102 @@
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from models.adapters import ResidualMLP
+from models.features import unit_features
+from training.trainers import residual_mlp
+from training.trainers.fitted import TrainingData, mean_cosine
+from training.trainers.linear import fit_ridge
+from training.trainers.residual_mlp import fit_residual_mlp
+
+FloatArray = npt.NDArray[np.float32]
+
+
+def folded(num: int, *, seed: int = 0, dimension: int = 8) -> TrainingData:
+    """A planted relation that no linear map has: the target is the absolute value of the turned source."""
+    random = np.random.default_rng(0)
+    turn = np.linalg.qr(random.normal(size=(dimension, dimension)))[0]
+    source = unit_features(random.normal(size=(num + 200, dimension)))
+    target = unit_features(np.abs(source @ turn) - 0.25)
+    return TrainingData(source[:num], target[:num], source[num:], target[num:], seed)
+
+
+@pytest.fixture
+def two_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(residual_mlp, "EPOCHS", 2)
+
+
+def translated(data: TrainingData) -> FloatArray:
+    return fit_residual_mlp(data).model(data.validation_source_VS)
+
+
+@pytest.mark.usefixtures("two_epochs")
+def test_the_same_seed_gives_the_same_numbers_to_the_bit() -> None:
+    first = translated(folded(300))
+    torch.rand(17)  # Whoever drew random numbers in between has no say.
+    assert first.tobytes() == translated(folded(300)).tobytes()
+
+
+@pytest.mark.usefixtures("two_epochs")
+def test_another_seed_gives_other_numbers() -> None:
+    assert np.abs(translated(folded(300)) - translated(folded(300, seed=1))).max() > 1e-4
+
+
+def test_before_training_it_points_where_ridge_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(residual_mlp, "EPOCHS", 0)
+    data = folded(300)
+    np.testing.assert_allclose(translated(data), fit_ridge(data).model(data.validation_source_VS), atol=1e-6)
+
+
+def test_it_beats_ridge_on_a_planted_nonlinear_relation() -> None:
+    data = folded(1024)
+    ridge = mean_cosine(fit_ridge(data).model(data.validation_source_VS), data.validation_target_VT)
+    fitted = fit_residual_mlp(data)
+    trained = mean_cosine(fitted.model(data.validation_source_VS), data.validation_target_VT)
+    assert ridge < 0.5
+    assert trained > ridge + 0.2
+    assert fitted.hyperparameters["epochs"] == 30
+
+
+@pytest.mark.usefixtures("two_epochs")
+def test_fewer_pairs_than_a_batch_are_one_batch() -> None:
+    rows = translated(folded(33))
+    assert rows.shape == (200, 8)
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1.0, atol=1e-6)
+
+
+@pytest.mark.usefixtures("two_epochs")
+def test_a_translator_in_use_drops_nothing_out_and_sees_each_row_alone() -> None:
+    data = folded(300)
+    model = fit_residual_mlp(data).model
+    together = model(data.validation_source_VS)
+    np.testing.assert_array_equal(together, model(data.validation_source_VS))
+    np.testing.assert_allclose(together[:1], model(data.validation_source_VS[:1]), atol=1e-6)
+
+
+def test_sources_without_variance_are_no_division_by_zero() -> None:
+    network = ResidualMLP(3, 2, width=4)
+    same = torch.nn.functional.normalize(torch.ones(5, 3), dim=-1)
+    network.start_from(torch.ones(3, 2), torch.zeros(2), same)
+    out = network.eval()(same)
+    np.testing.assert_allclose(out.detach().numpy(), np.full((5, 2), 0.5**0.5), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [(0, 0.25), (3, 1.0), (4, 1.0), (12, 0.5), (20, 0.0)],
+)
+def test_the_rate_warms_up_for_an_epoch_and_falls_as_half_a_cosine(step: int, expected: float) -> None:
+    # Four steps an epoch, five epochs: the cosine spans steps 4 to 20.
+    assert residual_mlp._rate(step, 4, 20) == pytest.approx(expected)
+
+
+def test_mixing_takes_the_same_share_on_both_sides() -> None:
+    source = torch.nn.functional.normalize(torch.randn(64, 5, generator=torch.Generator().manual_seed(1)), dim=-1)
+    mixed_source, mixed_target = residual_mlp._mixed(source, source.clone(), torch.Generator().manual_seed(2))
+    assert torch.equal(mixed_source, mixed_target)
+    own = (mixed_source * source).sum(dim=-1)
+    assert own.min() > 0  # At most half of each row comes from its partner.
+    assert own.mean() < 0.999
+    np.testing.assert_allclose(mixed_source.norm(dim=-1).numpy(), 1.0, atol=1e-6)

@@ -1,0 +1,228 @@
+"""Fitting, as a user runs it in process."""
+
+import json
+import re
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.bundle import read_bundle
+from models.feature_set import FeatureSet
+from models.runtime import Session
+from training import cli
+from training.data.feature_set_files import load_feature_set, save_feature_set
+from training.recipes import translators
+from training.trainers.linear import fit_ridge
+
+Run = Callable[..., str]
+Fails = Callable[..., str]
+MakeSet = Callable[..., FeatureSet]
+Files = dict[str, Path]
+
+LINEAR = ("procrustes", "ridge", "low-rank")
+
+
+def fit(source: Path, target: Path, out: Path, *more: str) -> list[str]:
+    return ["fit", "--source", str(source), "--target", str(target), "--out", str(out), *more]
+
+
+def unrelated(data: Any) -> Any:
+    """A translator fitted to pairs that do not belong together."""
+    turned = type(data)(
+        data.source_NS, data.target_NT[::-1].copy(), data.validation_source_VS, data.validation_target_VT, data.seed
+    )
+    return fit_ridge(turned)
+
+
+@pytest.mark.usefixtures("short_training")
+@pytest.mark.parametrize("method", [*LINEAR, "residual-mlp"])
+def test_fit_writes_a_bundle_that_says_where_it_came_from(run: Run, files: Files, tmp_path: Path, method: str) -> None:
+    out = tmp_path / "fitted"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        printed = run(
+            *fit(files["source"], files["target"], out, "--method", method, "--seed", "3", "--licence", "MIT")
+        )
+    bundle = read_bundle(out)
+    manifest = bundle.manifest
+    source, target = load_feature_set(files["source"]), load_feature_set(files["target"])
+    assert (manifest.name, manifest.kind, manifest.method) == ("fitted", "translator", method)
+    assert (manifest.source, manifest.target, manifest.licence) == (source.space, target.space, "MIT")
+    assert manifest.provenance.data_digests == {"source": source.digest, "target": target.digest}
+    assert manifest.provenance.seed == 3
+    assert manifest.provenance.split is not None
+    assert (manifest.provenance.split.by, manifest.provenance.split.seed) == ("subject", 3)
+    assert f"{out}: {method} " in printed
+    assert manifest.digest[:16] in printed
+    assert f"Method: {method}. Licence: MIT." in (out / "MODEL_CARD.md").read_text()
+
+
+def test_the_figures_of_the_bundle_are_those_of_its_graph_on_the_test_subjects(files: Files) -> None:
+    bundle = read_bundle(files["bundle"])
+    rule = bundle.manifest.provenance.split
+    assert rule is not None
+    source, target = load_feature_set(files["source"]), load_feature_set(files["target"])
+    test = rule.parts(source) == "test"
+    translated = Session(bundle.model, device="cpu").run(source.feature[test])
+    expected = float(np.mean(np.sum(translated.astype(np.float64) * target.feature[test], axis=1)))
+    figures: Any = bundle.manifest.metrics["test"]
+    assert figures["num_pictures"] == test.sum() > 20
+    assert figures["rows"]["translated probes"]["mean_cosine"] == pytest.approx(expected, abs=1e-6)
+    assert bundle.manifest.metrics["num_training_pairs"] == (rule.parts(source) == "train").sum()
+
+
+def test_fit_learns_nothing_from_the_test_subjects(run: Run, files: Files, tmp_path: Path) -> None:
+    rule = read_bundle(files["bundle"]).manifest.provenance.split
+    assert rule is not None
+    target = load_feature_set(files["target"])
+    spoilt = target.feature.copy()
+    spoilt[rule.parts(target) == "test"] = np.eye(10, dtype=np.float32)[0]
+    save_feature_set(FeatureSet.build(target.space, target.columns() | {"feature": spoilt}), tmp_path / "spoilt.npz")
+    run(*fit(files["source"], tmp_path / "spoilt.npz", tmp_path / "a-to-b", "--method", "ridge"))
+    assert read_bundle(tmp_path / "a-to-b").model == read_bundle(files["bundle"]).model
+
+
+@pytest.mark.parametrize("method", LINEAR)
+def test_the_same_command_gives_the_same_bytes(
+    run: Run, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    outs = [tmp_path / side / "bundle" for side in ("one", "two")]
+    for out in outs:
+        run(*fit(files["source"], files["target"], out, "--method", method))
+    one, two = ({path.name: path.read_bytes() for path in out.iterdir()} for out in outs)
+    assert one == two
+    assert set(one) == {"bundle.json", "model.onnx", "calibration.json", "MODEL_CARD.md"}
+    assert json.loads(one["bundle.json"])["provenance"]["created_at"] == "2023-11-14T22:13:20+00:00"
+
+
+@pytest.mark.usefixtures("short_training")
+def test_auto_records_every_method_and_takes_the_best(run: Run, files: Files, tmp_path: Path) -> None:
+    printed = run(*fit(files["source"], files["target"], tmp_path / "best"))
+    manifest = read_bundle(tmp_path / "best").manifest
+    compared: Any = manifest.metrics["compared"]
+    assert set(compared) == set(translators.METHODS)
+
+    def merit(method: str) -> tuple[float, ...]:
+        rows = compared[method]["validation"]["rows"]
+        sides = [rows["translated probes"], rows["translated gallery"]]
+        return (
+            sum(side["rank1"] for side in sides),
+            sum(side["tar_far_1e3"] or 0.0 for side in sides),
+            sides[0]["mean_cosine"],
+        )
+
+    assert manifest.method == max(compared, key=merit)
+    assert manifest.metrics["validation"] == compared[manifest.method]["validation"]
+    assert manifest.metrics["test"] == compared[manifest.method]["test"]
+    assert all(f" {method} " in printed for method in compared)
+
+
+def test_auto_takes_the_best_also_where_it_comes_last(
+    run: Run, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ridge = translators.METHODS["ridge"]
+    bad = translators.TranslatorRecipe(f"{__name__}:unused", ridge.exporter)
+    monkeypatch.setattr(translators, "METHODS", {"bad": bad, "good": ridge})
+    load = translators._load
+    monkeypatch.setattr(translators, "_load", lambda place: unrelated if place == bad.trainer else load(place))
+    run(*fit(files["source"], files["target"], tmp_path / "best"))
+    manifest = read_bundle(tmp_path / "best").manifest
+    compared: Any = manifest.metrics["compared"]
+    assert manifest.method == "good"
+    assert compared["bad"]["validation"]["rows"]["translated probes"]["mean_cosine"] < 0.9
+
+
+def test_without_subjects_pictures_are_split_and_only_the_cosine_is_measured(
+    run: Run, files: Files, tmp_path: Path
+) -> None:
+    out = tmp_path / "unlabelled"
+    printed = run(*fit(files["unlabelled_source"], files["unlabelled_target"], out, "--method", "ridge"))
+    bundle = read_bundle(out)
+    assert bundle.manifest.provenance.split is not None
+    assert bundle.manifest.provenance.split.by == "image"
+    assert bundle.calibration.points == {}
+    assert "test images" in printed
+    evaluated = run(
+        "evaluate", "--bundle", out, "--source", files["unlabelled_source"], "--target", files["unlabelled_target"]
+    )
+    assert "translated probes" in evaluated
+
+
+def test_no_test_share_reports_the_validation_subjects(run: Run, fails: Fails, files: Files, tmp_path: Path) -> None:
+    out = tmp_path / "no-test"
+    printed = run(*fit(files["source"], files["target"], out, "--method", "ridge", "--test", "0"))
+    assert "validation subjects" in printed
+    assert read_bundle(out).manifest.metrics["test"] is None
+    assert "not measured on subjects kept apart" in (out / "MODEL_CARD.md").read_text()
+    line = fails("evaluate", "--bundle", out, "--source", files["source"], "--target", files["target"])
+    assert "use --subjects all on new ones" in line
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "match"),
+    [
+        ("--seed", "-1", "whole number, 0 or more"),
+        ("--seed", "1.5", "whole number, 0 or more"),
+        ("--seed", str(2**63), "at most 9223372036854775807"),
+        ("--method", "magic", "invalid choice: 'magic'"),
+        *(
+            (flag, value, "--validation")
+            for flag in ("--validation", "--test")
+            for value in ("1", "nan", "-0.1", "inf")
+        ),
+        ("--validation", "0", "--validation must be above 0"),
+        ("--validation", "0.8", "both together below 1"),
+        ("--test", "half", "invalid float value"),
+        ("--validation", "0.000001", "leave .* for training and 0 for validation"),
+        ("--test", "0.88", "at least 32 and 2 are needed"),
+    ],
+)
+def test_fit_refuses_numbers_that_make_no_sense(
+    fails: Fails, files: Files, tmp_path: Path, *, flag: str, value: str, match: str
+) -> None:
+    line = fails(*fit(files["source"], files["target"], tmp_path / "x", "--method", "ridge", flag, value))
+    assert re.search(match, line)
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("seed", ["0", str(2**63 - 1)])
+@pytest.mark.usefixtures("short_training")
+def test_fit_takes_every_seed_it_allows(run: Run, files: Files, tmp_path: Path, seed: str) -> None:
+    run(*fit(files["source"], files["target"], tmp_path / "x", "--method", "residual-mlp", "--seed", seed))
+    assert read_bundle(tmp_path / "x").manifest.provenance.seed == int(seed)
+
+
+def test_fit_refuses_sets_that_do_not_belong_together(
+    fails: Fails, files: Files, planted: MakeSet, tmp_path: Path
+) -> None:
+    save_feature_set(planted("space-c", 9, keys="other/{i}.png"), tmp_path / "other.npz")
+    out = tmp_path / "x"
+    assert "no picture is in both" in fails(*fit(files["source"], tmp_path / "other.npz", out))
+    assert "nothing to translate" in fails(*fit(files["source"], files["source"], out))
+
+
+def test_fit_refuses_too_few_pairs(fails: Fails, files: Files, tmp_path: Path) -> None:
+    save_feature_set(load_feature_set(files["source"]).take(np.arange(30)), tmp_path / "few.npz")
+    line = fails(*fit(tmp_path / "few.npz", files["target"], tmp_path / "x"))
+    assert "30 common pictures leave" in line
+    assert "bring more pictures" in line
+
+
+def test_a_bad_source_date_epoch_is_one_line(
+    fails: Fails, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "yesterday")
+    line = fails(*fit(files["source"], files["target"], tmp_path / "x", "--method", "ridge"))
+    assert "SOURCE_DATE_EPOCH" in line
+
+
+def test_every_method_is_known_to_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.run(["fit", "--help"])
+    printed = capsys.readouterr().out
+    assert all(method in printed for method in (*translators.METHODS, translators.AUTO))

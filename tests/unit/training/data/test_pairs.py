@@ -1,0 +1,58 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from models.feature_set import FeatureSet
+from training.data.pairs import join_by_image
+from training.errors import JoinError
+
+MakeSet = Callable[..., FeatureSet]
+
+
+def renamed(plain: FeatureSet, **columns: list[str]) -> FeatureSet:
+    return FeatureSet.build(plain.space, plain.columns() | {name: np.array(text) for name, text in columns.items()})
+
+
+def test_pairs_are_the_common_pictures_in_order_of_their_keys(feature_set: MakeSet) -> None:
+    source = renamed(feature_set("a", subjects=False), image=["e", "b", "x", "a", "d", "c"])
+    target = renamed(feature_set("b", 3, subjects=False), image=["c", "y", "z", "a", "b", "e"])
+    pairs = join_by_image(source, target)
+    assert len(pairs) == 4
+    assert pairs.source.image.tolist() == pairs.target.image.tolist() == ["a", "b", "c", "e"]
+    np.testing.assert_array_equal(pairs.source.feature, source.feature[[3, 1, 5, 0]])
+    np.testing.assert_array_equal(pairs.target.feature, target.feature[[3, 4, 0, 5]])
+
+
+def test_taking_rows_takes_them_on_both_sides(feature_set: MakeSet) -> None:
+    pairs = join_by_image(feature_set("a"), feature_set("b", 3))
+    taken = pairs.take(np.array([4, 1]))
+    assert taken.source.image.tolist() == taken.target.image.tolist() == ["004.png", "001.png"]
+    np.testing.assert_array_equal(taken.target.feature, pairs.target.feature[[4, 1]])
+
+
+def test_the_same_space_twice_is_refused_even_under_another_name(feature_set: MakeSet) -> None:
+    source = feature_set("a")
+    with pytest.raises(JoinError, match="both feature sets are of the space 'a'; there is nothing to translate"):
+        join_by_image(source, source)
+
+
+def test_sets_without_a_common_picture_are_refused_with_a_key_of_each(feature_set: MakeSet) -> None:
+    target = renamed(feature_set("b"), image=[f"set/{i}.png" for i in range(6)])
+    with pytest.raises(JoinError, match=r"keys like '000\.png', the target like 'set/0\.png'"):
+        join_by_image(feature_set("a"), target)
+
+
+def test_sets_that_name_different_people_are_refused_with_the_first_picture(feature_set: MakeSet) -> None:
+    target = renamed(feature_set("b"), subject=["s0", "s0", "s1", "s9", "s2", "s9"])
+    with pytest.raises(JoinError, match=r"different subjects for 2 pictures, '003\.png' first"):
+        join_by_image(feature_set("a"), target)
+
+
+@pytest.mark.parametrize("unlabelled", ["source", "target"])
+def test_one_set_may_leave_the_subjects_out(feature_set: MakeSet, unlabelled: str) -> None:
+    pairs = join_by_image(
+        feature_set("a", subjects=unlabelled != "source"), feature_set("b", subjects=unlabelled != "target")
+    )
+    assert len(pairs) == 6
+    assert pairs.source.has_subjects is (unlabelled == "target")
