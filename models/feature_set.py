@@ -25,6 +25,8 @@ from models.space import Space, parse_space
 StrArray = npt.NDArray[np.str_]
 
 LABEL_PREFIX = "label_"
+TRANSLATED_BY = "translated_by"
+"""Name of the label that holds, for features made by a translator, its bundle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,11 @@ class FeatureSet:
     def has_subjects(self) -> bool:
         """Whether it is known who is on the pictures."""
         return len(self) > 0 and bool(self.subject[0] != "")
+
+    @property
+    def is_translated(self) -> bool:
+        """Whether a translator made the features, and not the encoder of their space."""
+        return TRANSLATED_BY in self.labels
 
     @property
     def digest(self) -> str:

@@ -58,7 +58,9 @@ class Calibration:
 
 
 def threshold_at(impostor: npt.NDArray[np.floating[Any]], rate: float) -> float | None:
-    """The lowest threshold that at most a share `rate` of `impostor` (n,) reaches; None where n < 1 / rate.
+    """A threshold that exactly int(rate n) of `impostor` (n,) reach, fewer where scores tie; None where n < 1 / rate.
+
+    It is the score of the last impostor let through, the highest such threshold.
 
     >>> threshold_at(np.array([0.8, 0.3, 0.2, 0.1]), 0.25)
     0.8

@@ -76,7 +76,10 @@ class Session:
             raise DeviceError(
                 "CUDA was asked for, and ONNX Runtime fell back to the CPU; check driver and CUDA libraries"
             )
-        self._input = self._session.get_inputs()[0].name
+        only_input = self._session.get_inputs()[0]
+        self._input = only_input.name
+        self.fixed_batch: int | None = only_input.shape[0] if isinstance(only_input.shape[0], int) else None
+        """The one batch size that the model takes; None where it takes any."""
 
     def run(self, rows: FloatArray) -> FloatArray:
         """Run one batch, (N, ...) to (N, ...). Raises `InferenceError`."""

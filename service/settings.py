@@ -36,7 +36,7 @@ class Settings(BaseSettings):
     ] = 64 << 20
     max_batch_rows: Annotated[int, Field(ge=1, description="most vectors in one request")] = 65_536
     max_pixels: Annotated[int, Field(ge=1, description="most pixels of a picture")] = 40_000_000
-    batch_rows: Annotated[int, Field(ge=1, description="most rows a model runs at once")] = 256
+    batch_rows: Annotated[int, Field(ge=1, description="most rows a model runs at once")] = 1024
     queue_rows: Annotated[
         int, Field(ge=1, description="most rows that wait for a model before requests are refused")
     ] = 131_072

@@ -18,6 +18,9 @@ from service.inference.engine import Engine
 
 ItemT = TypeVar("ItemT")
 
+OFF_LOOP_ROWS = 256
+"""From so many rows on, work on them would hold up every other request, and goes to a thread."""
+
 
 @dataclass(slots=True)
 class _Waiting:
@@ -73,7 +76,10 @@ class MicroBatcher(Generic[ItemT]):
         self._queue.append(waiting)
         self.num_queued_rows += len(rows)
         self._arrived.set()
-        return self._engine.finish(await waiting.done)
+        outputs = await waiting.done
+        if len(outputs) < OFF_LOOP_ROWS:
+            return self._engine.finish(outputs)
+        return await loop.run_in_executor(self._executor, self._engine.finish, outputs)
 
     def _check_room(self, num_rows: int) -> None:
         if self._closed:

@@ -21,6 +21,8 @@ class Engine(Protocol[ItemT_contra]):
     """One loaded model. `prepare` and `finish` may run beside `run`, each on any thread."""
 
     device: str
+    max_rows: int
+    """The most rows that are worth running together."""
 
     def prepare(self, item: ItemT_contra) -> FloatArray:
         """One item as rows (n, ...), n at least 1. Raises domain errors about this item alone."""
@@ -71,6 +73,8 @@ class _OnnxEngine:
 class TranslatorEngine(_OnnxEngine):
     """Items are unit features (n, S)."""
 
+    max_rows = 4096
+
     def prepare(self, item: FloatArray) -> FloatArray:
         """Features are ready as they are."""
         return item
@@ -81,6 +85,8 @@ class EncoderEngine(_OnnxEngine):
 
     def __init__(self, bundle: Bundle, device: Device, preparation: InputPreparation, max_pixels: int) -> None:
         super().__init__(bundle, device)
+        # On a CPU eight pictures stay in the cache; 64 at once are half as fast.
+        self.max_rows = 64 if self.device == "cuda" else 8
         self._preparation = preparation
         self._max_pixels = max_pixels
 

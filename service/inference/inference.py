@@ -36,12 +36,11 @@ class Inference:
             (entry.bundle for entry in loaded.translators), (entry.bundle for entry in loaded.encoders)
         )
         self._executor = ThreadPoolExecutor(max(2, os.cpu_count() or 1), thread_name_prefix="inference")
-
         self._batchers: dict[str, MicroBatcher[Any]] = {
             entry.bundle.manifest.name: MicroBatcher(
                 entry.engine,
                 self._executor,
-                max_rows=batch_rows,
+                max_rows=min(batch_rows, entry.engine.max_rows),
                 max_queue_rows=queue_rows,
                 on_batch=partial(on_batch, entry.bundle.manifest.name),
             )

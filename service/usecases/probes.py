@@ -5,7 +5,7 @@ space that was asked for, by a route that is named, or not at all.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from service.errors import (
     SpaceMismatchError,
     ZeroNormVectorError,
 )
+from service.inference.batcher import OFF_LOOP_ROWS
 from service.inference.engine import Picture
 from service.inference.inference import Inference
 
@@ -61,7 +62,7 @@ class Probes:
             )
         features = [probe.feature for probe in probes if probe.feature is not None]
         if len(features) == len(probes):
-            return NativeFeatures(space, checked_features(stacked(features, space), space))
+            return NativeFeatures(space, await off_loop(_checked_together, features, space))
         encoded = [self._encode(probe, space) for probe in probes]
         return NativeFeatures(space, np.stack(await asyncio.gather(*encoded)))
 
@@ -82,6 +83,17 @@ class Probes:
             return feature
         assert probe.picture is not None
         return await self._inference.encode(Picture(probe.picture, probe.landmarks), space)
+
+
+async def off_loop(work: Callable[[Any, Space], FloatArray], features: Any, space: Space) -> FloatArray:
+    """`work(features, space)`, on a thread where there are many features."""
+    if len(features) < OFF_LOOP_ROWS:
+        return work(features, space)
+    return await asyncio.to_thread(work, features, space)
+
+
+def _checked_together(features: Sequence[npt.NDArray[Any]], space: Space) -> FloatArray:
+    return checked_features(stacked(features, space), space)
 
 
 def stacked(features: Sequence[npt.NDArray[Any]], space: Space) -> npt.NDArray[Any]:

@@ -9,7 +9,7 @@ from models.features import FloatArray
 from service.entities import Route
 from service.errors import NoRouteError
 from service.inference.inference import Inference
-from service.usecases.probes import checked_features
+from service.usecases.probes import checked_features, off_loop
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,5 +38,5 @@ class Translate:
     async def __call__(self, raw_NS: npt.NDArray[Any], *, source: str, target: str) -> Translated:
         """Translate rows (n, S). Raises `NoRouteError`, and what is wrong with a vector."""
         route = self.find_route(source, target)
-        features = checked_features(raw_NS, route.source)
+        features = await off_loop(checked_features, raw_NS, route.source)
         return Translated(await self._inference.translate(features, route), route)

@@ -217,6 +217,7 @@ class FakeEngine:
 
     dimension: int
     device: str = "cpu"
+    max_rows: int = 256
     started: threading.Event = field(default_factory=threading.Event)
     may_go_on: threading.Event = field(default_factory=threading.Event)
     fail_with: Exception | None = None

@@ -1,6 +1,8 @@
-"""Types of arguments that more than one command takes. argparse turns `ArgumentTypeError` into one line."""
+"""Arguments that more than one command takes. argparse turns `ArgumentTypeError` into one line."""
 
 import argparse
+import os
+from pathlib import Path
 
 _LARGEST_SEED = 2**63 - 1
 
@@ -21,6 +23,20 @@ def seed(text: str) -> int:
     if value > _LARGEST_SEED:
         raise argparse.ArgumentTypeError(f"must be at most {_LARGEST_SEED}")
     return value
+
+
+def add_encoder_arguments(parser: argparse.ArgumentParser) -> None:
+    """`--encoder`, and the file in which its NAME is looked up."""
+    parser.add_argument(
+        "--encoder", required=True, metavar="ENCODER", help="NAME, FILE.json, FILE.json#NAME, or a bundle's folder"
+    )
+    parser.add_argument(
+        "--encoders",
+        type=Path,
+        metavar="FILE",
+        default=os.environ.get("FACEBRIDGE_ENCODERS"),
+        help="JSON file in which a NAME is looked up (default: $FACEBRIDGE_ENCODERS)",
+    )
 
 
 def _whole(text: str, *, at_least: int) -> int:

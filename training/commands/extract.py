@@ -6,13 +6,12 @@ command goes on where it stopped.
 """
 
 import argparse
-import os
 import time
 from pathlib import Path
 
 from models.feature_set import FeatureSet
 from models.space import Space
-from training.commands.arguments import natural
+from training.commands.arguments import add_encoder_arguments, natural
 from training.commands.terminal import out, progress_bar
 from training.data.encoders import find_encoder
 from training.data.extraction import ExtractionSettings, discard_partial, extract_features
@@ -22,16 +21,9 @@ from training.data.sources import open_source
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
-    parser.add_argument("--encoder", required=True, metavar="NAME|FILE", help="the encoder; see above")
+    add_encoder_arguments(parser)
     parser.add_argument("--images", required=True, type=Path, metavar="DIR|ZIP|CSV", help="the pictures")
     parser.add_argument("--out", required=True, type=Path, metavar="SET", help="feature set to write (.npz, .parquet)")
-    parser.add_argument(
-        "--encoders",
-        type=Path,
-        metavar="FILE",
-        default=os.environ.get("FACEBRIDGE_ENCODERS"),
-        help="JSON file in which a NAME is looked up (default: $FACEBRIDGE_ENCODERS)",
-    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
     parser.add_argument("--batch-size", type=natural, default=0, help="pictures a run (default: what suits the device)")
     parser.add_argument("--workers", type=natural, default=0, help="threads (default: one a core)")
@@ -41,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Extract and write the feature set."""
     check_feature_set_path(options.out)
-    encoder = find_encoder(options.encoder, Path(options.encoders) if options.encoders else None)
+    encoder = find_encoder(options.encoder, options.encoders)
     source = open_source(options.images)
     settings = ExtractionSettings(options.device, options.batch_size, options.workers, options.skip_unreadable)
     partial = options.out.with_name(options.out.name + ".partial")

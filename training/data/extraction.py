@@ -121,7 +121,8 @@ class _Run:
         self._encoder = encoder
         self._source = source
         self._skip = settings.skip_unreadable
-        self._batch_size = settings.batch_size or (64 if on_cuda else 8)
+        # Eight pictures stay in a core's cache; 64 are already half as fast.
+        self._batch_size = self._session.fixed_batch or settings.batch_size or (64 if on_cuda else 8)
         self._pool = ThreadPoolExecutor(settings.num_workers or os.cpu_count() or 1)
 
     def chunk(self, items: list[PictureItem], on_progress: Callable[[int], None]) -> _Chunk:
@@ -159,12 +160,12 @@ class _Run:
 
     def _encode(self, pictures: FloatArray, items: list[PictureItem]) -> FloatArray:
         space = self._encoder.space
+        missing = (self._session.fixed_batch or 0) - len(pictures)
+        padded = np.concatenate([pictures, pictures[:1].repeat(missing, axis=0)]) if missing > 0 else pictures
         try:
-            raw = self._session.run(pictures)
+            raw = self._session.run(padded)[: len(pictures)]
         except InferenceError as failure:
-            raise EncoderError(
-                f"encoder {space.name}: {failure}; compare its input with 'resize', and export it for batches of any size"
-            ) from None
+            raise EncoderError(f"encoder {space.name}: {failure}; compare its input with 'resize'") from None
         if raw.shape[:1] != (len(items),) or raw.size != len(items) * space.dimension:
             size = raw.size // max(1, len(raw)) if raw.ndim else 0
             raise EncoderError(

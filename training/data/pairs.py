@@ -1,6 +1,6 @@
 """Two feature sets of the same pictures, row beside row."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,7 +24,13 @@ class Pairs:
 
 
 def join_by_image(source: FeatureSet, target: FeatureSet) -> Pairs:
-    """Pairs of the pictures that both sets hold, in order of their keys. Raises `JoinError`."""
+    """Pairs of the pictures that both sets hold, in order of their keys; subjects from whichever set knows them.
+
+    Raises `JoinError`.
+    """
+    for side, feature_set in (("source", source), ("target", target)):
+        if feature_set.is_translated:
+            raise JoinError(f"the {side} set was made by a translator; take features that the encoder itself made")
     if source.space.fingerprint == target.space.fingerprint:
         raise JoinError(f"both feature sets are of the space {source.space.name!r}; there is nothing to translate")
     common, source_rows, target_rows = np.intersect1d(source.image, target.image, return_indices=True)
@@ -34,6 +40,8 @@ def join_by_image(source: FeatureSet, target: FeatureSet) -> Pairs:
             f"{str(target.image[0])!r}; extract both from the same pictures"
         )
     pairs = Pairs(source.take(source_rows), target.take(target_rows))
+    if target.has_subjects and not source.has_subjects:
+        return Pairs(replace(pairs.source, subject=pairs.target.subject), pairs.target)
     if source.has_subjects and target.has_subjects:
         differs = pairs.source.subject != pairs.target.subject
         if differs.any():

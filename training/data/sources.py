@@ -131,10 +131,10 @@ def open_source(path: Path) -> PictureSource:
 
 def _items_from_places(places: Iterable[str], what: str) -> list[PictureItem]:
     pictures = sorted(place for place in places if PurePosixPath(place).suffix.lower() in _PICTURES)
-    nested = all("/" in place for place in pictures)
-    items = [
-        PictureItem(place, place, subject=PurePosixPath(place).parent.name if nested else "") for place in pictures
-    ]
+    folders = {PurePosixPath(place).parent for place in pictures}
+    # One folder around everything, or pictures beside the folders, say nothing of who is on them.
+    tells = len(folders) > 1 and PurePosixPath() not in folders
+    items = [PictureItem(place, place, subject=PurePosixPath(place).parent.name if tells else "") for place in pictures]
     if not items:
         raise SourceError(f"{what}: holds no pictures (JPEG, PNG, WebP or BMP)")
     for before, place in itertools.pairwise(pictures):

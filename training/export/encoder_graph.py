@@ -52,6 +52,10 @@ def encoder_graph(encoder: Encoder) -> bytes:
     )
     if axis_input:
         graph.initializer.append(numpy_helper.from_array(np.array([-1], dtype=np.int64), prefix + "last_axis"))
+    # A graph made for one batch size often runs with any once it no longer says so; the check below tells.
+    inputs = [value for value in graph.input if value.name == signature.input_name]
+    inputs[0].type.tensor_type.shape.dim[0].dim_param = "batch"
+    del graph.value_info[:]
     del graph.output[:]
     graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", encoder.space.dimension]))
     data: bytes = model.SerializeToString()
@@ -70,7 +74,9 @@ def _check(data: bytes, encoder: Encoder, where: str) -> None:
     pictures -= np.array(encoder.preparation.mean, dtype=np.float32)[:, None, None]
     pictures /= np.array(encoder.preparation.std, dtype=np.float32)[:, None, None]
     try:
-        raw = Session(encoder.model, device="cpu").run(pictures)
+        original = Session(encoder.model, device="cpu")
+        one_by_one = original.fixed_batch == 1
+        raw = np.concatenate([original.run(row[None]) for row in pictures]) if one_by_one else original.run(pictures)
         feature = Session(data, device="cpu").run(pictures)
     except InferenceError as failure:
         raise EncoderError(

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.bundle import Bundle
-from models.feature_set import FeatureSet
+from models.feature_set import LABEL_PREFIX, TRANSLATED_BY, FeatureSet
 from models.features import FloatArray, unit_features
 from models.runtime import Device, Session
 from models.space import Space
@@ -35,6 +35,7 @@ class LoadedTranslator:
         """Raises `TrainingError` for a bundle that is no translator."""
         if bundle.manifest.kind != "translator" or bundle.manifest.source is None:
             raise TrainingError(f"bundle {bundle.manifest.name}: is of kind {bundle.manifest.kind}, not a translator")
+        self._name = bundle.manifest.name
         self._source = bundle.manifest.source
         self._target = bundle.manifest.target
         self._session = Session(bundle.model, device=device)
@@ -53,6 +54,10 @@ class LoadedTranslator:
             )
 
     def translate_set(self, feature_set: FeatureSet, *, what: str) -> FeatureSet:
-        """The same pictures in the target space."""
+        """The same pictures in the target space, marked as translated."""
         self.check_source(feature_set.space, what=what)
-        return FeatureSet.build(self._target, feature_set.columns() | {"feature": self(feature_set.feature)})
+        made = {
+            "feature": self(feature_set.feature),
+            LABEL_PREFIX + TRANSLATED_BY: np.full(len(feature_set), self._name),
+        }
+        return FeatureSet.build(self._target, feature_set.columns() | made)

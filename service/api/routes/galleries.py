@@ -123,6 +123,8 @@ async def _from_feature_set(request: Request) -> tuple[list[str], list[Probe]]:
     feature_set = await read_feature_set(request)
     if not feature_set.has_subjects:
         raise InvalidInputError("the feature set does not say who its pictures are of; fill its column subject")
+    if feature_set.is_translated:
+        raise InvalidInputError("the feature set was made by a translator; send the features that the encoder made")
     subjects = feature_set.subject.tolist()
     fingerprint = feature_set.space.fingerprint
     return subjects, [Probe(fingerprint, feature=row) for row in feature_set.feature]

@@ -85,4 +85,4 @@ def test_every_setting_says_what_it_is_for() -> None:
 def test_settings_do_not_change_once_they_are_read() -> None:
     settings = load_settings({})
     with pytest.raises(ValueError, match="frozen"):
-        settings.port = 1
+        settings.port = 1  # type: ignore[misc]

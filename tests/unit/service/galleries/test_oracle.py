@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from service.galleries.oracle import exact_scores
+from service.galleries.rules import exact_scores
 
 
 @pytest.mark.parametrize("dimension", [1, 3, 4, 127, 128, 512, 8193])

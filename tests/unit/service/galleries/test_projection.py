@@ -4,9 +4,9 @@ import faiss
 import numpy as np
 import pytest
 
-from service.galleries.oracle import exact_scores
 from service.galleries.projection import Projection, tune_faiss
 from service.galleries.record import GalleryRows
+from service.galleries.rules import exact_scores
 
 
 def rows_of(features_GD: np.ndarray[tuple[int, int], np.dtype[np.float32]], *, first_seq: int = 1) -> GalleryRows:

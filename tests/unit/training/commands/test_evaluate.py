@@ -126,6 +126,8 @@ def test_translate_gives_the_same_pictures_in_the_target_space(
     assert translated.space == load_feature_set(files["target"]).space
     assert translated.image.tolist() == source.image.tolist()
     assert translated.subject.tolist() == source.subject.tolist()
+    assert translated.is_translated
+    assert set(translated.labels["translated_by"].tolist()) == {files["bundle"].name}
     expected = Session(read_bundle(files["bundle"]).model, device="cpu").run(source.feature)
     np.testing.assert_allclose(translated.feature, expected, atol=1e-6)
     assert printed == f"{out}: 240 features in the space space-b\n"

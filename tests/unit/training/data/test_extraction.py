@@ -276,11 +276,16 @@ def test_an_encoder_of_another_input_size_is_refused(
     refused(smaller, picture_folder, partial, "encoder tiny: .*compare its input with 'resize'")
 
 
-def test_an_encoder_for_one_picture_at_a_time_is_refused(
-    encoder: Encoder, picture_folder: Path, partial: Path, tiny_model: TinyModel
+@pytest.mark.parametrize("batch", [1, 5])
+def test_an_encoder_for_one_batch_size_gives_the_same_features(
+    encoder: Encoder, picture_folder: Path, partial: Path, tiny_model: TinyModel, batch: int
 ) -> None:
-    fixed = replace(encoder, model=tiny_model(batch=1).SerializeToString())
-    refused(fixed, picture_folder, partial, "encoder tiny: ")
+    source = open_source(picture_folder)
+    free = extract_features(encoder, source, partial, CPU).feature_set
+    discard_partial(partial)
+    fixed = replace(encoder, model=tiny_model(batch=batch).SerializeToString())
+    found = extract_features(fixed, source, partial, CPU).feature_set
+    np.testing.assert_allclose(found.feature, free.feature, atol=1e-6)
 
 
 def test_weights_that_are_no_model_are_refused(encoder: Encoder, picture_folder: Path, partial: Path) -> None:

@@ -55,4 +55,13 @@ def test_one_set_may_leave_the_subjects_out(feature_set: MakeSet, unlabelled: st
         feature_set("a", subjects=unlabelled != "source"), feature_set("b", subjects=unlabelled != "target")
     )
     assert len(pairs) == 6
-    assert pairs.source.has_subjects is (unlabelled == "target")
+    assert pairs.source.subject.tolist() == feature_set("a").subject.tolist()
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_features_that_a_translator_made_are_not_taken_for_the_encoders_own(feature_set: MakeSet, side: str) -> None:
+    native = {"source": feature_set("a"), "target": feature_set("b", 3)}
+    marked = native[side].columns() | {"label_translated_by": np.full(6, "a-bundle")}
+    sets = native | {side: FeatureSet.build(native[side].space, marked)}
+    with pytest.raises(JoinError, match=f"the {side} set was made by a translator"):
+        join_by_image(sets["source"], sets["target"])

@@ -105,11 +105,15 @@ def test_another_input_size_than_described_is_refused(encoder: Encoder, tmp_path
     refused(smaller, tmp_path / "x", "encoder tiny: .*compare its input with 'resize'")
 
 
-def test_an_encoder_for_one_picture_at_a_time_is_refused(
+def test_an_encoder_for_one_picture_at_a_time_becomes_one_for_any_number(
     encoder: Encoder, tmp_path: Path, tiny_model: TinyModel
 ) -> None:
     fixed = replace(encoder, model=tiny_model(batch=1).SerializeToString())
-    refused(fixed, tmp_path / "x", "encoder tiny: ")
+    write_encoder_bundle(tmp_path / "fixed", fixed)
+    write_encoder_bundle(tmp_path / "free", encoder)
+    pictures = np.random.default_rng(0).uniform(0, 255, (5, 3, 112, 112)).astype(np.float32)
+    features = [Session(read_bundle(tmp_path / name).model, device="cpu").run(pictures) for name in ("fixed", "free")]
+    np.testing.assert_allclose(features[0], features[1], atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["A", "with space", "-x", ".hidden", "x" * 64, "zoë", ".."])
