@@ -74,6 +74,13 @@ async def oracle_client(shared_oracle_client: httpx.AsyncClient) -> httpx.AsyncC
     return await without_galleries(shared_oracle_client)
 
 
+@pytest_asyncio.fixture(loop_scope="session")
+async def people(oracle_client: httpx.AsyncClient) -> httpx.AsyncClient:
+    """A client of an app with one empty gallery, `people`, in the space a."""
+    assert (await oracle_client.post("/galleries", json={"name": "people", "space": "a"})).status_code == 201
+    return oracle_client
+
+
 async def without_galleries(client: httpx.AsyncClient) -> httpx.AsyncClient:
     for gallery in (await client.get("/galleries")).json()["galleries"]:
         assert (await client.delete(f"/galleries/{gallery['name']}")).status_code == 204

@@ -1,0 +1,108 @@
+"""Sound requests, changed at random with a seed: answered or refused, never failed."""
+
+import json
+import random
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from tests.api.refusals import CANARY, CANARY_NUMBER, JSON, NPY, NPZ, ROW, VALID, assert_clean, post
+from tests.api.world import A, base64_of, feature_set, features, npy, picture_bytes
+
+ODD_VALUES: list[Any] = [
+    *(None, True, False, 0, -1, 1, 2**63, 1e308, -1e-308, "", CANARY, "a", "b", "\x00", "é", '":', [], {}, [[]]),
+    *([{}], {CANARY: CANARY}, [1.0] * 8, ROW, base64_of(features(1)), "people", float(CANARY_NUMBER)),
+]
+
+
+def mutated(rng: random.Random, document: Any) -> Any:
+    """A copy with one or two values replaced, removed, doubled or added."""
+    copy = json.loads(json.dumps(document))
+    for _ in range(rng.choice((1, 1, 2))):
+        here = copy
+        while True:
+            keys = list(here) if isinstance(here, dict) else list(range(len(here)))
+            if not keys:
+                break
+            key = rng.choice(keys)
+            if isinstance(here[key], dict | list) and here[key] and rng.random() < 0.6:
+                here = here[key]
+                continue
+            change = rng.randrange(4)
+            if change == 0:
+                del here[key]
+            elif change == 1 and isinstance(here, dict):
+                here[rng.choice([CANARY, "feature", "image", "space", "name"])] = rng.choice(ODD_VALUES)
+            elif change == 2 and isinstance(here, list):
+                here.insert(rng.randrange(len(here) + 1), rng.choice(ODD_VALUES))
+            else:
+                here[key] = rng.choice(ODD_VALUES)
+            break
+    return copy
+
+
+def damaged(rng: random.Random, data: bytes) -> bytes:
+    """Some bytes changed, cut out, doubled or put in."""
+    spoilt = bytearray(data)
+    for _ in range(rng.choice((1, 1, 2, 5))):
+        start = rng.randrange(len(spoilt) + 1)
+        end = min(len(spoilt), start + rng.choice((1, 1, 2, 8, 64)))
+        change = rng.randrange(4)
+        if change == 0:
+            del spoilt[start:end]
+        elif change == 1:
+            spoilt[start:start] = spoilt[start:end]
+        elif change == 2:
+            spoilt[start:start] = rng.choice(
+                [b'"', b"\\", b"[", b"{", b"}", b"\x00", b"\xff", b"1e400", b"NaN", b":", b","]
+            )
+        elif start < len(spoilt):
+            spoilt[start] ^= 1 << rng.randrange(8)
+    return bytes(spoilt)
+
+
+def assert_answer(response: httpx.Response, what: Any) -> bool:
+    """A success, or a clean problem; whether it was refused."""
+    if response.status_code in (200, 201):
+        return False
+    assert_clean(response, what)
+    return True
+
+
+async def test_changed_documents_are_answered_or_refused(people: httpx.AsyncClient) -> None:
+    rng = random.Random(1)
+    num_refused = 0
+    for case in range(1200):
+        url = rng.choice(list(VALID))
+        text = json.dumps(mutated(rng, VALID[url]))
+        num_refused += assert_answer(await post(people, url, text), (case, url, text))
+    assert 600 < num_refused < 1200
+
+
+@pytest.mark.parametrize("content_type", [JSON, NPY, NPZ])
+async def test_damaged_bytes_are_answered_or_refused(people: httpx.AsyncClient, content_type: str) -> None:
+    rng = random.Random(2)
+    binary = {NPY: npy(features(3).astype(np.float32)), NPZ: feature_set(A, features(3), ["ann", "bob", "ann"])}
+    urls = {
+        JSON: list(VALID),
+        NPY: ["/translate?source=a&target=b", "/identify?gallery=people&space=a"],
+        NPZ: ["/identify?gallery=people", "/galleries/people/templates"],
+    }
+    num_refused = 0
+    for case in range(500):
+        url = rng.choice(urls[content_type])
+        sound = json.dumps(VALID[url]).encode() if content_type == JSON else binary[content_type]
+        body = damaged(rng, sound)
+        num_refused += assert_answer(await post(people, url, body, content_type), (case, url, body))
+    assert 100 < num_refused < 500
+
+
+async def test_damaged_pictures_are_answered_or_refused(people: httpx.AsyncClient) -> None:
+    rng = random.Random(3)
+    for case in range(200):
+        picture = damaged(rng, picture_bytes((200, 100, 50), format_=rng.choice(("JPEG", "PNG", "BMP", "WEBP"))))
+        body = {"gallery": "people", "probe": {"space": "a", "image": base64_of(picture)}}
+        response = await people.post("/identify", json=body)
+        assert response.status_code == 200 or assert_clean(response, case) == "image-rejected"

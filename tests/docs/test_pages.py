@@ -1,0 +1,37 @@
+"""The pages name only what is there: files, settings, routes, commands."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from service.settings import Settings
+from training.cli import COMMANDS
+from training.recipes.translators import METHODS
+
+ROOT = Path(__file__).parents[2]
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/architecture.md",
+    "docs/papers.md",
+    *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs" / "decisions").glob("*.md")),
+]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_that_a_page_names_are_there(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    rooms = "models|service|training|tests|benchmarks|deploy|docs"
+    named = set(re.findall(rf"`((?:{rooms})/[\w/.-]+?)/?`", text))
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+def test_the_readme_names_every_method_and_command() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [name for name in METHODS if f"`{name}`" not in text] == []
+    assert [name for name in COMMANDS if name not in text] == []
+
+
+def test_every_setting_says_what_it_is() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
