@@ -1,5 +1,7 @@
 """Small translators between feature spaces as torch modules. Shapes: B batch, S source and T target dimension, W width."""
 
+import copy
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -30,6 +32,21 @@ class ResidualMLP(nn.Module):
         self.linear.bias.copy_(bias_T)
         self.mean.copy_(source_NS.mean(dim=0))
         self.scale.copy_(source_NS.sub(self.mean).square().mean().sqrt().clamp_min(1e-6))
+
+    @torch.no_grad()
+    def between(self, start: "ResidualMLP", share: float) -> "ResidualMLP":
+        """A copy whose output, before it is normalised, is `share` of this network's and the rest of `start`'s linear map.
+
+        `start` is this network as `start_from` left it, when its MLP added nothing.
+        """
+        mixed = copy.deepcopy(self)
+        mixed.linear.weight.lerp_(start.linear.weight, 1 - share)
+        mixed.linear.bias.lerp_(start.linear.bias, 1 - share)
+        last = mixed.residual[-1]
+        assert isinstance(last, nn.Linear)
+        last.weight.mul_(share)
+        last.bias.mul_(share)
+        return mixed
 
     def forward(self, source_BS: Tensor) -> Tensor:
         """Translate features (B, S), normalised here once more, to unit features (B, T)."""

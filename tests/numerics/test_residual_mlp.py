@@ -100,3 +100,29 @@ def test_mixing_takes_the_same_share_on_both_sides() -> None:
     assert own.min() > 0  # At most half of each row comes from its partner.
     assert own.mean() < 0.999
     np.testing.assert_allclose(mixed_source.norm(dim=-1).numpy(), 1.0, atol=1e-6)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.75, 0.25, 0.0])
+def test_between_start_and_trained_the_raw_outputs_are_mixed_in_that_share(share: float) -> None:
+    torch.manual_seed(0)
+    start = ResidualMLP(6, 4, width=8, dropout=0.0).eval()
+    trained = ResidualMLP(6, 4, width=8, dropout=0.0).eval()
+    torch.nn.init.normal_(trained.residual[-1].weight)
+    torch.nn.init.normal_(trained.residual[-1].bias)
+    unit = torch.nn.functional.normalize(torch.randn(10, 6), dim=-1)
+    of_start = start.linear(unit)
+    of_trained = trained.linear(unit) + trained.residual(unit)
+    expected = torch.nn.functional.normalize(share * of_trained + (1 - share) * of_start, dim=-1)
+    found = trained.between(start, share)(unit)
+    np.testing.assert_allclose(found.detach().numpy(), expected.detach().numpy(), atol=1e-6)
+
+
+def test_the_share_that_does_best_on_validation_is_taken() -> None:
+    # Nothing but a linear relation and noise: the network can only have learned the noise.
+    random = np.random.default_rng(3)
+    source = unit_features(random.normal(size=(400, 16)))
+    target = unit_features(source @ random.normal(size=(16, 16)) + 1.5 * random.normal(size=(400, 16)))
+    fitted = fit_residual_mlp(TrainingData(source[:200], target[:200], source[200:], target[200:], 0))
+    share = fitted.hyperparameters["share"]
+    assert isinstance(share, float)
+    assert share < 1.0
