@@ -107,8 +107,10 @@ def test_between_start_and_trained_the_raw_outputs_are_mixed_in_that_share(share
     torch.manual_seed(0)
     start = ResidualMLP(6, 4, width=8, dropout=0.0).eval()
     trained = ResidualMLP(6, 4, width=8, dropout=0.0).eval()
-    torch.nn.init.normal_(trained.residual[-1].weight)
-    torch.nn.init.normal_(trained.residual[-1].bias)
+    last = trained.residual[-1]
+    assert isinstance(last, torch.nn.Linear)
+    torch.nn.init.normal_(last.weight)
+    torch.nn.init.normal_(last.bias)
     unit = torch.nn.functional.normalize(torch.randn(10, 6), dim=-1)
     of_start = start.linear(unit)
     of_trained = trained.linear(unit) + trained.residual(unit)
