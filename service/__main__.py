@@ -2,7 +2,13 @@
 
 import sys
 
-from service.cli import run
+try:
+    from service.cli import run
+except ModuleNotFoundError as failure:
+    sys.stderr.write(
+        f"facebridge: {failure.name} is not installed; it comes with an extra: pip install 'facebridge[cpu]'\n"
+    )
+    sys.exit(2)
 
 
 def main() -> None:

@@ -47,6 +47,7 @@ def create_app(
         loaded,
         batch_rows=settings.batch_rows,
         queue_rows=settings.queue_rows,
+        queue_pictures=settings.queue_pictures,
         on_batch=lambda bundle, num_rows: metrics.batch_rows.labels(bundle).observe(num_rows),
     )
     galleries_store = store or EmbeddedGalleryStore(settings.data)

@@ -37,6 +37,13 @@ class Settings(BaseSettings):
     max_batch_rows: Annotated[int, Field(ge=1, description="most vectors in one request")] = 65_536
     max_pixels: Annotated[int, Field(ge=1, description="most pixels of a picture")] = 40_000_000
     batch_rows: Annotated[int, Field(ge=1, description="most rows a model runs at once")] = 1024
+    queue_pictures: Annotated[
+        int, Field(ge=1, description="most pictures that wait to be decoded or encoded before requests are refused")
+    ] = 4096
+    body_seconds: Annotated[float, Field(gt=0, description="longest that a request's body may take to arrive")] = 60.0
+    max_candidates: Annotated[int, Field(ge=1, description="most candidates in one answer: probes times top_k")] = (
+        200_000
+    )
     queue_rows: Annotated[
         int, Field(ge=1, description="most rows that wait for a model before requests are refused")
     ] = 131_072

@@ -88,16 +88,19 @@ async def read_feature_set(request: Request) -> FeatureSet:
 
 
 async def read_bytes(request: Request, limit: int) -> bytes:
-    """The body, of at most `limit` bytes. Raises `Problem` 413 as soon as it is more, 408 where the client leaves."""
+    """The body, of at most `limit` bytes. Raises `Problem` 413 as soon as it is more, 408 where it does not come."""
     declared = request.headers.get("content-length", "").lstrip("0")
     if declared.isdecimal() and (len(declared) > _MAX_LENGTH_DIGITS or int(declared) > limit):
         raise _too_large(limit)
     data = bytearray()
     try:
-        async for part in request.stream():
-            data += part
-            if len(data) > limit:
-                raise _too_large(limit)
+        async with asyncio.timeout(settings_of(request).body_seconds):
+            async for part in request.stream():
+                data += part
+                if len(data) > limit:
+                    raise _too_large(limit)
+    except TimeoutError:
+        raise Problem(408, "request-timeout", "the body took too long to arrive; send less at a time") from None
     except ClientDisconnect:
         raise Problem(408, "request-timeout", "the connection was closed before the whole body had come") from None
     return bytes(data)

@@ -18,7 +18,7 @@ from pathlib import Path
 from models.errors import SpaceError
 from models.space import Space
 from service.entities import FloatArray, Gallery, NewTemplate
-from service.errors import AlreadyExistsError, NotFoundError, StartupError
+from service.errors import AlreadyExistsError, NotFoundError, StartupError, StorageError
 from service.galleries.port import SearchResult, TemplatePage
 from service.galleries.projection import Projection, tune_faiss
 from service.galleries.record import GalleryEntry, Record
@@ -51,7 +51,7 @@ class EmbeddedGalleryStore:
             try:
                 self._record = opened.enter_context(closing(Record(path)))
                 galleries = [_project(self._record, entry) for entry in self._record.galleries()]
-            except (sqlite3.Error, SpaceError) as failure:
+            except (sqlite3.Error, OSError, SpaceError, StorageError) as failure:
                 # Its class or code only: SQLite's own words may quote what is stored.
                 reason = getattr(failure, "sqlite_errorname", type(failure).__name__)
                 raise StartupError(f"{path}: cannot be read ({reason}); restore it from a backup") from None
@@ -152,7 +152,7 @@ def _described(gallery: _OpenGallery) -> Gallery:
 def _sole_use(folder: Path) -> Iterator[None]:
     """Hold the folder's lock, which the kernel lets go of when the process ends however it ends."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as failure:
         raise StartupError(f"{folder}: cannot be used as data folder ({failure.strerror})") from None

@@ -27,6 +27,9 @@ SeqArray: TypeAlias = npt.NDArray[np.int64]
 _GROWTH = 4
 """How many times more templates are nominated when the last number did not settle a probe."""
 
+_PROBES_A_TURN = 256
+"""Probes searched before waiting writers get their turn."""
+
 _MAX_NUMBERS = 1 << 24
 """Numbers (rows x dimension) handled at once, which bounds a search's memory: 64 MiB as float32."""
 
@@ -53,6 +56,8 @@ class Projection:
         self._label_by_seq: dict[int, tuple[str, str]] = {}
         """Subject and template id."""
         self._num_by_subject: Counter[str] = Counter()
+        self._counts = (0, 0)
+        """Replaced as a whole by every write, so that it is read without waiting."""
         self._lock = _ReadersWriterLock()
         # The bound for a float32 sum of D products of unit vectors, in any order, and two roundings to float32 more.
         self._score_error = max(1e-5, (dimension + 4) * 2.0**-24 * (1 + LENGTH_TOLERANCE) ** 2)
@@ -64,6 +69,7 @@ class Projection:
             self._index.add_with_ids(np.ascontiguousarray(rows.features_GD), rows.seqs)
             self._label_by_seq.update((seq, (subject, template_id)) for seq, subject, template_id in labels)
             self._num_by_subject.update(rows.subjects)
+            self._counts = len(self._label_by_seq), len(self._num_by_subject)
 
     def remove(self, seqs: Sequence[int]) -> None:
         """Take out templates that are in. Costs a pass over the index."""
@@ -74,14 +80,23 @@ class Projection:
                 self._num_by_subject[subject] -= 1
                 if not self._num_by_subject[subject]:
                     del self._num_by_subject[subject]
+            self._counts = len(self._label_by_seq), len(self._num_by_subject)
 
     def counts(self) -> tuple[int, int]:
         """The numbers of templates and of subjects, at one moment."""
-        with self._lock.reading():
-            return len(self._label_by_seq), len(self._num_by_subject)
+        return self._counts
 
     def search(self, probes_BD: FloatArray, top_k: int) -> tuple[tuple[Candidate, ...], ...]:
-        """The best `top_k` subjects of each checked probe (B, D), as the port defines them."""
+        """The best `top_k` subjects of each checked probe (B, D), as the port defines them.
+
+        Writers get their turn between blocks of probes, so later probes may see what was enrolled meanwhile.
+        """
+        candidates: list[tuple[Candidate, ...]] = []
+        for start in range(0, len(probes_BD), _PROBES_A_TURN):
+            candidates += self._search_block(probes_BD[start : start + _PROBES_A_TURN], top_k)
+        return tuple(candidates)
+
+    def _search_block(self, probes_BD: FloatArray, top_k: int) -> tuple[tuple[Candidate, ...], ...]:
         with self._lock.reading():
             num_templates, num_subjects = len(self._label_by_seq), len(self._num_by_subject)
             top_k = min(top_k, num_subjects)

@@ -8,6 +8,7 @@ Shapes: G templates, D dimension of the generation's space.
 """
 
 import json
+import os
 import sqlite3
 import threading
 import zlib
@@ -93,9 +94,11 @@ class Record:
         """Open the file, make it where there is none. Raises `StartupError` where a newer version wrote it."""
         self._path = path
         self._lock = threading.Lock()
+        # For nobody else's eyes; SQLite gives its other files the same mode.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
                 self._db.execute(f"PRAGMA {pragma}")
             self._prepare_schema()
         except BaseException:
@@ -239,7 +242,10 @@ class Record:
 
     def _read(self, query: str, values: tuple[object, ...] = ()) -> list[Any]:
         with self._lock:
-            return self._db.execute(query, values).fetchall()
+            try:
+                return self._db.execute(query, values).fetchall()
+            except sqlite3.Error as failure:
+                raise StorageError(f"the record cannot be read ({_reason(failure)})") from None
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -257,11 +263,15 @@ class Record:
 
 
 def _storage_error(failure: sqlite3.Error) -> StorageError:
-    """SQLite's code only: its own words may quote what is stored."""
-    reason = getattr(failure, "sqlite_errorname", type(failure).__name__)
+    reason = _reason(failure)
     if reason == "SQLITE_FULL":
         return InsufficientStorageError("the disk is full; nothing of this was kept")
     return StorageError(f"the record cannot be written ({reason}); nothing of this was kept")
+
+
+def _reason(failure: sqlite3.Error) -> str:
+    """SQLite's code only: its own words may quote what is stored."""
+    return getattr(failure, "sqlite_errorname", type(failure).__name__)
 
 
 def _insert(db: sqlite3.Connection, statement: str, values: tuple[object, ...]) -> int:

@@ -75,7 +75,8 @@ def exact_scores(probe_D: FloatArray, features_GD: npt.NDArray[np.floating[Any]]
     [0.6000000238418579, 0.800000011920929]
     """
     products_GD = features_GD.astype(np.float64, order="C", copy=False) * probe_D.astype(np.float64)
-    scores_G: FloatArray = products_GD.sum(axis=1).astype(np.float32)
+    # Rounding may take the product of a unit vector with itself past one.
+    scores_G: FloatArray = np.clip(products_GD.sum(axis=1), -1.0, 1.0).astype(np.float32)
     return scores_G
 
 

@@ -35,14 +35,20 @@ class MicroBatcher(Generic[ItemT]):
         self,
         engine: Engine[ItemT],
         executor: Executor,
+        prepare_executor: Executor,
         *,
         max_rows: int,
         max_queue_rows: int,
         on_batch: Callable[[int], None] = lambda num_rows: None,
     ) -> None:
-        """At most `max_rows` are run at once, at most `max_queue_rows` wait; `on_batch` hears each batch's size."""
+        """At most `max_rows` are run at once, at most `max_queue_rows` wait; `on_batch` hears each batch's size.
+
+        Items are prepared on an executor of their own: decoding large pictures must not hold up the models.
+        """
         self._engine = engine
         self._executor = executor
+        self._prepare_executor = prepare_executor
+        self._num_preparing = 0
         self._max_rows = max_rows
         self._max_queue_rows = max_queue_rows
         self._on_batch = on_batch
@@ -70,7 +76,11 @@ class MicroBatcher(Generic[ItemT]):
         """The features of one item, (n, D). Raises `QueueFullError`, `DrainingError`, and what the engine raises."""
         self._check_room(1)
         loop = asyncio.get_running_loop()
-        rows = await loop.run_in_executor(self._executor, self._engine.prepare, item)
+        self._num_preparing += 1
+        try:
+            rows = await loop.run_in_executor(self._prepare_executor, self._engine.prepare, item)
+        finally:
+            self._num_preparing -= 1
         self._check_room(len(rows))
         waiting = _Waiting(rows, loop.create_future())
         self._queue.append(waiting)
@@ -85,7 +95,8 @@ class MicroBatcher(Generic[ItemT]):
         if self._closed:
             raise DrainingError("the service is stopping")
         # One item larger than the queue is let in when nothing else waits; it could never come in otherwise.
-        if self.num_queued_rows and self.num_queued_rows + num_rows > self._max_queue_rows:
+        num_before = self.num_queued_rows + self._num_preparing
+        if num_before and num_before + num_rows > self._max_queue_rows:
             raise QueueFullError("as much work is waiting as may wait; try again shortly")
 
     async def _work(self) -> None:

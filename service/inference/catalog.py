@@ -89,7 +89,7 @@ class Catalog:
         return found
 
     def quality(self, route: Route) -> float:
-        """The product of the steps' measured rank-1 (mean cosine where there is none), in [0, 1]."""
+        """The product of the steps' measured mean cosines with native features, in [0, 1]."""
         merit = 1.0
         for step in route.steps:
             merit *= _quality(self._translators[step.bundle].manifest.metrics)
@@ -102,17 +102,9 @@ class Catalog:
         if route.steps:
             return ()
         fingerprint = route.target.fingerprint
-        for bundle in self._translators.values():
-            manifest = bundle.manifest
-            if manifest.target.fingerprint == fingerprint and "native-target" in bundle.calibration.points:
-                return bundle.calibration.points["native-target"]
-            if (
-                manifest.source
-                and manifest.source.fingerprint == fingerprint
-                and "native-source" in bundle.calibration.points
-            ):
-                return bundle.calibration.points["native-source"]
-        return ()
+        found = [points for bundle in self._translators.values() for points in _native_points(bundle, fingerprint)]
+        # Measured on the most pairs; of equals the first by the bundle's name.
+        return max(found, key=lambda points: points[0].num_impostors, default=())
 
     def _best_steps(self) -> Mapping[str, Mapping[str, tuple[RouteStep, float]]]:
         steps: dict[str, dict[str, tuple[RouteStep, float]]] = defaultdict(dict)
@@ -126,12 +118,25 @@ class Catalog:
         return steps
 
 
+def _native_points(bundle: Bundle, fingerprint: str) -> list[tuple[OperatingPoint, ...]]:
+    """What the bundle measured on native comparisons in that space."""
+    manifest, points = bundle.manifest, bundle.calibration.points
+    found = []
+    if manifest.target.fingerprint == fingerprint:
+        found.append(points.get("native-target", ()))
+    if manifest.source is not None and manifest.source.fingerprint == fingerprint:
+        found.append(points.get("native-source", ()))
+    return [measured for measured in found if measured]
+
+
 def _quality(metrics: Mapping[str, Any]) -> float:
-    """Rank-1 of translated probes on the bundle's own held-out subjects, else mean cosine, else a half."""
+    """Mean cosine of translated and native features on pictures kept apart; a half where it is not told.
+
+    Not rank-1: that depends on how many people were in each bundle's own gallery, and not every bundle has it.
+    """
     for part in ("test", "validation"):
         rows = (metrics.get(part) or {}).get("rows", {})
-        figures = rows.get("translated probes", {})
-        for figure in (figures.get("rank1"), figures.get("mean_cosine")):
-            if isinstance(figure, int | float):
-                return min(1.0, max(0.0, float(figure)))
+        figure = rows.get("translated probes", {}).get("mean_cosine")
+        if isinstance(figure, int | float):
+            return min(1.0, max(0.0, float(figure)))
     return 0.5

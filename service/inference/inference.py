@@ -28,6 +28,7 @@ class Inference:
         *,
         batch_rows: int,
         queue_rows: int,
+        queue_pictures: int,
         on_batch: Callable[[str, int], None] = lambda bundle, num_rows: None,
     ) -> None:
         """`on_batch` hears the bundle's name and the size of every batch that is run."""
@@ -35,13 +36,16 @@ class Inference:
         self.catalog = Catalog(
             (entry.bundle for entry in loaded.translators), (entry.bundle for entry in loaded.encoders)
         )
-        self._executor = ThreadPoolExecutor(max(2, os.cpu_count() or 1), thread_name_prefix="inference")
+        num_threads = max(2, os.cpu_count() or 1)
+        self._executor = ThreadPoolExecutor(num_threads, thread_name_prefix="inference")
+        self._prepare_executor = ThreadPoolExecutor(num_threads, thread_name_prefix="prepare")
         self._batchers: dict[str, MicroBatcher[Any]] = {
             entry.bundle.manifest.name: MicroBatcher(
                 entry.engine,
                 self._executor,
+                self._prepare_executor,
                 max_rows=min(batch_rows, entry.engine.max_rows),
-                max_queue_rows=queue_rows,
+                max_queue_rows=queue_pictures if entry.bundle.manifest.kind == "encoder" else queue_rows,
                 on_batch=partial(on_batch, entry.bundle.manifest.name),
             )
             for entry in (*loaded.translators, *loaded.encoders)
@@ -57,6 +61,7 @@ class Inference:
         for batcher in self._batchers.values():
             await batcher.stop()
         self._executor.shutdown()
+        self._prepare_executor.shutdown()
 
     @property
     def num_queued_rows(self) -> int:

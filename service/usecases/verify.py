@@ -50,7 +50,8 @@ class Verify:
             native_a, native_b = native_b, native_a
         point = self._operating_point(route, fmr)
         routed = await self._probes.into(native_a, route.target)
-        score = float(np.dot(routed.features[0].astype(np.float64), native_b.features[0].astype(np.float64)))
+        cosine = np.dot(routed.features[0].astype(np.float64), native_b.features[0].astype(np.float64))
+        score = float(np.clip(cosine, -1.0, 1.0))
         return Verified(score, route, point)
 
     def _joining_route(self, a: Space, b: Space) -> Route:

@@ -1,5 +1,6 @@
 """Whatever is sent, the answer is a problem that says what is wrong and repeats nothing of what was sent."""
 
+import asyncio
 import base64
 import contextlib
 import io
@@ -464,6 +465,23 @@ async def test_odd_queries_beside_an_array_are_refused(people: httpx.AsyncClient
 
 
 class TestLimits:
+    async def test_a_body_that_does_not_come_is_given_up(self, make_app: MakeApp) -> None:
+        async def half() -> AsyncIterator[bytes]:
+            yield b'{"name":'
+            await asyncio.Event().wait()
+
+        async with running(make_app(body_seconds=0.05)) as client:
+            response = await client.post("/galleries", content=half(), headers={"content-type": JSON})
+            assert (response.status_code, assert_clean(response)) == (408, "request-timeout")
+
+    async def test_probes_times_candidates_are_bounded(self, make_app: MakeApp) -> None:
+        async with running(make_app(max_candidates=6)) as client:
+            await client.post("/galleries", json={"name": "people", "space": "a"})
+            body, url = npy(features(3).astype(np.float32)), "/identify?gallery=people&space=a&top_k="
+            assert (await client.post(url + "2", content=body, headers={"content-type": NPY})).status_code == 200
+            response = await post(client, url + "3", body, NPY)
+            assert (response.status_code, assert_clean(response)) == (413, "batch-too-large")
+
     @pytest.mark.parametrize(
         ("url", "content_type", "limit"),
         [

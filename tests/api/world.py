@@ -149,7 +149,7 @@ def write(
     target: Space,
     *,
     name: str | None = None,
-    rank1: float | None = None,
+    quality: float | None = None,
     calibration: Calibration | None = None,
     kind: Any = None,
 ) -> Manifest:
@@ -166,7 +166,7 @@ def write(
         opset=signature.opset,
         licence="MIT",
         provenance=Provenance(created_at="2026-01-01T00:00:00Z", code_version="0", libraries={}),
-        metrics={} if rank1 is None else {"test": {"rows": {"translated probes": {"rank1": rank1}}}},
+        metrics={} if quality is None else {"test": {"rows": {"translated probes": {"mean_cosine": quality}}}},
     )
     files = {
         "model.onnx": graph,
@@ -183,10 +183,10 @@ def write_translator(
     target: Space,
     *,
     name: str | None = None,
-    rank1: float | None = None,
+    quality: float | None = None,
 ) -> Manifest:
     """Write a linear translator without calibration."""
-    return write(folder, linear_graph(linear, source.dimension), source, target, name=name, rank1=rank1)
+    return write(folder, linear_graph(linear, source.dimension), source, target, name=name, quality=quality)
 
 
 def write_world(folder: Path) -> Path:
@@ -194,9 +194,9 @@ def write_world(folder: Path) -> Path:
     calibration = Calibration(
         {"translated": A_TO_B_POINTS, "native-target": NATIVE_B_POINTS, "native-source": NATIVE_A_POINTS}
     )
-    write(folder / "a-to-b", linear_graph(A_TO_B, 8), A, B, rank1=0.9, calibration=calibration)
-    write_translator(folder / "b-to-c", B_TO_C, B, C, rank1=0.8)
-    write_translator(folder / "c-to-a", C_TO_A, C, A, rank1=0.7)
+    write(folder / "a-to-b", linear_graph(A_TO_B, 8), A, B, quality=0.9, calibration=calibration)
+    write_translator(folder / "b-to-c", B_TO_C, B, C, quality=0.8)
+    write_translator(folder / "c-to-a", C_TO_A, C, A, quality=0.7)
     write(folder / "encode-a", encoder_graph(COLOURS_TO_A), None, A)
     write(folder / "encode-d", encoder_graph(COLOURS_TO_A), None, D)
     return folder

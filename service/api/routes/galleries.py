@@ -1,6 +1,7 @@
 """`/galleries` and their templates and subjects."""
 
 import re
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -66,6 +67,8 @@ async def get_gallery(gallery: GalleryPath, services: ServicesDep) -> GalleryVie
 async def drop_gallery(gallery: GalleryPath, services: ServicesDep) -> Response:
     """Remove a gallery with all its templates."""
     await services.galleries.drop(gallery)
+    with suppress(KeyError):
+        services.metrics.enrolled_templates.remove(gallery)
     return Response(status_code=204)
 
 

@@ -1,9 +1,11 @@
 """`POST /identify`."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+import orjson
+from fastapi import APIRouter, Query, Request, Response
 
 from service.api.bodies import JSON, NPY, NPZ, JsonBody, read_array, read_feature_set, require_media_type
 from service.api.deps import Services, ServicesDep
@@ -14,9 +16,9 @@ from service.api.schemas.identify import (
     IdentifyBatchResponse,
     IdentifyRequest,
     IdentifyResponse,
-    IdentifyResult,
     answered,
 )
+from service.api.schemas.spaces import RouteView
 from service.entities import Probe
 from service.errors import BatchTooLargeError, DimensionMismatchError, InvalidInputError
 from service.usecases.identify import Identified
@@ -28,6 +30,7 @@ _read_json = JsonBody(IdentifyRequest)
 
 @router.post(
     "/identify",
+    response_model=IdentifyResponse | IdentifyBatchResponse,
     responses=documented(400, 404, 409, 413, 415, 422, 429, 503),
     openapi_extra=accepts(IdentifyRequest, NPY, NPZ),
 )
@@ -37,7 +40,7 @@ async def identify(
     gallery: Annotated[str | None, Query(description="with npy and npz: the gallery")] = None,
     space: Annotated[str | None, Query(description="with npy: the space of the probes")] = None,
     top_k: Annotated[int, Query(ge=1, description="with npy and npz: candidates a probe")] = 5,
-) -> IdentifyResponse | IdentifyBatchResponse:
+) -> IdentifyResponse | Response:
     """Rank the subjects of a gallery by their likeness to a probe.
 
     One probe as JSON; many as one `.npy` array of rows or an `.npz` feature set, which names its space itself. Probes of
@@ -56,13 +59,23 @@ async def identify(
         raise Problem(422, "invalid-request", "give gallery (and for npy also space) in the query")
     probes, keys = await _batch(request, declared, space or "")
     found = await _run(services, gallery, probes, top_k)
-    return IdentifyBatchResponse(
-        **answered(found.gallery, found.generation, found.route),
-        results=[
-            IdentifyResult(image=key, candidates=CandidateView.ranked(candidates))
-            for key, candidates in zip(keys, found.candidates, strict=True)
-        ],
-    )
+    return Response(await asyncio.to_thread(_batch_answer, found, keys), media_type=JSON)
+
+
+def _batch_answer(found: Identified, keys: Sequence[str | None]) -> bytes:
+    """`IdentifyBatchResponse` as JSON, written without a model for each of what may be many thousand candidates."""
+    results = [
+        {
+            "image": key,
+            "candidates": [
+                {"rank": rank, "subject": one.subject, "score": one.score, "template_id": one.template_id}
+                for rank, one in enumerate(candidates, start=1)
+            ],
+        }
+        for key, candidates in zip(keys, found.candidates, strict=True)
+    ]
+    head = {"gallery": found.gallery, "generation": found.generation, "route": RouteView.of(found.route).model_dump()}
+    return orjson.dumps(head | {"results": results})
 
 
 async def _batch(request: Request, declared: str, space: str) -> tuple[list[Probe], Sequence[str | None]]:
@@ -82,6 +95,8 @@ async def _run(services: Services, gallery: str, probes: Sequence[Probe], top_k:
         raise BatchTooLargeError(f"at most {settings.max_batch_rows} probes a request")
     if top_k > settings.max_top_k:
         raise InvalidInputError(f"top_k may be at most {settings.max_top_k}")
+    if len(probes) * top_k > settings.max_candidates:
+        raise BatchTooLargeError(f"probes times top_k may be at most {settings.max_candidates}; send fewer at a time")
     found = await services.identify(gallery, probes, top_k=top_k)
     if found.route.steps:
         route = found.route

@@ -43,7 +43,7 @@ class RouteView(BaseModel):
 
 
 class ListedRoute(RouteView):
-    """A route with its measured quality (product of rank-1) and the false-match rates with a known threshold."""
+    """A route with its measured quality (product of mean cosines) and the false-match rates with a known threshold."""
 
     quality: float
     false_match_rates: list[float]

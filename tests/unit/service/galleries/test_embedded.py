@@ -240,3 +240,27 @@ def test_threads_that_enrol_remove_and_search_at_once_never_fail_and_end_consist
     assert reopened.list_galleries() == [gallery]
     assert reopened.search("staff", features_GD, SPACE, 200) == result
     reopened.close()
+
+
+def test_what_is_stored_is_for_its_owner_alone(tmp_path: Path) -> None:
+    store = EmbeddedGalleryStore(tmp_path / "data")
+    store.create("staff", SPACE)
+    store.enrol("staff", [native("ann", units(1, 8)[0])])
+    modes = {path.name: path.stat().st_mode & 0o077 for path in (tmp_path / "data").iterdir()}
+    store.close()
+    assert len(modes) >= 2
+    assert set(modes.values()) == {0}
+    assert (tmp_path / "data").stat().st_mode & 0o077 == 0
+
+
+def test_a_removed_vector_is_not_left_in_the_file(tmp_path: Path) -> None:
+    features_GD = units(50, 8)
+    store = EmbeddedGalleryStore(tmp_path)
+    store.create("staff", SPACE)
+    store.enrol("staff", [native(f"subject-{row}", feature_D) for row, feature_D in enumerate(features_GD)])
+    for row in range(0, 50, 2):
+        store.remove_subject("staff", f"subject-{row}")
+    store.close()
+    stored = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    left = [row for row, feature_D in enumerate(features_GD) if feature_D.astype("<f4").tobytes() in stored]
+    assert left == list(range(1, 50, 2))

@@ -61,7 +61,7 @@ def engine() -> Doubling:
 def batcher_of(
     engine: Doubling, executor: ThreadPoolExecutor, *, max_rows: int = 4, max_queue_rows: int = 100
 ) -> MicroBatcher[FloatArray]:
-    return MicroBatcher(engine, executor, max_rows=max_rows, max_queue_rows=max_queue_rows)
+    return MicroBatcher(engine, executor, executor, max_rows=max_rows, max_queue_rows=max_queue_rows)
 
 
 async def held(engine: Doubling, batcher: MicroBatcher[FloatArray], first: FloatArray) -> asyncio.Task[FloatArray]:
@@ -94,7 +94,7 @@ async def test_one_item_comes_back_at_once_and_alone(engine: Doubling, executor:
 
 async def test_what_arrives_while_a_batch_runs_becomes_the_next(engine: Doubling, executor: ThreadPoolExecutor) -> None:
     sizes: list[int] = []
-    batcher = MicroBatcher(engine, executor, max_rows=4, max_queue_rows=100, on_batch=sizes.append)
+    batcher = MicroBatcher(engine, executor, executor, max_rows=4, max_queue_rows=100, on_batch=sizes.append)
     batcher.start()
     first = await held(engine, batcher, rows(1))
     waiting = await queued(batcher, rows(2), rows(3, 4), rows(5))

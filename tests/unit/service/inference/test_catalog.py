@@ -38,8 +38,8 @@ def bundle(
     return Bundle(manifest, b"", GRAPH, Calibration(calibration))
 
 
-def measured(rank1: float) -> dict[str, Any]:
-    return {"test": {"rows": {"translated probes": {"rank1": rank1}}}}
+def measured(mean_cosine: float) -> dict[str, Any]:
+    return {"test": {"rows": {"translated probes": {"mean_cosine": mean_cosine}}}}
 
 
 def route(catalog: Catalog, source: Space, target: Space) -> tuple[str, ...]:
@@ -112,13 +112,13 @@ class TestRoutes:
         [
             ({}, 0.5),
             ({"test": None}, 0.5),
-            ({"validation": {"rows": {"translated probes": {"rank1": 0.25}}}}, 0.25),
-            ({"test": {"rows": {"translated probes": {"rank1": None, "mean_cosine": 0.75}}}}, 0.75),
-            ({"test": {"rows": {"translated probes": {"rank1": 7}}}}, 1.0),
+            ({"validation": {"rows": {"translated probes": {"mean_cosine": 0.25}}}}, 0.25),
+            ({"test": {"rows": {"translated probes": {"rank1": 0.25, "mean_cosine": 0.75}}}}, 0.75),
+            ({"test": {"rows": {"translated probes": {"mean_cosine": 7}}}}, 1.0),
             ({"test": {"rows": {"translated probes": {"mean_cosine": -0.5}}}}, 0.0),
         ],
     )
-    def test_quality_is_rank_1_else_mean_cosine_else_a_half(self, metrics: Any, expected: float) -> None:
+    def test_quality_is_the_mean_cosine_on_pictures_kept_apart_else_a_half(self, metrics: Any, expected: float) -> None:
         catalog = Catalog([bundle("ab", A, B, metrics)], [])
         assert catalog.quality(catalog.route(A, B)) == expected
 
@@ -176,6 +176,16 @@ class TestOperatingPoints:
         catalog = Catalog([bundle("ab", A, B, None, self.POINTS)], [])
         assert thresholds(catalog, A, A) == [0.1]
         assert thresholds(catalog, B, B) == [0.2]
+
+    def test_of_several_bundles_the_one_that_measured_the_most_pairs_has_the_native_thresholds(self) -> None:
+        few, many = (
+            bundle("a-few", A, B, None, {"native-source": 0.1}),
+            bundle("b-many", A, C, None, {"native-source": 0.2}),
+        )
+        points = many.calibration.points["native-source"]
+        more = Calibration({"native-source": tuple(replace(point, num_impostors=10**9) for point in points)})
+        catalog = Catalog([few, replace(many, calibration=more)], [])
+        assert thresholds(catalog, A, A) == [0.2]
 
     def test_routes_of_several_steps_have_none(self) -> None:
         catalog = Catalog([bundle("ab", A, B, None, self.POINTS), bundle("bc", B, C, None, self.POINTS)], [])
