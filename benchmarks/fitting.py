@@ -40,7 +40,7 @@ def measure(faces: Faces) -> str:
                 started = time.perf_counter()
                 _command(method, paths, Path(folder) / f"{method}-{round_number}")
                 command.append(time.perf_counter() - started)
-            rows.append([method, f"{median(solver):.2f}", f"{median(command):.2f}"])
+            rows.append([method, f"{median(solver):.2f}", f"**{median(command):.2f}**"])
     text = (
         f"{PAIRS:,} pairs, {SOURCE} to {TARGET}, median wall seconds of {ROUNDS}; the solver has all pairs and its "
         "choice of hyperparameters; the command also starts Python, reads, joins, splits, evaluates, exports and writes."

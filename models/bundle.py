@@ -131,12 +131,12 @@ def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -
 
 def read_bundle(folder: Path) -> Bundle:
     """Read and verify the bundle at `folder`. Raises `BundleError` saying which file is wrong and what to do."""
-    where = folder.name
+    where = folder.resolve().name
     text = _read(folder / MANIFEST, where)
     manifest = parse_document(_MANIFEST, text, what=f"{where}/{MANIFEST}", error=BundleError)
     if _text(manifest, where) != text or manifest.own_digest() != manifest.digest:
         raise BundleError(f"{where}/{MANIFEST}: was changed after it was written; export or copy the bundle again")
-    contents = _read_files(folder, manifest)
+    contents = _read_files(folder, manifest, where)
     try:
         graph = check_graph(contents[MODEL])
     except GraphError as failure:
@@ -145,8 +145,7 @@ def read_bundle(folder: Path) -> Bundle:
     return Bundle(manifest, contents[MODEL], graph, parse_calibration(contents[CALIBRATION]))
 
 
-def _read_files(folder: Path, manifest: Manifest) -> dict[str, bytes]:
-    where = folder.name
+def _read_files(folder: Path, manifest: Manifest, where: str) -> dict[str, bytes]:
     found = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
     present = {path.relative_to(folder).as_posix() for path in found} - {MANIFEST}
     stray = sorted(present - manifest.files.keys())

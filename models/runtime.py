@@ -3,6 +3,7 @@
 ONNX Runtime falls back to the CPU in silence; here the provider obtained is compared with the one asked for.
 """
 
+from collections.abc import Sequence
 from importlib import metadata
 from typing import Literal
 
@@ -26,6 +27,7 @@ _FAULTS = (
 )
 _EXCLUSIVE = (("onnxruntime", "onnxruntime-gpu"), ("faiss-cpu", "faiss-gpu", "faiss-gpu-cuvs"))
 _ERRORS_ONLY = 3
+_FLOATS = "tensor(float)"
 
 
 class InferenceError(RuntimeError):
@@ -59,7 +61,7 @@ class Session:
     def __init__(self, model: bytes, *, device: Device = "auto", num_threads: int = 0) -> None:
         """`num_threads` 0 lets ONNX Runtime use every core for each run; 1 runs on the calling thread alone.
 
-        Raises `DeviceError`, and `InferenceError` for a model that does not load.
+        Raises `DeviceError`, and `InferenceError` for a model that does not load, or has other inputs and outputs.
         """
         chosen = choose_device(device)
         options = ort.SessionOptions()
@@ -76,7 +78,12 @@ class Session:
             raise DeviceError(
                 "CUDA was asked for, and ONNX Runtime fell back to the CPU; check driver and CUDA libraries"
             )
-        only_input = self._session.get_inputs()[0]
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        if [value.type for value in (*inputs, *outputs)] != [_FLOATS] * 2 or len(inputs) != 1:
+            raise InferenceError(
+                f"the model takes {_types(inputs)} and gives {_types(outputs)}; it must take one {_FLOATS} and give one"
+            )
+        only_input = inputs[0]
         self._input = only_input.name
         self.fixed_batch: int | None = only_input.shape[0] if isinstance(only_input.shape[0], int) else None
         """The one batch size that the model takes; None where it takes any."""
@@ -85,13 +92,17 @@ class Session:
         """Run one batch, (N, ...) to (N, ...). Raises `InferenceError`."""
         try:
             output: FloatArray = self._session.run(None, {self._input: rows})[0]
-        except _FAULTS as failure:
+        except (*_FAULTS, ValueError) as failure:
             raise InferenceError(f"the model failed: {_first_line(failure)}") from None
         return output
 
 
 def _provider_order(chosen: Literal["cpu", "cuda"]) -> list[str]:
     return [_PROVIDERS["cuda"], _PROVIDERS["cpu"]] if chosen == "cuda" else [_PROVIDERS["cpu"]]
+
+
+def _types(values: Sequence[ort.NodeArg]) -> str:
+    return ", ".join(value.type for value in values) or "nothing"
 
 
 def _installed(distribution: str) -> bool:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.__main__ import BENCHMARKS
 from service.settings import Settings
 from training.cli import COMMANDS
 from training.recipes.translators import METHODS
@@ -35,3 +36,16 @@ def test_the_readme_names_every_method_and_command() -> None:
 
 def test_every_setting_says_what_it_is() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_no_page_has_a_gap_to_be_filled_in() -> None:
+    gaps = re.compile(r"\b(?:TODO|TBD|FIXME|JOURNEY_[A-Z]+)\b")
+    assert [page for page in PAGES if gaps.search((ROOT / page).read_text(encoding="utf-8"))] == []
+
+
+def test_every_benchmark_has_its_section_with_figures_and_command() -> None:
+    text = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    for name in BENCHMARKS:
+        section = text.partition(f"<!-- begin {name} -->")[2].partition(f"<!-- end {name} -->")[0]
+        assert f"`python -m benchmarks --only {name}`" in section
+        assert re.search(r"\*\*[\d.]+", section), name

@@ -75,3 +75,20 @@ def test_score_pairs_are_those_of_a_double_loop() -> None:
     assert genuine.tolist() == expected[True]
     assert impostor.tolist() == expected[False]
     assert (len(genuine), len(impostor)) == (7, 28)
+
+
+@pytest.mark.parametrize(("num_probes", "num_gallery"), [(0, 3), (3, 0), (40, 30)])
+def test_pairs_are_told_apart_whatever_the_names_are(num_probes: int, num_gallery: int) -> None:
+    """Names of other lengths on both sides, one the beginning of another, and such as only one side knows."""
+    names = ["", "a", "aa", "a b", "Zoë", "10", "1"]
+    random = np.random.default_rng(1)
+    probe_subject = random.choice(names, num_probes).astype("<U3")
+    gallery_subject = random.choice([*names, "only in the gallery"], num_gallery).astype("<U19")
+    probe = np.arange(num_probes, dtype=np.float32)[:, None] + 1
+    gallery = np.arange(num_gallery, dtype=np.float32)[:, None] + 1
+    genuine, impostor = score_pairs(probe, probe_subject, gallery, gallery_subject)
+    same = np.array(
+        [[one == other for other in gallery_subject.tolist()] for one in probe_subject.tolist()], dtype=bool
+    ).reshape(num_probes, num_gallery)
+    np.testing.assert_array_equal(genuine, (probe @ gallery.T)[same])
+    np.testing.assert_array_equal(impostor, (probe @ gallery.T)[~same])

@@ -1,7 +1,8 @@
 """Measure a translator bundle on two feature sets of the same pictures.
 
 By default only on subjects that the bundle's own split kept apart; `--subjects all` measures on everybody, which is
-honest only for feature sets of people the translator was not fitted on.
+honest only for feature sets of people the translator was not fitted on. A bundle fitted without subjects was split by
+picture: on sets that name subjects, only those count all of whose pictures it kept apart.
 """
 
 import argparse
@@ -40,7 +41,7 @@ def run(options: argparse.Namespace) -> None:
         raise JoinError(f"{options.target}: is not of the bundle's target space {bundle.manifest.target.name!r}")
     chosen = pairs if options.subjects == "all" else _held_out(bundle, pairs)
     evaluation = evaluate_translation(chosen, translator)
-    what = f"{len(chosen)} of {len(pairs)} pictures ({options.subjects})"
+    what = f"{len(chosen)} of {len(pairs)} pictures ({_kept_apart(options.subjects, pairs)})"
     console = out()
     console.print(evaluation_table(f"{bundle.manifest.name}: {what}", [(bundle.manifest.method, evaluation)]))
     if options.json:
@@ -58,6 +59,10 @@ def _write_json(path: Path, document: dict[str, Any]) -> None:
         path.write_text(json.dumps(document, indent=2) + "\n")
     except OSError as failure:
         raise TrainingError(f"{path}: cannot be written ({failure.strerror})") from None
+
+
+def _kept_apart(subjects: str, pairs: Pairs) -> str:
+    return subjects if subjects == "all" or pairs.source.has_subjects else "held-out pictures"
 
 
 def _held_out(bundle: Bundle, pairs: Pairs) -> Pairs:

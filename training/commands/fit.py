@@ -2,7 +2,8 @@
 
 The two feature sets are joined by `image`; no labels are needed. Subjects, where known, are split into training,
 validation (hyperparameters, choice of method, operating points) and test (the figures reported). `auto` fits every
-method and keeps the one that identifies best on validation subjects.
+method and keeps, of those that identify validation subjects equally well within one standard error, the one with the
+highest mean cosine.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
 Each worker decodes a small batch and runs the encoder on it with one thread: on CPUs this is faster than one run over
 all cores, because a small batch stays in the cache and nobody waits for anybody. Finished chunks are kept beside the
-output until the set is whole; a later call with the same encoder and pictures takes them up.
+output until the set is whole; a later call with the same encoder and unchanged pictures takes them up.
 """
 
 import io
@@ -163,9 +163,10 @@ class _Run:
         missing = (self._session.fixed_batch or 0) - len(pictures)
         padded = np.concatenate([pictures, pictures[:1].repeat(missing, axis=0)]) if missing > 0 else pictures
         try:
-            raw = self._session.run(padded)[: len(pictures)]
+            raw = self._session.run(padded)
         except InferenceError as failure:
             raise EncoderError(f"encoder {space.name}: {failure}; compare its input with 'resize'") from None
+        raw = raw[: len(pictures)] if raw.ndim else raw
         if raw.shape[:1] != (len(items),) or raw.size != len(items) * space.dimension:
             size = raw.size // max(1, len(raw)) if raw.ndim else 0
             raise EncoderError(
@@ -192,8 +193,10 @@ def _columns(items: list[PictureItem], features: FloatArray) -> dict[str, npt.ND
 
 
 def _open_plan(partial: Path, encoder: Encoder, source: PictureSource) -> None:
-    """Make `partial` the place of exactly this work; what another encoder or list left there is thrown away."""
-    listing = [[item.key, item.place, str(item.landmarks)] for item in source.items]
+    """Make `partial` the place of exactly this work; what was left there by another encoder or list, or
+    of pictures that have changed since, is thrown away.
+    """
+    listing = [[item.key, item.place, item.stamp, str(item.landmarks)] for item in source.items]
     plan = {"chunk": CHUNK, "listing": sha256_hex(canonical_json(listing)), "space": encoder.space.fingerprint}
     path = partial / _PLAN
     if path.is_file():

@@ -2,7 +2,8 @@
 
 With a `labels.csv` (columns `image`, and optionally `subject`, `modality`, `landmarks`, others) beside the pictures, or
 a CSV given as the source itself, the list says what there is. Without one every picture found is taken, and its folder
-is its subject. `landmarks` holds ten numbers, x and y of the five points.
+is its subject: by its name alone, or by its whole path where folders in different places share a name. `landmarks`
+holds ten numbers, x and y of the five points.
 """
 
 import csv
@@ -12,11 +13,12 @@ import lzma
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from models.feature_set import TRANSLATED_BY
 from models.picture import Landmarks
 from training.errors import SourceError
 
@@ -45,6 +47,8 @@ class PictureItem:
     modality: str = ""
     labels: dict[str, str] = field(default_factory=dict)
     landmarks: Landmarks | None = None
+    stamp: str = field(default="", compare=False)
+    """Changes with the bytes, as far as can be told without reading them; a copy may have another."""
 
 
 class PictureSource(Protocol):
@@ -64,14 +68,15 @@ class FolderSource:
         listing = listing or (folder / LABELS if (folder / LABELS).is_file() else None)
         if listing is None:
             found = (p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-            self.items = _items_from_places(found, str(folder))
+            self.items = _stamped(_items_from_places(found, str(folder)), self._stamp)
             return
         try:
             text = listing.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError):
             raise SourceError(f"{listing}: cannot be read as UTF-8 text") from None
-        self.items = _items_from_csv(text, prefix="", what=str(listing))
-        _check_listed(self.items, lambda place: (folder / place).is_file(), str(listing))
+        items = _items_from_csv(text, prefix="", what=str(listing))
+        _check_listed(items, lambda place: (folder / place).is_file(), str(listing))
+        self.items = _stamped(items, self._stamp)
 
     def read(self, item: PictureItem) -> bytes:
         """The picture's bytes."""
@@ -79,6 +84,13 @@ class FolderSource:
             return (self._folder / item.place).read_bytes()
         except OSError as failure:
             raise SourceError(f"{item.place}: cannot be read ({failure.strerror})") from None
+
+    def _stamp(self, place: str) -> str:
+        try:
+            status = (self._folder / place).stat()
+        except OSError:  # Gone since it was listed; reading it will say so.
+            return ""
+        return f"{status.st_size}:{status.st_mtime_ns}"
 
 
 class ZipSource:
@@ -92,7 +104,7 @@ class ZipSource:
         names = [name for name in self._archive.namelist() if not name.endswith("/")]
         listings = [name for name in names if PurePosixPath(name).name == LABELS and name.count("/") <= 1]
         if not listings:
-            self.items = _items_from_places(names, str(path))
+            self.items = _stamped(_items_from_places(names, str(path)), self._stamp)
             return
         if len(listings) > 1:
             raise SourceError(f"{path}: holds more than one {LABELS}; leave one")
@@ -101,8 +113,9 @@ class ZipSource:
             text = self._archive.read(listings[0]).decode("utf-8-sig")
         except _ZIP_FAULTS:
             raise SourceError(f"{path}: {listings[0]} cannot be read as UTF-8 text") from None
-        self.items = _items_from_csv(text, prefix=prefix, what=f"{path}: {listings[0]}")
-        _check_listed(self.items, set(names).__contains__, f"{path}: {listings[0]}")
+        items = _items_from_csv(text, prefix=prefix, what=f"{path}: {listings[0]}")
+        _check_listed(items, set(names).__contains__, f"{path}: {listings[0]}")
+        self.items = _stamped(items, self._stamp)
 
     def read(self, item: PictureItem) -> bytes:
         """The picture's bytes; `ZipFile` locks its own file, so threads may share it."""
@@ -110,6 +123,10 @@ class ZipSource:
             return self._archive.read(item.place)
         except _ZIP_FAULTS as failure:
             raise SourceError(f"{item.place}: cannot be read from the archive ({type(failure).__name__})") from None
+
+    def _stamp(self, place: str) -> str:
+        member = self._archive.getinfo(place)
+        return f"{member.CRC:08x}:{member.file_size}"
 
 
 def open_source(path: Path) -> PictureSource:
@@ -134,7 +151,9 @@ def _items_from_places(places: Iterable[str], what: str) -> list[PictureItem]:
     folders = {PurePosixPath(place).parent for place in pictures}
     # One folder around everything, or pictures beside the folders, say nothing of who is on them.
     tells = len(folders) > 1 and PurePosixPath() not in folders
-    items = [PictureItem(place, place, subject=PurePosixPath(place).parent.name if tells else "") for place in pictures]
+    is_unique = len({folder.name for folder in folders}) == len(folders)
+    subject_of = {folder: (folder.name if is_unique else folder.as_posix()) if tells else "" for folder in folders}
+    items = [PictureItem(place, place, subject=subject_of[PurePosixPath(place).parent]) for place in pictures]
     if not items:
         raise SourceError(f"{what}: holds no pictures (JPEG, PNG, WebP or BMP)")
     for before, place in itertools.pairwise(pictures):
@@ -159,6 +178,10 @@ def _items_from_rows(reader: "csv.DictReader[str]", *, prefix: str, what: str) -
         raise SourceError(f"{what}: needs a header line with a column 'image'")
     if len(set(header)) != len(header) or any(name != name.strip() or not name for name in header):
         raise SourceError(f"{what}: the header must name every column once, without spaces around the names")
+    if TRANSLATED_BY in header:
+        raise SourceError(
+            f"{what}: the column {TRANSLATED_BY!r} is reserved for features that a translator made; rename it"
+        )
     items: list[PictureItem] = []
     seen: set[str] = set()
     for line, row in enumerate(reader, start=2):
@@ -171,7 +194,14 @@ def _items_from_rows(reader: "csv.DictReader[str]", *, prefix: str, what: str) -
         labels = {k: v for k, v in row.items() if k not in ("image", "subject", "modality", "landmarks")}
         landmarks = _landmarks(row.get("landmarks", ""), f"{what}: line {line}")
         items.append(PictureItem(key, prefix + key, row.get("subject", ""), row.get("modality", ""), labels, landmarks))
+    num_unknown = sum(item.subject == "" for item in items)
+    if 0 < num_unknown < len(items):
+        raise SourceError(f"{what}: {num_unknown} of {len(items)} subjects are empty; name all of them or none")
     return items
+
+
+def _stamped(items: list[PictureItem], stamp: Callable[[str], str]) -> list[PictureItem]:
+    return [replace(item, stamp=stamp(item.place)) for item in items]
 
 
 def _is_unicode(text: str) -> bool:

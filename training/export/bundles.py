@@ -68,7 +68,7 @@ def write_translator_bundle(
     files = {
         MODEL: graph,
         CALIBRATION: readable_json(calibration.to_json()),
-        CARD: translator_card(manifest, test, "test").encode(),
+        CARD: translator_card(manifest, test, split.by).encode(),
     }
     return _write(folder, manifest, files)
 

@@ -76,7 +76,7 @@ def _check(data: bytes, encoder: Encoder, where: str) -> None:
     try:
         original = Session(encoder.model, device="cpu")
         one_by_one = original.fixed_batch == 1
-        raw = np.concatenate([original.run(row[None]) for row in pictures]) if one_by_one else original.run(pictures)
+        raw = np.stack([original.run(row[None]) for row in pictures]) if one_by_one else original.run(pictures)
         feature = Session(data, device="cpu").run(pictures)
     except InferenceError as failure:
         raise EncoderError(

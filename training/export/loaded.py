@@ -16,6 +16,10 @@ _ROWS_A_RUN = 8192
 def parts_of(bundle: Bundle, feature_set: FeatureSet) -> npt.NDArray[np.str_]:
     """The part of the bundle's own split to which each row belongs, (N,).
 
+    A split by image, made where nobody knew who is on the pictures, may have put one person's into several parts. Where
+    the rows name subjects, all pictures of a subject belong to the part of those that were seen most: held out is who
+    has only pictures of the part `test` among these rows.
+
     Raises `TrainingError` where the bundle carries no split, or one by subject and the rows name none.
     """
     rule = bundle.manifest.provenance.split
@@ -25,7 +29,15 @@ def parts_of(bundle: Bundle, feature_set: FeatureSet) -> npt.NDArray[np.str_]:
         raise TrainingError(
             f"bundle {bundle.manifest.name}: was split by subject, and this feature set does not say who is on its pictures"
         )
-    return rule.parts(feature_set)
+    parts = rule.parts(feature_set)
+    return _parts_of_people(parts, feature_set.subject) if rule.by == "image" and feature_set.has_subjects else parts
+
+
+def _parts_of_people(part: npt.NDArray[np.str_], subject: npt.NDArray[np.str_]) -> npt.NDArray[np.str_]:
+    by_person = np.full(len(part), "test", dtype="<U10")
+    for seen in ("validation", "train"):
+        by_person[np.isin(subject, subject[part == seen])] = seen
+    return by_person
 
 
 class LoadedTranslator:

@@ -1,11 +1,18 @@
 """The bundle's page for people."""
 
+from typing import Literal
+
 from models.bundle import Manifest
 from training.evaluation.cross_space import CrossSpaceEvaluation
 
 
-def translator_card(manifest: Manifest, evaluation: CrossSpaceEvaluation | None, part: str) -> str:
-    """What the translator does, what it was made from, how well it does, and what it must not be used for."""
+def translator_card(
+    manifest: Manifest, evaluation: CrossSpaceEvaluation | None, split_by: Literal["subject", "image"]
+) -> str:
+    """What the translator does, what it was made from, how well it does, and what it must not be used for.
+
+    `evaluation` is of the test part of a split by subject, or by picture where nobody knew who is on them.
+    """
     assert manifest.source is not None
     lines = [
         f"# {manifest.name}",
@@ -14,7 +21,7 @@ def translator_card(manifest: Manifest, evaluation: CrossSpaceEvaluation | None,
         f"`{manifest.source.fingerprint}`) into the space of `{manifest.target.name}` ({manifest.target.dimension}, "
         f"`{manifest.target.fingerprint}`). Method: {manifest.method}. Licence: {manifest.licence}.",
         "",
-        *_figures(evaluation, part),
+        *_figures(evaluation, split_by),
         "",
         "It translates features of faces like those it was fitted on, and of the two spaces named above only. It knows "
         "nothing of who is alive in front of a camera, and its figures hold for pictures of the kind it was measured on.",
@@ -39,12 +46,13 @@ def encoder_card(manifest: Manifest) -> str:
     )
 
 
-def _figures(evaluation: CrossSpaceEvaluation | None, part: str) -> list[str]:
+def _figures(evaluation: CrossSpaceEvaluation | None, split_by: Literal["subject", "image"]) -> list[str]:
     if evaluation is None:
-        return ["It was not measured on subjects kept apart."]
+        return [f"It was not measured on {'subjects' if split_by == 'subject' else 'pictures'} kept apart."]
+    what = "pictures of test subjects" if split_by == "subject" else "test pictures"
+    roles = f" ({evaluation.num_gallery_subjects} in the gallery, {evaluation.num_probes} probes)"
     lines = [
-        f"Measured on {evaluation.num_pictures} pictures of {part} subjects ({evaluation.num_gallery_subjects} in the "
-        f"gallery, {evaluation.num_probes} probes):",
+        f"Measured on {evaluation.num_pictures} {what}{roles if evaluation.num_gallery_subjects else ''}:",
         "",
         "| comparison | rank-1 | rank-5 | TAR@FAR 1e-3 | mean cosine |",
         "|---|---|---|---|---|",

@@ -415,3 +415,13 @@ class TestWriting:
         model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, None))
         with pytest.raises(BundleError, match="target space's dimension"):
             write_bundle(tmp_path / "b", MANIFEST, files | {"model.onnx": model.SerializeToString()})
+
+
+def test_a_damaged_bundle_named_by_a_dot_is_called_by_its_folders_name(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "stray").touch()
+    assert refused(Path(), "weak-to-strong: holds a file").startswith("weak-to-strong: ")
+    (folder / "bundle.json").unlink()
+    assert refused(Path(), "missing").startswith("weak-to-strong/bundle.json: ")

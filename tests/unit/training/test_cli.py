@@ -1,5 +1,7 @@
 """The command line as a whole: what every command refuses, each time in one line."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from training import cli
+from training import __main__, cli
 from training.commands import extract
 
 Fails = Callable[..., str]
@@ -236,3 +238,29 @@ def test_a_fault_of_the_system_is_one_line_too(
     monkeypatch.setattr("training.commands.select.load_feature_set", raising(failure))
     line = fails("select", "--in", files["source"], "--out", tmp_path / "x.npz")
     assert line == "facebridge-train select: somewhere: No space left on device"
+
+
+@pytest.mark.parametrize("missing", ["pyarrow", "torch.nn", "onnxruntime"])
+def test_where_the_extra_is_not_installed_it_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], missing: str
+) -> None:
+    failure = ModuleNotFoundError(f"No module named {missing!r}", name=missing)
+    monkeypatch.setattr("training.__main__.importlib.import_module", raising(failure))
+    with pytest.raises(SystemExit) as left:
+        __main__.main()
+    assert left.value.code == 2
+    assert capsys.readouterr().err == "facebridge-train needs the extra train: pip install 'facebridge[cpu,train]'\n"
+
+
+def test_a_module_of_our_own_that_is_missing_is_a_fault_and_no_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    failure = ModuleNotFoundError("No module named 'training.gone'", name="training.gone")
+    monkeypatch.setattr("training.__main__.importlib.import_module", raising(failure))
+    with pytest.raises(ModuleNotFoundError):
+        __main__.main()
+
+
+def test_without_pyarrow_the_program_says_so_in_one_line() -> None:
+    program = "import sys; sys.modules['pyarrow'] = None; from training.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-c", program, "--help"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "facebridge-train needs the extra train: pip install 'facebridge[cpu,train]'\n"

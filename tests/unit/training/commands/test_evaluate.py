@@ -196,3 +196,44 @@ def test_select_refuses_a_number_of_subjects_that_is_none(
 ) -> None:
     arguments = ["select", "--in", files["source"], "--out", tmp_path / "x.npz", "--num-subjects", value]
     assert "whole number, 1 or more" in fails(*arguments)
+
+
+@pytest.fixture
+def by_picture(run: Run, files: Files, tmp_path: Path) -> Path:
+    """A bundle fitted where nobody knew who is on the pictures."""
+    out = tmp_path / "by-picture"
+    run(*fit(files["unlabelled_source"], files["unlabelled_target"], out, "--method", "ridge"))
+    return out
+
+
+def test_of_a_split_by_picture_only_people_with_no_picture_in_training_are_held_out(
+    run: Run, fails: Fails, files: Files, by_picture: Path, tmp_path: Path
+) -> None:
+    rule = read_bundle(by_picture).manifest.provenance.split
+    assert rule is not None
+    source = load_feature_set(files["source"])
+    part = rule.parts(source)
+    seen = set(source.subject[part != "test"].tolist())
+    sets = ["--source", files["source"], "--target", files["target"], "--json", tmp_path / "figures.json"]
+    assert seen == set(source.subject.tolist()), "with four pictures each, everybody has one that was seen"
+    assert "use --subjects all" in fails("evaluate", "--bundle", by_picture, *sets)
+
+    # Of some people only the pictures kept apart are left, of one of them a picture seen in training too.
+    rows = part == "test"
+    subjects, counts = np.unique(source.subject[rows], return_counts=True)
+    leaked = subjects[np.argmax(counts)]
+    rows[np.flatnonzero((part == "train") & (source.subject == leaked))[0]] = True
+    save_feature_set(source.take(np.flatnonzero(rows)), tmp_path / "some.npz")
+    sets[1] = tmp_path / "some.npz"
+    printed = run("evaluate", "--bundle", by_picture, *sets)
+    expected = int(counts.sum() - counts.max())
+    assert f"by-picture: {expected} of {rows.sum()} pictures (held-out)" in printed
+    assert json.loads((tmp_path / "figures.json").read_text())["evaluation"]["num_pictures"] == expected
+    run("select", "--in", tmp_path / "some.npz", "--bundle", by_picture, "--out", tmp_path / "held-out.npz")
+    assert leaked not in load_feature_set(tmp_path / "held-out.npz").subject
+
+
+def test_without_subjects_it_is_pictures_that_are_held_out(run: Run, files: Files, by_picture: Path) -> None:
+    sets = ["--source", files["unlabelled_source"], "--target", files["unlabelled_target"]]
+    assert "of 240 pictures (held-out pictures)" in run("evaluate", "--bundle", by_picture, *sets)
+    assert "of 240 pictures (all)" in run("evaluate", "--bundle", by_picture, *sets, "--subjects", "all")

@@ -1,6 +1,8 @@
 import io
 import json
+import os
 import threading
+import zipfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -213,6 +215,36 @@ def test_what_another_extraction_left_is_thrown_away(
     extracted, reads = resumed(encoder, picture_folder, partial)
     assert extracted.num_resumed == 0
     assert len(reads) == len(extracted.feature_set) == (13 if change == "list" else 12)
+
+
+@pytest.mark.usefixtures("chunks_of_four")
+@pytest.mark.parametrize("kind", ["folder", "list", "zip", "list in a zip"])
+def test_features_of_pictures_that_have_changed_since_are_not_taken_over(
+    encoder: Encoder, *, picture_folder: Path, tmp_path: Path, partial: Path, picture: Picture, kind: str
+) -> None:
+    changed = picture_folder / "person0" / "00.png"
+    changed.write_bytes(picture(1))
+    if "list" in kind:
+        lines = [f"person{i // 2}/{i:02d}.png" for i in range(12)]
+        (picture_folder / "labels.csv").write_text("\n".join(["image", *lines]))
+
+    def place() -> Path:
+        if "zip" not in kind:
+            return picture_folder
+        with zipfile.ZipFile(tmp_path / "pictures.zip", "w") as archive:
+            for path in sorted(picture_folder.rglob("*.*")):
+                archive.write(path, path.relative_to(picture_folder), zipfile.ZIP_STORED)
+        return tmp_path / "pictures.zip"
+
+    os.utime(changed, (10**9, 10**9))
+    stopped(encoder, place(), partial, "person4/09.png")
+    changed.write_bytes(picture(2))
+    os.utime(changed, (10**9 + 1, 10**9 + 1))
+    extracted, reads = resumed(encoder, place(), partial)
+    assert extracted.num_resumed == 0
+    assert len(reads) == 12
+    same = [item.key for item in open_source(picture_folder).items].index("person1/02.png")
+    np.testing.assert_allclose(extracted.feature_set.feature[0], extracted.feature_set.feature[same], atol=1e-6)
 
 
 def test_a_truncated_picture_stops_the_work_with_its_key(

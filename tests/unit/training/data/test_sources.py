@@ -53,6 +53,23 @@ def test_without_a_list_a_picture_belongs_to_its_folder_in_order_of_names(pictur
     assert source.read(source.items[5]) == (picture_folder / "person2" / "05.png").read_bytes()
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_folders_that_share_a_name_are_told_apart_by_their_whole_path(
+    tmp_path: Path, picture: Picture, packed: bool
+) -> None:
+    members = {place: picture(0) for place in ("lfw/ann/1.png", "lfw/bob/1.png", "web/2024/ann/1.png")}
+    for place, data in members.items():
+        (tmp_path / "set" / place).parent.mkdir(parents=True)
+        (tmp_path / "set" / place).write_bytes(data)
+    path = archive(tmp_path / "x.zip", members) if packed else tmp_path / "set"
+    assert [item.subject for item in open_source(path).items] == ["lfw/ann", "lfw/bob", "web/2024/ann"]
+
+
+def test_the_subjects_of_a_list_may_all_be_empty(flat: Path) -> None:
+    (flat / "labels.csv").write_text("image,subject\nb.png,\na.png,\n")
+    assert seen(open_source(flat)) == [("b.png", ""), ("a.png", "")]
+
+
 def test_pictures_that_lie_flat_have_no_known_subject(flat: Path) -> None:
     assert seen(open_source(flat)) == [("a.png", ""), ("b.png", "")]
 
@@ -138,6 +155,8 @@ def test_landmarks_that_are_not_ten_numbers_are_refused(flat: Path, points: str)
         ("image\na.png\nnot-there.png\n", r"1 of 2 pictures are not there, 'not-there.png' first"),
         ("image\n", "holds no pictures"),
         ("image\n" + "x" * 200_000 + "\n", "not a CSV file"),
+        ("image,subject\na.png,ann\nb.png,\n", "1 of 2 subjects are empty; name all of them or none"),
+        ("image,translated_by\na.png,me\n", "the column 'translated_by' is reserved"),
     ],
 )
 @pytest.mark.parametrize("packed", [False, True])
