@@ -1,7 +1,7 @@
 """The application: everything is built here, from settings, and nothing at import."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib import metadata
 
 from fastapi import FastAPI
@@ -15,7 +15,7 @@ from service.errors import StartupError
 from service.galleries.embedded import EmbeddedGalleryStore
 from service.galleries.port import GalleryStore
 from service.inference.inference import Inference
-from service.inference.loading import EngineFactory, OnnxEngines, load_bundles
+from service.inference.loading import EngineFactory, LoadedBundles, OnnxEngines, load_bundles
 from service.observability.metrics import Metrics
 from service.settings import Settings
 from service.usecases.enrol import Enrol
@@ -39,8 +39,28 @@ def create_app(
         raise StartupError(
             f"{' and '.join(conflict)} are both installed and overwrite each other; uninstall all but one"
         )
-    metrics = Metrics()
     loaded = load_bundles(settings.bundles, engines or OnnxEngines(settings.device, settings.max_pixels))
+    store = store or EmbeddedGalleryStore(settings.data)
+    services = _services(settings, loaded, store)
+    app = FastAPI(
+        title="Facebridge",
+        version=metadata.version("facebridge"),
+        description="Translates face features between encoders and serves galleries that outlive the encoder that made them.",
+        lifespan=_lifespan(services, store),
+        # A redirect would carry a DELETE of something missing to what is above it.
+        redirect_slashes=False,
+    )
+    app.state.services = services
+    app.add_middleware(Observe, metrics=services.metrics)
+    problems.install(app)
+    openapi.install(app)
+    for router in _ROUTERS:
+        app.include_router(router)
+    return app
+
+
+def _services(settings: Settings, loaded: LoadedBundles, store: GalleryStore) -> Services:
+    metrics = Metrics()
     metrics.bundles.labels("loaded").set(len(loaded.encoders) + len(loaded.translators))
     metrics.bundles.labels("rejected").set(len(loaded.rejected))
     inference = Inference(
@@ -50,38 +70,25 @@ def create_app(
         queue_pictures=settings.queue_pictures,
         on_batch=lambda bundle, num_rows: metrics.batch_rows.labels(bundle).observe(num_rows),
     )
-    galleries_store = store or EmbeddedGalleryStore(settings.data)
     probes = Probes(inference)
-    services = Services(
+    return Services(
         settings=settings,
         metrics=metrics,
         inference=inference,
         translate=Translate(inference),
         verify=Verify(inference, probes),
-        identify=Identify(probes, galleries_store),
-        enrol=Enrol(probes, galleries_store),
-        galleries=KeepGalleries(inference, galleries_store),
+        identify=Identify(probes, store),
+        enrol=Enrol(probes, store),
+        galleries=KeepGalleries(inference, store),
     )
 
+
+def _lifespan(services: Services, store: GalleryStore) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        inference.start()
+        services.inference.start()
         yield
-        await inference.stop()
-        galleries_store.close()
+        await services.inference.stop()
+        store.close()
 
-    app = FastAPI(
-        title="Facebridge",
-        version=metadata.version("facebridge"),
-        description="Translates face features between encoders and serves galleries that outlive the encoder that made them.",
-        lifespan=lifespan,
-        # A redirect would carry a DELETE of something missing to what is above it.
-        redirect_slashes=False,
-    )
-    app.state.services = services
-    app.add_middleware(Observe, metrics=metrics)
-    problems.install(app)
-    openapi.install(app)
-    for router in _ROUTERS:
-        app.include_router(router)
-    return app
+    return lifespan
