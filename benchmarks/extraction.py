@@ -19,8 +19,8 @@ from training.data.extraction import ExtractionSettings, discard_partial, extrac
 from training.data.feature_set_files import save_feature_set
 from training.data.sources import PictureItem, PictureSource
 
-ROUNDS = 5
-PICTURES = 2048
+ROUNDS = 3
+PICTURES = 4096
 BARE_SECONDS = 2.0
 CORES = os.cpu_count() or 1
 

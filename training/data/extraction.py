@@ -31,7 +31,10 @@ from training.data.encoders import Encoder
 from training.data.sources import PictureItem, PictureSource
 from training.errors import EncoderError, SourceError, TrainingError
 
-CHUNK = 1024
+CHUNK = 4096
+"""Pictures kept together for a later call to take up."""
+_PICTURES_A_TASK = 64
+"""Decoded in a row before the encoder runs on them, batch by batch: going to and fro empties the caches."""
 _PLAN = "plan.json"
 
 
@@ -129,26 +132,32 @@ class _Run:
         """Extract a chunk of pictures, in order."""
         features: list[FloatArray] = []
         kept: list[bool] = []
-        batches = [items[start : start + self._batch_size] for start in range(0, len(items), self._batch_size)]
-        for batch, (feature, kept_here) in zip(batches, self._in_order(batches), strict=True):
+        size = max(_PICTURES_A_TASK // self._batch_size, 1) * self._batch_size
+        tasks = [items[start : start + size] for start in range(0, len(items), size)]
+        for task, (feature, kept_here) in zip(tasks, self._in_order(tasks), strict=True):
             features.append(feature)
             kept.extend(kept_here)
-            on_progress(len(batch))
+            on_progress(len(task))
         return _Chunk(np.array(kept), np.concatenate(features))
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def _in_order(self, batches: list[list[PictureItem]]) -> Iterator[tuple[FloatArray, list[bool]]]:
-        return self._pool.map(self._batch, batches)
+    def _in_order(self, tasks: list[list[PictureItem]]) -> Iterator[tuple[FloatArray, list[bool]]]:
+        return self._pool.map(self._task, tasks)
 
-    def _batch(self, items: list[PictureItem]) -> tuple[FloatArray, list[bool]]:
+    def _task(self, items: list[PictureItem]) -> tuple[FloatArray, list[bool]]:
         prepared = [self._prepare(item) for item in items]
         rows = [row for row in prepared if row is not None]
         kept = [row is not None for row in prepared]
         if not rows:
             return np.zeros((0, self._encoder.space.dimension), dtype=np.float32), kept
-        return self._encode(np.stack(rows), [item for item, keep in zip(items, kept, strict=True) if keep]), kept
+        readable = [item for item, keep in zip(items, kept, strict=True) if keep]
+        features = [
+            self._encode(np.stack(rows[start : start + self._batch_size]), readable[start : start + self._batch_size])
+            for start in range(0, len(rows), self._batch_size)
+        ]
+        return np.concatenate(features), kept
 
     def _prepare(self, item: PictureItem) -> FloatArray | None:
         try:
