@@ -15,10 +15,10 @@ def shared_folder() -> Path:
 
 
 def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
-    """Skip tests marked `real` where there are no real faces; with FACEBRIDGE_REQUIRE_REAL that is an error."""
+    """Skip tests marked `real` where there are no real faces; with REQUIRE_REAL_FACES that is an error."""
     if (shared_folder() / "encoders" / "encoders.json").is_file():
         return
-    if os.environ.get("FACEBRIDGE_REQUIRE_REAL"):
+    if os.environ.get("REQUIRE_REAL_FACES"):
         raise pytest.UsageError(f"{shared_folder()}: the real faces must be there in CI, and are not")
     skip = pytest.mark.skip(reason="needs the real faces and encoders (FACEBRIDGE_SHARED)")
     for item in items:
