@@ -53,7 +53,7 @@ def measure(faces: Faces) -> str:
         ratios = [own / other for own, other in zip(rates["extract"], rates[best], strict=True)]
         rows.append([name, best, f"{bare[best]:.0f}", f"{median(rates['extract']):.0f}", f"**{median(ratios):.2f}**"])
     text = (
-        f"Pictures a second; the best bare way of four (a batch of 8 or 32, one session on all cores or one thread a "
+        f"Pictures a second; the best bare way of four (a batch of 8 or 32, each run on all cores or one thread a "
         f"core), median of {ROUNDS} rounds; `extract` reads {PICTURES} JPEGs from the zip, decodes, encodes and writes."
     )
     return f"{text}\n\n{table(['encoder', 'best bare way', 'bare /s', 'extract /s', 'ratio'], rows)}"
