@@ -45,16 +45,14 @@ class Calibration:
 
     points: dict[Comparison, tuple[OperatingPoint, ...]] = field(default_factory=dict)
 
-    def at(self, comparison: Comparison, fmr: float) -> OperatingPoint | None:
-        """The operating point that states exactly `fmr`, if there is one. Nothing is interpolated."""
-        for point in self.points.get(comparison, ()):
-            if abs(point.fmr - fmr) <= 1e-9 * fmr:
-                return point
-        return None
-
     def to_json(self) -> dict[str, Any]:
         """The calibration as JSON values."""
         return asdict(self)
+
+
+def point_at(points: Sequence[OperatingPoint], fmr: float) -> OperatingPoint | None:
+    """The operating point that states exactly `fmr`, if there is one. Nothing is interpolated."""
+    return next((point for point in points if abs(point.fmr - fmr) <= 1e-9 * fmr), None)
 
 
 def threshold_at(impostor: npt.NDArray[np.floating[Any]], rate: float) -> float | None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import uvicorn
 from pydantic.fields import FieldInfo
@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from models.bundle import read_bundle
+from models.command_line import OneLineParser
 from models.errors import ContractError
 from service.api.deps import Services
 from service.app import create_app
@@ -28,17 +29,6 @@ _SHUTDOWN_SECONDS = 20
 """For requests in progress; ten more are left of the thirty that orchestrators give."""
 _LOG_WIDTH = 160
 _BACKLOG = 2048
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """A parser whose errors are one line, and that takes no abbreviated flags."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options, allow_abbrev=False)
-
-    def error(self, message: str) -> NoReturn:
-        """Say what is wrong and leave with 2."""
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
 def build_parser() -> argparse.ArgumentParser:

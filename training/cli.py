@@ -4,8 +4,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib import metadata
-from typing import Any, NoReturn
 
+from models.command_line import OneLineParser
 from models.errors import ContractError
 from models.runtime import InferenceError
 from training.commands import evaluate, extract, fit, package, select, translate
@@ -20,17 +20,6 @@ COMMANDS = {
     "package": package,
 }
 _INTERRUPTED = 130
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """A parser whose errors are one line, and that takes no abbreviated flags."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options, allow_abbrev=False)
-
-    def error(self, message: str) -> NoReturn:
-        """Say what is wrong and leave with 2."""
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.operating_point import OperatingPoint
+from models.operating_point import OperatingPoint, point_at
 from models.space import Space
 from service.entities import Probe, Route
 from service.errors import NoOperatingPointError, NoRouteError, SpaceMismatchError
@@ -73,8 +73,7 @@ class Verify:
         if fmr is None:
             return None
         points = self._inference.catalog.operating_points(route)
-        for point in points:
-            if abs(point.fmr - fmr) <= 1e-9 * fmr:
-                return point
+        if point := point_at(points, fmr):
+            return point
         measured = ", ".join(f"{point.fmr:g}" for point in points) or "none"
         raise NoOperatingPointError(f"no threshold was measured at this false-match rate here; measured: {measured}")

@@ -221,13 +221,7 @@ def _landmarks(text: str, what: str) -> Landmarks | None:
     return list(zip(numbers[0::2], numbers[1::2], strict=True))
 
 
-def _check_listed(items: list[PictureItem], exists: "Exists", what: str) -> None:
+def _check_listed(items: list[PictureItem], exists: Callable[[str], bool], what: str) -> None:
     missing = [item.key for item in items if not exists(item.place)]
     if missing:
         raise SourceError(f"{what}: {len(missing)} of {len(items)} pictures are not there, {missing[0]!r} first")
-
-
-class Exists(Protocol):
-    """Whether the source holds a place."""
-
-    def __call__(self, place: str, /) -> bool: ...

@@ -16,7 +16,6 @@ from service.api.schemas.identify import (
     IdentifyBatchResponse,
     IdentifyRequest,
     IdentifyResponse,
-    answered,
 )
 from service.api.schemas.spaces import RouteView
 from service.entities import Probe
@@ -52,7 +51,9 @@ async def identify(
         probe = body.probe.probe(body.probe.space, "/probe")
         found = await _run(services, body.gallery, [probe], body.top_k)
         return IdentifyResponse(
-            **answered(found.gallery, found.generation, found.route),
+            gallery=found.gallery,
+            generation=found.generation,
+            route=RouteView.of(found.route),
             candidates=CandidateView.ranked(found.candidates[0]),
         )
     if gallery is None or (declared == NPY and space is None):

@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 from service.api.schemas.probes import STRICT, GalleryName, ProbeBody
 from service.api.schemas.spaces import RouteView
-from service.entities import Candidate, Route
+from service.entities import Candidate
 
 
 class IdentifyRequest(BaseModel):
@@ -61,8 +61,3 @@ class IdentifyBatchResponse(Answered):
     """Candidates of every probe, in the order sent."""
 
     results: list[IdentifyResult]
-
-
-def answered(gallery: str, generation: int, route: Route) -> dict[str, object]:
-    """The fields of `Answered`."""
-    return {"gallery": gallery, "generation": generation, "route": RouteView.of(route)}

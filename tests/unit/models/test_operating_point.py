@@ -13,6 +13,7 @@ from models.operating_point import (
     OperatingPoint,
     operating_points,
     parse_calibration,
+    point_at,
     threshold_at,
 )
 
@@ -102,11 +103,11 @@ def test_the_order_of_scores_does_not_matter_and_they_are_not_changed() -> None:
 
 def test_only_the_stated_rate_is_found() -> None:
     calibration = Calibration({"translated": (POINT,)})
-    assert calibration.at("translated", 1e-3) == POINT
-    assert calibration.at("translated", 10**-3.0) == POINT
-    assert calibration.at("translated", 1.001e-3) is None
-    assert calibration.at("translated", 0.0) is None
-    assert calibration.at("native-source", 1e-3) is None
+    assert point_at(calibration.points["translated"], 1e-3) == POINT
+    assert point_at(calibration.points["translated"], 10**-3.0) == POINT
+    assert point_at(calibration.points["translated"], 1.001e-3) is None
+    assert point_at(calibration.points["translated"], 0.0) is None
+    assert point_at((), 1e-3) is None
 
 
 def test_a_calibration_survives_the_round_trip_through_json() -> None:
