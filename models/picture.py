@@ -24,7 +24,7 @@ MAX_PIXELS = 40_000_000
 """Pictures that declare more pixels are refused before they are decoded."""
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
-_ARCFACE_5PT = np.array(
+ARCFACE_5PT = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
 )
 """Five-point template for a 112 x 112 crop. Source: Deng et al., ArcFace (CVPR 2019), as published with InsightFace."""
@@ -84,7 +84,7 @@ def align_face(image: Image.Image, landmarks: Landmarks, size: tuple[int, int] =
         points = np.empty(0)
     if points.shape != (5, 2) or not (np.abs(points) <= _FARTHEST_LANDMARK).all():
         raise PictureError("landmarks must be five pairs of finite numbers of pixels (eyes, nose tip, mouth corners)")
-    template = _ARCFACE_5PT * (np.array(size) / 112.0)
+    template = ARCFACE_5PT * (np.array(size) / 112.0)
     matrix = similarity_transform(template, points)
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     shrink = int(scale)

@@ -8,10 +8,11 @@ from importlib import metadata
 from models.command_line import OneLineParser
 from models.errors import ContractError
 from models.runtime import InferenceError
-from training.commands import evaluate, extract, fit, package, select, translate
+from training.commands import evaluate, extract, fit, package, select, synth, translate
 from training.errors import TrainingError
 
 COMMANDS = {
+    "synth": synth,
     "extract": extract,
     "fit": fit,
     "evaluate": evaluate,

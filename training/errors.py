@@ -19,3 +19,7 @@ class JoinError(TrainingError):
 
 class ExportError(TrainingError):
     """A model that does not give the same numbers after export."""
+
+
+class SyntheticError(TrainingError):
+    """A world that cannot be made as asked."""

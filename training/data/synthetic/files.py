@@ -1,0 +1,286 @@
+"""Writing a world's pictures: a folder or zip that `extract` and `fit` read, resumable, whole or not at all.
+
+    w0-000012/000-photo.jpg    and so on, below a folder named after the subject
+    labels.csv                 image, subject, modality and everything that is true of each picture
+    people.csv                 the latent of every subject
+    manifest.json              settings, counts, versions, and SHA-256 over all pictures in their order
+    contact-sheet.png          some of it to look at (beside a zip: NAME.contact-sheet.png)
+
+Finished chunks are kept beside the output until it is whole; a later call with the same settings takes them up.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from multiprocessing import get_context
+from pathlib import Path
+
+from PIL import Image
+
+from models.documents import canonical_json, readable_json, sha256_hex
+from training.data.sources import LABELS as LABELS_FILE
+from training.data.synthetic.contact_sheet import contact_sheet
+from training.data.synthetic.traits import TRAITS
+from training.data.synthetic.world import LABELS, MODALITIES, Picture, World, WorldSettings, subject_name
+from training.errors import SyntheticError
+
+MAX_PICTURES = 10_000_000
+_CHUNK = 512
+_PLAN = "plan.json"
+_SAMPLED = 12
+_SPARE = 1.15
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to make: so many subjects, so many pictures of each in every modality. Raises `SyntheticError`."""
+
+    world: WorldSettings
+    num_subjects: int
+    num_pictures: Mapping[str, int]
+    """Of each subject, by modality."""
+
+    def __post_init__(self) -> None:
+        unknown = [modality for modality in self.num_pictures if modality not in MODALITIES]
+        if unknown:
+            raise SyntheticError(f"there is no modality {unknown[0]!r}; there are: {', '.join(MODALITIES)}")
+        if self.num_subjects < 1:
+            raise SyntheticError("at least one subject is needed")
+        if not self.num_pictures or min(self.num_pictures.values()) < 1:
+            raise SyntheticError("at least one picture a subject is needed in every modality that is named")
+        if len(self) > MAX_PICTURES:
+            raise SyntheticError(f"{len(self)} pictures are more than {MAX_PICTURES}; make several worlds")
+
+    def __len__(self) -> int:
+        return self.num_subjects * sum(self.num_pictures.values())
+
+    def items(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, str, int, str]]:
+        """Person, modality, number and key of each picture, those of a person together and photos first."""
+        each = [(m, n) for m in MODALITIES if m in self.num_pictures for n in range(self.num_pictures[m])]
+        for place in range(start, len(self) if stop is None else min(stop, len(self))):
+            person, position = divmod(place, len(each))
+            modality, number = each[position]
+            yield person, modality, number, f"{subject_name(self.world, person)}/{position:03d}-{modality}.jpg"
+
+    def to_json(self) -> dict[str, object]:
+        """The order as JSON values."""
+        pictures = {modality: self.num_pictures[modality] for modality in MODALITIES if modality in self.num_pictures}
+        return {"world": asdict(self.world), "num_subjects": self.num_subjects, "num_pictures": pictures}
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What was written, and how much of it an earlier, interrupted call had left."""
+
+    sheet: Path
+    digest: str
+    num_resumed: int
+
+
+def check_order(order: Order, out: Path) -> None:
+    """Raises `SyntheticError` where `out` exists, has no folder to stand in, or its disk has too little room."""
+    if out.suffix.lower() not in ("", ".zip"):
+        raise SyntheticError(f"{out}: give a folder without an ending, or a .zip")
+    if out.exists():
+        raise SyntheticError(f"{out}: exists already; choose another name or delete it")
+    if not out.parent.is_dir():
+        raise SyntheticError(f"{out.parent}: there is no such folder")
+    world = World(order.world)
+    step = max(1, len(order) // _SAMPLED)
+    sizes = [
+        len(_encoded(world.picture(person, modality, number)))
+        for place in range(0, len(order), step)
+        for person, modality, number, _ in order.items(place, place + 1)
+    ]
+    done = sum(path.stat().st_size for path in _partial(out).glob("*.zip"))
+    # Once as chunks and once as they are put together.
+    needed = int(2 * _SPARE * len(order) * sum(sizes) / len(sizes)) - done
+    free = shutil.disk_usage(out.parent).free
+    if free < needed:
+        raise SyntheticError(f"{out}: {len(order)} pictures need about {needed >> 20} MB, and {free >> 20} MB are free")
+
+
+def make_pictures(
+    order: Order, out: Path, num_workers: int, on_progress: Callable[[int], None] = lambda done: None
+) -> Made:
+    """Make and write everything. `num_workers` processes work side by side; 1 works in this one.
+
+    Raises `SyntheticError`, and `OSError` where the disk fails; what was finished by then is taken up by a later call.
+    """
+    check_order(order, out)
+    partial = _partial(out)
+    num_resumed = _open_plan(partial, order)
+    starts = range(0, len(order), _CHUNK)
+    missing = [start for start in starts if not _chunk_path(partial, start).is_file()]
+    on_progress(num_resumed)
+    _make_chunks(order, partial, missing, num_workers, on_progress)
+    digest = _assemble(order, partial, [_chunk_path(partial, start) for start in starts], out)
+    sheet = out / "contact-sheet.png" if out.suffix == "" else out.with_suffix(".contact-sheet.png")
+    contact_sheet(World(order.world), order.num_subjects, order.num_pictures).save(sheet)
+    shutil.rmtree(partial, ignore_errors=True)
+    return Made(sheet, digest, num_resumed)
+
+
+def _make_chunks(
+    order: Order, partial: Path, starts: list[int], num_workers: int, on_progress: Callable[[int], None]
+) -> None:
+    if num_workers == 1 or len(starts) < 2:
+        for start in starts:
+            on_progress(_make_chunk(order, partial, start))
+        return
+    before = {name: os.environ.get(name) for name in _THREADS}
+    # A process a core: BLAS threads of their own would only be in each other's way. Children read this as they start.
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    try:
+        with ProcessPoolExecutor(min(num_workers, len(starts)), mp_context=get_context("spawn")) as pool:
+            futures: list[Future[int]] = [pool.submit(_make_chunk, order, partial, start) for start in starts]
+            try:
+                for future in as_completed(futures):
+                    on_progress(future.result())
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def _make_chunk(order: Order, partial: Path, start: int) -> int:
+    """Make the pictures from `start` on as one archive; the number made."""
+    world = World(order.world)
+    path = _chunk_path(partial, start)
+    draft = path.with_suffix(f".draft-{os.getpid()}")
+    rows = []
+    with zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:
+        for person, modality, number, key in order.items(start, start + _CHUNK):
+            picture = world.picture(person, modality, number)
+            _store(archive, key, _encoded(picture))
+            rows.append([key, subject_name(order.world, person), modality, *picture.labels.values()])
+        _store(archive, LABELS_FILE, _csv(rows))
+    os.replace(draft, path)  # noqa: PTH105  (the name says atomic)
+    return len(rows)
+
+
+def _encoded(picture: Picture) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(picture.pixels).save(stream, "JPEG", quality=picture.quality)
+    return stream.getvalue()
+
+
+def _store(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+    """With a fixed time, so that the same pictures give the same archive."""
+    archive.writestr(zipfile.ZipInfo(name), data)
+
+
+def _csv(rows: list[list[str]]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
+
+
+def _assemble(order: Order, partial: Path, chunks: list[Path], out: Path) -> str:
+    """Put the chunks together at `out`, and return the digest over all pictures."""
+    digest = hashlib.sha256()
+    labels = io.BytesIO()
+    labels.write(_csv([["image", "subject", "modality", *LABELS]]))
+    draft = partial / ("whole.zip" if out.suffix else "whole")
+    with _Writer(draft) as writer:
+        for chunk in chunks:
+            with zipfile.ZipFile(chunk) as archive:
+                for name in archive.namelist():
+                    data = archive.read(name)
+                    if name == LABELS_FILE:
+                        labels.write(data)
+                        continue
+                    digest.update(data)
+                    writer.write(name, data)
+        writer.write(LABELS_FILE, labels.getvalue())
+        writer.write("people.csv", _people(order))
+        manifest = {"made_by": _versions(), "order": order.to_json(), "sha256_of_pictures": digest.hexdigest()}
+        writer.write("manifest.json", readable_json(manifest))
+    os.replace(draft, out)  # noqa: PTH105
+    return digest.hexdigest()
+
+
+class _Writer:
+    """A folder or an archive to write files into, by the ending of its path."""
+
+    def __init__(self, path: Path) -> None:
+        self._folder = path
+        self._archive: zipfile.ZipFile | None = None
+        if path.suffix:
+            self._archive = zipfile.ZipFile(path, "w", zipfile.ZIP_STORED)
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+            path.mkdir()
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write one file."""
+        if self._archive is not None:
+            _store(self._archive, name, data)
+            return
+        path = self._folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+    def __enter__(self) -> "_Writer":
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        if self._archive is not None:
+            self._archive.close()
+
+
+def _people(order: Order) -> bytes:
+    world = World(order.world)
+    rows = [
+        [subject_name(order.world, person), *(f"{z:.6g}" for z in world.person(person).latent.tolist())]
+        for person in range(order.num_subjects)
+    ]
+    return _csv([["subject", *TRAITS], *rows])
+
+
+def _versions() -> dict[str, str]:
+    return {name: metadata.version(name) for name in ("facebridge", "numpy", "pillow")}
+
+
+def _partial(out: Path) -> Path:
+    return out.with_name(out.name + ".partial")
+
+
+def _chunk_path(partial: Path, start: int) -> Path:
+    return partial / f"{start:08d}.zip"
+
+
+def _open_plan(partial: Path, order: Order) -> int:
+    """Make `partial` the place of exactly this work; the number of pictures found there.
+
+    What another order or another version left is thrown away.
+    """
+    plan = {"chunk": _CHUNK, "made_by": _versions(), "order": sha256_hex(canonical_json(order.to_json()))}
+    path = partial / _PLAN
+    if path.is_file() and _json(path) == plan:
+        for draft in partial.glob("*.draft-*"):
+            draft.unlink()
+        starts = [int(chunk.stem) for chunk in partial.glob("*.zip") if chunk.stem.isdigit()]
+        return sum(min(_CHUNK, len(order) - start) for start in starts)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    path.write_text(json.dumps(plan))
+    return 0
+
+
+def _json(path: Path) -> object:
+    try:
+        return json.loads(path.read_text())
+    except ValueError:
+        return None
