@@ -1,9 +1,12 @@
-"""Fit a translator from one space to another and write it as a bundle.
+"""Fit a translator from one space to another, or an encoder, and write it as a bundle.
 
-The two feature sets are joined by `image`; no labels are needed. Subjects, where known, are split into training,
+A translator: the two feature sets are joined by `image`; no labels are needed. Subjects, where known, are split into training,
 validation (hyperparameters, choice of method, operating points) and test (the figures reported). `auto` fits every
 method and keeps, of those that identify validation subjects equally well within one standard error, the one with the
 highest mean cosine.
+
+An encoder (--method encoder): trained with ArcFace on the labelled pictures of --images, a folder, zip or CSV. Subjects
+are split in the same way. Interrupted, the same command goes on after the last finished epoch.
 """
 
 import argparse
@@ -14,6 +17,7 @@ from pydantic import JsonValue
 
 from models.bundle import Manifest
 from models.split import SplitRule
+from training.commands import fit_encoder
 from training.commands.arguments import seed
 from training.commands.terminal import evaluation_table, out
 from training.data.feature_set_files import load_feature_set
@@ -23,12 +27,14 @@ from training.evaluation.calibration import calibrate
 from training.export.bundles import check_bundle_path, write_translator_bundle
 from training.recipes.translators import AUTO, METHODS, FittedMethod, SplitPairs, fit_methods
 
+ENCODER = "encoder"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
-    parser.add_argument("--source", required=True, type=Path, metavar="SET", help="features to translate from")
-    parser.add_argument("--target", required=True, type=Path, metavar="SET", help="features to translate to")
-    parser.add_argument("--method", choices=(*METHODS, AUTO), default=AUTO, help="default: %(default)s")
+    parser.add_argument("--source", type=Path, metavar="SET", help="features to translate from")
+    parser.add_argument("--target", type=Path, metavar="SET", help="features to translate to")
+    parser.add_argument("--method", choices=(*METHODS, AUTO, ENCODER), default=AUTO, help="default: %(default)s")
     parser.add_argument(
         "--out", required=True, type=Path, metavar="BUNDLE", help="new folder; its name is the bundle's"
     )
@@ -36,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--validation", type=float, default=0.1, help="share of subjects (default: %(default)s)")
     parser.add_argument("--test", type=float, default=0.2, help="share of subjects (default: %(default)s)")
     parser.add_argument("--licence", default="unknown", help="of the bundle; mind the encoders' own")
+    fit_encoder.add_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -43,6 +50,15 @@ def run(options: argparse.Namespace) -> None:
     check_bundle_path(options.out)
     if not (0 < options.validation < 1 and 0 <= options.test < 1 and options.validation + options.test < 1):
         raise TrainingError("--validation must be above 0, --test 0 or more, and both together below 1")
+    if options.method == ENCODER:
+        fit_encoder.run(options)
+    else:
+        _fit_translator(options)
+
+
+def _fit_translator(options: argparse.Namespace) -> None:
+    if options.source is None or options.target is None or options.images is not None:
+        raise TrainingError("a translator is fitted on --source and --target; --images is for --method encoder")
     pairs = join_by_image(load_feature_set(options.source), load_feature_set(options.target))
     by = "subject" if pairs.source.has_subjects else "image"
     parts = SplitPairs.of(pairs, SplitRule(by, options.seed, options.validation, options.test))  # type: ignore[arg-type]

@@ -1,13 +1,13 @@
 """What the commands print: progress on stderr, tables and results on stdout."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from training.evaluation.cross_space import CrossSpaceEvaluation, Figures
+from training.evaluation.cross_space import CrossSpaceEvaluation, Figures, NativeEvaluation
 
 COLUMNS = ("rank-1", "rank-5", "TAR@1e-2", "TAR@1e-3", "TAR@1e-4", "mean cosine")
 
@@ -48,6 +48,15 @@ def evaluation_table(title: str, sections: Iterable[tuple[str, CrossSpaceEvaluat
                 table.add_row(method if is_translated else "", name, *_cells(row))
         native_shown = True
         table.add_section()
+    return table
+
+
+def native_table(title: str, rows: Mapping[str, NativeEvaluation]) -> Table:
+    """Figures of one encoder, a row a part."""
+    table = Table("subjects", "in the gallery", "probes", *COLUMNS[:-1], title=Text(title), title_justify="left")
+    for name, evaluation in rows.items():
+        counts = (str(evaluation.num_gallery_subjects), str(evaluation.num_probes))
+        table.add_row(name, *counts, *_cells(evaluation.figures)[:-1])
     return table
 
 

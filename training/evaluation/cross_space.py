@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from models.feature_set import FeatureSet
 from models.features import FloatArray
 from training.data.pairs import Pairs
 from training.evaluation.identification import genuine_ranks, rank_k
@@ -43,6 +44,28 @@ class CrossSpaceEvaluation:
     def to_json(self) -> dict[str, Any]:
         """The evaluation as JSON values."""
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class NativeEvaluation:
+    """Figures of one encoder alone, and what they were measured on."""
+
+    num_pictures: int
+    num_gallery_subjects: int
+    num_probes: int
+    figures: Figures
+
+    def to_json(self) -> dict[str, Any]:
+        """The evaluation as JSON values."""
+        return asdict(self)
+
+
+def evaluate_native(feature_set: FeatureSet) -> NativeEvaluation:
+    """Measure an encoder on pictures with known subjects that it was not trained on."""
+    gallery, probes = gallery_and_probes(feature_set.subject)
+    feature, subject = feature_set.feature, feature_set.subject
+    figures = _figures(feature[probes], subject[probes], feature[gallery], subject[gallery], None)
+    return NativeEvaluation(len(feature_set), len(gallery), len(probes), figures)
 
 
 def evaluate_translation(pairs: Pairs, translate: Translate) -> CrossSpaceEvaluation:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from models.bundle import CALIBRATION, MODEL, Manifest, write_bundle
+from models.bundle import CALIBRATION, MODEL, Manifest, Provenance, write_bundle
 from models.documents import readable_json
 from models.errors import BundleError
 from models.graph import check_graph
@@ -73,8 +73,18 @@ def write_translator_bundle(
     return _write(folder, manifest, files)
 
 
-def write_encoder_bundle(folder: Path, encoder: Encoder) -> Manifest:
-    """Write an encoder's bundle, its output normalised inside the graph. Raises `BundleError`, `EncoderError`."""
+def write_encoder_bundle(
+    folder: Path,
+    encoder: Encoder,
+    *,
+    training: Provenance | None = None,
+    metrics: dict[str, JsonValue] | None = None,
+    calibration: Calibration | None = None,
+) -> Manifest:
+    """Write an encoder's bundle, its output normalised inside the graph. Raises `BundleError`, `EncoderError`.
+
+    Where it was trained here, `training` says on what, `metrics` how well it does and `calibration` its thresholds.
+    """
     graph = encoder_graph(encoder)
     signature = check_graph(graph)
     manifest = Manifest(
@@ -87,11 +97,12 @@ def write_encoder_bundle(folder: Path, encoder: Encoder) -> Manifest:
         output_name=signature.output_name,
         opset=signature.opset,
         licence=encoder.licence,
-        provenance=provenance(),
+        provenance=training or provenance(),
+        metrics=metrics or {},
     )
     files = {
         MODEL: graph,
-        CALIBRATION: readable_json(Calibration().to_json()),
+        CALIBRATION: readable_json((calibration or Calibration()).to_json()),
         CARD: encoder_card(manifest).encode(),
     }
     return _write(folder, manifest, files)

@@ -1,4 +1,4 @@
-"""A torch translator as an ONNX graph: `source_feature` (N, S) to `target_feature` (N, T), dynamic batch."""
+"""Torch networks as ONNX graphs of dynamic batch."""
 
 import logging
 import warnings
@@ -11,7 +11,7 @@ from training.export.opset import OPSET
 
 
 class HasNetwork(Protocol):
-    """A translator that is a torch network."""
+    """An encoder or translator that is a torch network."""
 
     @property
     def network(self) -> nn.Module:
@@ -19,7 +19,17 @@ class HasNetwork(Protocol):
 
 
 def torch_graph(model: HasNetwork, num_source: int) -> bytes:
-    """Export the network, whose forward takes (N, S) float32, as a serialised ONNX model in one file."""
+    """Export a translator, whose forward takes (N, S) float32, as a serialised ONNX model in one file."""
+    return _exported(model.network, torch.zeros(2, num_source), ("source_feature", "target_feature"))
+
+
+def encoder_torch_graph(model: HasNetwork, size: tuple[int, int]) -> bytes:
+    """Export an encoder of pictures of this width and height: `picture` (N, 3, H, W) to `feature` (N, D)."""
+    width, height = size
+    return _exported(model.network, torch.zeros(2, 3, height, width), ("picture", "feature"))
+
+
+def _exported(network: nn.Module, example: torch.Tensor, names: tuple[str, str]) -> bytes:
     # The exporter reports its stages on the root logger; what matters to a user is the parity gate after it.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
@@ -27,10 +37,10 @@ def torch_graph(model: HasNetwork, num_source: int) -> bytes:
         warnings.simplefilter("ignore", FutureWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
         program = torch.onnx.export(
-            model.network.eval(),
-            (torch.zeros(2, num_source),),
-            input_names=["source_feature"],
-            output_names=["target_feature"],
+            network.eval(),
+            (example,),
+            input_names=names[:1],
+            output_names=names[1:],
             opset_version=OPSET,
             dynamo=True,
             dynamic_shapes=({0: torch.export.Dim("batch")},),

@@ -55,7 +55,7 @@ class Canvas:
 
 def ellipse(u: FloatArray, v: FloatArray, half_width: float, half_height: float) -> FloatArray:
     """Signed distance from an ellipse around the origin, exact on its outline and for circles."""
-    reach = np.sqrt(np.square(u * (1.0 / half_width)) + np.square(v * (1.0 / half_height)))
+    reach: FloatArray = np.sqrt(np.square(u * (1.0 / half_width)) + np.square(v * (1.0 / half_height)))
     reach -= 1.0
     reach *= min(half_width, half_height)
     return reach

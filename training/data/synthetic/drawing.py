@@ -16,10 +16,10 @@ from training.data.synthetic.person import Person
 from training.data.synthetic.photo import blurred, paint_scene, to_bytes
 from training.data.synthetic.traits import GROUPS, IS_SHAPE, Latent, traits_of
 
-REMEMBERED = 0.8
+REMEMBERED = 0.6
 """Correlation of a sketch's traits with the person's. Two people a sketch cannot tell apart are no rarity: see
 `tests/numerics/test_synthetic_world.py`."""
-_COLOUR_REMEMBERED = 0.45
+_COLOUR_REMEMBERED = 0.3
 """Of how dark brows and hair are: all that a pencil shows of colour."""
 _EXAGGERATION = (1.5, 3.4)
 """Least and most that a caricature multiplies a group of traits by."""

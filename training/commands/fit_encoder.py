@@ -1,0 +1,103 @@
+"""The part of `fit` that trains encoders."""
+
+import argparse
+import shutil
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from models.split import SplitRule
+from training.commands.arguments import positive
+from training.commands.terminal import native_table, out, progress_bar
+from training.data.sources import open_source
+from training.errors import TrainingError
+from training.export.bundles import write_encoder_bundle
+from training.export.manifest import provenance
+from training.recipes.encoders import BACKBONES, RECIPES, Hooks, PictureParts, train_encoder
+from training.trainers.encoder_recipe import EncoderRecipe, Report
+
+_CHANGED = ("width", "dimension", "epochs", "batch", "learning_rate", "margin", "scale")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of --method encoder."""
+    group = parser.add_argument_group("--method encoder")
+    group.add_argument("--images", type=Path, metavar="DIR|ZIP|CSV", help="labelled pictures to train on")
+    group.add_argument("--modality", help="only pictures of this modality (default: all)")
+    group.add_argument("--backbone", choices=BACKBONES, default=BACKBONES[0], help="default: %(default)s")
+    group.add_argument("--recipe", choices=tuple(RECIPES), default="small", help="default: %(default)s")
+    group.add_argument("--width", type=_above_zero, help="of the published numbers of channels (default: the recipe's)")
+    group.add_argument("--dimension", type=positive, help="of the features")
+    group.add_argument("--epochs", type=positive, help="times that every picture is seen")
+    group.add_argument("--batch", type=positive, help="pictures a step")
+    group.add_argument("--learning-rate", type=_above_zero)
+    group.add_argument("--margin", type=_above_zero, help="ArcFace's m, in radians")
+    group.add_argument("--scale", type=_above_zero, help="ArcFace's s")
+    group.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train, measure, write."""
+    if options.images is None or options.source is not None or options.target is not None:
+        raise TrainingError("an encoder is trained on --images; --source and --target are for translators")
+    recipe = _recipe(options)
+    source = open_source(options.images)
+    rule = SplitRule("subject", options.seed, options.validation, options.test)
+    parts = PictureParts.of(source, rule, options.modality)
+    partial = options.out.with_name(options.out.name + ".partial")
+    with progress_bar() as progress:
+        decoding = progress.add_task("decoding", total=len(parts.train), rate="")
+        training = progress.add_task("training", total=None, rate="")
+        started = time.monotonic()
+        first: list[int] = []
+
+        def on_step(report: Report) -> None:
+            first.append(report.step) if not first else None
+            rate = (report.step - first[0]) * recipe.batch / max(1e-9, time.monotonic() - started)
+            words = f"{rate:.0f}/s loss {report.loss:.2f}"
+            progress.update(training, total=report.num_steps, completed=report.step, rate=words)
+
+        trained = train_encoder(
+            parts,
+            recipe,
+            options.out.name,
+            licence=options.licence,
+            device=options.device,
+            partial=partial,
+            hooks=Hooks(lambda done: progress.advance(decoding, done), on_step),
+        )
+    manifest = write_encoder_bundle(
+        options.out,
+        trained.encoder,
+        training=provenance(
+            data_digests={"pictures": trained.digest}, seed=rule.seed, split=rule, hyperparameters=asdict(recipe)
+        ),
+        metrics=trained.metrics(),
+        calibration=trained.calibration,
+    )
+    shutil.rmtree(partial, ignore_errors=True)
+    console = out()
+    rows = {"validation": trained.validation} | ({"test": trained.test} if trained.test else {})
+    console.print(native_table(f"{options.out.name}: subjects it has not seen", rows))
+    console.print(
+        f"{options.out}: {recipe.backbone}, trained on {trained.num_pictures} pictures of {trained.num_subjects} "
+        f"subjects, space {manifest.target.name} ({manifest.target.fingerprint})",
+        soft_wrap=True,
+    )
+
+
+def _recipe(options: argparse.Namespace) -> EncoderRecipe:
+    changes = {name: getattr(options, name) for name in _CHANGED if getattr(options, name) is not None}
+    if "epochs" in changes:
+        changes["iterations"] = 0
+    return replace(RECIPES[options.recipe](options.backbone), **changes)
+
+
+def _above_zero(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e6:
+        raise argparse.ArgumentTypeError("must be a number above 0")
+    return value

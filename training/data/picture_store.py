@@ -1,0 +1,79 @@
+"""Training pictures, decoded once: a memory-mapped file of bytes that every epoch reads in another order.
+
+Shapes: N pictures, H W picture. The file holds crops as the encoder's preparation cuts and resizes them, before mean and
+deviation, (N, H, W, 3) uint8 in the preparation's colour order.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from models.documents import canonical_json, sha256_hex
+from models.errors import PictureError
+from models.picture import prepare_picture
+from models.space import InputPreparation
+from training.data.sources import PictureItem, PictureSource
+from training.errors import SourceError
+
+_AT_ONCE = 256
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledPictures:
+    """Decoded pictures with the class of each."""
+
+    picture_NHW3: npt.NDArray[np.uint8]
+    class_N: npt.NDArray[np.int64]
+    num_classes: int
+    digest: str
+    """SHA-256 of what was decoded and how: keys, places and stamps of the pictures, their preparation."""
+
+
+def decode_pictures(
+    source: PictureSource,
+    items: list[PictureItem],
+    preparation: InputPreparation,
+    folder: Path,
+    on_progress: Callable[[int], None] = lambda done: None,
+) -> npt.NDArray[np.uint8]:
+    """The pictures of `items`, decoded into a file below `folder`, or as an earlier call left them there.
+
+    Raises `SourceError` for one that cannot be read.
+    """
+    width, height = preparation.resize
+    path, plan_path = folder / "pictures.npy", folder / "pictures.json"
+    listing = [[item.key, item.place, item.stamp, str(item.landmarks)] for item in items]
+    plan = {
+        "listing": sha256_hex(canonical_json(listing)),
+        "preparation": sha256_hex(canonical_json(asdict(preparation))),
+    }
+    if plan_path.is_file() and path.is_file() and plan_path.read_text() == json.dumps(plan):
+        on_progress(len(items))
+        kept: npt.NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
+        return kept
+    plan_path.unlink(missing_ok=True)
+    shape = (len(items), height, width, 3)
+    pictures: npt.NDArray[np.uint8] = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    plain = replace(preparation, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+
+    def decode(row: int) -> None:
+        item = items[row]
+        try:
+            prepared = prepare_picture(source.read(item), plain, landmarks=item.landmarks)
+        except (PictureError, SourceError) as failure:
+            raise SourceError(f"picture {item.key}: {failure}") from None
+        pictures[row] = prepared.transpose(1, 2, 0)
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for start in range(0, len(items), _AT_ONCE):
+            rows = range(start, min(start + _AT_ONCE, len(items)))
+            list(pool.map(decode, rows))
+            on_progress(len(rows))
+    plan_path.write_text(json.dumps(plan))
+    return pictures

@@ -1,0 +1,199 @@
+"""Recipes of `fit --method encoder`, and the way from labelled pictures to a trained and measured encoder.
+
+A recipe is a function of the backbone's name; variants change a base. Free of torch: trainer and exporter are loaded by
+name when used. Shapes: N pictures, D feature dimension.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import JsonValue
+
+from models.documents import canonical_json, sha256_hex
+from models.feature_set import FeatureSet
+from models.operating_point import Calibration
+from models.picture import prepare_picture
+from models.space import InputPreparation, Space
+from models.split import SplitRule
+from training.data.encoders import Encoder
+from training.data.extraction import ExtractionSettings, extract_features
+from training.data.picture_store import LabelledPictures, decode_pictures
+from training.data.sources import PictureItem, PictureSource
+from training.errors import TrainingError
+from training.evaluation.calibration import calibrate_native
+from training.evaluation.cross_space import NativeEvaluation, evaluate_native
+from training.export.half_weights import with_half_weights
+from training.export.parity import check_parity
+from training.trainers.encoder_recipe import EncoderRecipe, Report
+
+BACKBONES = ("mobilenetv2-t6", "mobilenetv2-t10", "mobilenetv2-t16", "resnet-50", "resnet-101")
+PREPARATION = InputPreparation(mean=(127.5, 127.5, 127.5), std=(79.6875, 79.6875, 79.6875))
+"""Pixels in [-1.6, 1.6], as R3AN, Sec. 5.1."""
+PARITY_PICTURES = 16
+
+
+def paper(backbone: str) -> EncoderRecipe:
+    """The prior models of R3AN (CVPR 2019), Sec. 5.1: for a GPU and millions of faces.
+
+    Deviation: pictures of 112 x 112, not 224 x 224.
+    """
+    return EncoderRecipe(
+        backbone=backbone,
+        width=1.0,
+        dimension=256,
+        epochs=0,
+        batch=512,
+        learning_rate=0.1,
+        schedule="steps",
+        margin=0.5,
+        scale=64.0,
+        iterations=200_000,
+    )
+
+
+def small(backbone: str) -> EncoderRecipe:
+    """A narrow network for some ten thousand faces on a CPU, in minutes."""
+    width = 0.5 if backbone.startswith("mobilenet") else 0.25
+    return replace(
+        paper(backbone),
+        width=width,
+        dimension=128,
+        epochs=16,
+        batch=128,
+        learning_rate=0.1,
+        schedule="cosine",
+        margin=0.35,
+        scale=32.0,
+        iterations=0,
+    )
+
+
+RECIPES: Mapping[str, Callable[[str], EncoderRecipe]] = {"small": small, "paper": paper}
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """Whom to tell of progress: pictures decoded, steps done."""
+
+    on_decoded: Callable[[int], None] = lambda done: None
+    on_step: Callable[[Report], None] = lambda report: None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedEncoder:
+    """An encoder, and how it does on subjects that it has not seen."""
+
+    encoder: Encoder
+    digest: str
+    """Of the training pictures."""
+    num_pictures: int
+    num_subjects: int
+    parity: float
+    validation: NativeEvaluation
+    test: NativeEvaluation | None
+    calibration: Calibration
+
+    def metrics(self) -> dict[str, JsonValue]:
+        """What the bundle's manifest says of it."""
+        return {
+            "parity": self.parity,
+            "num_training_pictures": self.num_pictures,
+            "num_training_subjects": self.num_subjects,
+            "validation": self.validation.to_json(),
+            "test": self.test.to_json() if self.test else None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class PictureParts:
+    """Labelled pictures by part of the split."""
+
+    rule: SplitRule
+    source: PictureSource
+    train: list[PictureItem]
+    validation: list[PictureItem]
+    test: list[PictureItem]
+
+    @classmethod
+    def of(cls, source: PictureSource, rule: SplitRule, modality: str | None) -> "PictureParts":
+        """Split by subject; only pictures of one modality where one is named. Raises `TrainingError`."""
+        items = [item for item in source.items if modality is None or item.modality == modality]
+        if not items:
+            raise TrainingError(f"none of the pictures is of the modality {modality!r}")
+        if not items[0].subject:
+            raise TrainingError("an encoder learns who is who: the pictures need a labels.csv or a folder a subject")
+        parts: dict[str, list[PictureItem]] = {"train": [], "validation": [], "test": []}
+        for item in items:
+            parts[rule.part_of(item.subject)].append(item)
+        if len({item.subject for item in parts["train"]}) < 2 or len(parts["validation"]) < 2:
+            raise TrainingError("too few subjects: at least two to train on and one with two pictures to validate on")
+        return cls(rule, source, parts["train"], parts["validation"], parts["test"])
+
+
+def train_encoder(
+    parts: PictureParts, recipe: EncoderRecipe, name: str, *, licence: str, device: str, partial: Path, hooks: Hooks
+) -> TrainedEncoder:
+    """Train, export and measure. What an interrupted call left in `partial` is taken up. Raises `TrainingError`."""
+    partial.mkdir(parents=True, exist_ok=True)
+    pictures = _labelled(parts, partial, hooks)
+    trainer = importlib.import_module("training.trainers.encoder")
+    model = trainer.fit_encoder(
+        recipe,
+        pictures,
+        PREPARATION,
+        seed=parts.rule.seed,
+        device=trainer.choose_torch_device(device),
+        checkpoint=partial / "checkpoint.npz",
+        on_step=hooks.on_step,
+    )
+    exported: bytes = importlib.import_module("training.export.torch_graph").encoder_torch_graph(
+        model, PREPARATION.resize
+    )
+    parity = check_parity(exported, model, _prepared(parts))
+    graph = with_half_weights(exported)
+    space = Space(name, recipe.dimension, f"sha256:{sha256_hex(graph)}", PREPARATION)
+    encoder = Encoder(space, PREPARATION, graph, licence)
+    validation = _features(encoder, parts, parts.validation, partial / "validation")
+    test = _features(encoder, parts, parts.test, partial / "test") if parts.test else None
+    return TrainedEncoder(
+        encoder,
+        pictures.digest,
+        len(pictures.class_N),
+        pictures.num_classes,
+        parity,
+        evaluate_native(validation),
+        evaluate_native(test) if test is not None else None,
+        calibrate_native(validation),
+    )
+
+
+def _labelled(parts: PictureParts, partial: Path, hooks: Hooks) -> LabelledPictures:
+    decoded = decode_pictures(parts.source, parts.train, PREPARATION, partial, hooks.on_decoded)
+    subjects, class_N = np.unique([item.subject for item in parts.train], return_inverse=True)
+    listing = [[item.key, item.subject, item.stamp] for item in parts.train]
+    return LabelledPictures(decoded, class_N.astype(np.int64), len(subjects), sha256_hex(canonical_json(listing)))
+
+
+def _prepared(parts: PictureParts) -> npt.NDArray[np.float32]:
+    items = parts.validation[:PARITY_PICTURES]
+    return np.stack([prepare_picture(parts.source.read(i), PREPARATION, landmarks=i.landmarks) for i in items])
+
+
+def _features(encoder: Encoder, parts: PictureParts, items: list[PictureItem], partial: Path) -> FeatureSet:
+    return extract_features(encoder, _Part(parts.source, items), partial, ExtractionSettings()).feature_set
+
+
+class _Part:
+    """Some of a source's pictures."""
+
+    def __init__(self, source: PictureSource, items: list[PictureItem]) -> None:
+        self._source = source
+        self.items = items
+
+    def read(self, item: PictureItem) -> bytes:
+        """The picture's bytes."""
+        return self._source.read(item)

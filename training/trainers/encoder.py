@@ -1,0 +1,184 @@
+"""Training an encoder from labelled pictures with ArcFace, resumable to the same numbers.
+
+Shapes: N pictures, B batch, H W picture, D feature dimension.
+"""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from models.backbones import BACKBONES
+from models.features import FloatArray
+from models.space import InputPreparation
+from training.data.picture_store import LabelledPictures
+from training.errors import TrainingError
+from training.losses.arcface import ArcFace
+from training.trainers.augmentation import augmented
+from training.trainers.checkpoint import State, load_checkpoint, save_checkpoint
+from training.trainers.encoder_recipe import EncoderRecipe, Report, Schedule
+
+_WARM_UP = 0.05
+_MARGIN_FROM, _MARGIN_TO = 0.05, 0.3
+"""Shares of the training between which the margin grows: with all of it from the start small sets do not converge."""
+_LARGEST_GRADIENT = 5.0
+_AVERAGED = 50
+
+
+class TorchEncoder:
+    """A trained network as an encoder of prepared pictures, (N, 3, H, W) to unit (N, D)."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network.eval().cpu().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+
+    def __call__(self, picture_NCHW: FloatArray) -> FloatArray:
+        """Encode pictures."""
+        with torch.inference_mode():
+            feature: FloatArray = self.network(torch.from_numpy(np.ascontiguousarray(picture_NCHW))).numpy()
+        return feature
+
+
+def fit_encoder(
+    recipe: EncoderRecipe,
+    pictures: LabelledPictures,
+    preparation: InputPreparation,
+    *,
+    seed: int,
+    device: str,
+    checkpoint: Path,
+    on_step: Callable[[Report], None] = lambda report: None,
+) -> TorchEncoder:
+    """Train from nothing, or from the checkpoint that an interrupted call for the same work left.
+
+    Source: Deng et al., ArcFace (CVPR 2019); optimiser and steps as R3AN (CVPR 2019), Sec. 5.1. Deviation: warm-up of
+    rate and margin, clipped gradients, augmentation.
+
+    Raises `TrainingError` where the loss is no longer a number.
+    """
+    run = _Run(recipe, pictures, preparation, seed, device)
+    done = load_checkpoint(checkpoint, run.state)
+    losses: list[float] = []
+    for epoch in range(done, run.num_epochs):
+        order = torch.randperm(len(pictures.class_N), generator=run.random).numpy()
+        for place in range(run.steps_an_epoch):
+            step = epoch * run.steps_an_epoch + place
+            losses = [*losses[-_AVERAGED:], run.step(order[place * run.batch : (place + 1) * run.batch], step)]
+            on_step(Report(step + 1, run.num_steps, float(np.mean(losses))))
+        save_checkpoint(checkpoint, run.state, epoch + 1)
+    return TorchEncoder(run.network)
+
+
+class _Run:
+    """Network, head and optimiser of one training, and its step."""
+
+    def __init__(
+        self, recipe: EncoderRecipe, pictures: LabelledPictures, preparation: InputPreparation, seed: int, device: str
+    ) -> None:
+        self._recipe, self._pictures, self._device = recipe, pictures, device
+        self._normalise = _Normalise(preparation, device)
+        self.batch = min(recipe.batch, len(pictures.class_N))
+        self.steps_an_epoch = len(pictures.class_N) // self.batch
+        self.num_epochs = recipe.num_epochs(self.steps_an_epoch)
+        self.num_steps = self.num_epochs * self.steps_an_epoch
+        torch.manual_seed(seed)
+        self.network = BACKBONES[recipe.backbone](recipe.width, recipe.dimension, preparation.resize[1])
+        self.head = ArcFace(pictures.num_classes, recipe.dimension, scale=recipe.scale).to(device)
+        self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.train()
+        self.optimiser = torch.optim.SGD(
+            self._groups(), lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=True
+        )
+        self.random = torch.Generator().manual_seed(seed)
+        plan = json.dumps([asdict(recipe), seed, pictures.digest])
+        self.state = State(plan, {"network": self.network, "head": self.head}, self.optimiser, self.random)
+
+    def step(self, rows_B: npt.NDArray[np.int64], number: int) -> float:
+        """One step on these pictures; the loss before it."""
+        recipe, done = self._recipe, number / self.num_steps
+        # In the order of the file: a memory map is read fastest so.
+        rows_B = np.sort(rows_B)
+        picture_BCHW = augmented(self._normalise(self._pictures.picture_NHW3[rows_B]), self.random)
+        class_B = torch.from_numpy(self._pictures.class_N[rows_B]).to(self._device)
+        for group in self.optimiser.param_groups:
+            group["lr"] = recipe.learning_rate * rate(done, recipe.schedule)
+        with torch.autocast(torch.device(self._device).type, torch.bfloat16, enabled=has_bfloat16(self._device)):
+            feature_BD = self.network(picture_BCHW.contiguous(memory_format=torch.channels_last))
+        loss = self.head(feature_BD.float(), class_B, recipe.margin * margin_share(done))
+        self.optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self._parameters(), _LARGEST_GRADIENT)
+        self.optimiser.step()
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise TrainingError(f"the loss is no number after {number + 1} steps; lower --learning-rate")
+        return value
+
+    def _parameters(self) -> list[nn.Parameter]:
+        return [*self.network.parameters(), *self.head.parameters()]
+
+    def _groups(self) -> list[dict[str, object]]:
+        """Normalisations do not decay."""
+        matrices = [parameter for parameter in self._parameters() if parameter.ndim > 1]
+        vectors = [parameter for parameter in self._parameters() if parameter.ndim <= 1]
+        return [
+            {"params": matrices, "weight_decay": self._recipe.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ]
+
+
+def rate(done: float, schedule: Schedule) -> float:
+    """The share of the learning rate after a share `done` of the training, a linear warm-up first.
+
+    >>> rate(0.6, "steps"), rate(1.0, "cosine")
+    (0.1, 0.0)
+    """
+    if done < _WARM_UP:
+        return (done + 1e-3) / _WARM_UP
+    if schedule == "steps":
+        return float(10.0 ** -sum(done >= milestone for milestone in (0.5, 0.7, 0.8)))
+    return 0.5 * (1 + math.cos(math.pi * (done - _WARM_UP) / (1 - _WARM_UP)))
+
+
+def margin_share(done: float) -> float:
+    """The share of the margin after a share `done` of the training.
+
+    >>> margin_share(0.0), margin_share(0.3)
+    (0.0, 1.0)
+    """
+    return min(1.0, max(0.0, (done - _MARGIN_FROM) / (_MARGIN_TO - _MARGIN_FROM)))
+
+
+def has_bfloat16(device: str) -> bool:
+    """Whether the device multiplies in bfloat16 itself; emulated it would be slower than float32."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    supported: bool = torch.cpu._is_avx512_bf16_supported()
+    return supported
+
+
+def choose_torch_device(asked: Literal["auto", "cpu", "cuda"]) -> str:
+    """`cuda` or `cpu`. Raises `TrainingError` where CUDA was asked for and there is none."""
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise TrainingError("CUDA was asked for, and PyTorch finds none; use --device cpu")
+    return "cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+class _Normalise:
+    """Bytes (B, H, W, 3) to the encoder's input (B, 3, H, W) on the device."""
+
+    def __init__(self, preparation: InputPreparation, device: str) -> None:
+        self._mean = torch.tensor(preparation.mean, device=device)[:, None, None]
+        self._std = torch.tensor(preparation.std, device=device)[:, None, None]
+        self._device = device
+
+    def __call__(self, picture_BHW3: npt.NDArray[np.uint8]) -> Tensor:
+        raw = torch.from_numpy(picture_BHW3).to(self._device, non_blocking=True)
+        normalised: Tensor = (raw.permute(0, 3, 1, 2).float() - self._mean) / self._std
+        return normalised
