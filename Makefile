@@ -7,7 +7,9 @@ STAMP := $(VENV)/.installed-$(EXTRA)
 # FAISS's OpenMP threads spin while they wait; on small machines that costs more than it saves.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help setup check test test-fast demo serve bench clean
+PORT ?= 8000
+
+.PHONY: help setup check test test-fast demo demo-stop demo-train journey serve bench clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -31,8 +33,17 @@ test: setup  ## every test; those on real faces skip where there are none (FACEB
 test-fast: setup  ## the tests that need no real faces
 	$(BIN)/python -m pytest -q -m 'not real'
 
-demo: setup  ## the README's journey on the real faces that this machine has
-	$(BIN)/python -m deploy.demo
+demo: setup  ## people who do not exist, real models, a running service; PORT=8000
+	$(BIN)/python -m deploy.demo --port $(PORT)
+
+demo-stop:  ## stop the service that the demo left
+	$(BIN)/python -m deploy.demo --stop
+
+demo-train: setup  ## build the demo's models again from nothing (about an hour on two cores)
+	$(BIN)/python -m deploy.demo.build --anew
+
+journey: setup  ## the README's journey on the real faces that this machine has
+	$(BIN)/python -m deploy.journey
 
 serve: setup  ## the service on ./run/bundles and ./run/data
 	mkdir -p run/bundles

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import extraction, fitting, identification, startup, translation
+from benchmarks import demo, extraction, fitting, identification, startup, synthesis, translation
 from benchmarks.document import write_section
 from benchmarks.faces import Faces
 
@@ -24,6 +24,8 @@ BENCHMARKS: dict[str, Callable[[Faces], str]] = {
     "fitting": fitting.measure,
     "startup": startup.measure,
     "identification": identification.measure,
+    "synthesis": synthesis.measure,
+    "demo": demo.measure,
 }
 
 

@@ -23,14 +23,13 @@ class Faces:
 
     @classmethod
     def find(cls) -> "Faces":
-        """FACEBRIDGE_SHARED, by default `shared` beside the checkout. Raises `SystemExit` where there is none."""
-        folder = Path(os.environ.get("FACEBRIDGE_SHARED", ROOT.parent / "shared"))
-        if not (folder / "encoders" / "encoders.json").is_file():
-            raise SystemExit(f"{folder}: no faces and encoders to measure on; set FACEBRIDGE_SHARED")
-        return cls(folder)
+        """FACEBRIDGE_SHARED, by default `shared` beside the checkout; whether it is there shows when it is used."""
+        return cls(Path(os.environ.get("FACEBRIDGE_SHARED", ROOT.parent / "shared")))
 
     def encoder(self, name: str) -> Encoder:
-        """One of ENCODERS."""
+        """One of ENCODERS. Raises `SystemExit` where there are no faces and encoders."""
+        if not (self.folder / "encoders" / "encoders.json").is_file():
+            raise SystemExit(f"{self.folder}: no faces and encoders to measure on; set FACEBRIDGE_SHARED")
         return find_encoder(name, self.folder / "encoders" / "encoders.json")
 
     def pictures(self) -> PictureSource:

@@ -1,1 +1,1 @@
-"""`make demo`: the README's journey, run as it is written there."""
+"""`make demo`: everything the service does, on people who do not exist and models that were trained on others of them."""

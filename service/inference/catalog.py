@@ -102,7 +102,8 @@ class Catalog:
         if route.steps:
             return ()
         fingerprint = route.target.fingerprint
-        found = [points for bundle in self._translators.values() for points in _native_points(bundle, fingerprint)]
+        bundles = (*self._translators.values(), *self._encoders.values())
+        found = [points for bundle in bundles for points in _native_points(bundle, fingerprint)]
         # Measured on the most pairs; of equals the first by the bundle's name.
         return max(found, key=lambda points: points[0].num_impostors, default=())
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.demo.journey import journey_blocks, journey_script
+from deploy.journey.script import journey_blocks, journey_script
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"

@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=seed, default=0, help="of the split and of training (default: %(default)s)")
     parser.add_argument("--validation", type=float, default=0.1, help="share of subjects (default: %(default)s)")
     parser.add_argument("--test", type=float, default=0.2, help="share of subjects (default: %(default)s)")
+    parser.add_argument("--half-weights", action="store_true", help="store weights as float16: half the size")
     parser.add_argument("--licence", default="unknown", help="of the bundle; mind the encoders' own")
     fit_encoder.add_arguments(parser)
 
@@ -64,7 +65,13 @@ def _fit_translator(options: argparse.Namespace) -> None:
     parts = SplitPairs.of(pairs, SplitRule(by, options.seed, options.validation, options.test))  # type: ignore[arg-type]
     console = out()
     with console.status("") as status:
-        results = fit_methods(parts, options.method, options.seed, lambda name: status.update(f"fitting {name}"))
+        results = fit_methods(
+            parts,
+            options.method,
+            options.seed,
+            half_weights=options.half_weights,
+            on_method=lambda name: status.update(f"fitting {name}"),
+        )
     best = results[0]
     manifest = _write(options, pairs, parts, results)
     shown = [(result.method, result.test or result.validation) for result in results]
@@ -78,7 +85,7 @@ def _fit_translator(options: argparse.Namespace) -> None:
 
 def _write(options: argparse.Namespace, pairs: Pairs, parts: SplitPairs, results: list[FittedMethod]) -> Manifest:
     best = results[0]
-    translated = best.fitted.model(parts.validation.source.feature)
+    translated = best.translate(parts.validation.source.feature)
     metrics: dict[str, JsonValue] = {
         "parity": best.parity,
         "num_training_pairs": len(parts.train),

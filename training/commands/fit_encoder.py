@@ -63,9 +63,11 @@ def run(options: argparse.Namespace) -> None:
             options.out.name,
             licence=options.licence,
             device=options.device,
+            half_weights=options.half_weights,
             partial=partial,
             hooks=Hooks(lambda done: progress.advance(decoding, done), on_step),
         )
+    rows = {"validation": trained.validation} | ({"test": trained.test} if trained.test else {})
     manifest = write_encoder_bundle(
         options.out,
         trained.encoder,
@@ -73,11 +75,11 @@ def run(options: argparse.Namespace) -> None:
             data_digests={"pictures": trained.digest}, seed=rule.seed, split=rule, hyperparameters=asdict(recipe)
         ),
         metrics=trained.metrics(),
+        measured=rows,
         calibration=trained.calibration,
     )
     shutil.rmtree(partial, ignore_errors=True)
     console = out()
-    rows = {"validation": trained.validation} | ({"test": trained.test} if trained.test else {})
     console.print(native_table(f"{options.out.name}: subjects it has not seen", rows))
     console.print(
         f"{options.out}: {recipe.backbone}, trained on {trained.num_pictures} pictures of {trained.num_subjects} "

@@ -1,4 +1,4 @@
-"""Take some rows of a feature set: a part of a bundle's split, gallery or probe pictures, some subjects.
+"""Take some rows of a feature set: a part of a bundle's split, gallery or probe pictures, some subjects, one modality.
 
 With --role gallery the first picture of each subject is taken, with --role probes all the others.
 """
@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from models.bundle import read_bundle
 from models.feature_set import FeatureSet
@@ -25,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle", type=Path, help="the bundle whose split counts")
     parser.add_argument("--part", choices=("train", "validation", "test"), help="of --bundle's split (default: test)")
     parser.add_argument("--num-subjects", type=positive, help="at most so many, those with the most pictures first")
+    parser.add_argument("--modality", help="only pictures of this modality")
     parser.add_argument("--role", choices=("gallery", "probes"))
 
 
@@ -36,6 +38,8 @@ def run(options: argparse.Namespace) -> None:
     chosen = load_feature_set(options.source)
     if (options.num_subjects or options.role) and not chosen.has_subjects:
         raise TrainingError(f"{options.source}: does not say who is on its pictures; --num-subjects and --role need it")
+    if options.modality is not None:
+        chosen = _rows(chosen, _is_of(chosen, options.modality))
     if options.bundle:
         chosen = _rows(chosen, parts_of(read_bundle(options.bundle), chosen) == (options.part or "test"))
     if options.num_subjects is not None:
@@ -54,6 +58,15 @@ def _fullest_subjects(feature_set: FeatureSet, most: int) -> list[str]:
     subjects, counts = np.unique(feature_set.subject, return_counts=True)
     order = np.lexsort((subjects, -counts))
     return [str(subject) for subject in subjects[order[:most]]]
+
+
+def _is_of(feature_set: FeatureSet, modality: str) -> npt.NDArray[np.bool_]:
+    known = set() if feature_set.modality is None else set(feature_set.modality.tolist())
+    if feature_set.modality is None or modality not in known:
+        raise TrainingError(
+            f"no picture is of the modality {modality!r}; there are: {', '.join(sorted(known)) or 'none'}"
+        )
+    return np.asarray(feature_set.modality == modality)
 
 
 def _rows(feature_set: FeatureSet, rows: np.ndarray) -> FeatureSet:

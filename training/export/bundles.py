@@ -15,7 +15,7 @@ from models.space import NAME_PATTERN
 from models.split import SplitRule
 from training.data.encoders import Encoder
 from training.data.pairs import Pairs
-from training.evaluation.cross_space import CrossSpaceEvaluation
+from training.evaluation.cross_space import CrossSpaceEvaluation, NativeEvaluation
 from training.export.encoder_graph import encoder_graph
 from training.export.manifest import provenance
 from training.export.model_card import encoder_card, translator_card
@@ -79,11 +79,13 @@ def write_encoder_bundle(
     *,
     training: Provenance | None = None,
     metrics: dict[str, JsonValue] | None = None,
+    measured: Mapping[str, NativeEvaluation] | None = None,
     calibration: Calibration | None = None,
 ) -> Manifest:
     """Write an encoder's bundle, its output normalised inside the graph. Raises `BundleError`, `EncoderError`.
 
-    Where it was trained here, `training` says on what, `metrics` how well it does and `calibration` its thresholds.
+    Where it was trained here, `training` says on what, `metrics` and
+    `measured` (by part of the split) how well it does, and `calibration` its thresholds.
     """
     graph = encoder_graph(encoder)
     signature = check_graph(graph)
@@ -103,7 +105,7 @@ def write_encoder_bundle(
     files = {
         MODEL: graph,
         CALIBRATION: readable_json((calibration or Calibration()).to_json()),
-        CARD: encoder_card(manifest).encode(),
+        CARD: encoder_card(manifest, measured).encode(),
     }
     return _write(folder, manifest, files)
 

@@ -40,8 +40,20 @@ def _parts_of_people(part: npt.NDArray[np.str_], subject: npt.NDArray[np.str_]) 
     return by_person
 
 
-class LoadedTranslator:
+class GraphTranslator:
     """Callable, (N, S) to unit (N, T), through ONNX Runtime: what the service would answer."""
+
+    def __init__(self, graph: bytes, device: Device = "auto") -> None:
+        self._session = Session(graph, device=device)
+
+    def __call__(self, source_NS: FloatArray) -> FloatArray:
+        """Translate features."""
+        blocks = [source_NS[start : start + _ROWS_A_RUN] for start in range(0, len(source_NS), _ROWS_A_RUN)]
+        return unit_features(np.concatenate([self._session.run(block) for block in blocks]))
+
+
+class LoadedTranslator(GraphTranslator):
+    """A bundle's translator, which knows its spaces."""
 
     def __init__(self, bundle: Bundle, device: Device = "auto") -> None:
         """Raises `TrainingError` for a bundle that is no translator."""
@@ -50,12 +62,7 @@ class LoadedTranslator:
         self._name = bundle.manifest.name
         self._source = bundle.manifest.source
         self._target = bundle.manifest.target
-        self._session = Session(bundle.model, device=device)
-
-    def __call__(self, source_NS: FloatArray) -> FloatArray:
-        """Translate features."""
-        blocks = [source_NS[start : start + _ROWS_A_RUN] for start in range(0, len(source_NS), _ROWS_A_RUN)]
-        return unit_features(np.concatenate([self._session.run(block) for block in blocks]))
+        super().__init__(bundle.model, device)
 
     def check_source(self, space: Space, *, what: str) -> None:
         """Raises `JoinError` where `space` is not the one that the bundle translates from."""

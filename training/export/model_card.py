@@ -1,9 +1,10 @@
 """The bundle's page for people."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 from models.bundle import Manifest
-from training.evaluation.cross_space import CrossSpaceEvaluation
+from training.evaluation.cross_space import CrossSpaceEvaluation, NativeEvaluation
 
 
 def translator_card(
@@ -30,8 +31,8 @@ def translator_card(
     return "\n".join(lines)
 
 
-def encoder_card(manifest: Manifest) -> str:
-    """What the encoder takes and gives."""
+def encoder_card(manifest: Manifest, measured: Mapping[str, NativeEvaluation] | None = None) -> str:
+    """What the encoder takes and gives, and how it does on parts of its split that it was not trained on."""
     preparation = manifest.target.preparation
     assert preparation is not None
     return "\n".join(
@@ -42,8 +43,29 @@ def encoder_card(manifest: Manifest) -> str:
             f"{manifest.target.dimension} numbers in the space `{manifest.target.name}` (fingerprint "
             f"`{manifest.target.fingerprint}`). Licence: {manifest.licence}.",
             "",
+            *(_native_figures(measured) if measured else []),
         ]
     )
+
+
+def _native_figures(measured: Mapping[str, NativeEvaluation]) -> list[str]:
+    lines = [
+        "| subjects it has not seen | in the gallery | probes | rank-1 | rank-5 | TAR@FAR 1e-3 |",
+        "|---|---|---|---|---|---|",
+    ]
+    for part, evaluation in measured.items():
+        counts = (str(evaluation.num_gallery_subjects), str(evaluation.num_probes))
+        row = evaluation.figures
+        figures = ["" if figure is None else f"{figure:.4f}" for figure in (row.rank1, row.rank5, row.tar_far_1e3)]
+        lines.append("| " + " | ".join((part, *counts, *figures)) + " |")
+    return [
+        "Trained with ArcFace; `bundle.json` holds recipe, split and the digest of the pictures.",
+        "",
+        *lines,
+        "",
+        "It knows faces like those it was trained on, aligned in the same way; on others its figures do not hold.",
+        "",
+    ]
 
 
 def _figures(evaluation: CrossSpaceEvaluation | None, split_by: Literal["subject", "image"]) -> list[str]:

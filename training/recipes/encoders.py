@@ -135,7 +135,15 @@ class PictureParts:
 
 
 def train_encoder(
-    parts: PictureParts, recipe: EncoderRecipe, name: str, *, licence: str, device: str, partial: Path, hooks: Hooks
+    parts: PictureParts,
+    recipe: EncoderRecipe,
+    name: str,
+    *,
+    licence: str,
+    device: str,
+    half_weights: bool,
+    partial: Path,
+    hooks: Hooks,
 ) -> TrainedEncoder:
     """Train, export and measure. What an interrupted call left in `partial` is taken up. Raises `TrainingError`."""
     partial.mkdir(parents=True, exist_ok=True)
@@ -154,7 +162,7 @@ def train_encoder(
         model, PREPARATION.resize
     )
     parity = check_parity(exported, model, _prepared(parts))
-    graph = with_half_weights(exported)
+    graph = with_half_weights(exported) if half_weights else exported
     space = Space(name, recipe.dimension, f"sha256:{sha256_hex(graph)}", PREPARATION)
     encoder = Encoder(space, PREPARATION, graph, licence)
     validation = _features(encoder, parts, parts.validation, partial / "validation")

@@ -15,6 +15,8 @@ from models.split import SplitRule
 from training.data.pairs import Pairs
 from training.errors import TrainingError
 from training.evaluation.cross_space import CrossSpaceEvaluation, evaluate_translation
+from training.export.half_weights import with_half_weights
+from training.export.loaded import GraphTranslator
 from training.export.parity import check_parity
 from training.trainers.fitted import Fitted, TrainingData, Translate
 
@@ -72,6 +74,8 @@ class FittedMethod:
     method: str
     fitted: Fitted[Translate]
     graph: bytes
+    translate: Translate
+    """The graph, as it will be served."""
     parity: float
     validation: CrossSpaceEvaluation
     test: CrossSpaceEvaluation | None
@@ -89,14 +93,19 @@ class FittedMethod:
 
 
 def fit_methods(
-    parts: SplitPairs, method: str, seed: int, on_method: Callable[[str], None] = lambda name: None
+    parts: SplitPairs,
+    method: str,
+    seed: int,
+    *,
+    half_weights: bool = False,
+    on_method: Callable[[str], None] = lambda name: None,
 ) -> list[FittedMethod]:
     """Fit one method, or all for `auto`, the best first. `on_method` hears each name before its fit."""
     names = list(METHODS) if method == AUTO else [method]
     results = []
     for name in names:
         on_method(name)
-        results.append(_fit(name, parts, seed))
+        results.append(_fit(name, parts, seed, half_weights=half_weights))
     return best_first(results)
 
 
@@ -117,7 +126,7 @@ def best_first(results: list[FittedMethod]) -> list[FittedMethod]:
     return [chosen, *sorted(others, key=lambda result: (result.rank1, result.mean_cosine), reverse=True)]
 
 
-def _fit(method: str, parts: SplitPairs, seed: int) -> FittedMethod:
+def _fit(method: str, parts: SplitPairs, seed: int, *, half_weights: bool) -> FittedMethod:
     recipe = METHODS[method]
     data = TrainingData(
         parts.train.source.feature,
@@ -129,8 +138,12 @@ def _fit(method: str, parts: SplitPairs, seed: int) -> FittedMethod:
     fitted: Fitted[Translate] = _load(recipe.trainer)(data)
     graph: bytes = _load(recipe.exporter)(fitted.model, data.source_NS.shape[1])
     parity = check_parity(graph, fitted.model, _parity_rows(parts))
-    test = evaluate_translation(parts.test, fitted.model) if parts.test is not None else None
-    return FittedMethod(method, fitted, graph, parity, evaluate_translation(parts.validation, fitted.model), test)
+    graph = with_half_weights(graph) if half_weights else graph
+    translate = GraphTranslator(graph)
+    test = evaluate_translation(parts.test, translate) if parts.test is not None else None
+    return FittedMethod(
+        method, fitted, graph, translate, parity, evaluate_translation(parts.validation, translate), test
+    )
 
 
 def _parity_rows(parts: SplitPairs) -> FloatArray:

@@ -158,8 +158,9 @@ def margin_share(done: float) -> float:
 def has_bfloat16(device: str) -> bool:
     """Whether the device multiplies in bfloat16 itself; emulated it would be slower than float32."""
     if torch.device(device).type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    supported: bool = torch.cpu._is_avx512_bf16_supported()
+        supported: bool = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        supported = torch.cpu._is_avx512_bf16_supported()
     return supported
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.demo.journey import journey_blocks, journey_script
+from deploy.journey.script import journey_blocks, journey_script
 
 README = """# Title
 ```bash

@@ -16,7 +16,8 @@ def measured(method: str, rank1: tuple[float, float] | None, cosine: float, num_
             "translated gallery": Figures(rank1=rank1[1], mean_cosine=cosine),
         }
         validation = CrossSpaceEvaluation(200, 50, num_probes, rows)
-    return FittedMethod(method, cast("Fitted[Translate]", cast("Any", None)), b"", 0.0, validation, None)
+    unused = cast("Any", None)
+    return FittedMethod(method, cast("Fitted[Translate]", unused), b"", unused, 0.0, validation, None)
 
 
 def order(*results: FittedMethod) -> list[str]:

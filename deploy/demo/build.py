@@ -1,0 +1,80 @@
+"""Build the demo's bundles from nothing: three worlds, two encoders, two translators. About an hour on two cores.
+
+python -m deploy.demo.build            print the commands and run them; what is there already is left
+python -m deploy.demo.build --list     only print them
+"""
+
+import argparse
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from deploy.demo.people import BUNDLES, CLOUD, EDGE
+
+WORK = Path("run/demo-train")
+_MIXED = ("photo=8", "sketch=2", "caricature=2")
+_LICENCE = "Apache-2.0"
+
+
+def commands(work: Path, bundles: Path) -> list[tuple[Path, list[str]]]:
+    """What each command writes, and the command. No two worlds share a person, and none has the demo's."""
+    cloud, edge, both = work / "cloud.zip", work / "edge.zip", work / "both.zip"
+    features = {space: work / f"{space}.npz" for space in (EDGE, CLOUD)}
+    steps: list[tuple[Path, list[object]]] = [
+        (cloud, ["synth", "--subjects", 4000, "--modalities", *_MIXED, "--seed", 101]),
+        (edge, ["synth", "--subjects", 4000, "--images-per-subject", 10, "--seed", 202]),
+        (both, ["synth", "--subjects", 3000, "--images-per-subject", 6, "--seed", 303]),
+        (bundles / CLOUD, _encoder(cloud, "resnet-50", epochs=16, seed=1)),
+        (bundles / EDGE, _encoder(edge, "mobilenetv2-t6", epochs=12, seed=2)),
+        *((out, ["extract", "--encoder", bundles / space, "--images", both]) for space, out in features.items()),
+    ]
+    for source, target in ((EDGE, CLOUD), (CLOUD, EDGE)):
+        sets = ["--source", features[source], "--target", features[target]]
+        out = bundles / f"{source}-to-{target}"
+        steps.append((out, ["fit", *sets, "--half-weights", "--licence", _LICENCE]))
+    return [(out, ["facebridge-train", *(str(word) for word in words), "--out", str(out)]) for out, words in steps]
+
+
+def _encoder(images: Path, backbone: str, *, epochs: int, seed: int) -> list[object]:
+    kept = ("--validation", 0.05, "--test", 0.05, "--half-weights", "--licence", _LICENCE)
+    return [
+        "fit",
+        "--method",
+        "encoder",
+        "--images",
+        images,
+        "--backbone",
+        backbone,
+        "--epochs",
+        epochs,
+        "--seed",
+        seed,
+        *kept,
+    ]
+
+
+def main() -> None:
+    """Run what is missing, in order."""
+    parser = argparse.ArgumentParser(prog="python -m deploy.demo.build", description=__doc__)
+    parser.add_argument("--list", action="store_true", help="print the commands and leave")
+    parser.add_argument("--anew", action="store_true", help="delete the bundles and what an earlier build left, first")
+    parser.add_argument("--bundles", type=Path, default=BUNDLES, help="where to (default: the demo's own)")
+    parser.add_argument("--work", type=Path, default=WORK, help="for pictures and features (default: %(default)s)")
+    options = parser.parse_args()
+    if options.anew and not options.list:
+        shutil.rmtree(options.bundles, ignore_errors=True)
+        shutil.rmtree(options.work, ignore_errors=True)
+    for out, words in commands(options.work, options.bundles):
+        print("$", shlex.join(words), flush=True)
+        if options.list or out.exists():
+            continue
+        out.parent.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run([str(Path(sys.executable).parent / words[0]), *words[1:]], check=False)
+        if done.returncode:
+            sys.exit(done.returncode)
+
+
+if __name__ == "__main__":
+    main()
