@@ -15,6 +15,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -141,7 +142,8 @@ def _make_chunks(
     # A process a core: BLAS threads of their own would only be in each other's way. Children read this as they start.
     os.environ.update(dict.fromkeys(_THREADS, "1"))
     try:
-        with ProcessPoolExecutor(min(num_workers, len(starts)), mp_context=get_context("spawn")) as pool:
+        num_processes = min(num_workers, len(starts))
+        with ProcessPoolExecutor(num_processes, get_context("spawn"), initializer=_leave_interrupts) as pool:
             futures: list[Future[int]] = [pool.submit(_make_chunk, order, partial, start) for start in starts]
             try:
                 for future in as_completed(futures):
@@ -152,6 +154,11 @@ def _make_chunks(
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def _leave_interrupts() -> None:
+    """An interrupt at the keyboard reaches every process; the one that waits for all answers it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _make_chunk(order: Order, partial: Path, start: int) -> int:
