@@ -17,6 +17,8 @@ NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 """Names of spaces, bundles and galleries: lower case, digits, `.`, `_`, `-`; at most 63 characters."""
 
+MAX_DIMENSION = 65_536
+
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Pixels = Annotated[int, Field(ge=0, le=4096)]
@@ -64,7 +66,7 @@ class Space:
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     name: Name
-    dimension: Annotated[int, Field(ge=1, le=65536)]
+    dimension: Annotated[int, Field(ge=1, le=MAX_DIMENSION)]
     encoder: Annotated[str, StringConstraints(pattern=r"^(sha256:[0-9a-f]{64}|external:.{1,200})$")]
     """`sha256:` and the digest of its weights, or `external:` and whatever names an encoder without a file."""
     preparation: InputPreparation | None = None

@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-_IN_EXTRAS = frozenset({"onnxruntime", "onnxscript", "pyarrow", "torch"})
+_IN_EXTRAS = frozenset({"onnxruntime", "onnxscript", "pyarrow", "threadpoolctl", "torch"})
 
 
 def main() -> None:

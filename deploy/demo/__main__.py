@@ -2,6 +2,7 @@
 
 import argparse
 import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -17,7 +18,7 @@ from deploy.demo.running import ServiceError, start_service, stop_service
 
 _SHOWN_PEOPLE = 2
 _SHOWN_CANDIDATES = 5
-_PAGE_WIDTH = 110
+_PAGE_WIDTH = 120
 
 
 def main() -> None:
@@ -34,13 +35,18 @@ def main() -> None:
         return
     if options.subjects < _SHOWN_PEOPLE:
         sys.exit(f"make demo: at least {_SHOWN_PEOPLE} subjects are needed")
+    if not BUNDLES.is_dir():
+        sys.exit("make demo: its models are not here; make demo-train builds them, in about an hour on two cores")
     shutil.rmtree(options.folder, ignore_errors=True)
     options.folder.mkdir(parents=True)
     try:
         _run(options)
-    except (ServiceError, httpx.HTTPError) as failure:
+    except (ServiceError, httpx.HTTPError, subprocess.CalledProcessError) as failure:
         stop_service(options.folder)
         sys.exit(f"make demo: {failure}")
+    except BaseException:
+        stop_service(options.folder)
+        raise
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -19,6 +19,8 @@ class Catalog:
     def __init__(self, translators: Iterable[Bundle], encoders: Iterable[Bundle]) -> None:
         self._translators = {bundle.manifest.name: bundle for bundle in translators}
         self._encoders: dict[str, Bundle] = {}
+        encoders = tuple(encoders)
+        self._all = sorted((*self._translators.values(), *encoders), key=lambda bundle: bundle.manifest.name)
         for bundle in encoders:
             self._encoders.setdefault(bundle.manifest.target.fingerprint, bundle)
         self._spaces: dict[str, Space] = {}
@@ -102,8 +104,7 @@ class Catalog:
         if route.steps:
             return ()
         fingerprint = route.target.fingerprint
-        bundles = (*self._translators.values(), *self._encoders.values())
-        found = [points for bundle in bundles for points in _native_points(bundle, fingerprint)]
+        found = [points for bundle in self._all for points in _native_points(bundle, fingerprint)]
         # Measured on the most pairs; of equals the first by the bundle's name.
         return max(found, key=lambda points: points[0].num_impostors, default=())
 

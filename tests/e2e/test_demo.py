@@ -20,6 +20,8 @@ from models.graph import check_graph
 ROOT = Path(__file__).parents[2]
 BUNDLES = ROOT / "deploy" / "demo" / "bundles"
 
+pytestmark = pytest.mark.skipif(not BUNDLES.is_dir(), reason="the demo's models are not built: make demo-train")
+
 
 def demo(folder: Path, *words: object) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "deploy.demo", "--folder", str(folder), *(str(word) for word in words)]
@@ -88,9 +90,12 @@ def test_drawings_find_far_more_people_than_chance(shown: Shown) -> None:
     assert shown.rank1("a sketch, seen by the cloud encoder") > 0.02
 
 
-def test_one_person_matches_and_two_do_not(shown: Shown) -> None:
-    assert re.search(r"photo by the edge, photo by the cloud: one person\s*│ match ", shown.text)
-    assert re.search(r"the same of two people\s*│ non-match ", shown.text)
+def test_one_person_mostly_matches_and_two_hardly_ever_do(shown: Shown) -> None:
+    """At a false-match rate of 0.001 a thousand pairs have one false match; more than seven in one of 100,000 runs."""
+    counts = [int(count) for count in re.findall(r"(\d+) of 1000 match", shown.text)]
+    assert len(counts) == 2
+    assert counts[0] > 500
+    assert counts[1] <= 7
 
 
 def test_the_service_goes_on_with_its_galleries(shown: Shown) -> None:

@@ -8,7 +8,7 @@ from models.operating_point import OperatingPoint
 from models.space import Space
 from training.data.pairs import Pairs, join_by_image
 from training.evaluation import calibration
-from training.evaluation.calibration import calibrate
+from training.evaluation.calibration import calibrate, calibrate_native
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -76,4 +76,35 @@ def test_too_many_pictures_are_thinned_out(monkeypatch: pytest.MonkeyPatch) -> N
     pairs, translated = noisy_pairs()
     monkeypatch.setattr(calibration, "MAX_PICTURES", 85)
     (point,) = calibrate(pairs, translated).points["native-target"]
+    assert point.num_genuine + point.num_impostors == 85 * 84 // 2
+
+
+def test_an_encoders_own_points_are_those_of_a_double_loop_over_its_pictures() -> None:
+    encoded = noisy_pairs()[0].target
+    threshold, fnmr, num_genuine, num_impostors = naive_point(
+        encoded.feature, encoded.feature, encoded.subject.tolist(), both_ways=False
+    )
+    points = calibrate_native(encoded).points
+    assert points.keys() == {"native-target"}
+    (point,) = points["native-target"]
+    assert (point.num_genuine, point.num_impostors) == (num_genuine, num_impostors) == (90, 3915)
+    assert point.threshold == pytest.approx(threshold, abs=1e-6)
+    assert point.fnmr == pytest.approx(fnmr)
+
+
+def test_an_encoder_has_the_points_that_a_translator_into_its_space_measures_there() -> None:
+    pairs, translated = noisy_pairs()
+    points = calibrate(pairs, translated).points
+    assert calibrate_native(pairs.target).points["native-target"] == points["native-target"]
+    assert calibrate_native(pairs.source).points["native-target"] == points["native-source"]
+
+
+def test_an_encoder_states_nothing_on_too_few_impostors_or_without_a_second_picture_of_anybody() -> None:
+    assert calibrate_native(noisy_pairs(num_subjects=10)[0].target).points == {}
+    assert calibrate_native(noisy_pairs(num_subjects=90, pictures=1)[0].target).points == {}
+
+
+def test_too_many_pictures_of_an_encoder_are_thinned_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "MAX_PICTURES", 85)
+    (point,) = calibrate_native(noisy_pairs()[0].target).points["native-target"]
     assert point.num_genuine + point.num_impostors == 85 * 84 // 2

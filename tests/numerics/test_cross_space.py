@@ -8,7 +8,7 @@ from models.feature_set import FeatureSet
 from models.features import unit_features
 from models.space import Space
 from training.data.pairs import Pairs
-from training.evaluation.cross_space import Figures, evaluate_translation, gallery_and_probes
+from training.evaluation.cross_space import Figures, evaluate_native, evaluate_translation, gallery_and_probes
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -101,3 +101,30 @@ def test_the_evaluation_is_plain_json() -> None:
     document = evaluate_translation(pairs_of(SOURCE, TARGET, SUBJECTS), one_axis_back).to_json()
     assert json.loads(json.dumps(document, allow_nan=False)) == document
     assert document["rows"]["native source"]["rank1"] == 0.5
+
+
+def test_an_encoder_alone_has_the_native_figures() -> None:
+    pairs = pairs_of(SOURCE, TARGET, SUBJECTS)
+    # As by hand above: the second picture of a looks like b, all pictures of the target like their subject.
+    for side, expected in (
+        (pairs.source, Figures(rank1=0.5, rank5=1.0)),
+        (pairs.target, Figures(rank1=1.0, rank5=1.0)),
+    ):
+        evaluation = evaluate_native(side)
+        assert (evaluation.num_pictures, evaluation.num_gallery_subjects, evaluation.num_probes) == (5, 3, 2)
+        assert evaluation.figures == expected
+
+
+def test_an_encoder_that_tells_nobody_apart_is_never_right() -> None:
+    same = np.tile(np.eye(3, dtype=np.float32)[:1], (6, 1))
+    evaluation = evaluate_native(pairs_of(same, same, ["a", "a", "b", "b", "c", "c"]).target)
+    # A tie counts against the probe: all three templates have the same score.
+    assert evaluation.figures == Figures(rank1=0.0, rank5=1.0)
+
+
+def test_an_encoder_alone_is_not_measured_without_a_second_picture_of_anybody() -> None:
+    evaluation = evaluate_native(pairs_of(SOURCE, TARGET, list("vwxyz")).target)
+    assert (evaluation.num_gallery_subjects, evaluation.num_probes) == (5, 0)
+    assert evaluation.figures == Figures()
+    document = evaluation.to_json()
+    assert json.loads(json.dumps(document, allow_nan=False)) == document

@@ -1,11 +1,13 @@
 """The part of `fit` that trains encoders."""
 
 import argparse
+import math
 import shutil
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from models.space import MAX_DIMENSION
 from models.split import SplitRule
 from training.commands.arguments import positive
 from training.commands.terminal import native_table, out, progress_bar
@@ -27,11 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--backbone", choices=BACKBONES, default=BACKBONES[0], help="default: %(default)s")
     group.add_argument("--recipe", choices=tuple(RECIPES), default="small", help="default: %(default)s")
     group.add_argument("--width", type=_above_zero, help="of the published numbers of channels (default: the recipe's)")
-    group.add_argument("--dimension", type=positive, help="of the features")
+    group.add_argument("--dimension", type=_dimension, help="of the features (default: the recipe's, as all below)")
     group.add_argument("--epochs", type=positive, help="times that every picture is seen")
-    group.add_argument("--batch", type=positive, help="pictures a step")
-    group.add_argument("--learning-rate", type=_above_zero)
-    group.add_argument("--margin", type=_above_zero, help="ArcFace's m, in radians")
+    group.add_argument("--batch", type=_batch, help="pictures a step, 2 or more")
+    group.add_argument("--learning-rate", type=_above_zero, help="the highest, after the warm-up")
+    group.add_argument("--margin", type=_angle, help="ArcFace's m, in radians, up to a right angle")
     group.add_argument("--scale", type=_above_zero, help="ArcFace's s")
     group.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
 
@@ -72,7 +74,10 @@ def run(options: argparse.Namespace) -> None:
         options.out,
         trained.encoder,
         training=provenance(
-            data_digests={"pictures": trained.digest}, seed=rule.seed, split=rule, hyperparameters=asdict(recipe)
+            data_digests={"pictures": trained.digest},
+            seed=rule.seed,
+            split=rule,
+            hyperparameters=asdict(recipe) | {"modality": options.modality},
         ),
         metrics=trained.metrics(),
         measured=rows,
@@ -93,6 +98,29 @@ def _recipe(options: argparse.Namespace) -> EncoderRecipe:
     if "epochs" in changes:
         changes["iterations"] = 0
     return replace(RECIPES[options.recipe](options.backbone), **changes)
+
+
+def _dimension(text: str) -> int:
+    value = positive(text)
+    if value > MAX_DIMENSION:
+        raise argparse.ArgumentTypeError(f"must be at most {MAX_DIMENSION}")
+    return value
+
+
+def _batch(text: str) -> int:
+    value = positive(text)
+    if value < 2:
+        raise argparse.ArgumentTypeError(
+            "must be a whole number, 2 or more: normalisation needs others beside a picture"
+        )
+    return value
+
+
+def _angle(text: str) -> float:
+    value = _above_zero(text)
+    if value > math.pi / 2:
+        raise argparse.ArgumentTypeError("must be at most a right angle, 1.57")
+    return value
 
 
 def _above_zero(text: str) -> float:

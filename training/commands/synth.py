@@ -1,8 +1,8 @@
 """Make a world of procedural faces: nobody real, and every label exact.
 
 Photos, sketches and caricatures of so many subjects, as a folder or zip that the other commands read, with a contact
-sheet to look at and a manifest. The same seed and settings make the same pictures. Interrupted, the same command goes on
-where it stopped.
+sheet to look at and a manifest. The same seed and settings make the same pictures, on one kind of processor to the bit.
+Interrupted, the same command goes on where it stopped.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from training.data.synthetic.action_units import EXPRESSIONS
 from training.data.synthetic.attributes import WORN
 from training.data.synthetic.files import Order, make_pictures
 from training.data.synthetic.world import MODALITIES, WorldSettings
+from training.errors import TrainingError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,13 +45,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_share,
         default=[],
         metavar="NAME=SHARE",
-        help=f"share of pictures with it, 0 to 1; of {', '.join(WORN)}",
+        help=f"share of photos with it, 0 to 1; of {', '.join(WORN)}",
     )
     parser.add_argument("--workers", type=natural, default=0, help="processes (default: one a core)")
 
 
 def run(options: argparse.Namespace) -> None:
     """Make and write."""
+    for words in (options.modalities, options.attribute, [(name,) for name in options.expressions]):
+        _check_once([word[0] for word in words])
     world = WorldSettings(
         seed=options.seed, side=options.size, expressions=tuple(options.expressions), worn=dict(options.attribute)
     )
@@ -76,6 +79,12 @@ def run(options: argparse.Namespace) -> None:
         soft_wrap=True,
     )
     console.print(f"{made.sheet}: to look at", soft_wrap=True)
+
+
+def _check_once(names: list[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise TrainingError(f"{name!r} is named more than once")
 
 
 def _counted(text: str) -> tuple[str, int | None]:

@@ -32,7 +32,7 @@ class LabelledPictures:
     class_N: npt.NDArray[np.int64]
     num_classes: int
     digest: str
-    """SHA-256 of what was decoded and how: keys, places and stamps of the pictures, their preparation."""
+    """SHA-256 of the decoded pictures and who is on each."""
 
 
 def decode_pictures(
@@ -53,12 +53,12 @@ def decode_pictures(
         "listing": sha256_hex(canonical_json(listing)),
         "preparation": sha256_hex(canonical_json(asdict(preparation))),
     }
-    if plan_path.is_file() and path.is_file() and plan_path.read_text() == json.dumps(plan):
+    shape = (len(items), height, width, 3)
+    kept = _kept(path, plan_path, plan, shape)
+    if kept is not None:
         on_progress(len(items))
-        kept: npt.NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
         return kept
     plan_path.unlink(missing_ok=True)
-    shape = (len(items), height, width, 3)
     pictures: npt.NDArray[np.uint8] = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
     plain = replace(preparation, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
@@ -75,5 +75,19 @@ def decode_pictures(
             rows = range(start, min(start + _AT_ONCE, len(items)))
             list(pool.map(decode, rows))
             on_progress(len(rows))
+    # The plan says that the pictures are whole: they go to the disk first.
+    assert isinstance(pictures, np.memmap)
+    pictures.flush()
     plan_path.write_text(json.dumps(plan))
     return pictures
+
+
+def _kept(path: Path, plan_path: Path, plan: dict[str, str], shape: tuple[int, ...]) -> npt.NDArray[np.uint8] | None:
+    """What an earlier call for the same pictures decoded; None where there is none, or it is damaged."""
+    try:
+        if json.loads(plan_path.read_bytes()) != plan:
+            return None
+        kept: npt.NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return kept if kept.shape == shape and kept.dtype == np.uint8 else None

@@ -19,7 +19,7 @@ def with_half_weights(data: bytes) -> bytes:
     kept, casts = [], []
     for tensor in graph.initializer:
         weight = numpy_helper.to_array(tensor) if tensor.data_type == TensorProto.FLOAT else np.empty(0)
-        if weight.size < SMALLEST or np.abs(weight).max() > np.finfo(np.float16).max:
+        if weight.size < SMALLEST or not np.abs(weight).max() <= np.finfo(np.float16).max:
             kept.append(tensor)
             continue
         stored = f"{tensor.name}_float16"

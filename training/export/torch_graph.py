@@ -5,6 +5,7 @@ import warnings
 from typing import Protocol
 
 import torch
+from onnx import ModelProto
 from torch import nn
 
 from training.export.opset import OPSET
@@ -47,5 +48,18 @@ def _exported(network: nn.Module, example: torch.Tensor, names: tuple[str, str])
             verbose=False,
         )
     assert program is not None
-    data: bytes = program.model_proto.SerializeToString()
+    model = program.model_proto
+    _forget_where_it_was_made(model)
+    data: bytes = model.SerializeToString()
     return data
+
+
+def _forget_where_it_was_made(model: ModelProto) -> None:
+    """Remove what the exporter notes about its own run: stack traces with this machine's paths, in every node.
+
+    They would make the same weights another file, and so another space, in another folder.
+    """
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")

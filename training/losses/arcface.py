@@ -24,7 +24,7 @@ class ArcFace(nn.Module):
         self.scale = scale
 
     def forward(self, feature_BD: Tensor, class_B: Tensor, margin: float) -> Tensor:
-        """Mean loss of unit features with the margin in radians; 0 gives the plain normalised softmax."""
+        """Mean loss of unit features with the margin in radians, 0 (the plain normalised softmax) to a right angle."""
         cosine_BC = functional.linear(feature_BD, functional.normalize(self.centre_CD, dim=-1))
         own_B1 = cosine_BC.gather(1, class_B[:, None])
         pushed_B1 = pushed_cosine(own_B1, margin)

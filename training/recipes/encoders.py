@@ -4,6 +4,7 @@ A recipe is a function of the backbone's name; variants change a base. Free of t
 name when used. Shapes: N pictures, D feature dimension.
 """
 
+import hashlib
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from models.documents import canonical_json, sha256_hex
 from models.feature_set import FeatureSet
 from models.operating_point import Calibration
 from models.picture import prepare_picture
+from models.runtime import Device
 from models.space import InputPreparation, Space
 from models.split import SplitRule
 from training.data.encoders import Encoder
@@ -34,6 +36,7 @@ BACKBONES = ("mobilenetv2-t6", "mobilenetv2-t10", "mobilenetv2-t16", "resnet-50"
 PREPARATION = InputPreparation(mean=(127.5, 127.5, 127.5), std=(79.6875, 79.6875, 79.6875))
 """Pixels in [-1.6, 1.6], as R3AN, Sec. 5.1."""
 PARITY_PICTURES = 16
+_HASHED_AT_ONCE = 1024
 
 
 def paper(backbone: str) -> EncoderRecipe:
@@ -129,7 +132,9 @@ class PictureParts:
         parts: dict[str, list[PictureItem]] = {"train": [], "validation": [], "test": []}
         for item in items:
             parts[rule.part_of(item.subject)].append(item)
-        if len({item.subject for item in parts["train"]}) < 2 or len(parts["validation"]) < 2:
+        validation = parts["validation"]
+        has_probes = len({item.subject for item in validation}) < len(validation)
+        if len({item.subject for item in parts["train"]}) < 2 or not has_probes:
             raise TrainingError("too few subjects: at least two to train on and one with two pictures to validate on")
         return cls(rule, source, parts["train"], parts["validation"], parts["test"])
 
@@ -140,7 +145,7 @@ def train_encoder(
     name: str,
     *,
     licence: str,
-    device: str,
+    device: Device,
     half_weights: bool,
     partial: Path,
     hooks: Hooks,
@@ -165,8 +170,9 @@ def train_encoder(
     graph = with_half_weights(exported) if half_weights else exported
     space = Space(name, recipe.dimension, f"sha256:{sha256_hex(graph)}", PREPARATION)
     encoder = Encoder(space, PREPARATION, graph, licence)
-    validation = _features(encoder, parts, parts.validation, partial / "validation")
-    test = _features(encoder, parts, parts.test, partial / "test") if parts.test else None
+    settings = ExtractionSettings(device)
+    validation = _features(encoder, parts, parts.validation, settings, partial / "validation")
+    test = _features(encoder, parts, parts.test, settings, partial / "test") if parts.test else None
     return TrainedEncoder(
         encoder,
         pictures.digest,
@@ -182,8 +188,16 @@ def train_encoder(
 def _labelled(parts: PictureParts, partial: Path, hooks: Hooks) -> LabelledPictures:
     decoded = decode_pictures(parts.source, parts.train, PREPARATION, partial, hooks.on_decoded)
     subjects, class_N = np.unique([item.subject for item in parts.train], return_inverse=True)
-    listing = [[item.key, item.subject, item.stamp] for item in parts.train]
-    return LabelledPictures(decoded, class_N.astype(np.int64), len(subjects), sha256_hex(canonical_json(listing)))
+    return LabelledPictures(
+        decoded, class_N.astype(np.int64), len(subjects), _digest(decoded, [item.subject for item in parts.train])
+    )
+
+
+def _digest(decoded_NHW3: npt.NDArray[np.uint8], subjects: list[str]) -> str:
+    digest = hashlib.sha256(canonical_json(subjects))
+    for start in range(0, len(decoded_NHW3), _HASHED_AT_ONCE):
+        digest.update(np.ascontiguousarray(decoded_NHW3[start : start + _HASHED_AT_ONCE]).data)
+    return digest.hexdigest()
 
 
 def _prepared(parts: PictureParts) -> npt.NDArray[np.float32]:
@@ -191,8 +205,10 @@ def _prepared(parts: PictureParts) -> npt.NDArray[np.float32]:
     return np.stack([prepare_picture(parts.source.read(i), PREPARATION, landmarks=i.landmarks) for i in items])
 
 
-def _features(encoder: Encoder, parts: PictureParts, items: list[PictureItem], partial: Path) -> FeatureSet:
-    return extract_features(encoder, _Part(parts.source, items), partial, ExtractionSettings()).feature_set
+def _features(
+    encoder: Encoder, parts: PictureParts, items: list[PictureItem], settings: ExtractionSettings, partial: Path
+) -> FeatureSet:
+    return extract_features(encoder, _Part(parts.source, items), partial, settings).feature_set
 
 
 class _Part:

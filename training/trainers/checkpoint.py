@@ -1,19 +1,23 @@
 """Checkpoints without pickles: everything that a training run needs to go on to the same numbers, as one `.npz`."""
 
+import io
 import os
 import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from training.errors import TrainingError
+from models.npy import read_npy
 
+_ZIP_FAULTS = (zipfile.BadZipFile, zlib.error)
 _PLAN, _EPOCH, _RANDOM = "plan", "epoch", "random"
 
 
@@ -50,12 +54,8 @@ def load_checkpoint(path: Path, state: State) -> int:
 
     One of other work, or damaged, counts as none.
     """
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = dict(stored)
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
-        return 0
-    if _PLAN not in arrays or str(arrays[_PLAN]) != state.plan:
+    arrays = _read(path)
+    if arrays.get(_PLAN, np.array("")) != np.array(state.plan) or not _is_complete(arrays, state):
         return 0
     optimiser_state: dict[int, dict[str, Tensor]] = {}
     for key, array in arrays.items():
@@ -66,11 +66,28 @@ def load_checkpoint(path: Path, state: State) -> int:
     for name, network in state.networks.items():
         prefix = f"{name}/"
         states = {k.removeprefix(prefix): torch.from_numpy(v) for k, v in arrays.items() if k.startswith(prefix)}
-        try:
-            network.load_state_dict(states)
-        except RuntimeError:
-            raise TrainingError(f"{path}: is of another network; delete it to start anew") from None
+        network.load_state_dict(states)
     groups = state.optimiser.state_dict()["param_groups"]
     state.optimiser.load_state_dict({"state": optimiser_state, "param_groups": groups})
     state.random.set_state(torch.from_numpy(arrays[_RANDOM]))
     return int(arrays[_EPOCH])
+
+
+def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of a checkpoint; none where there is none, or it is damaged."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
+            names = [name for name in archive.namelist() if name.endswith(".npy")]
+            return {name.removesuffix(".npy"): read_npy(archive.read(name)).copy() for name in names}
+    except (OSError, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError, *_ZIP_FAULTS):
+        return {}
+
+
+def _is_complete(arrays: Mapping[str, npt.NDArray[Any]], state: State) -> bool:
+    """Whether every tensor of the networks is there in its shape, with the count of epochs and the random numbers."""
+    expected = {
+        f"{name}/{key}": tuple(t.shape) for name, n in state.networks.items() for key, t in n.state_dict().items()
+    }
+    if not expected.keys() | {_EPOCH, _RANDOM} <= arrays.keys():
+        return False
+    return all(arrays[key].shape == shape for key, shape in expected.items())

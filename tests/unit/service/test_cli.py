@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -172,6 +173,13 @@ def test_the_service_starts_answers_and_leaves_with_0_when_it_is_told_to(bundles
         assert served.process.wait(WAIT_SECONDS) == 0
         assert served.process.stdout is not None
         assert "Traceback" not in served.process.stdout.read()
+
+
+def test_on_a_kept_connection_no_answer_waits_for_an_acknowledgement(bundles: Path, tmp_path: Path) -> None:
+    """With Nagle's algorithm at work every answer after the first waits for the client's delayed one: 40 ms."""
+    with serving(bundles, tmp_path / "data") as served, httpx.Client(base_url=served.url) as client:
+        seconds = [client.get("/healthz/live").elapsed.total_seconds() for _ in range(21)]
+    assert statistics.median(seconds[1:]) < 0.02
 
 
 def test_what_was_acknowledged_survives_a_kill(bundles: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ WORN: Mapping[str, float] = {
     "earrings": 0.15,
     "occluded": 0.06,
 }
-"""Attributes of one picture with the share of pictures that show them."""
+"""Attributes of one picture with the share of photos that show them; nothing is in the way of a drawing."""
 
 SHOWN = (
     "smile",
@@ -68,12 +68,12 @@ def worn_shares(asked: Mapping[str, float]) -> dict[str, float]:
 def draw_habits(shares: Mapping[str, float], random: np.random.Generator) -> dict[str, float]:
     """How often one person wears each attribute; over people the mean is the share."""
     habits = {}
-    for name in WORN:
-        # Drawn for every share, or a share that is set would change everything that is drawn after it.
+    # A generator for each: the number of draws of a beta depends on its share, and one share must not move the others.
+    for name, seed in zip(WORN, random.integers(2**63, size=len(WORN)).tolist(), strict=True):
         share = shares[name]
-        inner = min(max(share, 1e-6), 1 - 1e-6)
-        habit = float(random.beta(_STEADY * inner, _STEADY * (1 - inner)))
-        habits[name] = habit if share == inner else share
+        if 0 < share < 1:
+            share = float(np.random.default_rng(seed).beta(_STEADY * share, _STEADY * (1 - share)))
+        habits[name] = share
     return habits
 
 

@@ -20,7 +20,7 @@ REMEMBERED = 0.6
 """Correlation of a sketch's traits with the person's. Two people a sketch cannot tell apart are no rarity: see
 `tests/numerics/test_synthetic_world.py`."""
 _COLOUR_REMEMBERED = 0.3
-"""Of how dark brows and hair are: all that a pencil shows of colour."""
+"""Of traits that are no shape; of these a pencil shows age, and how light hair, brows and eyes are."""
 _EXAGGERATION = (1.5, 3.4)
 """Least and most that a caricature multiplies a group of traits by."""
 _BRIGHTNESS = np.array([0.299, 0.587, 0.114], dtype=np.float32)
@@ -62,7 +62,8 @@ def draw_sketch(person: Person, conditions: Conditions, style: str, side: int, r
     # Paper is white: skin tone, freckles, moles and make-up are not drawn.
     traits = replace(traits_of(latent), melanin=0.12, redness=0.0, freckles=0.0, lip_red=0.55)
     plain = replace(person, marks=(), texture=int(random.integers(2**31)), traits=traits)
-    white = replace(conditions, background=(_WHITE, _WHITE), clothes=_WHITE)
+    bare = {**conditions.worn, "lipstick": False}
+    white = replace(conditions, background=(_WHITE, _WHITE), clothes=_WHITE, worn=bare)
     drawn = _on_paper(white, turned=0.35, error=1.7)
     scene = paint_scene(plain, traits, drawn, side)
     ink_HW = SKETCH_STYLES[style](_brightness(scene.colour_CHW), random)

@@ -25,6 +25,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from PIL import Image
+from threadpoolctl import threadpool_limits
 
 from models.documents import canonical_json, readable_json, sha256_hex
 from training.data.sources import LABELS as LABELS_FILE
@@ -38,7 +39,6 @@ _CHUNK = 512
 _PLAN = "plan.json"
 _SAMPLED = 12
 _SPARE = 1.15
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,15 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
+class _Chunk:
+    """Pictures `start` to `stop` of an order, kept as one archive."""
+
+    path: Path
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
 class Made:
     """What was written, and how much of it an earlier, interrupted call had left."""
 
@@ -91,23 +100,33 @@ def check_order(order: Order, out: Path) -> None:
     """Raises `SyntheticError` where `out` exists, has no folder to stand in, or its disk has too little room."""
     if out.suffix.lower() not in ("", ".zip"):
         raise SyntheticError(f"{out}: give a folder without an ending, or a .zip")
-    if out.exists():
-        raise SyntheticError(f"{out}: exists already; choose another name or delete it")
+    partial = _partial(out)
+    # The sheet beside a zip is moved into place just before the zip: with unfinished work beside it, it is ours.
+    for path in (out, *([] if partial.exists() else [_sheet_path(out)])):
+        if path.exists():
+            raise SyntheticError(f"{path}: exists already; choose another name or delete it")
     if not out.parent.is_dir():
         raise SyntheticError(f"{out.parent}: there is no such folder")
-    world = World(order.world)
-    step = max(1, len(order) // _SAMPLED)
-    sizes = [
-        len(_encoded(world.picture(person, modality, number)))
-        for place in range(0, len(order), step)
-        for person, modality, number, _ in order.items(place, place + 1)
-    ]
-    done = sum(path.stat().st_size for path in _partial(out).glob("*.zip"))
+    if partial.exists() and not (partial / _PLAN).is_file() and any(partial.iterdir()):
+        raise SyntheticError(f"{partial}: is where unfinished work is kept, and holds something else; move it away")
+    done = sum(path.stat().st_size for path in partial.glob("*.zip"))
     # Once as chunks and once as they are put together.
-    needed = int(2 * _SPARE * len(order) * sum(sizes) / len(sizes)) - done
+    needed = int(2 * _SPARE * _estimated_bytes(order)) - done
     free = shutil.disk_usage(out.parent).free
     if free < needed:
         raise SyntheticError(f"{out}: {len(order)} pictures need about {needed >> 20} MB, and {free >> 20} MB are free")
+
+
+def _estimated_bytes(order: Order) -> int:
+    """Of all pictures, from a few of every modality."""
+    world = World(order.world)
+    total = 0
+    for modality, count in order.num_pictures.items():
+        step = max(1, order.num_subjects // _SAMPLED)
+        people = range(0, order.num_subjects, step)
+        sizes = [len(_encoded(world.picture(person, modality, 0))) for person in people]
+        total += order.num_subjects * count * sum(sizes) // len(sizes)
+    return total
 
 
 def make_pictures(
@@ -119,41 +138,35 @@ def make_pictures(
     """
     check_order(order, out)
     partial = _partial(out)
-    num_resumed = _open_plan(partial, order)
+    _open_plan(partial, order)
     starts = range(0, len(order), _CHUNK)
-    missing = [start for start in starts if not _chunk_path(partial, start).is_file()]
+    chunks = [_Chunk(_chunk_path(partial, start), start, min(start + _CHUNK, len(order))) for start in starts]
+    missing = [chunk for chunk in chunks if not _is_whole(order, chunk)]
+    num_resumed = len(order) - sum(chunk.stop - chunk.start for chunk in missing)
     on_progress(num_resumed)
-    _make_chunks(order, partial, missing, num_workers, on_progress)
-    digest = _assemble(order, partial, [_chunk_path(partial, start) for start in starts], out)
-    sheet = out / "contact-sheet.png" if out.suffix == "" else out.with_suffix(".contact-sheet.png")
-    contact_sheet(World(order.world), order.num_subjects, order.num_pictures).save(sheet)
+    _make_chunks(order, missing, num_workers, on_progress)
+    sheet = partial / "contact-sheet.png"
+    with threadpool_limits(1):
+        contact_sheet(World(order.world), order.num_subjects, order.num_pictures).save(sheet)
+    digest = _assemble(order, chunks, sheet, out)
     shutil.rmtree(partial, ignore_errors=True)
-    return Made(sheet, digest, num_resumed)
+    return Made(_sheet_path(out), digest, num_resumed)
 
 
-def _make_chunks(
-    order: Order, partial: Path, starts: list[int], num_workers: int, on_progress: Callable[[int], None]
-) -> None:
-    if num_workers == 1 or len(starts) < 2:
-        for start in starts:
-            on_progress(_make_chunk(order, partial, start))
+def _make_chunks(order: Order, chunks: list[_Chunk], num_workers: int, on_progress: Callable[[int], None]) -> None:
+    if num_workers == 1 or len(chunks) < 2:
+        for chunk in chunks:
+            on_progress(_make_chunk(order, chunk))
         return
-    before = {name: os.environ.get(name) for name in _THREADS}
-    # A process a core: BLAS threads of their own would only be in each other's way. Children read this as they start.
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
-    try:
-        num_processes = min(num_workers, len(starts))
-        with ProcessPoolExecutor(num_processes, get_context("spawn"), initializer=_leave_interrupts) as pool:
-            futures: list[Future[int]] = [pool.submit(_make_chunk, order, partial, start) for start in starts]
-            try:
-                for future in as_completed(futures):
-                    on_progress(future.result())
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
+    num_processes = min(num_workers, len(chunks))
+    with ProcessPoolExecutor(num_processes, get_context("spawn"), initializer=_leave_interrupts) as pool:
+        futures: list[Future[int]] = [pool.submit(_make_chunk, order, chunk) for chunk in chunks]
+        try:
+            for future in as_completed(futures):
+                on_progress(future.result())
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _leave_interrupts() -> None:
@@ -161,20 +174,30 @@ def _leave_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _make_chunk(order: Order, partial: Path, start: int) -> int:
-    """Make the pictures from `start` on as one archive; the number made."""
+def _make_chunk(order: Order, chunk: _Chunk) -> int:
+    """Make the pictures of a chunk as one archive; the number made."""
     world = World(order.world)
-    path = _chunk_path(partial, start)
-    draft = path.with_suffix(f".draft-{os.getpid()}")
+    draft = chunk.path.with_suffix(f".draft-{os.getpid()}")
     rows = []
-    with zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:
-        for person, modality, number, key in order.items(start, start + _CHUNK):
+    # One thread: BLAS rounds otherwise with more, and processes would be in each other's way.
+    with threadpool_limits(1), zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:
+        for person, modality, number, key in order.items(chunk.start, chunk.stop):
             picture = world.picture(person, modality, number)
             _store(archive, key, _encoded(picture))
             rows.append([key, subject_name(order.world, person), modality, *picture.labels.values()])
         _store(archive, LABELS_FILE, _csv(rows))
-    os.replace(draft, path)  # noqa: PTH105  (the name says atomic)
+    os.replace(draft, chunk.path)  # noqa: PTH105  (the name says atomic)
     return len(rows)
+
+
+def _is_whole(order: Order, chunk: _Chunk) -> bool:
+    """Whether the chunk is there with every picture, undamaged."""
+    expected = [*(key for *_, key in order.items(chunk.start, chunk.stop)), LABELS_FILE]
+    try:
+        with zipfile.ZipFile(chunk.path) as archive:
+            return archive.namelist() == expected and archive.testzip() is None
+    except (OSError, zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError):
+        return False
 
 
 def _encoded(picture: Picture) -> bytes:
@@ -194,15 +217,15 @@ def _csv(rows: list[list[str]]) -> bytes:
     return text.getvalue().encode()
 
 
-def _assemble(order: Order, partial: Path, chunks: list[Path], out: Path) -> str:
-    """Put the chunks together at `out`, and return the digest over all pictures."""
+def _assemble(order: Order, chunks: list[_Chunk], sheet: Path, out: Path) -> str:
+    """Put the chunks together at `out` with the sheet, and return the digest over all pictures."""
     digest = hashlib.sha256()
     labels = io.BytesIO()
     labels.write(_csv([["image", "subject", "modality", *LABELS]]))
-    draft = partial / ("whole.zip" if out.suffix else "whole")
+    draft = sheet.with_name("whole.zip" if out.suffix else "whole")
     with _Writer(draft) as writer:
         for chunk in chunks:
-            with zipfile.ZipFile(chunk) as archive:
+            with zipfile.ZipFile(chunk.path) as archive:
                 for name in archive.namelist():
                     data = archive.read(name)
                     if name == LABELS_FILE:
@@ -214,6 +237,10 @@ def _assemble(order: Order, partial: Path, chunks: list[Path], out: Path) -> str
         writer.write("people.csv", _people(order))
         manifest = {"made_by": _versions(), "order": order.to_json(), "sha256_of_pictures": digest.hexdigest()}
         writer.write("manifest.json", readable_json(manifest))
+        if not out.suffix:
+            writer.write("contact-sheet.png", sheet.read_bytes())
+    if out.suffix:
+        os.replace(sheet, _sheet_path(out))  # noqa: PTH105
     os.replace(draft, out)  # noqa: PTH105
     return digest.hexdigest()
 
@@ -268,22 +295,21 @@ def _chunk_path(partial: Path, start: int) -> Path:
     return partial / f"{start:08d}.zip"
 
 
-def _open_plan(partial: Path, order: Order) -> int:
-    """Make `partial` the place of exactly this work; the number of pictures found there.
+def _sheet_path(out: Path) -> Path:
+    return out.with_suffix(".contact-sheet.png") if out.suffix else out / "contact-sheet.png"
 
-    What another order or another version left is thrown away.
-    """
+
+def _open_plan(partial: Path, order: Order) -> None:
+    """Make `partial` the place of exactly this work; what another order or version left there is thrown away."""
     plan = {"chunk": _CHUNK, "made_by": _versions(), "order": sha256_hex(canonical_json(order.to_json()))}
     path = partial / _PLAN
     if path.is_file() and _json(path) == plan:
         for draft in partial.glob("*.draft-*"):
             draft.unlink()
-        starts = [int(chunk.stem) for chunk in partial.glob("*.zip") if chunk.stem.isdigit()]
-        return sum(min(_CHUNK, len(order) - start) for start in starts)
+        return
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     path.write_text(json.dumps(plan))
-    return 0
 
 
 def _json(path: Path) -> object:

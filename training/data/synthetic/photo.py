@@ -110,6 +110,7 @@ def _kernel(size: int, deviation: float) -> FloatArray:
 def to_bytes(planes_CHW: FloatArray) -> npt.NDArray[np.uint8]:
     """Planes of 0..1 as a picture (H, W, 3) of 0..255."""
     scaled = planes_CHW * np.float32(255.0)
+    scaled += np.float32(0.5)
     np.maximum(scaled, 0.0, out=scaled)
     np.minimum(scaled, 255.0, out=scaled)
     return np.ascontiguousarray(scaled.astype(np.uint8).transpose(1, 2, 0))

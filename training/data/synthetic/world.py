@@ -5,7 +5,8 @@
     picture.pixels, picture.labels["expression"], world.person(12).latent
 
 Invariant: a picture depends on seed, person, modality, number and the settings that concern it, and on nothing that was
-made before. K traits; H W picture.
+made before. To the last bit that holds for one kind of processor and one BLAS thread: sums of floats are rounded otherwise
+elsewhere, by one level of 255 in few pixels. K traits; H W picture.
 """
 
 from collections.abc import Mapping, Sequence
@@ -75,7 +76,8 @@ LABELS: tuple[str, ...] = (
     "five_points",
 )
 """`au_*` hold intensities of 0 to 1, attributes 0 or 1, `yaw` and `pitch` degrees, `five_points` x and y in pixels of the
-five points as they truly are; the crop was cut by points with an error."""
+five points as they truly are; the crop was cut by points with an error. Of a drawing, expression, units, things worn and
+points are those drawn; attributes that follow from traits are the person's own, whatever the artist made of them."""
 
 
 def subject_name(settings: WorldSettings, person: int) -> str:

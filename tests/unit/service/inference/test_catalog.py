@@ -42,6 +42,15 @@ def measured(mean_cosine: float) -> dict[str, Any]:
     return {"test": {"rows": {"translated probes": {"mean_cosine": mean_cosine}}}}
 
 
+def measured_on(given: Bundle, num_impostors: int) -> Bundle:
+    """The bundle, its thresholds measured on so many impostors."""
+    points = {
+        comparison: tuple(replace(point, num_impostors=num_impostors) for point in found)
+        for comparison, found in given.calibration.points.items()
+    }
+    return replace(given, calibration=Calibration(points))
+
+
 def route(catalog: Catalog, source: Space, target: Space) -> tuple[str, ...]:
     return catalog.route(source, target).bundles
 
@@ -182,9 +191,7 @@ class TestOperatingPoints:
             bundle("a-few", A, B, None, {"native-source": 0.1}),
             bundle("b-many", A, C, None, {"native-source": 0.2}),
         )
-        points = many.calibration.points["native-source"]
-        more = Calibration({"native-source": tuple(replace(point, num_impostors=10**9) for point in points)})
-        catalog = Catalog([few, replace(many, calibration=more)], [])
+        catalog = Catalog([few, measured_on(many, 10**9)], [])
         assert thresholds(catalog, A, A) == [0.2]
 
     def test_routes_of_several_steps_have_none(self) -> None:
@@ -194,3 +201,30 @@ class TestOperatingPoints:
     def test_what_was_not_measured_has_none(self) -> None:
         catalog = Catalog([bundle("ab", A, B)], [bundle("c", None, C)])
         assert [thresholds(catalog, *ends) for ends in ((A, B), (A, A), (B, B), (C, C))] == [[], [], [], []]
+
+    def test_native_comparisons_in_an_encoders_space_have_its_own_thresholds(self) -> None:
+        encoder = bundle("c", None, C, None, {"native-target": 0.4})
+        catalog = Catalog([bundle("ab", A, B, None, self.POINTS)], [encoder])
+        assert thresholds(catalog, C, C) == [0.4]
+        assert thresholds(catalog, A, A) == [0.1]
+
+    @pytest.mark.parametrize(("num_by_encoder", "expected"), [(9_999, 0.2), (10_001, 0.4)])
+    def test_of_an_encoder_and_a_translator_the_one_that_measured_more_pairs_counts(
+        self, num_by_encoder: int, expected: float
+    ) -> None:
+        encoder = measured_on(bundle("b", None, B, None, {"native-target": 0.4}), num_by_encoder)
+        translator = measured_on(bundle("ab", A, B, None, self.POINTS), 10_000)
+        catalog = Catalog([translator], [encoder])
+        assert thresholds(catalog, B, B) == [expected]
+        # What comes out of the translator is compared with the thresholds measured for that.
+        assert thresholds(catalog, A, B) == [0.3]
+        assert thresholds(catalog, A, A) == [0.1]
+
+    def test_an_encoder_without_thresholds_leaves_those_of_the_translators(self) -> None:
+        catalog = Catalog([bundle("ab", A, B, None, self.POINTS)], [bundle("b", None, B)])
+        assert thresholds(catalog, B, B) == [0.2]
+
+    def test_an_encoders_space_by_another_name_is_the_same(self) -> None:
+        renamed = replace(B, name="b-by-another-name")
+        catalog = Catalog([], [bundle("b", None, B, None, {"native-target": 0.4})])
+        assert thresholds(catalog, renamed, B) == [0.4]

@@ -234,4 +234,38 @@ def test_every_method_is_known_to_the_command_line(capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit):
         cli.run(["fit", "--help"])
     printed = capsys.readouterr().out
-    assert all(method in printed for method in (*translators.METHODS, translators.AUTO))
+    assert all(method in printed for method in (*translators.METHODS, translators.AUTO, "encoder"))
+
+
+@pytest.mark.parametrize("given", [(), ("--source",), ("--target",), ("--source", "--target", "--images")])
+@pytest.mark.parametrize("method", [*translators.METHODS, translators.AUTO])
+def test_a_translator_needs_a_source_a_target_and_no_pictures(
+    fails: Fails, files: Files, tmp_path: Path, given: tuple[str, ...], method: str
+) -> None:
+    values = {"--source": files["source"], "--target": files["target"], "--images": tmp_path}
+    options = [part for flag in given for part in (flag, values[flag])]
+    line = fails("fit", "--method", method, "--out", tmp_path / "x", *options)
+    assert line == (
+        "facebridge-train fit: a translator is fitted on --source and --target; --images is for --method encoder"
+    )
+    assert not (tmp_path / "x").exists()
+
+
+def test_half_weights_are_stored_measured_and_served(run: Run, planted: MakeSet, tmp_path: Path) -> None:
+    """A map of 40 x 30 numbers: large enough to be halved, its bias of 30 is not."""
+    source, target = planted("wide-a", 40), planted("wide-b", 30)
+    save_feature_set(source, tmp_path / "a.npz")
+    save_feature_set(target, tmp_path / "b.npz")
+    sides = (tmp_path / "a.npz", tmp_path / "b.npz")
+    run(*fit(*sides, tmp_path / "whole", "--method", "ridge"))
+    run(*fit(*sides, tmp_path / "half", "--method", "ridge", "--half-weights"))
+    whole, half = read_bundle(tmp_path / "whole"), read_bundle(tmp_path / "half")
+    assert len(whole.model) - len(half.model) == pytest.approx(2 * 40 * 30, abs=100)
+    rule = half.manifest.provenance.split
+    assert rule is not None
+    test = rule.parts(source) == "test"
+    translated, exact = (Session(b.model, device="cpu").run(source.feature[test]) for b in (half, whole))
+    assert 0 < np.abs(translated - exact).max() < 2e-3
+    cosine = float(np.mean(np.sum(translated.astype(np.float64) * target.feature[test], axis=1)))
+    figures: Any = half.manifest.metrics["test"]
+    assert figures["rows"]["translated probes"]["mean_cosine"] == pytest.approx(cosine, abs=1e-7)

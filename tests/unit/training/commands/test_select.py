@@ -25,6 +25,19 @@ def known(tmp_path: Path, feature_set: MakeSet) -> Path:
     return path
 
 
+MODALITY = ["sketch", "photo", "sketch", "photo", "photo", "sketch", "photo", "photo"]
+"""One photo and two sketches of bob, two photos of ann, a sketch and a photo of cyd, a photo of dan."""
+
+
+@pytest.fixture
+def drawn(tmp_path: Path, feature_set: MakeSet) -> Path:
+    plain = feature_set(num=8)
+    columns = plain.columns() | {"subject": np.array(WHO), "modality": np.array(MODALITY)}
+    path = tmp_path / "drawn.parquet"
+    save_feature_set(FeatureSet.build(plain.space, columns), path)
+    return path
+
+
 def selected(path: Path, *arguments: str) -> FeatureSet:
     out = path.with_name("selected.npz")
     options: argparse.Namespace = build_parser().parse_args(
@@ -91,3 +104,46 @@ def test_subjects_cannot_be_chosen_where_they_are_not_known(
 def test_a_part_without_a_bundle_is_refused(known: Path) -> None:
     with pytest.raises(TrainingError, match="give --bundle"):
         selected(known, "--part", "train")
+
+
+@pytest.mark.parametrize(("modality", "expected"), [("sketch", [0, 2, 5]), ("photo", [1, 3, 4, 6, 7])])
+def test_only_pictures_of_the_modality_are_taken(drawn: Path, modality: str, expected: list[int]) -> None:
+    chosen = selected(drawn, "--modality", modality)
+    assert rows(chosen) == expected
+    assert chosen.modality is not None
+    assert set(chosen.modality.tolist()) == {modality}
+    assert chosen.subject.tolist() == [WHO[row] for row in expected]
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        # Of the photos: row 3 of bob, 1 and 4 of ann, 6 of dan, 7 of cyd.
+        (("--role", "gallery"), [1, 3, 6, 7]),
+        (("--role", "probes"), [4]),
+        (("--num-subjects", "1"), [1, 4]),
+        (("--num-subjects", "1", "--role", "probes"), [4]),
+    ],
+)
+def test_subjects_and_roles_are_chosen_among_the_pictures_of_the_modality(
+    drawn: Path, more: tuple[str, ...], expected: list[int]
+) -> None:
+    assert rows(selected(drawn, "--modality", "photo", *more)) == expected
+
+
+@pytest.mark.parametrize("modality", ["caricature", "Photo", ""])
+def test_a_modality_that_no_picture_has_is_refused_with_those_there_are(drawn: Path, modality: str) -> None:
+    with pytest.raises(TrainingError, match=f"no picture is of the modality '{modality}'; there are: photo, sketch$"):
+        selected(drawn, "--modality", modality)
+
+
+def test_a_modality_is_refused_where_none_is_known(known: Path) -> None:
+    with pytest.raises(TrainingError, match="no picture is of the modality 'photo'; there are: none"):
+        selected(known, "--modality", "photo")
+
+
+def test_a_modality_can_be_chosen_where_nobody_is_known(tmp_path: Path, feature_set: MakeSet) -> None:
+    plain = feature_set(num=3, subjects=False)
+    columns = plain.columns() | {"modality": np.array(["photo", "sketch", "photo"])}
+    save_feature_set(FeatureSet.build(plain.space, columns), tmp_path / "set.npz")
+    assert rows(selected(tmp_path / "set.npz", "--modality", "photo")) == [0, 2]

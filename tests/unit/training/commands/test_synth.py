@@ -68,10 +68,10 @@ def test_an_interrupted_command_goes_on_and_says_so(
     monkeypatch.setattr(files, "_CHUNK", 2)
     make_chunk = files._make_chunk
 
-    def full_after_the_first(order: files.Order, partial: Path, start: int) -> int:
-        if start:
+    def full_after_the_first(order: files.Order, chunk: files._Chunk) -> int:
+        if chunk.start:
             raise OSError(28, "No space left on device")
-        return make_chunk(order, partial, start)
+        return make_chunk(order, chunk)
 
     monkeypatch.setattr(files, "_make_chunk", full_after_the_first)
     arguments = ["synth", "--subjects", 3, "--out", out, *SMALL]
@@ -140,3 +140,16 @@ def test_a_place_where_nothing_can_be_written_is_one_line(
     (tmp_path / "taken").mkdir()
     assert message in fails("synth", "--subjects", 2, "--out", tmp_path / name, *SMALL)
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--modalities", "photo", "photo=3"], "'photo'"),
+        (["--attribute", "hat=0.2", "--attribute", "hat=0.9"], "'hat'"),
+        (["--expressions", "fear", "neutral", "fear"], "'fear'"),
+    ],
+)
+def test_what_is_named_twice_is_refused(fails: Fails, out: Path, words: list[str], named: str) -> None:
+    line = fails("synth", "--subjects", 1, "--out", out, *words)
+    assert line == f"facebridge-train synth: {named} is named more than once"

@@ -22,6 +22,16 @@ def habits_of(name: str, share: float, number: int = NUM_PEOPLE) -> np.ndarray:
     return np.array([draw_habits(shares, random)[name] for _ in range(number)])
 
 
+@pytest.mark.parametrize("name", WORN)
+def test_a_share_that_is_set_changes_no_other_habit(name: str) -> None:
+    for seed in range(100):
+        before = draw_habits(worn_shares({}), np.random.default_rng(seed))
+        after = draw_habits(worn_shares({name: 0.5}), np.random.default_rng(seed))
+        assert {other: after[other] for other in WORN if other != name} == {
+            other: before[other] for other in WORN if other != name
+        }
+
+
 def test_only_the_shares_that_are_asked_for_change() -> None:
     shares = worn_shares({"hat": 0.5, "occluded": 0})
     assert shares.pop("hat") == 0.5

@@ -149,7 +149,7 @@ def test_the_list_of_labels_has_a_column_for_each(out: Path) -> None:
 
 
 def test_two_workers_make_the_same_bytes_as_one(tmp_path: Path) -> None:
-    order = Order(SMALL, 514, {"photo": 1})  # Two chunks.
+    order = Order(WorldSettings(seed=3), 514, {"sketch": 1})  # Two chunks; at this size BLAS would use two threads.
     environment = dict(os.environ)
     progress = Killer()
     one = make_pictures(order, tmp_path / "one.zip", 1)
@@ -180,8 +180,8 @@ def test_an_interrupted_run_goes_on_and_makes_the_same_bytes(out: Path, tmp_path
 def test_finished_chunks_are_not_made_again(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     interrupted(MIXED, out, chunks=5)
 
-    def make(order: Order, partial: Path, start: int) -> int:
-        raise AssertionError(start)
+    def make(order: Order, chunk: files._Chunk) -> int:
+        raise AssertionError(chunk)
 
     monkeypatch.setattr(files, "_make_chunk", make)
     assert make_pictures(MIXED, out, 1).num_resumed == 9
@@ -195,6 +195,70 @@ def test_a_chunk_that_was_being_written_is_begun_again(out: Path, tmp_path: Path
     other = tmp_path / f"other{out.suffix}"
     make_pictures(MIXED, other, 1)
     assert contents(out) == contents(other)
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def flip_a_bit(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3] ^= 1
+    path.write_bytes(data)
+
+
+def lose_a_picture(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        kept = {name: archive.read(name) for name in archive.namelist()[1:]}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in kept.items():
+            archive.writestr(name, data)
+
+
+@pytest.mark.usefixtures("chunks_of_two")
+@pytest.mark.parametrize("damage", [cut_short, empty, flip_a_bit, lose_a_picture])
+def test_a_damaged_chunk_is_made_again(out: Path, tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    partial = interrupted(MIXED, out, chunks=2)
+    damage(partial / "00000000.zip")
+    assert make_pictures(MIXED, out, 1).num_resumed == 2
+    other = tmp_path / f"other{out.suffix}"
+    make_pictures(MIXED, other, 1)
+    assert contents(out) == contents(other)
+
+
+def test_interrupted_at_the_contact_sheet_nothing_stands_there_and_the_next_call_finishes(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "contact_sheet", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            make_pictures(MIXED, out, 1)
+    assert not out.exists()
+    made = make_pictures(MIXED, out, 1)
+    assert made.num_resumed == 9
+    assert made.sheet.is_file()
+
+
+def test_a_sheet_that_stands_beside_a_new_zip_is_not_overwritten(tmp_path: Path) -> None:
+    sheet = tmp_path / "world.contact-sheet.png"
+    sheet.write_bytes(b"somebody's")
+    refused(MIXED, tmp_path / "world.zip", "exists already")
+    assert sheet.read_bytes() == b"somebody's"
+
+
+def test_a_folder_of_somebody_elses_at_the_place_of_unfinished_work_is_left_alone(out: Path) -> None:
+    partial_of(out).mkdir(parents=True)
+    (partial_of(out) / "letter.txt").write_text("mine")
+    with pytest.raises(SyntheticError, match="holds something else"):
+        make_pictures(MIXED, out, 1)
+    assert (partial_of(out) / "letter.txt").read_text() == "mine"
 
 
 OTHERS: dict[str, Callable[[], Order]] = {

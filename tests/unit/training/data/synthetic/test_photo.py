@@ -41,11 +41,11 @@ def test_blur_leaves_an_even_plane_as_it_is_up_to_the_edge() -> None:
     np.testing.assert_allclose(blurred(even, 2.0), even, rtol=1e-5)
 
 
-def test_bytes_are_cut_off_at_black_and_white() -> None:
+def test_bytes_are_rounded_and_cut_off_at_black_and_white() -> None:
     planes = np.array([-0.5, 0.0, 0.5, 1.0, 1.5], dtype=np.float32).reshape(1, 1, 5).repeat(3, axis=0)
     pixels = to_bytes(planes)
     assert pixels.shape == (1, 5, 3)
-    assert pixels[0, :, 1].tolist() == [0, 0, 127, 255, 255]
+    assert pixels[0, :, 1].tolist() == [0, 0, 128, 255, 255]
 
 
 def test_a_camera_without_fault_shows_the_scene() -> None:
