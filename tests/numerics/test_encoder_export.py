@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -86,3 +87,12 @@ def test_a_network_in_training_is_exported_as_it_will_be_used(exported: Exported
     session = Session(exported.graph, device="cpu")
     alone = np.concatenate([session.run(row[None]) for row in pictures(4)])
     np.testing.assert_allclose(session.run(pictures(4)), alone, atol=TOLERANCE)
+
+
+def test_the_graph_tells_nothing_of_the_machine_and_folder_it_was_made_in(exported: Exported) -> None:
+    """Else the same weights would be another space elsewhere."""
+    model = onnx.load_model_from_string(exported.graph)
+    assert not any(part.metadata_props or part.doc_string for part in (model, model.graph))
+    assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
+    root = Path(__file__).parents[2]
+    assert [word for word in (str(root), ".py", "site-packages") if word.encode() in exported.graph] == []

@@ -194,6 +194,16 @@ class TestOperatingPoints:
         catalog = Catalog([few, measured_on(many, 10**9)], [])
         assert thresholds(catalog, A, A) == [0.2]
 
+    def test_of_equals_the_first_by_name_has_them_whatever_the_order(self) -> None:
+        first = bundle("a", A, B, None, {"native-source": 0.1})
+        last = bundle("z", A, C, None, {"native-source": 0.9})
+        assert thresholds(Catalog([last, first], []), A, A) == thresholds(Catalog([first, last], []), A, A) == [0.1]
+
+    def test_of_two_encoders_of_one_space_the_one_that_measured_more_has_them(self) -> None:
+        few = bundle("a", None, A, None, {"native-target": 0.1})
+        many = measured_on(bundle("b", None, A, None, {"native-target": 0.2}), 10**9)
+        assert thresholds(Catalog([], [few, many]), A, A) == [0.2]
+
     def test_routes_of_several_steps_have_none(self) -> None:
         catalog = Catalog([bundle("ab", A, B, None, self.POINTS), bundle("bc", B, C, None, self.POINTS)], [])
         assert thresholds(catalog, A, C) == []

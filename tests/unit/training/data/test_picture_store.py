@@ -145,3 +145,23 @@ def test_progress_adds_up_to_the_number_of_pictures(
     heard: list[int] = []
     decode_pictures(source, source.items, PREPARATION, store, heard.append)
     assert heard == [5, 5, 2]
+
+
+def cut_short(store: Path) -> None:
+    pictures = store / "pictures.npy"
+    pictures.write_bytes(pictures.read_bytes()[:-100])
+
+
+def of_another_shape(store: Path) -> None:
+    np.save(store / "pictures.npy", np.zeros((2, 3), dtype=np.uint8))
+
+
+def no_words(store: Path) -> None:
+    (store / "pictures.json").write_bytes(b"\xff\xfe")
+
+
+@pytest.mark.parametrize("damage", [cut_short, of_another_shape, no_words])
+def test_what_is_damaged_is_decoded_again(store: Path, source: PictureSource, damage: Callable[[Path], None]) -> None:
+    before = np.array(decode_pictures(source, source.items, PREPARATION, store))
+    damage(store)
+    np.testing.assert_array_equal(decode_pictures(source, source.items, PREPARATION, store), before)

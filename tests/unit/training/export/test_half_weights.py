@@ -134,3 +134,10 @@ def test_a_translators_features_stay_within_two_thousandths_and_of_length_one() 
 def test_what_is_no_graph_is_refused() -> None:
     with pytest.raises(GraphError, match="not an ONNX model"):
         with_half_weights(b"words")
+
+
+def test_a_tensor_that_holds_nan_stays_as_it_is() -> None:
+    weight = random_weight(32, 16)
+    weight[0, 0] = np.nan
+    model = onnx.load_model_from_string(with_half_weights(graph(weight, np.zeros(16, dtype=np.float32))))
+    assert {tensor.name for tensor in model.graph.initializer} == {"weight", "bias", "shape"}

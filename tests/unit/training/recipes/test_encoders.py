@@ -124,3 +124,9 @@ def test_metrics_say_that_nothing_was_tested_where_nobody_was_kept_for_it() -> N
 def test_the_recipes_are_known_without_torch() -> None:
     program = "import sys, training.recipes.encoders; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_two_subjects_with_one_picture_each_give_nothing_to_validate_on() -> None:
+    people = [*subjects_of("train", 5), *subjects_of("validation", 2)]
+    with pytest.raises(TrainingError, match="one with two pictures to validate on"):
+        PictureParts.of(Listed(people), RULE, None)
