@@ -60,6 +60,9 @@ def run(options: argparse.Namespace) -> None:
 def _fit_translator(options: argparse.Namespace) -> None:
     if options.source is None or options.target is None or options.images is not None:
         raise TrainingError("a translator is fitted on --source and --target; --images is for --method encoder")
+    without_effect = fit_encoder.given(options)
+    if without_effect:
+        raise TrainingError(f"{without_effect[0]} is for --method encoder and has no effect on a translator")
     pairs = join_by_image(load_feature_set(options.source), load_feature_set(options.target))
     by = "subject" if pairs.source.has_subjects else "image"
     parts = SplitPairs.of(pairs, SplitRule(by, options.seed, options.validation, options.test))  # type: ignore[arg-type]

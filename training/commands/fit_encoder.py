@@ -38,6 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
 
 
+def given(options: argparse.Namespace) -> list[str]:
+    """The flags that only an encoder heeds, as far as they were given."""
+    return [f"--{name.replace('_', '-')}" for name in (*_CHANGED, "modality") if getattr(options, name) is not None]
+
+
 def run(options: argparse.Namespace) -> None:
     """Train, measure, write."""
     if options.images is None or options.source is not None or options.target is not None:

@@ -269,3 +269,12 @@ def test_half_weights_are_stored_measured_and_served(run: Run, planted: MakeSet,
     cosine = float(np.mean(np.sum(translated.astype(np.float64) * target.feature[test], axis=1)))
     figures: Any = half.manifest.metrics["test"]
     assert figures["rows"]["translated probes"]["mean_cosine"] == pytest.approx(cosine, abs=1e-7)
+
+
+@pytest.mark.parametrize("flag", ["--width", "--epochs", "--learning-rate"])
+def test_an_option_of_encoders_is_refused_for_a_translator(
+    fails: Callable[..., str], files: dict[str, Path], tmp_path: Path, flag: str
+) -> None:
+    sets = ("--source", files["source"], "--target", files["target"], "--out", tmp_path / "x")
+    line = fails("fit", *sets, "--method", "ridge", flag, "1")
+    assert line == f"facebridge-train fit: {flag} is for --method encoder and has no effect on a translator"
