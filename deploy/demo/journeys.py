@@ -1,6 +1,6 @@
 """What the demo asks of the running service, and what it measures of the answers.
 
-Shapes: P probes, D feature dimension. Every figure is over all people; nobody was picked.
+Every figure is over all people; nobody was picked.
 """
 
 import base64
@@ -38,7 +38,6 @@ class Ranked:
 
     candidates: list[list[str]]
     subjects: list[str]
-    route: list[str]
 
     def rank(self, k: int) -> float:
         """The share of probes whose subject is among the first k."""
@@ -137,7 +136,7 @@ class Journeys:
         answer = self._client.post("/identify", params=query, content=write_npz(probes), headers=_NPZ)
         found = answer.raise_for_status().json()
         candidates = [[one["subject"] for one in result["candidates"]] for result in found["results"]]
-        return Ranked(candidates, probes.subject.tolist(), found["route"]["bundles"])
+        return Ranked(candidates, probes.subject.tolist())
 
     def _untranslated(self, rows: npt.NDArray[np.int64]) -> float:
         """The service refuses to compare two spaces; what would come of it is computed here."""

@@ -7,6 +7,8 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from rich.progress import Progress
+
 from models.space import MAX_DIMENSION
 from models.split import SplitRule
 from training.commands.arguments import positive
@@ -53,17 +55,6 @@ def run(options: argparse.Namespace) -> None:
     parts = PictureParts.of(source, rule, options.modality)
     partial = options.out.with_name(options.out.name + ".partial")
     with progress_bar() as progress:
-        decoding = progress.add_task("decoding", total=len(parts.train), rate="")
-        training = progress.add_task("training", total=None, rate="")
-        started = time.monotonic()
-        first: list[int] = []
-
-        def on_step(report: Report) -> None:
-            first.append(report.step) if not first else None
-            rate = (report.step - first[0]) * recipe.batch / max(1e-9, time.monotonic() - started)
-            words = f"{rate:.0f}/s loss {report.loss:.2f}"
-            progress.update(training, total=report.num_steps, completed=report.step, rate=words)
-
         trained = train_encoder(
             parts,
             recipe,
@@ -72,7 +63,7 @@ def run(options: argparse.Namespace) -> None:
             device=options.device,
             half_weights=options.half_weights,
             partial=partial,
-            hooks=Hooks(lambda done: progress.advance(decoding, done), on_step),
+            hooks=_hooks(progress, len(parts.train), recipe.batch),
         )
     rows = {"validation": trained.validation} | ({"test": trained.test} if trained.test else {})
     manifest = write_encoder_bundle(
@@ -96,6 +87,23 @@ def run(options: argparse.Namespace) -> None:
         f"subjects, space {manifest.target.name} ({manifest.target.fingerprint})",
         soft_wrap=True,
     )
+
+
+def _hooks(progress: Progress, num_pictures: int, batch: int) -> Hooks:
+    """A bar for decoding and one for training, whose rate is of this call's own steps."""
+    decoding = progress.add_task("decoding", total=num_pictures, rate="")
+    training = progress.add_task("training", total=None, rate="")
+    first: tuple[int, float] | None = None
+
+    def on_step(report: Report) -> None:
+        nonlocal first
+        now = time.monotonic()
+        first = first or (report.step, now)
+        rate = (report.step - first[0]) * batch / max(1e-9, now - first[1])
+        words = f"{rate:.0f}/s loss {report.loss:.2f}"
+        progress.update(training, total=report.num_steps, completed=report.step, rate=words)
+
+    return Hooks(lambda done: progress.advance(decoding, done), on_step)
 
 
 def _recipe(options: argparse.Namespace) -> EncoderRecipe:

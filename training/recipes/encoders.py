@@ -67,7 +67,6 @@ def small(backbone: str) -> EncoderRecipe:
         dimension=128,
         epochs=16,
         batch=128,
-        learning_rate=0.1,
         schedule="cosine",
         margin=0.35,
         scale=32.0,

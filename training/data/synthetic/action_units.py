@@ -5,7 +5,7 @@ columns of the cognitive-psychological study (Du, Tao and Martinez 2014). What a
 System (Ekman 1997); how far is ours.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -112,5 +112,5 @@ def motion_of(intensity: Mapping[int, float]) -> Motion:
     return Motion(*(intensity_U @ _EFFECTS_UM).tolist())
 
 
-def _less_wanted(one: int, other: int, asked: Sequence[int] | set[int]) -> int:
+def _less_wanted(one: int, other: int, asked: set[int]) -> int:
     return one if one not in asked else other

@@ -65,7 +65,7 @@ def draw_sketch(person: Person, conditions: Conditions, style: str, side: int, r
     bare = {**conditions.worn, "lipstick": False}
     white = replace(conditions, background=(_WHITE, _WHITE), clothes=_WHITE, worn=bare)
     drawn = _on_paper(white, turned=0.35, error=1.7)
-    scene = paint_scene(plain, traits, drawn, side)
+    scene = paint_scene(plain, drawn, side)
     ink_HW = SKETCH_STYLES[style](_brightness(scene.colour_CHW), random)
     return Drawing(to_bytes(np.broadcast_to(ink_HW, (3, side, side))), drawn, scene.points)
 
@@ -78,7 +78,7 @@ def draw_caricature(
     if style == "ink" or random.random() < 0.5:
         conditions = replace(conditions, background=(_WHITE, _WHITE))
     drawn = _on_paper(conditions, turned=0.6, error=1.3)
-    scene = paint_scene(replace(person, traits=traits), traits, drawn, side)
+    scene = paint_scene(replace(person, traits=traits), drawn, side)
     return Drawing(to_bytes(CARICATURE_STYLES[style](scene.colour_CHW, random)), drawn, scene.points)
 
 

@@ -25,7 +25,6 @@ from training.data.synthetic.skin import (
     paint_neck,
     skin_colour,
 )
-from training.data.synthetic.traits import Traits
 from training.data.synthetic.worn import paint_earrings, paint_glasses, paint_hat, paint_occlusion
 
 
@@ -37,9 +36,9 @@ class Scene:
     points: list[tuple[float, float]]
 
 
-def paint_scene(person: Person, traits: Traits, conditions: Conditions, side: int) -> Scene:
-    """A person with `traits` (their own, or a drawing's) under the conditions, before any camera."""
-    worn, light = conditions.worn, conditions.light
+def paint_scene(person: Person, conditions: Conditions, side: int) -> Scene:
+    """A person, or what a drawing makes of one, under the conditions, before any camera."""
+    traits, worn, light = person.traits, conditions.worn, conditions.light
     anatomy = Anatomy.of(traits, motion_of(conditions.units))
     shape = Shape(traits.nose_height, traits.nose_length)
     template = (ARCFACE_5PT + conditions.aligned_error_52) * (side / 112.0)

@@ -106,7 +106,7 @@ class World:
         conditions = draw_conditions(who, self.settings.expressions, random)
         side = self.settings.side
         if modality == "photo":
-            scene = paint_scene(who, who.traits, conditions, side)
+            scene = paint_scene(who, conditions, side)
             pixels = photograph(scene.colour_CHW, conditions)
             return Picture(pixels, conditions.camera.quality, self._labels(who, conditions, "", scene.points))
         styles = SKETCH_STYLES if modality == "sketch" else CARICATURE_STYLES

@@ -50,7 +50,7 @@ def test_bytes_are_rounded_and_cut_off_at_black_and_white() -> None:
 
 def test_a_camera_without_fault_shows_the_scene() -> None:
     person, conditions = somebody(1)
-    scene = paint_scene(person, person.traits, conditions, 48)
+    scene = paint_scene(person, conditions, 48)
     perfect = replace(conditions, camera=Camera(blur=0.0, noise=0.0, contrast=1.0, quality=95))
     expected = np.clip(scene.colour_CHW, 0.0, 1.0).transpose(1, 2, 0) * 255.0
     np.testing.assert_allclose(photograph(scene.colour_CHW, perfect), expected, atol=1.0)
@@ -75,7 +75,7 @@ def pupil(colour_CHW: npt.NDArray[np.floating], around: tuple[float, float], rea
 @pytest.mark.parametrize("number", range(8))
 def test_the_pupils_are_where_the_points_say_the_eyes_are(number: int) -> None:
     person, conditions = somebody(number)
-    scene = paint_scene(person, person.traits, conditions, 448)
+    scene = paint_scene(person, conditions, 448)
     for point in scene.points[:2]:
         # A pixel of 112 is four of these.
         assert math.dist(pupil(scene.colour_CHW, point, 14), point) < 4.0
