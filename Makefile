@@ -39,7 +39,7 @@ demo: setup  ## people who do not exist, real models, a running service; PORT=80
 demo-stop:  ## stop the service that the demo left
 	$(BIN)/python -m deploy.demo --stop
 
-demo-train: setup  ## build the demo's models again from nothing (about an hour on two cores)
+demo-train: setup  ## build the demo's models again from nothing (an hour and a half on two cores)
 	$(BIN)/python -m deploy.demo.build --anew
 
 journey: setup  ## the README's journey on the real faces that this machine has

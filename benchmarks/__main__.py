@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import extraction, fitting, identification, startup, synthesis, translation
+from benchmarks import demo, extraction, fitting, identification, startup, synthesis, translation
 from benchmarks.document import write_section
 from benchmarks.faces import Faces
 
@@ -25,6 +25,7 @@ BENCHMARKS: dict[str, Callable[[Faces], str]] = {
     "startup": startup.measure,
     "identification": identification.measure,
     "synthesis": synthesis.measure,
+    "demo": demo.measure,
 }
 
 

@@ -36,7 +36,7 @@ def main() -> None:
     if options.subjects < _SHOWN_PEOPLE:
         sys.exit(f"make demo: at least {_SHOWN_PEOPLE} subjects are needed")
     if not BUNDLES.is_dir():
-        sys.exit("make demo: its models are not here; make demo-train builds them, in about an hour on two cores")
+        sys.exit("make demo: its models are not here; make demo-train builds them, in about an hour and a half on two cores")
     shutil.rmtree(options.folder, ignore_errors=True)
     options.folder.mkdir(parents=True)
     try:

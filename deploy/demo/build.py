@@ -1,4 +1,4 @@
-"""Build the demo's bundles from nothing: three worlds, two encoders, two translators. About an hour on two cores.
+"""Build the demo's bundles from nothing: three worlds, two encoders, two translators. About an hour and a half on two cores.
 
 python -m deploy.demo.build            print the commands and run them; what is there already is left
 python -m deploy.demo.build --list     only print them
@@ -24,10 +24,10 @@ def commands(work: Path, bundles: Path) -> list[tuple[Path, list[str]]]:
     features = {space: work / f"{space}.npz" for space in (EDGE, CLOUD)}
     steps: list[tuple[Path, list[object]]] = [
         (cloud, ["synth", "--subjects", 4000, "--modalities", *_MIXED, "--seed", 101]),
-        (edge, ["synth", "--subjects", 6000, "--images-per-subject", 8, "--seed", 202]),
-        (both, ["synth", "--subjects", 3000, "--images-per-subject", 6, "--seed", 303]),
+        (edge, ["synth", "--subjects", 8000, "--images-per-subject", 8, "--seed", 202]),
+        (both, ["synth", "--subjects", 8000, "--images-per-subject", 5, "--seed", 303]),
         (bundles / CLOUD, _encoder(cloud, "resnet-50", epochs=16, seed=1)),
-        (bundles / EDGE, _encoder(edge, "mobilenetv2-t6", epochs=13, seed=2)),
+        (bundles / EDGE, _encoder(edge, "mobilenetv2-t6", epochs=15, seed=2)),
         *((out, ["extract", "--encoder", bundles / space, "--images", both]) for space, out in features.items()),
     ]
     for source, target in ((EDGE, CLOUD), (CLOUD, EDGE)):

@@ -92,7 +92,6 @@ def test_no_weights_pictures_or_features_are_in_the_repository() -> None:
     assert [place(path) for path in found if not path.is_relative_to(DEMO_BUNDLES)] == []
 
 
-@pytest.mark.skipif(not DEMO_BUNDLES.is_dir(), reason="the demo's models are not built: make demo-train")
 def test_the_demos_models_are_few_and_small() -> None:
     """They were trained on people who do not exist, by commands that stand beside them."""
     sizes = {place(path): path.stat().st_size for path in DEMO_BUNDLES.rglob("*") if path.is_file()}
