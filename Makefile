@@ -40,7 +40,7 @@ demo-stop:  ## stop the service that the demo left
 	$(BIN)/python -m deploy.demo --stop
 
 demo-train: setup  ## build the demo's models again from nothing (an hour and a half on two cores)
-	$(BIN)/python -m deploy.demo.build --anew
+	$(BIN)/python -m deploy.demo.build
 
 journey: setup  ## the README's journey on the real faces that this machine has
 	$(BIN)/python -m deploy.journey
@@ -53,4 +53,5 @@ bench: setup  ## measure what docs/benchmarks.md claims, and write it there
 	$(BIN)/python -m benchmarks
 
 clean:  ## remove what the targets above made
+	-@if [ -x $(BIN)/python ]; then $(BIN)/python -m deploy.demo --stop; fi
 	rm -rf $(VENV) run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,7 +1,9 @@
 """Build the demo's bundles from nothing: three worlds, two encoders, two translators. About an hour and a half on two cores.
 
-python -m deploy.demo.build            print the commands and run them; what is there already is left
+python -m deploy.demo.build            print the commands, run them, and put the new bundles where the old ones are
 python -m deploy.demo.build --list     only print them
+
+Interrupted, it goes on where it was: whatever a command has written already is taken as it is, until all is done.
 """
 
 import argparse
@@ -56,24 +58,34 @@ def _encoder(images: Path, backbone: str, *, epochs: int, seed: int) -> list[obj
 
 
 def main() -> None:
-    """Run what is missing, in order."""
-    parser = argparse.ArgumentParser(prog="python -m deploy.demo.build", description=__doc__)
+    """Run what is missing, in order; then put the bundles in place."""
+    parser = argparse.ArgumentParser(
+        prog="python -m deploy.demo.build", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--list", action="store_true", help="print the commands and leave")
-    parser.add_argument("--anew", action="store_true", help="delete the bundles and what an earlier build left, first")
     parser.add_argument("--bundles", type=Path, default=BUNDLES, help="where to (default: the demo's own)")
-    parser.add_argument("--work", type=Path, default=WORK, help="for pictures and features (default: %(default)s)")
+    parser.add_argument(
+        "--work", type=Path, default=WORK, help="for all that is made on the way (default: %(default)s)"
+    )
     options = parser.parse_args()
-    if options.anew and not options.list:
-        shutil.rmtree(options.bundles, ignore_errors=True)
-        shutil.rmtree(options.work, ignore_errors=True)
-    for out, words in commands(options.work, options.bundles):
+    made = options.work / "bundles"
+    for out, words in commands(options.work, made):
         print("$", shlex.join(words), flush=True)
         if options.list or out.exists():
             continue
         out.parent.mkdir(parents=True, exist_ok=True)
-        done = subprocess.run([str(Path(sys.executable).parent / words[0]), *words[1:]], check=False)
+        try:
+            done = subprocess.run([str(Path(sys.executable).parent / words[0]), *words[1:]], check=False)
+        except KeyboardInterrupt:
+            sys.exit("interrupted; the same command goes on where it was")
         if done.returncode:
             sys.exit(done.returncode)
+    if options.list:
+        return
+    shutil.rmtree(options.bundles, ignore_errors=True)
+    shutil.copytree(made, options.bundles)
+    shutil.rmtree(options.work)
+    print(f"{options.bundles}: {', '.join(sorted(path.name for path in options.bundles.iterdir()))}")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ BUNDLES = Path(os.path.relpath(Path(__file__).parent / "bundles"))
 SEED = 7
 """Of the world; the models were trained on the worlds of other seeds (`build.py`)."""
 EDGE, CLOUD = "edge", "cloud"
+NAMES = (EDGE, CLOUD, f"{EDGE}-to-{CLOUD}", f"{CLOUD}-to-{EDGE}")
+"""Of the bundles."""
 
 
 def command(*words: object) -> list[str]:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -9,13 +10,26 @@ from pathlib import Path
 
 import httpx
 
+HOST = "127.0.0.1"
 _SECONDS = 30.0
 _PID = "service.pid"
-_LOG = "service.log"
+LOG = "service.log"
 
 
 class ServiceError(RuntimeError):
     """The service does not run; the message is one line."""
+
+
+def check_port(port: int) -> None:
+    """Raises `ServiceError` where something listens there already."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as failure:
+            raise ServiceError(
+                f"cannot listen on {HOST}:{port} ({failure.strerror}); choose another port: make demo PORT={port % 65535 + 1}"
+            ) from None
 
 
 def start_service(bundles: Path, folder: Path, port: int) -> str:
@@ -23,58 +37,70 @@ def start_service(bundles: Path, folder: Path, port: int) -> str:
     program = Path(sys.executable).parent / "facebridge"
     typed = ["serve", "--bundles", str(bundles), "--data", str(folder / "data"), "--port", str(port)]
     print("$", "facebridge", *typed, "&", flush=True)
-    with (folder / _LOG).open("wb") as log:
+    # Settings of somebody's own service are not the demo's.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FACEBRIDGE_")}
+    with (folder / LOG).open("wb") as log:
         process = subprocess.Popen(
-            [program, *typed], stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True
+            [program, *typed],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            env=environment,
         )
-    (folder / _PID).write_text(str(process.pid))
-    address = f"http://127.0.0.1:{port}"
+    (folder / _PID).write_text(f"{process.pid} {_started(process.pid)}")
+    address = f"http://{HOST}:{port}"
     until = time.monotonic() + _SECONDS
     while time.monotonic() < until:
         if process.poll() is not None:
-            lines = (folder / _LOG).read_text(errors="replace").strip().splitlines()
+            lines = (folder / LOG).read_text(errors="replace").strip().splitlines()
             raise ServiceError(lines[-1] if lines else f"the service left with code {process.returncode}")
-        try:
-            if httpx.get(f"{address}/healthz/ready", timeout=1.0).is_success:
-                return address
-        except httpx.TransportError:
-            pass
+        if address in (folder / LOG).read_text(errors="replace") and _is_ready(address):
+            return address
         time.sleep(0.1)
     stop_service(folder)
-    raise ServiceError(f"the service was not ready within {_SECONDS:.0f} seconds; see {folder / _LOG}")
+    raise ServiceError(f"the service was not ready within {_SECONDS:.0f} seconds; see {folder / LOG}")
 
 
 def stop_service(folder: Path) -> bool:
     """Stop the service that an earlier demo left; False where none runs."""
     path = folder / _PID
-    if not path.is_file():
+    pid, started = _noted(path)
+    if pid is None or _started(pid) != started:
+        path.unlink(missing_ok=True)
         return False
-    pid = int(path.read_text())
-    path.unlink()
-    if not _is_ours(pid):
-        return False
-    os.kill(pid, signal.SIGTERM)
-    until = time.monotonic() + _SECONDS
-    while _is_ours(pid) and time.monotonic() < until:
-        time.sleep(0.05)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        os.kill(pid, number)
+        until = time.monotonic() + _SECONDS / 2
+        while _started(pid) == started and time.monotonic() < until:
+            time.sleep(0.05)
+    path.unlink(missing_ok=True)
     return True
 
 
-def _is_ours(pid: int) -> bool:
-    """Whether the process is a `facebridge serve`; numbers of processes are used again."""
+def _is_ready(address: str) -> bool:
     try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return _answers(pid)
-    return b"facebridge" in words and b"serve" in words
+        # No proxy stands between a machine and itself.
+        return httpx.get(f"{address}/healthz/ready", timeout=1.0, trust_env=False).is_success
+    except httpx.TransportError:
+        return False
 
 
-def _answers(pid: int) -> bool:
-    """Where there is no /proc, whether the process is there at all."""
-    if Path("/proc").is_dir():
-        return False
+def _noted(path: Path) -> tuple[int | None, str]:
+    """The process that was started, and when; None where there is no such note."""
     try:
-        os.kill(pid, 0)
+        pid, _, started = path.read_text().partition(" ")
+        return int(pid), started
+    except (OSError, ValueError):
+        return None, ""
+
+
+def _started(pid: int) -> str:
+    """When a process started, as the system puts it; empty where it is gone. Numbers of processes are used again."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except OSError:
-        return False
-    return True
+        if Path("/proc").is_dir():
+            return ""
+    listed = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return listed.stdout.strip()

@@ -2,9 +2,11 @@
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,16 +16,19 @@ import httpx
 import pytest
 from PIL import Image
 
+from deploy.demo import running
 from models.bundle import read_bundle
 from models.graph import check_graph
 
 ROOT = Path(__file__).parents[2]
 BUNDLES = ROOT / "deploy" / "demo" / "bundles"
+_DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
 
 
 def demo(folder: Path, *words: object) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "deploy.demo", "--folder", str(folder), *(str(word) for word in words)]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("FACEBRIDGE_")}
+    # Somebody has a proxy, and settings for a service of their own; neither is the demo's.
+    environment = os.environ | {"HTTP_PROXY": "http://127.0.0.1:9", "FACEBRIDGE_DEVICE": "cuda"}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
@@ -97,7 +102,7 @@ def test_one_person_mostly_matches_and_two_hardly_ever_do(shown: Shown) -> None:
 
 
 def test_the_service_goes_on_with_its_galleries(shown: Shown) -> None:
-    answer = httpx.get(f"http://127.0.0.1:{shown.port}/galleries").json()
+    answer = httpx.get(f"http://127.0.0.1:{shown.port}/galleries", trust_env=False).json()
     assert {gallery["name"]: gallery["num_subjects"] for gallery in answer["galleries"]} == dict.fromkeys(
         ("migrated", "old", "people"), 1000
     )
@@ -114,15 +119,91 @@ def test_the_account_says_where_to_look_and_how_to_stop(shown: Shown) -> None:
     assert "make demo-stop" in shown.text
 
 
-def test_a_port_in_use_is_one_line_and_leaves_nothing_running(tmp_path: Path) -> None:
+def refused(ran: "subprocess.CompletedProcess[str]", words: str) -> None:
+    """One line, and nothing was begun."""
+    assert ran.returncode in (1, 2)
+    assert words in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert "$" not in ran.stdout
+
+
+def test_a_port_in_use_is_one_line_before_any_work(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         ran = demo(tmp_path / "run", "--port", taken.getsockname()[1], "--subjects", 4)
-    assert ran.returncode == 1
+    refused(ran, "make demo: cannot listen on 127.0.0.1:")
     assert ran.stderr.strip().count("\n") == 0
-    assert "cannot listen" in ran.stderr
+    assert not (tmp_path / "run").exists()
     assert demo(tmp_path / "run", "--stop").stdout == "no demo service was running\n"
+
+
+def test_another_demos_port_is_refused_and_its_service_left_alone(shown: Shown, tmp_path: Path) -> None:
+    refused(demo(tmp_path / "run", "--port", shown.port, "--subjects", 4), "cannot listen")
+    answer = httpx.get(f"http://127.0.0.1:{shown.port}/galleries", trust_env=False).json()
+    assert len(answer["galleries"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("--subjects", 1), "--subjects must be from 2 to 10000"),
+        (("--subjects", 10_001), "--subjects must be from 2 to 10000"),
+        (("--port", 0), "must be a number from 1 to 65535"),
+        (("--port", 65_536), "must be a number from 1 to 65535"),
+    ],
+)
+def test_impossible_settings_are_refused_and_an_earlier_demo_goes_on(
+    shown: Shown, words: tuple[object, ...], reason: str
+) -> None:
+    refused(demo(shown.folder, *words), reason)
+    assert httpx.get(f"http://127.0.0.1:{shown.port}/healthz/ready", trust_env=False).is_success
+    assert (shown.folder / "people.zip").is_file()
+
+
+def test_a_folder_that_is_no_demos_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    refused(demo(tmp_path, "--subjects", 4), "holds something that is no demo's")
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    refused(demo(tmp_path / "thesis.txt", "--subjects", 4), "is no folder")
+    (tmp_path / "link").symlink_to(tmp_path)
+    refused(demo(tmp_path / "link", "--subjects", 4), "is no folder")
+
+
+def test_an_interrupted_demo_leaves_nothing_and_says_so_in_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "deploy.demo", "--folder", str(tmp_path / "run"), "--port", str(free_port())]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as shown:
+        assert shown.stdout is not None
+        assert "synth" in shown.stdout.readline()
+        os.killpg(shown.pid, signal.SIGINT)
+        _, complaint = shown.communicate(timeout=60)
+    assert shown.returncode == 1
+    assert "make demo: interrupted" in complaint
+    assert "Traceback" not in complaint
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["made-by-make-demo"]
+
+
+def test_a_note_that_is_no_process_is_no_service(tmp_path: Path) -> None:
+    for note in ("", "words", "1 2", f"{os.getpid()} 12345", f"{os.getpid()}"):
+        (tmp_path / "service.pid").write_text(note)
+        assert demo(tmp_path, "--stop").stdout == "no demo service was running\n"
+
+
+def test_a_service_that_does_not_listen_to_the_signal_is_stopped_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "_SECONDS", 1.0)
+    with subprocess.Popen([sys.executable, "-c", _DEAF], stdout=subprocess.PIPE) as deaf:
+        assert deaf.stdout is not None
+        deaf.stdout.readline()
+        (tmp_path / "service.pid").write_text(f"{deaf.pid} {running._started(deaf.pid)}")
+        reaper = threading.Thread(target=deaf.wait)
+        reaper.start()
+        assert running.stop_service(tmp_path)
+        reaper.join(10)
+    assert deaf.returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("name", ["cloud", "edge", "edge-to-cloud", "cloud-to-edge"])
