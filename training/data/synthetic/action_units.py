@@ -65,7 +65,13 @@ class Motion:
     """Between the lips."""
     jaw: float = 0.0
 
+    @property
+    def has_open_mouth(self) -> bool:
+        """Whether the dark between the lips is seen: it is painted then, and only then."""
+        return self.opening > _LEAST_SEEN_OPENING
 
+
+_LEAST_SEEN_OPENING = 0.015
 _EFFECTS: Mapping[int, Motion] = {
     1: Motion(brow_inner=-0.1, brow_creases=0.6),
     2: Motion(brow_outer=-0.1, brow_creases=0.5),

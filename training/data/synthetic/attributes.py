@@ -22,7 +22,8 @@ WORN: Mapping[str, float] = {
     "earrings": 0.15,
     "occluded": 0.06,
 }
-"""Attributes of one picture with the share of photos that show them; nothing is in the way of a drawing."""
+"""Attributes of one picture with the share of photos in which they are worn, be it under long hair; nothing is in the way
+of a drawing."""
 
 SHOWN = (
     "smile",
@@ -43,7 +44,7 @@ SHOWN = (
     "square_jaw",
     "elderly",
 )
-"""Attributes that follow from traits, expression and pose."""
+"""Attributes that follow from traits, expression, pose and the length of the hair that day."""
 
 ATTRIBUTES: tuple[str, ...] = (*WORN, *SHOWN)
 _FRONTAL = 0.2
@@ -77,11 +78,15 @@ def draw_habits(shares: Mapping[str, float], random: np.random.Generator) -> dic
     return habits
 
 
-def shown_attributes(traits: Traits, motion: Motion, turned: float) -> dict[str, bool]:
-    """What a face shows; `turned` is the larger of yaw and pitch, in radians. The rules are the definitions."""
+def shown_attributes(traits: Traits, motion: Motion, turned: float, hair_change: float = 0.0) -> dict[str, bool]:
+    """What a face shows; `turned` is the larger of yaw and pitch, in radians. The rules are the definitions.
+
+    `hair_change` is how much longer the hair is in this picture than the person's usual. Freckles count from where they
+    stand out from the skin by some eight of 255 levels.
+    """
     return {
         "smile": motion.corner_up > 0.02,
-        "mouth_open": motion.opening > 0.02,
+        "mouth_open": motion.has_open_mouth,
         "frontal_face": turned < _FRONTAL,
         "big_nose": traits.nose_width + 0.5 * traits.nose_height > 0.385,
         "narrow_eyes": traits.eye_open < 0.071,
@@ -92,9 +97,9 @@ def shown_attributes(traits: Traits, motion: Motion, turned: float) -> dict[str,
         "blond_hair": traits.hair_dark < 0.35 and not is_gray(traits),
         "gray_hair": is_gray(traits),
         "curly_hair": traits.hair_curl > 0.55,
-        "long_hair": traits.hair_length > 0.95,
+        "long_hair": traits.hair_length + hair_change > 0.95,
         "receding_hairline": traits.hair_recession > 0.28,
-        "freckles": traits.freckles > 0.05,
+        "freckles": traits.freckles * (1.0 - traits.melanin) > 0.15,
         "square_jaw": traits.jaw_square > 2.85,
         "elderly": traits.age > 0.55,
     }

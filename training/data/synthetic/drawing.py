@@ -20,7 +20,7 @@ REMEMBERED = 0.6
 """Correlation of a sketch's traits with the person's. Two people a sketch cannot tell apart are no rarity: see
 `tests/numerics/test_synthetic_world.py`."""
 _COLOUR_REMEMBERED = 0.3
-"""Of traits that are no shape; of these a pencil shows age, and how light hair, brows and eyes are."""
+"""Of traits that are no shape; of these a pencil shows age, beards, and how light hair, brows and eyes are."""
 _EXAGGERATION = (1.5, 3.4)
 """Least and most that a caricature multiplies a group of traits by."""
 _BRIGHTNESS = np.array([0.299, 0.587, 0.114], dtype=np.float32)

@@ -115,7 +115,7 @@ def paint_mouth(anatomy: Anatomy, canvas: Canvas, pose: Pose, *, has_lipstick: b
     below = window.inside(inner_bottom - window.v_HW, 0.03)
     window.paint(0.22 * lips * below, mixed(colour, (1.0, 0.85, 0.8), 0.5))
     gap = window.inside(np.maximum(np.maximum(inner_top - window.v_HW, window.v_HW - inner_bottom), ends))
-    if mouth.opening > 0.015:
+    if motion.has_open_mouth:
         window.paint(gap, (0.16, 0.05, 0.05))
         teeth = inner_top + min(0.075, 0.55 * mouth.opening) * (0.7 + 0.3 * span) - window.v_HW
         window.paint(

@@ -123,7 +123,10 @@ class World:
         self, person: Person, conditions: Conditions, style: str, points: Sequence[tuple[float, float]]
     ) -> dict[str, str]:
         turned = max(abs(conditions.yaw), abs(conditions.pitch))
-        attributes = {**conditions.worn, **shown_attributes(person.traits, motion_of(conditions.units), turned)}
+        attributes = {
+            **conditions.worn,
+            **shown_attributes(person.traits, motion_of(conditions.units), turned, conditions.hair_change),
+        }
         values = (
             style,
             conditions.expression,

@@ -5,7 +5,10 @@ import pytest
 
 from training.data.synthetic.action_units import Motion, motion_of
 from training.data.synthetic.attributes import ATTRIBUTES, SHOWN, WORN, draw_habits, shown_attributes, worn_shares
+from training.data.synthetic.conditions import draw_conditions
+from training.data.synthetic.photo import paint_scene
 from training.data.synthetic.traits import NUM_TRAITS, Traits, traits_of
+from training.data.synthetic.world import World, WorldSettings
 from training.errors import SyntheticError
 
 MEAN_FACE = traits_of(np.zeros(NUM_TRAITS))
@@ -89,7 +92,7 @@ def test_the_mean_face_at_rest_shows_nothing_but_itself_from_in_front() -> None:
         ("curly_hair", replace(MEAN_FACE, hair_curl=0.56)),
         ("long_hair", replace(MEAN_FACE, hair_length=0.96)),
         ("receding_hairline", replace(MEAN_FACE, hair_recession=0.29)),
-        ("freckles", replace(MEAN_FACE, freckles=0.06)),
+        ("freckles", replace(MEAN_FACE, freckles=0.25)),
         ("square_jaw", replace(MEAN_FACE, jaw_square=2.9)),
     ],
 )
@@ -106,6 +109,19 @@ def test_smile_and_open_mouth_follow_from_the_units() -> None:
     assert shown(motion=motion_of({12: 0.5})) == {"frontal_face", "smile"}
     assert shown(motion=motion_of({25: 0.5})) == {"frontal_face", "mouth_open"}
     assert shown(motion=motion_of({15: 1.0, 17: 1.0})) == {"frontal_face"}
+    assert shown(motion=motion_of({10: 0.7})) == {"frontal_face"}
+    assert shown(motion=motion_of({10: 0.8})) == {"frontal_face", "mouth_open"}
+
+
+def test_hair_is_as_long_as_it_is_in_the_picture() -> None:
+    for length, change, is_long in ((0.9, 0.06, True), (0.9, 0.0, False), (1.0, -0.06, False)):
+        attributes = shown_attributes(replace(MEAN_FACE, hair_length=length), Motion(), 0.0, change)
+        assert attributes["long_hair"] is is_long
+
+
+def test_freckles_that_dark_skin_hides_are_not_shown() -> None:
+    assert "freckles" in shown(replace(MEAN_FACE, freckles=0.4, melanin=0.2))
+    assert "freckles" not in shown(replace(MEAN_FACE, freckles=0.4, melanin=0.8))
 
 
 def test_a_face_turned_by_a_fifth_of_a_radian_is_not_frontal() -> None:
@@ -116,3 +132,25 @@ def test_a_face_turned_by_a_fifth_of_a_radian_is_not_frontal() -> None:
 def test_every_attribute_is_named_once_in_one_order() -> None:
     assert len(set(ATTRIBUTES)) == len(ATTRIBUTES) == 25
     assert tuple(shown_attributes(MEAN_FACE, Motion(), 0.0)) == SHOWN
+
+
+@pytest.mark.parametrize("intensity", [0.5, 0.74, 0.76, 1.0])
+def test_a_mouth_is_labelled_open_where_its_dark_is_painted(intensity: float) -> None:
+    """A raised upper lip (unit 10) alone opens the mouth or does not; the darkest pixel between the lips says which."""
+    world = World(WorldSettings(seed=0))
+    ratios = []
+    for number in range(8):
+        person = world.person(number)
+        conditions = draw_conditions(person, world.settings.expressions, np.random.default_rng(number))
+        raised = replace(
+            conditions, units={10: intensity}, worn=dict.fromkeys(conditions.worn, False), yaw=0.0, pitch=0.0
+        )
+        darkest = []
+        for seen in (raised, replace(raised, units={})):
+            scene = paint_scene(person, seen, 112)
+            (x0, y), (x1, _) = scene.points[3:]
+            mouth = scene.colour_CHW[:, round(y) - 12 : round(y) + 12, round(x0) + 6 : round(x1) - 6]
+            darkest.append(float(mouth.sum(axis=0).min()))
+        ratios.append(darkest[0] / darkest[1])
+    assert shown_attributes(MEAN_FACE, motion_of({10: intensity}), 0.0)["mouth_open"] == (intensity > 0.75)
+    assert (np.mean(ratios) < 0.7) == (intensity > 0.75)
