@@ -43,7 +43,9 @@ def _translator(faces: Faces, source: str, target: str, folder: Path) -> None:
     (fitted,) = fit_methods(parts, "ridge", 0)
     write_translator_bundle(
         folder,
-        pairs=pairs,
+        source=pairs.source.space,
+        target=pairs.target.space,
+        data_digests={"source": pairs.source.digest, "target": pairs.target.digest},
         method="ridge",
         graph=fitted.graph,
         calibration=calibrate(parts.validation, fitted.fitted.model(parts.validation.source.feature)),

@@ -12,7 +12,7 @@ from benchmarks.faces import ENCODERS, Faces
 from models.split import SplitRule
 from training.data.pairs import join_by_image
 from training.evaluation.cross_space import CrossSpaceEvaluation
-from training.recipes.translators import METHODS, SplitPairs, fit_methods
+from training.recipes.translators import CANDIDATES, SplitPairs, fit_methods
 
 SEEDS = (0, 1, 2)
 VALIDATION, TEST = 0.10, 0.38
@@ -53,10 +53,10 @@ def measure(faces: Faces) -> str:
 
 def _pair(faces: Faces, source: str, target: str) -> Results:
     pairs = join_by_image(faces.features(source), faces.features(target))
-    results: Results = {method: {} for method in METHODS}
+    results: Results = {method: {} for method in CANDIDATES}
     for seed in SEEDS:
         parts = SplitPairs.of(pairs, SplitRule("subject", seed, VALIDATION, TEST))
-        for method in METHODS:
+        for method in CANDIDATES:
             (fitted,) = fit_methods(parts, method, seed)
             assert fitted.test is not None
             results[method][seed] = fitted.test
@@ -74,7 +74,7 @@ def _named(results: Mapping[tuple[str, str], Results]) -> str:
             [" to ".join(pair), row, *_by_seed(_figure(results[pair], "ridge", row, "rank1"))]
             for row in ("native source", "native target")
         ]
-        for method in METHODS:
+        for method in CANDIDATES:
             for side in SIDES:
                 figures = _figure(results[pair], method, side, "rank1")
                 rows.append([" to ".join(pair), f"{method}, {side}", *_by_seed(figures)])
@@ -90,7 +90,7 @@ def _all(results: Mapping[tuple[str, str], Results], name: str) -> str:
     for pair, of_pair in results.items():
         natives = [f"{mean(_figure(of_pair, 'ridge', row, name)):.4f}" for row in ("native source", "native target")]
         sides = [
-            " / ".join(f"{mean(_figure(of_pair, method, side, name)):.4f}" for side in SIDES) for method in METHODS
+            " / ".join(f"{mean(_figure(of_pair, method, side, name)):.4f}" for side in SIDES) for method in CANDIDATES
         ]
         rows.append([*pair, *natives, *sides])
-    return table(["source", "target", "native source", "native target", *METHODS], rows)
+    return table(["source", "target", "native source", "native target", *CANDIDATES], rows)

@@ -7,6 +7,7 @@ columns have N entries, D is the space's dimension. `.npz` is read and written h
 
 import hashlib
 import io
+import re
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -27,6 +28,9 @@ StrArray = npt.NDArray[np.str_]
 LABEL_PREFIX = "label_"
 TRANSLATED_BY = "translated_by"
 """Name of the label that holds, for features made by a translator, its bundle."""
+VIEW_MARK = "#view-"
+"""Between the key of a picture and the number of a view of it: the same face as another picture might show it."""
+_VIEW = re.compile(re.escape(VIEW_MARK) + r"([1-9][0-9]{0,3})$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,21 @@ class FeatureSet:
         return TRANSLATED_BY in self.labels
 
     @property
+    def picture(self) -> StrArray:
+        """Keys (N,) of the pictures themselves, of which some rows may be views."""
+        keys = self.image.tolist()
+        if not any(VIEW_MARK in key for key in keys):
+            return self.image
+        return np.array([picture_of(key) for key in keys], dtype=np.str_)
+
+    def originals(self) -> "FeatureSet":
+        """Without the views. Raises `FeatureSetError` where there is nothing else."""
+        is_original = self.picture == self.image
+        if not is_original.any():
+            raise FeatureSetError("feature set: holds views of pictures only; extract the pictures as well")
+        return self if is_original.all() else self.take(is_original)
+
+    @property
     def digest(self) -> str:
         """SHA-256 over space, keys, subjects and features: what a translator was fitted on."""
         head = canonical_json([self.space.fingerprint, self.image.tolist(), self.subject.tolist()])
@@ -138,6 +157,25 @@ def read_npz(data: bytes, *, what: str = "feature set", max_bytes: int = 8 << 30
     except ContractError as failure:
         raise FeatureSetError(f"{what}: {failure}") from None
     return FeatureSet.build(space, columns, what=what)
+
+
+def picture_of(key: str) -> str:
+    """The key of the picture itself, where `key` is of a view of it.
+
+    >>> picture_of("ann/1.jpg#view-2"), picture_of("ann/1.jpg"), picture_of("odd#view-name.jpg")
+    ('ann/1.jpg', 'ann/1.jpg', 'odd#view-name.jpg')
+    """
+    return _VIEW.sub("", key)
+
+
+def view_of(key: str) -> int:
+    """The number of the view that `key` is of; 0 for a picture itself.
+
+    >>> view_of("ann/1.jpg#view-2"), view_of("ann/1.jpg")
+    (2, 0)
+    """
+    found = _VIEW.search(key)
+    return int(found[1]) if found else 0
 
 
 def write_npz(feature_set: FeatureSet) -> bytes:

@@ -47,6 +47,6 @@ class SplitRule:
 
     def parts(self, feature_set: FeatureSet) -> npt.NDArray[np.str_]:
         """The part of each row, (N,) of text."""
-        keys = feature_set.subject if self.by == "subject" else feature_set.image
+        keys = feature_set.subject if self.by == "subject" else feature_set.picture
         part_by_key = {key: self.part_of(key) for key in set(keys.tolist())}
         return np.array([part_by_key[key] for key in keys.tolist()])

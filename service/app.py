@@ -42,6 +42,7 @@ def create_app(
     loaded = load_bundles(settings.bundles, engines or OnnxEngines(settings.device, settings.max_pixels))
     store = store or EmbeddedGalleryStore(settings.data)
     services = _services(settings, loaded, store)
+    services.galleries.index_all()
     app = FastAPI(
         title="Facebridge",
         version=metadata.version("facebridge"),
@@ -77,7 +78,7 @@ def _services(settings: Settings, loaded: LoadedBundles, store: GalleryStore) ->
         inference=inference,
         translate=Translate(inference),
         verify=Verify(inference, probes),
-        identify=Identify(probes, store),
+        identify=Identify(inference, probes, store),
         enrol=Enrol(probes, store),
         galleries=KeepGalleries(inference, store),
     )

@@ -37,16 +37,30 @@ class RouteStep:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The chain of translators from one space to another; no steps where they are the same."""
+    """How features of two spaces become comparable: by translators from one to the other, none where they are the same.
+
+    Or both are projected, and meet in a common space: then `target_step` is the other side's projection.
+    """
 
     source: Space
     target: Space
     steps: tuple[RouteStep, ...] = ()
+    target_step: RouteStep | None = None
+
+    @property
+    def space(self) -> Space:
+        """Where they are compared."""
+        return self.target_step.target if self.target_step else self.target
+
+    @property
+    def target_steps(self) -> tuple[RouteStep, ...]:
+        """What the other side goes through."""
+        return (self.target_step,) if self.target_step else ()
 
     @property
     def bundles(self) -> tuple[str, ...]:
-        """The names of its translators, in order."""
-        return tuple(step.bundle for step in self.steps)
+        """The names of its translators, in order, the other side's last."""
+        return tuple(step.bundle for step in (*self.steps, *self.target_steps))
 
 
 @dataclass(frozen=True, slots=True)

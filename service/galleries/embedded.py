@@ -10,19 +10,21 @@ import fcntl
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import numpy as np
 
 from models.errors import SpaceError
 from models.space import Space
-from service.entities import FloatArray, Gallery, NewTemplate
+from service.entities import FloatArray, Gallery, NewTemplate, RouteStep
 from service.errors import AlreadyExistsError, NotFoundError, StartupError, StorageError
-from service.galleries.port import SearchResult, TemplatePage
+from service.galleries.port import Project, SearchResult, TemplatePage
 from service.galleries.projection import Projection, tune_faiss
-from service.galleries.record import GalleryEntry, Record
-from service.galleries.rules import check_probes, check_templates
+from service.galleries.record import GalleryEntry, GalleryRows, Record
+from service.galleries.rules import check_probes, check_projected, check_step, check_templates, gallery_feature
 
 RECORD = "default.sqlite3"
 """One file a tenant; the only tenant for now is `default`."""
@@ -30,9 +32,25 @@ LOCK = "lock"
 
 
 @dataclass(frozen=True, slots=True)
+class _Index:
+    """Another space in which a gallery is searchable."""
+
+    space: Space
+    project: Project
+    projection: Projection
+
+    def rows(self, rows: GalleryRows) -> GalleryRows:
+        """Templates with their features in this space."""
+        features_GD = check_projected(self.project(rows.features_GD), self.space, len(rows.seqs))
+        return replace(rows, features_GD=features_GD)
+
+
+@dataclass(frozen=True, slots=True)
 class _OpenGallery:
     entry: GalleryEntry
     projection: Projection
+    indexes: Mapping[str, _Index] = field(default_factory=dict)
+    """By fingerprint of their space."""
 
 
 class EmbeddedGalleryStore:
@@ -89,8 +107,16 @@ class EmbeddedGalleryStore:
             check_templates(templates, gallery.entry.space)
             if not templates:
                 return []
+            # Before anything is recorded: a feature that cannot be projected is refused.
+            features_GD = np.stack([gallery_feature(template) for template in templates])
+            projected = [
+                (index, check_projected(index.project(features_GD), index.space, len(templates)))
+                for index in gallery.indexes.values()
+            ]
             rows = self._record.enrol(gallery.entry, templates)
             gallery.projection.add(rows)
+            for index, in_index_GD in projected:
+                index.projection.add(replace(rows, features_GD=in_index_GD))
         return list(rows.template_ids)
 
     def templates(self, name: str, *, after: int = 0, limit: int = 100, subject: str | None = None) -> TemplatePage:
@@ -109,11 +135,31 @@ class EmbeddedGalleryStore:
             raise NotFoundError(f"gallery {name} has no such subject")
         return num_removed
 
+    def ensure_index(self, name: str, step: RouteStep, project: Project) -> None:
+        """See the port. Enrolments wait while the templates that are there are projected; searches do not."""
+        fingerprint = step.target.fingerprint
+        gallery = self._gallery(name)
+        check_step(step, gallery.entry.space)
+        if fingerprint in gallery.indexes:
+            return
+        with self._write_lock:
+            gallery = self._gallery(name)
+            check_step(step, gallery.entry.space)
+            if fingerprint in gallery.indexes:
+                return
+            index = _Index(step.target, project, Projection(step.target.dimension))
+            for rows in self._record.blocks(gallery.entry):
+                index.projection.add(index.rows(rows))
+            opened = replace(gallery, indexes={**gallery.indexes, fingerprint: index})
+            self._galleries = {**self._galleries, name: opened}
+
     def search(self, name: str, probes_BD: FloatArray, space: Space, top_k: int) -> SearchResult:
         """See the port."""
         gallery = self._gallery(name)
-        check_probes(probes_BD, space, gallery.entry.space)
-        return SearchResult(gallery.entry.generation, gallery.projection.search(probes_BD, top_k))
+        index = gallery.indexes.get(space.fingerprint)
+        check_probes(probes_BD, space, index.space if index else gallery.entry.space)
+        projection = index.projection if index else gallery.projection
+        return SearchResult(gallery.entry.generation, projection.search(probes_BD, top_k))
 
     def close(self) -> None:
         """See the port."""
@@ -131,7 +177,8 @@ class EmbeddedGalleryStore:
             gallery = self._gallery(name)
             seqs = from_record(gallery.entry)
             if seqs:
-                gallery.projection.remove(seqs)
+                for projection in (gallery.projection, *(index.projection for index in gallery.indexes.values())):
+                    projection.remove(seqs)
         return len(seqs)
 
 

@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from models.space import Space
-from service.entities import Candidate, FloatArray, Gallery, NewTemplate, Template
+from service.entities import Candidate, FloatArray, Gallery, NewTemplate, RouteStep, Template
 from service.errors import AlreadyExistsError, NotFoundError
-from service.galleries.port import SearchResult, TemplatePage
+from service.galleries.port import Project, SearchResult, TemplatePage
 from service.galleries.rules import (
     check_probes,
+    check_projected,
+    check_step,
     check_templates,
     exact_scores,
     gallery_feature,
@@ -36,6 +38,8 @@ class _Shelf:
     space: Space
     created_at: str
     rows: list[_Row] = field(default_factory=list)
+    indexes: dict[str, tuple[Space, Project]] = field(default_factory=dict)
+    """By fingerprint, the other spaces in which it is searchable, and how its features come there."""
 
 
 class OracleGalleryStore:
@@ -81,6 +85,8 @@ class OracleGalleryStore:
                 _Row(next(self._seqs), _described(template), np.array(gallery_feature(template), dtype=np.float32))
                 for template in templates
             ]
+            for space, project in shelf.indexes.values():
+                _projected(rows, space, project)
             shelf.rows += rows
             return [row.template.template_id for row in rows]
 
@@ -115,15 +121,26 @@ class OracleGalleryStore:
             shelf.rows = kept
             return num_removed
 
+    def ensure_index(self, name: str, step: RouteStep, project: Project) -> None:
+        """See the port."""
+        with self._lock:
+            shelf = self._shelf(name)
+            check_step(step, shelf.space)
+            if shelf.rows:
+                _projected(shelf.rows, step.target, project)
+            shelf.indexes.setdefault(step.target.fingerprint, (step.target, project))
+
     def search(self, name: str, probes_BD: FloatArray, space: Space, top_k: int) -> SearchResult:
         """See the port."""
         with self._lock:
             shelf = self._shelf(name)
-            rows = list(shelf.rows)
-        check_probes(probes_BD, space, shelf.space)
+            rows, indexes = list(shelf.rows), dict(shelf.indexes)
+        own, project = indexes.get(space.fingerprint, (shelf.space, None))
+        check_probes(probes_BD, space, own)
         if not rows:
             return SearchResult(1, ((),) * len(probes_BD))
-        features_GD = np.stack([row.feature for row in rows]).astype(np.float64)
+        features = _projected(rows, own, project) if project else np.stack([row.feature for row in rows])
+        features_GD = features.astype(np.float64)
         return SearchResult(1, tuple(_ranked(exact_scores(probe_D, features_GD), rows, top_k) for probe_D in probes_BD))
 
     def close(self) -> None:
@@ -133,6 +150,11 @@ class OracleGalleryStore:
         if name not in self._shelves:
             raise NotFoundError("there is no gallery of this name")
         return self._shelves[name]
+
+
+def _projected(rows: list[_Row], space: Space, project: Project) -> FloatArray:
+    features_GD = np.stack([row.feature for row in rows])
+    return check_projected(project(features_GD), space, len(rows))
 
 
 def _ranked(scores_G: FloatArray, rows: list[_Row], top_k: int) -> tuple[Candidate, ...]:

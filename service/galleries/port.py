@@ -3,12 +3,15 @@
 Calls block; they are made from worker threads, from several at once. Shapes: B probes, D dimension of the gallery's space.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from models.space import Space
-from service.entities import Candidate, FloatArray, Gallery, NewTemplate, Template
+from service.entities import Candidate, FloatArray, Gallery, NewTemplate, RouteStep, Template
+
+Project = Callable[[FloatArray], FloatArray]
+"""Unit features of one space, row by row, to unit features of another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +62,21 @@ class GalleryStore(Protocol):
     def remove_subject(self, name: str, subject: str) -> int:
         """Remove all templates of a subject and say how many there were. Raises `NotFoundError` when there are none."""
 
+    def ensure_index(self, name: str, step: RouteStep, project: Project) -> None:
+        """Make the gallery searchable in the space that `step` leads to as well, from its own space.
+
+        `project` brings unit features (G, D) of the gallery's space there, those enrolled now and those enrolled later.
+        Nothing of it is recorded. Where the gallery has an index in that space already, it stays as it is. Raises
+        `NotFoundError`; `SpaceMismatchError` where `step` does not start from the gallery's space; what `project` raises.
+        """
+
     def search(self, name: str, probes_BD: FloatArray, space: Space, top_k: int) -> SearchResult:
         """The `top_k` (at least 1) most alike subjects for each probe, by their best template, from the highest score down.
 
         Exact: scores are float64 dot products rounded to float32; equal scores are ordered by subject, and of one
         subject's templates with equal scores the first enrolled is named. Raises `NotFoundError`;
-        `SpaceMismatchError` where the gallery is not in `space` (any more); `DimensionMismatchError`;
+        `SpaceMismatchError` where the gallery is not in `space` (any more) and has no index there;
+        `DimensionMismatchError`;
         `NonFiniteVectorError` and `InvalidInputError` for probes that are not unit vectors.
         """
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.space import Space
-from service.entities import FloatArray, NewTemplate
+from service.entities import FloatArray, NewTemplate, RouteStep
 from service.errors import DimensionMismatchError, InvalidInputError, NonFiniteVectorError, SpaceMismatchError
 
 LENGTH_TOLERANCE = 1e-3
@@ -44,6 +44,22 @@ def check_templates(templates: Sequence[NewTemplate], space: Space) -> None:
         _check_unit(np.stack([template.original for template in templates if template.original_space == known]))
     if templates:
         _check_unit(np.stack([template.feature for template in templates]))
+
+
+def check_step(step: RouteStep, space: Space) -> None:
+    """Raises what `GalleryStore.ensure_index` raises for a gallery in `space`."""
+    if step.source.fingerprint != space.fingerprint:
+        raise SpaceMismatchError(
+            f"an index of this gallery must be made from its space, {space.name} ({space.fingerprint})"
+        )
+
+
+def check_projected(projected_GD: FloatArray, space: Space, num: int) -> FloatArray:
+    """What `project` gave, (`num`, D of `space`) and float32. Raises the errors of `_check_unit`."""
+    if projected_GD.shape != (num, space.dimension):
+        raise DimensionMismatchError(f"a projection gave {projected_GD.shape} numbers for {num} vectors")
+    _check_unit(projected_GD)
+    return projected_GD.astype(np.float32)
 
 
 def check_probes(probes_BD: FloatArray, probe_space: Space, space: Space) -> None:

@@ -2,9 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
-from models.bundle import Bundle
+from models.bundle import COMMON_SPACE_METHOD, Bundle
 from models.operating_point import OperatingPoint
 from models.space import Space
 from service.entities import Route, RouteStep
@@ -78,16 +79,46 @@ class Catalog:
             reached = found
         raise NoRouteError(f"no route leads from this space to {target.name}; see /routes for those there are")
 
+    def comparison(self, source: Space, target: Space) -> Route:
+        """The best way to compare features of `source` with the native ones of `target`: translators, or a common space.
+
+        One step is better than several. Of a translator and a common space the one that misses fewer genuine pairs at
+        the lowest false-match rate that both have measured; the translator where that is not known. Raises
+        `NoRouteError`.
+        """
+        return self._best((source, target))
+
+    def comparison_either_way(self, a: Space, b: Space) -> Route:
+        """The best way to compare a feature of each, whichever is translated. Raises `NoRouteError`."""
+        return self._best((a, b), (b, a))
+
+    def meetings(self, a: Space, b: Space) -> list[Route]:
+        """The ways to compare features of two spaces in a common one, the best measured first."""
+        if a.fingerprint == b.fingerprint:
+            return []
+        ways_a, ways_b = self._steps.get(a.fingerprint, {}), self._steps.get(b.fingerprint, {})
+        common = sorted((ways_a.keys() & ways_b.keys()) - {a.fingerprint, b.fingerprint})
+        routes = [
+            Route(a, b, (ways_a[fingerprint][0],), ways_b[fingerprint][0])
+            for fingerprint in common
+            if self._is_common(ways_a[fingerprint][0], ways_b[fingerprint][0])
+        ]
+        return sorted(routes, key=self.quality, reverse=True)
+
+    def common_steps(self, space: Space) -> list[RouteStep]:
+        """The projections of `space` into common spaces."""
+        steps = (step for step, _ in self._steps.get(space.fingerprint, {}).values())
+        return [step for step in steps if self._translators[step.bundle].manifest.method == COMMON_SPACE_METHOD]
+
     def routes(self) -> list[Route]:
-        """Every route between two different known spaces."""
+        """Every way to compare two different known spaces: by translators, and in common spaces."""
         found = []
         for source in self.spaces:
             for target in self.spaces:
                 if source.fingerprint != target.fingerprint:
-                    try:
+                    with suppress(NoRouteError):
                         found.append(self.route(source, target))
-                    except NoRouteError:
-                        continue
+                    found += self.meetings(source, target)
         return found
 
     def quality(self, route: Route) -> float:
@@ -100,13 +131,37 @@ class Catalog:
     def operating_points(self, route: Route) -> tuple[OperatingPoint, ...]:
         """The thresholds measured for comparisons at the end of `route`; none for routes of several steps."""
         if len(route.steps) == 1:
-            return self._translators[route.steps[0].bundle].calibration.points.get("translated", ())
+            measured = (self._translators[name].calibration.points.get("translated", ()) for name in route.bundles)
+            return next((points for points in measured if points), ())
         if route.steps:
             return ()
         fingerprint = route.target.fingerprint
         found = [points for bundle in self._all for points in _native_points(bundle, fingerprint)]
         # Measured on the most pairs; of equals the first by the bundle's name.
         return max(found, key=lambda points: points[0].num_impostors, default=())
+
+    def _best(self, *directions: tuple[Space, Space]) -> Route:
+        translated = []
+        for source, target in directions:
+            with suppress(NoRouteError):
+                translated.append(self.route(source, target))
+        meetings = self.meetings(*directions[0])
+        if not translated and not meetings:
+            raise NoRouteError(f"no route leads to {directions[0][1].name}; see /routes for those there are")
+        if not translated:
+            return meetings[0]
+        best = min(translated, key=lambda route: (len(route.steps), -self.quality(route)))
+        if meetings and (len(best.steps) > 1 or self._misses_fewer(meetings[0], best)):
+            return meetings[0]
+        return best
+
+    def _is_common(self, *steps: RouteStep) -> bool:
+        return all(self._translators[step.bundle].manifest.method == COMMON_SPACE_METHOD for step in steps)
+
+    def _misses_fewer(self, one: Route, other: Route) -> bool:
+        missed, missed_by_other = ({p.fmr: p.fnmr for p in self.operating_points(route)} for route in (one, other))
+        both = missed.keys() & missed_by_other.keys()
+        return bool(both) and missed[min(both)] < missed_by_other[min(both)]
 
     def _best_steps(self) -> Mapping[str, Mapping[str, tuple[RouteStep, float]]]:
         steps: dict[str, dict[str, tuple[RouteStep, float]]] = defaultdict(dict)

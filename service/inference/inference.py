@@ -4,14 +4,16 @@ Shapes: n rows of one call, S source and T target dimension of a route.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from models.features import FloatArray
 from models.space import Space
-from service.entities import Route
+from service.entities import RouteStep
 from service.errors import ImageRejectedError
 from service.inference.batcher import MicroBatcher
 from service.inference.catalog import Catalog
@@ -68,11 +70,21 @@ class Inference:
         """Rows that wait for a model."""
         return sum(batcher.num_queued_rows for batcher in self._batchers.values())
 
-    async def translate(self, features: FloatArray, route: Route) -> FloatArray:
-        """Unit features (n, S) along the route to unit features (n, T)."""
-        for step in route.steps:
+    async def translate(self, features: FloatArray, steps: Iterable[RouteStep]) -> FloatArray:
+        """Unit features (n, S) along the steps of a route to unit features (n, T)."""
+        for step in steps:
             features = await self._batchers[step.bundle].submit(features)
         return features
+
+    def projector(self, step: RouteStep) -> Callable[[FloatArray], FloatArray]:
+        """The step's translator as a call that blocks, (G, S) to (G, T), for what is not a request. Raises `EngineError`."""
+        engine = next(entry.engine for entry in self.loaded.translators if entry.bundle.manifest.name == step.bundle)
+
+        def project(features: FloatArray) -> FloatArray:
+            blocks = [features[start : start + engine.max_rows] for start in range(0, len(features), engine.max_rows)]
+            return np.concatenate([engine.finish(engine.run(engine.prepare(block))) for block in blocks])
+
+        return project
 
     async def encode(self, picture: Picture, space: Space) -> FloatArray:
         """One picture as a unit feature (D,) of `space`. Raises `ImageRejectedError`, also where no encoder is there."""

@@ -1,9 +1,10 @@
 """Keeping galleries: make, show, list, page through, remove from, drop."""
 
 import asyncio
+from contextlib import suppress
 
 from service.entities import Gallery
-from service.errors import InvalidInputError
+from service.errors import FacebridgeError, InvalidInputError
 from service.galleries.port import GalleryStore, TemplatePage
 from service.inference.inference import Inference
 
@@ -20,7 +21,18 @@ class KeepGalleries:
         found = self._inference.catalog.find_space(space)
         if found is None:
             raise InvalidInputError("a gallery needs a space that is known here; see /spaces")
-        return await asyncio.to_thread(self._store.create, name, found)
+        gallery = await asyncio.to_thread(self._store.create, name, found)
+        await asyncio.to_thread(self._index, gallery)
+        return gallery
+
+    def index_all(self) -> None:
+        """Make every gallery searchable in the common spaces of its own; called once, before anything is asked.
+
+        A gallery that cannot be projected is left to the first probe that needs it, which is told why.
+        """
+        for gallery in self._store.list_galleries():
+            with suppress(FacebridgeError):
+                self._index(gallery)
 
     async def get(self, name: str) -> Gallery:
         """Raises `NotFoundError`."""
@@ -45,3 +57,7 @@ class KeepGalleries:
     async def remove_subject(self, name: str, subject: str) -> int:
         """How many templates were removed. Raises `NotFoundError`."""
         return await asyncio.to_thread(self._store.remove_subject, name, subject)
+
+    def _index(self, gallery: Gallery) -> None:
+        for step in self._inference.catalog.common_steps(gallery.space):
+            self._store.ensure_index(gallery.name, step, self._inference.projector(step))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from models.space import Space
 from service.entities import Candidate, Probe, Route
 from service.galleries.port import GalleryStore
+from service.inference.inference import Inference
 from service.usecases.probes import NativeFeatures, Probes
 
 
@@ -24,7 +25,8 @@ class Identified:
 class Identify:
     """The verb."""
 
-    def __init__(self, probes: Probes, galleries: GalleryStore) -> None:
+    def __init__(self, inference: Inference, probes: Probes, galleries: GalleryStore) -> None:
+        self._inference = inference
         self._probes = probes
         self._galleries = galleries
 
@@ -37,6 +39,8 @@ class Identify:
         return await self._search(gallery, found.space, await self._probes.read(probes, also=[found.space]), top_k)
 
     async def _search(self, gallery: str, space: Space, native: NativeFeatures, top_k: int) -> Identified:
-        routed = await self._probes.into(native, space)
-        result = await asyncio.to_thread(self._galleries.search, gallery, routed.features, space, top_k)
+        routed = await self._probes.comparable(native, space)
+        if step := routed.route.target_step:
+            await asyncio.to_thread(self._galleries.ensure_index, gallery, step, self._inference.projector(step))
+        result = await asyncio.to_thread(self._galleries.search, gallery, routed.features, routed.route.space, top_k)
         return Identified(gallery, result.generation, space, routed.route, result.candidates)

@@ -37,7 +37,7 @@ class NativeFeatures:
 
 @dataclass(frozen=True, slots=True)
 class RoutedFeatures:
-    """The native features, and the same in the wanted space (n, T), with the route between."""
+    """The native features, and the same where the route leads (n, T): the wanted space, or a common one."""
 
     native: NativeFeatures
     features: FloatArray
@@ -66,16 +66,24 @@ class Probes:
         encoded = [self._encode(probe, space) for probe in probes]
         return NativeFeatures(space, np.stack(await asyncio.gather(*encoded)))
 
+    async def comparable(self, native: NativeFeatures, target: Space) -> RoutedFeatures:
+        """Bring features to where they can be compared with those of `target`: there, or in a common space.
+
+        Raises `SpaceMismatchError` where no way leads together.
+        """
+        try:
+            route = self._inference.catalog.comparison(native.space, target)
+        except NoRouteError:
+            raise _mismatch(native.space, target) from None
+        return RoutedFeatures(native, await self._inference.translate(native.features, route.steps), route)
+
     async def into(self, native: NativeFeatures, target: Space) -> RoutedFeatures:
         """Bring features into `target`. Raises `SpaceMismatchError` where no route leads there."""
         try:
             route = self._inference.catalog.route(native.space, target)
         except NoRouteError:
-            raise SpaceMismatchError(
-                f"features of the space {native.space.name} ({native.space.fingerprint}) cannot be compared with those of "
-                f"{target.name} ({target.fingerprint}): no translator leads there"
-            ) from None
-        return RoutedFeatures(native, await self._inference.translate(native.features, route), route)
+            raise _mismatch(native.space, target) from None
+        return RoutedFeatures(native, await self._inference.translate(native.features, route.steps), route)
 
     async def _encode(self, probe: Probe, space: Space) -> FloatArray:
         if probe.feature is not None:
@@ -83,6 +91,13 @@ class Probes:
             return feature
         assert probe.picture is not None
         return await self._inference.encode(Picture(probe.picture, probe.landmarks), space)
+
+
+def _mismatch(source: Space, target: Space) -> SpaceMismatchError:
+    return SpaceMismatchError(
+        f"features of the space {source.name} ({source.fingerprint}) cannot be compared with those of "
+        f"{target.name} ({target.fingerprint}): no translator leads there"
+    )
 
 
 async def off_loop(work: Callable[[Any, Space], FloatArray], features: Any, space: Space) -> FloatArray:

@@ -39,4 +39,4 @@ class Translate:
         """Translate rows (n, S). Raises `NoRouteError`, and what is wrong with a vector."""
         route = self.find_route(source, target)
         features = await off_loop(checked_features, raw_NS, route.source)
-        return Translated(await self._inference.translate(features, route), route)
+        return Translated(await self._inference.translate(features, route.steps), route)

@@ -23,7 +23,7 @@ class Verified:
     @property
     def space(self) -> Space:
         """The space of the comparison."""
-        return self.route.target
+        return self.route.space
 
     @property
     def is_match(self) -> bool | None:
@@ -45,29 +45,24 @@ class Verify:
         measured for this route.
         """
         native_a, native_b = await self._probes.read([a]), await self._probes.read([b])
-        route = self._joining_route(native_a.space, native_b.space)
+        route = self._comparison(native_a.space, native_b.space)
         if route.source.fingerprint != native_a.space.fingerprint:
             native_a, native_b = native_b, native_a
         point = self._operating_point(route, fmr)
-        routed = await self._probes.into(native_a, route.target)
-        cosine = np.dot(routed.features[0].astype(np.float64), native_b.features[0].astype(np.float64))
+        features_a = await self._inference.translate(native_a.features, route.steps)
+        features_b = await self._inference.translate(native_b.features, route.target_steps)
+        cosine = np.dot(features_a[0].astype(np.float64), features_b[0].astype(np.float64))
         score = float(np.clip(cosine, -1.0, 1.0))
         return Verified(score, route, point)
 
-    def _joining_route(self, a: Space, b: Space) -> Route:
-        catalog = self._inference.catalog
-        found = []
-        for source, target in ((a, b), (b, a)):
-            try:
-                found.append(catalog.route(source, target))
-            except NoRouteError:
-                continue
-        if not found:
+    def _comparison(self, a: Space, b: Space) -> Route:
+        try:
+            return self._inference.catalog.comparison_either_way(a, b)
+        except NoRouteError:
             raise SpaceMismatchError(
                 f"features of {a.name} ({a.fingerprint}) and {b.name} ({b.fingerprint}) cannot be compared: "
-                "no translator leads from one to the other"
-            )
-        return min(found, key=lambda route: (len(route.steps), -catalog.quality(route)))
+                "no translator leads from one to the other, and they have no common space"
+            ) from None
 
     def _operating_point(self, route: Route, fmr: float | None) -> OperatingPoint | None:
         if fmr is None:

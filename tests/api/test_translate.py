@@ -48,7 +48,12 @@ async def test_features_as_numbers_come_out_as_the_map_says(client: httpx.AsyncC
     response = await client.post("/translate", json={"source": "a", "target": "b", "features": rows.tolist()})
     assert response.status_code == 200
     assert response.headers["content-type"] == "application/json"
-    assert response.json()["route"] == {"source": view(A), "target": view(B), "bundles": ["a-to-b"]}
+    assert response.json()["route"] == {
+        "source": view(A),
+        "target": view(B),
+        "bundles": ["a-to-b"],
+        "common_space": None,
+    }
     np.testing.assert_allclose(response.json()["features"], by_hand(rows, A_TO_B), atol=1e-6)
 
 
@@ -79,7 +84,12 @@ async def test_an_array_in_fortran_order_is_read_by_rows(oracle_client: httpx.As
 async def test_a_route_of_two_hops_is_both_maps_in_turn(client: httpx.AsyncClient) -> None:
     rows = features(3, seed=3)
     response = await client.post("/translate", json={"source": "a", "target": "c", "features": rows.tolist()})
-    assert response.json()["route"] == {"source": view(A), "target": view(C), "bundles": ["a-to-b", "b-to-c"]}
+    assert response.json()["route"] == {
+        "source": view(A),
+        "target": view(C),
+        "bundles": ["a-to-b", "b-to-c"],
+        "common_space": None,
+    }
     np.testing.assert_allclose(response.json()["features"], by_hand(rows, A_TO_B, B_TO_C), atol=2e-6)
     binary = await client.post("/translate?source=a&target=c", content=npy(rows), headers=NPY)
     assert binary.headers["x-facebridge-route"] == "a-to-b,b-to-c"

@@ -152,13 +152,14 @@ def write(
     quality: float | None = None,
     calibration: Calibration | None = None,
     kind: Any = None,
+    method: str = "procrustes",
 ) -> Manifest:
     """Write a bundle: an encoder where there is no source, else a translator."""
     signature = check_graph(graph)
     manifest = Manifest(
         name=name or folder.name,
         kind=kind or ("translator" if source else "encoder"),
-        method="procrustes" if source else "encoder",
+        method=method if source else "encoder",
         source=source,
         target=target,
         input_name=signature.input_name,

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from models.space import Space
-from service.entities import Candidate, FloatArray, NewTemplate, Template
+from service.entities import Candidate, FloatArray, NewTemplate, RouteStep, Template
 from service.errors import (
     AlreadyExistsError,
     DimensionMismatchError,
@@ -23,7 +23,7 @@ from service.errors import (
 )
 from service.galleries.embedded import EmbeddedGalleryStore
 from service.galleries.oracle import OracleGalleryStore
-from service.galleries.port import GalleryStore
+from service.galleries.port import GalleryStore, Project
 
 PLANE = Space("plane", 2, "external:plane")
 OTHER_PLANE = Space("other-plane", 2, "external:other")
@@ -438,3 +438,118 @@ def test_over_ten_thousand_templates_the_embedded_store_finds_the_oracles_candid
         )
         assert twins.embedded.search("staff", probes_BD, twins.space, top_k).candidates == expected
     twins.embedded.close()
+
+
+def step(source: Space, target: Space, bundle: str = "projection") -> RouteStep:
+    return RouteStep(bundle, source, target)
+
+
+def turned(rows_GD: FloatArray) -> FloatArray:
+    """A quarter turn: east becomes north."""
+    return np.stack([-rows_GD[:, 1], rows_GD[:, 0]], axis=1)
+
+
+def found_in(store: GalleryStore, space: Space, probe: tuple[float, ...]) -> list[tuple[str, float]]:
+    (candidates,) = store.search("staff", vector(*probe)[None], space, 10).candidates
+    return [(candidate.subject, candidate.score) for candidate in candidates]
+
+
+def test_a_gallery_is_searchable_in_another_space_before_and_after_enrolment(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    store.enrol("staff", [native("ann", EAST)])
+    store.ensure_index("staff", step(PLANE, OTHER_PLANE), turned)
+    assert found_in(store, OTHER_PLANE, NORTH) == [("ann", 1.0)]
+    store.enrol("staff", [native("bob", NORTH)])
+    assert found_in(store, OTHER_PLANE, (-1.0, 0.0)) == [("bob", 1.0), ("ann", 0.0)]
+    # In its own space nothing has changed.
+    assert found(store, "staff", EAST) == [("ann", 1.0), ("bob", 0.0)]
+    assert store.get("staff").space == PLANE
+
+
+def test_candidates_name_the_same_templates_in_either_space(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    (first,) = store.enrol("staff", [native("ann", EAST)])
+    store.ensure_index("staff", step(PLANE, OTHER_PLANE), turned)
+    (second,) = store.enrol("staff", [native("bob", NORTH)])
+    (candidates,) = store.search("staff", vector(*NORTH)[None], OTHER_PLANE, 10).candidates
+    assert [candidate.template_id for candidate in candidates] == [first, second]
+
+
+def test_what_is_removed_is_removed_from_every_index(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    ids = store.enrol("staff", [native("ann", EAST), native("ann", NORTH), native("bob", NORTH_EAST)])
+    store.ensure_index("staff", step(PLANE, OTHER_PLANE), turned)
+    store.remove_template("staff", ids[0])
+    assert found_in(store, OTHER_PLANE, NORTH)[-1] == ("ann", 0.0)
+    store.remove_subject("staff", "ann")
+    assert [subject for subject, _ in found_in(store, OTHER_PLANE, NORTH)] == ["bob"]
+    store.remove_subject("staff", "bob")
+    assert found_in(store, OTHER_PLANE, NORTH) == []
+
+
+def test_an_index_is_of_its_gallery_alone_and_goes_with_it(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    store.create("visitors", PLANE)
+    store.ensure_index("staff", step(PLANE, OTHER_PLANE), turned)
+    with pytest.raises(SpaceMismatchError):
+        store.search("visitors", vector(*EAST)[None], OTHER_PLANE, 1)
+    store.drop("staff")
+    store.create("staff", PLANE)
+    with pytest.raises(SpaceMismatchError):
+        store.search("staff", vector(*EAST)[None], OTHER_PLANE, 1)
+
+
+def test_an_index_that_is_there_stays_as_it_is(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    store.enrol("staff", [native("ann", EAST)])
+    store.ensure_index("staff", step(PLANE, OTHER_PLANE), turned)
+    store.ensure_index("staff", step(PLANE, OTHER_PLANE), lambda rows: rows)
+    assert found_in(store, OTHER_PLANE, NORTH) == [("ann", 1.0)]
+
+
+def test_an_index_may_have_another_dimension(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    store.enrol("staff", [native("ann", EAST)])
+    store.ensure_index("staff", step(PLANE, SOLID), lambda rows: np.insert(rows, 2, 0.0, axis=1))
+    assert found_in(store, SOLID, (1.0, 0.0, 0.0)) == [("ann", 1.0)]
+    with pytest.raises(DimensionMismatchError):
+        store.search("staff", vector(*EAST)[None], SOLID, 1)
+
+
+def test_an_index_from_another_space_is_refused(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    with pytest.raises(SpaceMismatchError):
+        store.ensure_index("staff", step(OTHER_PLANE, SOLID), turned)
+    with pytest.raises(NotFoundError):
+        store.ensure_index("nobody", step(PLANE, OTHER_PLANE), turned)
+
+
+BROKEN = [lambda rows: rows * 2, lambda rows: rows * np.nan, lambda rows: rows[:, :1], lambda rows: rows[1:]]
+
+
+@pytest.mark.parametrize("project", BROKEN, ids=["long", "nan", "narrow", "short"])
+def test_a_broken_projection_leaves_everything_as_it_was(store: GalleryStore, project: Project) -> None:
+    store.create("staff", PLANE)
+    store.enrol("staff", [native("ann", EAST)])
+    with pytest.raises(FacebridgeError):
+        store.ensure_index("staff", step(PLANE, OTHER_PLANE), project)
+    with pytest.raises(SpaceMismatchError):
+        store.search("staff", vector(*EAST)[None], OTHER_PLANE, 1)
+    assert found(store, "staff", EAST) == [("ann", 1.0)]
+
+
+def test_what_cannot_be_projected_is_not_enrolled(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    store.ensure_index("staff", step(PLANE, OTHER_PLANE), lambda rows: np.where(rows[:, :1] > 0, rows, np.nan))
+    store.enrol("staff", [native("ann", EAST)])
+    with pytest.raises(NonFiniteVectorError):
+        store.enrol("staff", [native("bob", EAST), native("eve", (-1.0, 0.0))])
+    assert store.get("staff").num_templates == 1
+    assert found_in(store, OTHER_PLANE, EAST) == found(store, "staff", EAST) == [("ann", 1.0)]
+
+
+def test_templates_translated_into_the_gallery_are_in_every_index(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    store.ensure_index("staff", step(PLANE, OTHER_PLANE), turned)
+    store.enrol("staff", [translated("ann", (0.0, 0.0, 1.0), EAST)])
+    assert found_in(store, OTHER_PLANE, NORTH) == [("ann", 1.0)]

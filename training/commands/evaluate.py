@@ -10,12 +10,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from models.bundle import Bundle, read_bundle
+from models.bundle import COMMON_SPACE_METHOD, Bundle, read_bundle
 from training.commands.terminal import evaluation_table, out
 from training.data.feature_set_files import load_feature_set
 from training.data.pairs import Pairs, join_by_image
 from training.errors import JoinError, TrainingError
-from training.evaluation.cross_space import evaluate_translation
+from training.evaluation.cross_space import evaluate_translation, in_common_space
 from training.export.loaded import LoadedTranslator, parts_of
 
 
@@ -24,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle", required=True, type=Path, help="the translator")
     parser.add_argument("--source", required=True, type=Path, metavar="SET", help="features of its source space")
     parser.add_argument("--target", required=True, type=Path, metavar="SET", help="features of its target space")
+    parser.add_argument(
+        "--other", type=Path, metavar="BUNDLE", help="for a common space: the projection of --target's features into it"
+    )
     parser.add_argument("--subjects", choices=("held-out", "all"), default="held-out", help="default: %(default)s")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
@@ -35,12 +38,17 @@ def run(options: argparse.Namespace) -> None:
         raise TrainingError(f"{options.json}: is a folder itself, or its folder does not exist")
     bundle = read_bundle(options.bundle)
     translator = LoadedTranslator(bundle, options.device)
-    pairs = join_by_image(load_feature_set(options.source), load_feature_set(options.target))
+    pairs = join_by_image(load_feature_set(options.source).originals(), load_feature_set(options.target).originals())
     translator.check_source(pairs.source.space, what=str(options.source))
-    if pairs.target.space.fingerprint != bundle.manifest.target.fingerprint:
-        raise JoinError(f"{options.target}: is not of the bundle's target space {bundle.manifest.target.name!r}")
+    if options.other:
+        pairs = _in_common_space(options, bundle, pairs)
+    elif pairs.target.space.fingerprint != bundle.manifest.target.fingerprint:
+        hint = "; give the other side's projection as --other" if _is_projection(bundle) else ""
+        raise JoinError(f"{options.target}: is not of the bundle's target space {bundle.manifest.target.name!r}{hint}")
     chosen = pairs if options.subjects == "all" else _held_out(bundle, pairs)
     evaluation = evaluate_translation(chosen, translator)
+    if options.other:
+        evaluation = in_common_space(evaluation)
     what = f"{len(chosen)} of {len(pairs)} pictures ({_kept_apart(options.subjects, pairs)})"
     console = out()
     console.print(evaluation_table(f"{bundle.manifest.name}: {what}", [(bundle.manifest.method, evaluation)]))
@@ -52,6 +60,23 @@ def run(options: argparse.Namespace) -> None:
             "evaluation": evaluation.to_json(),
         }
         _write_json(options.json, document)
+
+
+def _is_projection(bundle: Bundle) -> bool:
+    return bundle.manifest.method == COMMON_SPACE_METHOD
+
+
+def _in_common_space(options: argparse.Namespace, bundle: Bundle, pairs: Pairs) -> Pairs:
+    """The pairs with their targets projected. Raises `JoinError` where the two bundles do not belong together."""
+    other = read_bundle(options.other)
+    if not (_is_projection(bundle) and _is_projection(other)):
+        raise JoinError(f"--other is for two projections into a common space (--method {COMMON_SPACE_METHOD})")
+    if other.manifest.target.fingerprint != bundle.manifest.target.fingerprint:
+        raise JoinError(
+            f"{options.other}: projects into another common space than {options.bundle}; both must be of one fit"
+        )
+    translator = LoadedTranslator(other, options.device)
+    return Pairs(pairs.source, translator.translate_set(pairs.target, what=str(options.target)))
 
 
 def _write_json(path: Path, document: dict[str, Any]) -> None:

@@ -11,12 +11,13 @@ from pathlib import Path
 
 from models.feature_set import FeatureSet
 from models.space import Space
-from training.commands.arguments import add_encoder_arguments, natural
+from training.commands.arguments import add_encoder_arguments, natural, positive
 from training.commands.terminal import out, progress_bar
 from training.data.encoders import find_encoder
 from training.data.extraction import ExtractionSettings, discard_partial, extract_features
 from training.data.feature_set_files import check_feature_set_path, load_feature_set, save_feature_set
 from training.data.sources import open_source
+from training.data.views import ViewSource
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", required=True, type=Path, metavar="DIR|ZIP|CSV", help="the pictures")
     parser.add_argument("--out", required=True, type=Path, metavar="SET", help="feature set to write (.npz, .parquet)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
+    parser.add_argument(
+        "--views", type=positive, default=1, metavar="N", help="of each picture: as it is, and N - 1 more (default: 1)"
+    )
     parser.add_argument("--batch-size", type=natural, default=0, help="pictures a run (default: what suits the device)")
     parser.add_argument("--workers", type=natural, default=0, help="threads (default: one a core)")
     parser.add_argument("--skip-unreadable", action="store_true", help="leave out pictures that cannot be read")
@@ -35,6 +39,8 @@ def run(options: argparse.Namespace) -> None:
     check_feature_set_path(options.out)
     encoder = find_encoder(options.encoder, options.encoders)
     source = open_source(options.images)
+    if options.views > 1:
+        source = ViewSource(source, options.views)
     settings = ExtractionSettings(options.device, options.batch_size, options.workers, options.skip_unreadable)
     partial = options.out.with_name(options.out.name + ".partial")
     started = time.monotonic()

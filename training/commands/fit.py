@@ -5,6 +5,9 @@ validation (hyperparameters, choice of method, operating points) and test (the f
 method and keeps, of those that identify validation subjects equally well within one standard error, the one with the
 highest mean cosine.
 
+R3AN and its parts (--method r3an, arch1 to arch7, fc) are trained for minutes to hours; those that learn from pictures
+take the ones that the features were made from as --images. Interrupted, the same command goes on after the last epoch.
+
 An encoder (--method encoder): trained with ArcFace on the labelled pictures of --images, a folder, zip or CSV. Subjects
 are split in the same way. Interrupted, the same command goes on after the last finished epoch.
 """
@@ -15,9 +18,9 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from models.bundle import Manifest
+from models.bundle import COMMON_SPACE_METHOD, Manifest
 from models.split import SplitRule
-from training.commands import fit_encoder
+from training.commands import fit_common, fit_encoder, fit_r3an
 from training.commands.arguments import seed
 from training.commands.terminal import evaluation_table, out
 from training.data.feature_set_files import load_feature_set
@@ -34,7 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.add_argument("--source", type=Path, metavar="SET", help="features to translate from")
     parser.add_argument("--target", type=Path, metavar="SET", help="features to translate to")
-    parser.add_argument("--method", choices=(*METHODS, AUTO, ENCODER), default=AUTO, help="default: %(default)s")
+    parser.add_argument(
+        "--also", type=Path, nargs="+", metavar="SET", default=[], help="further sets, for --method cca"
+    )
+    parser.add_argument(
+        "--method", choices=(*METHODS, COMMON_SPACE_METHOD, AUTO, ENCODER), default=AUTO, help="default: %(default)s"
+    )
     parser.add_argument(
         "--out", required=True, type=Path, metavar="BUNDLE", help="new folder; its name is the bundle's"
     )
@@ -48,35 +56,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Fit, compare, choose, calibrate, write."""
-    check_bundle_path(options.out)
+    if options.method != COMMON_SPACE_METHOD:
+        check_bundle_path(options.out)
     if not (0 < options.validation < 1 and 0 <= options.test < 1 and options.validation + options.test < 1):
         raise TrainingError("--validation must be above 0, --test 0 or more, and both together below 1")
     if options.method == ENCODER:
         fit_encoder.run(options)
+    elif options.method == COMMON_SPACE_METHOD:
+        _fit_common_space(options)
     else:
         _fit_translator(options)
 
 
+def _fit_common_space(options: argparse.Namespace) -> None:
+    if options.source is None or options.target is None:
+        raise TrainingError("a common space is fitted on --source and --target, and as many --also as there are")
+    _check_heeded(options)
+    fit_common.run(options, [options.source, options.target, *options.also])
+
+
 def _fit_translator(options: argparse.Namespace) -> None:
-    if options.source is None or options.target is None or options.images is not None:
-        raise TrainingError("a translator is fitted on --source and --target; --images is for --method encoder")
-    without_effect = fit_encoder.given(options)
-    if without_effect:
-        raise TrainingError(f"{without_effect[0]} is for --method encoder and has no effect on a translator")
+    if options.source is None or options.target is None:
+        raise TrainingError("a translator is fitted on --source and --target; --images alone is for --method encoder")
+    _check_heeded(options)
     pairs = join_by_image(load_feature_set(options.source), load_feature_set(options.target))
     by = "subject" if pairs.source.has_subjects else "image"
     parts = SplitPairs.of(pairs, SplitRule(by, options.seed, options.validation, options.test))  # type: ignore[arg-type]
     console = out()
-    with console.status("") as status:
-        results = fit_methods(
-            parts,
-            options.method,
-            options.seed,
-            half_weights=options.half_weights,
-            on_method=lambda name: status.update(f"fitting {name}"),
-        )
+    if _is_trained(options.method):
+        results = fit_r3an.run(options, parts)
+    else:
+        with console.status("") as status:
+            results = fit_methods(
+                parts,
+                options.method,
+                options.seed,
+                half_weights=options.half_weights,
+                on_method=lambda name: status.update(f"fitting {name}"),
+            )
     best = results[0]
     manifest = _write(options, pairs, parts, results)
+    if _is_trained(options.method):
+        fit_r3an.discard_partial(options.out)
     shown = [(result.method, result.test or result.validation) for result in results]
     part = "test" if best.test is not None else "validation"
     console.print(evaluation_table(f"{pairs.source.space.name} to {pairs.target.space.name}: {part} {by}s", shown))
@@ -84,6 +105,22 @@ def _fit_translator(options: argparse.Namespace) -> None:
     console.print(
         f"{options.out}: {chosen}, fitted on {len(parts.train)} pairs, digest {manifest.digest[:16]}", soft_wrap=True
     )
+
+
+def _is_trained(method: str) -> bool:
+    """Whether it is trained as R3AN, with a recipe and progress."""
+    return method in METHODS and METHODS[method].paths is not None
+
+
+def _check_heeded(options: argparse.Namespace) -> None:
+    """Refuse options that the method would not heed."""
+    if options.also and options.method != COMMON_SPACE_METHOD:
+        raise TrainingError(f"--also is for --method {COMMON_SPACE_METHOD}: a translator has one source and one target")
+    is_trained = _is_trained(options.method)
+    for name in fit_encoder.given(options):
+        if not is_trained or name not in fit_r3an.HEEDED:
+            others = f"--method {options.method}" if is_trained else "a translator"
+            raise TrainingError(f"{name} is for --method encoder and has no effect on {others}")
 
 
 def _write(options: argparse.Namespace, pairs: Pairs, parts: SplitPairs, results: list[FittedMethod]) -> Manifest:
@@ -105,7 +142,9 @@ def _write(options: argparse.Namespace, pairs: Pairs, parts: SplitPairs, results
     }
     return write_translator_bundle(
         options.out,
-        pairs=pairs,
+        source=pairs.source.space,
+        target=pairs.target.space,
+        data_digests={"source": pairs.source.digest, "target": pairs.target.digest},
         method=best.method,
         graph=best.graph,
         calibration=calibrate(parts.validation, translated),

@@ -3,7 +3,6 @@
 import argparse
 import math
 import shutil
-import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -12,24 +11,29 @@ from rich.progress import Progress
 from models.space import MAX_DIMENSION
 from models.split import SplitRule
 from training.commands.arguments import positive
-from training.commands.terminal import native_table, out, progress_bar
+from training.commands.terminal import StepWatch, native_table, out, progress_bar
 from training.data.sources import open_source
 from training.errors import TrainingError
 from training.export.bundles import write_encoder_bundle
 from training.export.manifest import provenance
 from training.recipes.encoders import BACKBONES, RECIPES, Hooks, PictureParts, train_encoder
-from training.trainers.encoder_recipe import EncoderRecipe, Report
+from training.trainers.encoder_recipe import EncoderRecipe
 
 _CHANGED = ("width", "dimension", "epochs", "batch", "learning_rate", "margin", "scale")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of --method encoder."""
-    group = parser.add_argument_group("--method encoder")
-    group.add_argument("--images", type=Path, metavar="DIR|ZIP|CSV", help="labelled pictures to train on")
+    """Declare the options of --method encoder, of which R3AN heeds some."""
+    group = parser.add_argument_group(
+        "--method encoder",
+        "r3an, arch1 to arch7 and fc heed --images, --recipe, --epochs, --batch, --learning-rate, --device",
+    )
+    group.add_argument(
+        "--images", type=Path, metavar="DIR|ZIP|CSV", help="labelled pictures; for r3an those that the features are of"
+    )
     group.add_argument("--modality", help="only pictures of this modality (default: all)")
-    group.add_argument("--backbone", choices=BACKBONES, default=BACKBONES[0], help="default: %(default)s")
-    group.add_argument("--recipe", choices=tuple(RECIPES), default="small", help="default: %(default)s")
+    group.add_argument("--backbone", choices=BACKBONES, help=f"default: {BACKBONES[0]}")
+    group.add_argument("--recipe", choices=tuple(RECIPES), help="default: small")
     group.add_argument("--width", type=_above_zero, help="of the published numbers of channels (default: the recipe's)")
     group.add_argument("--dimension", type=_dimension, help="of the features (default: the recipe's, as all below)")
     group.add_argument("--epochs", type=positive, help="times that every picture is seen")
@@ -37,12 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--learning-rate", type=_above_zero, help="the highest, after the warm-up")
     group.add_argument("--margin", type=_angle, help="ArcFace's m, in radians, up to a right angle")
     group.add_argument("--scale", type=_above_zero, help="ArcFace's s")
-    group.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
+    group.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default: auto")
 
 
 def given(options: argparse.Namespace) -> list[str]:
-    """The flags that only an encoder heeds, as far as they were given."""
-    return [f"--{name.replace('_', '-')}" for name in (*_CHANGED, "modality") if getattr(options, name) is not None]
+    """The flags that encoders heed and most translators do not, as far as they were given."""
+    names = ("images", "recipe", "backbone", "device", "modality", *_CHANGED)
+    return [f"--{name.replace('_', '-')}" for name in names if getattr(options, name) is not None]
 
 
 def run(options: argparse.Namespace) -> None:
@@ -60,7 +65,7 @@ def run(options: argparse.Namespace) -> None:
             recipe,
             options.out.name,
             licence=options.licence,
-            device=options.device,
+            device=options.device or "auto",
             half_weights=options.half_weights,
             partial=partial,
             hooks=_hooks(progress, len(parts.train), recipe.batch),
@@ -90,27 +95,17 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _hooks(progress: Progress, num_pictures: int, batch: int) -> Hooks:
-    """A bar for decoding and one for training, whose rate is of this call's own steps."""
+    """A bar for decoding and one for training."""
     decoding = progress.add_task("decoding", total=num_pictures, rate="")
     training = progress.add_task("training", total=None, rate="")
-    first: tuple[int, float] | None = None
-
-    def on_step(report: Report) -> None:
-        nonlocal first
-        now = time.monotonic()
-        first = first or (report.step, now)
-        rate = (report.step - first[0]) * batch / max(1e-9, now - first[1])
-        words = f"{rate:.0f}/s loss {report.loss:.2f}"
-        progress.update(training, total=report.num_steps, completed=report.step, rate=words)
-
-    return Hooks(lambda done: progress.advance(decoding, done), on_step)
+    return Hooks(lambda done: progress.advance(decoding, done), StepWatch(progress, training, batch))
 
 
 def _recipe(options: argparse.Namespace) -> EncoderRecipe:
     changes = {name: getattr(options, name) for name in _CHANGED if getattr(options, name) is not None}
     if "epochs" in changes:
         changes["iterations"] = 0
-    return replace(RECIPES[options.recipe](options.backbone), **changes)
+    return replace(RECIPES[options.recipe or "small"](options.backbone or BACKBONES[0]), **changes)
 
 
 def _dimension(text: str) -> int:

@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> None:
     check_feature_set_path(options.out, read_from=options.source)
     if options.part and not options.bundle:
         raise TrainingError("--part is a part of a bundle's split: give --bundle too")
-    chosen = load_feature_set(options.source)
+    chosen = load_feature_set(options.source).originals()
     if (options.num_subjects or options.role) and not chosen.has_subjects:
         raise TrainingError(f"{options.source}: does not say who is on its pictures; --num-subjects and --role need it")
     if options.modality is not None:

@@ -1,13 +1,23 @@
 """What the commands print: progress on stderr, tables and results on stdout."""
 
+import time
 from collections.abc import Iterable, Mapping
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
 from training.evaluation.cross_space import CrossSpaceEvaluation, Figures, NativeEvaluation
+from training.trainers.encoder_recipe import Report
 
 COLUMNS = ("rank-1", "rank-5", "TAR@1e-2", "TAR@1e-3", "TAR@1e-4", "mean cosine")
 
@@ -31,6 +41,22 @@ def progress_bar() -> Progress:
         console=console,
         disable=not console.is_terminal,
     )
+
+
+class StepWatch:
+    """Shows steps, rows a second and the loss; the rate is of this call's own steps."""
+
+    def __init__(self, progress: Progress, task: TaskID, batch: int) -> None:
+        self._progress, self._task, self._batch = progress, task, batch
+        self._first: tuple[int, float] | None = None
+
+    def __call__(self, report: Report) -> None:
+        """Show one more step."""
+        now = time.monotonic()
+        self._first = self._first or (report.step, now)
+        rate = (report.step - self._first[0]) * self._batch / max(1e-9, now - self._first[1])
+        words = f"{rate:.0f}/s loss {report.loss:.3f}"
+        self._progress.update(self._task, total=report.num_steps, completed=report.step, rate=words)
 
 
 def evaluation_table(title: str, sections: Iterable[tuple[str, CrossSpaceEvaluation]]) -> Table:

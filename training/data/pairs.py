@@ -1,5 +1,6 @@
 """Two feature sets of the same pictures, row beside row."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +22,28 @@ class Pairs:
     def take(self, rows: np.ndarray) -> "Pairs":
         """The chosen rows of both sides."""
         return Pairs(self.source.take(rows), self.target.take(rows))
+
+    def originals(self) -> "Pairs":
+        """Without the views. Raises `FeatureSetError` where there is nothing else."""
+        return Pairs(self.source.originals(), self.target.originals())
+
+
+def join_all(feature_sets: Sequence[FeatureSet]) -> list[FeatureSet]:
+    """The sets with the pictures that all of them hold, in order of their keys, row beside row; subjects on all.
+
+    Raises `JoinError`.
+    """
+    first = feature_sets[0]
+    for other in feature_sets[1:]:
+        first = join_by_image(first, other).source
+    joined = [first, *(join_by_image(first, other).target for other in feature_sets[1:])]
+    fingerprints = [feature_set.space.fingerprint for feature_set in joined]
+    if len(set(fingerprints)) < len(fingerprints):
+        raise JoinError("two of the feature sets are of the same space")
+    names = [feature_set.space.name for feature_set in joined]
+    if len(set(names)) < len(names):
+        raise JoinError(f"two different spaces have the same name, one of {', '.join(sorted(set(names)))}; rename one")
+    return [replace(feature_set, subject=first.subject) for feature_set in joined]
 
 
 def join_by_image(source: FeatureSet, target: FeatureSet) -> Pairs:

@@ -5,7 +5,7 @@ one picture stay in the gallery as distractors. Mean cosine is over all pictures
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -95,6 +95,16 @@ def evaluate_translation(pairs: Pairs, translate: Translate) -> CrossSpaceEvalua
         for name, (probe, stored, mean) in sides.items()
     }
     return CrossSpaceEvaluation(len(pairs), len(gallery), len(probes), rows)
+
+
+def in_common_space(evaluation: CrossSpaceEvaluation) -> CrossSpaceEvaluation:
+    """The figures of pairs whose targets are projections: these are not native there, and nothing is untranslated."""
+    rows = {
+        "projected target" if name == "native target" else name: row
+        for name, row in evaluation.rows.items()
+        if name != "untranslated"
+    }
+    return replace(evaluation, rows=rows)
 
 
 def gallery_and_probes(subject: npt.NDArray[np.str_]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

@@ -11,10 +11,9 @@ from models.documents import readable_json
 from models.errors import BundleError
 from models.graph import check_graph
 from models.operating_point import Calibration
-from models.space import NAME_PATTERN
+from models.space import NAME_PATTERN, Space
 from models.split import SplitRule
 from training.data.encoders import Encoder
-from training.data.pairs import Pairs
 from training.evaluation.cross_space import CrossSpaceEvaluation, NativeEvaluation
 from training.export.encoder_graph import encoder_graph
 from training.export.manifest import provenance
@@ -34,7 +33,9 @@ def check_bundle_path(folder: Path) -> None:
 def write_translator_bundle(
     folder: Path,
     *,
-    pairs: Pairs,
+    source: Space,
+    target: Space,
+    data_digests: Mapping[str, str],
     method: str,
     graph: bytes,
     calibration: Calibration,
@@ -45,20 +46,20 @@ def write_translator_bundle(
     metrics: dict[str, JsonValue],
     test: CrossSpaceEvaluation | None,
 ) -> Manifest:
-    """Write a translator's bundle. Raises `BundleError`."""
+    """Write a translator's bundle; `data_digests` name what it was fitted on by role. Raises `BundleError`."""
     signature = check_graph(graph)
     manifest = Manifest(
         name=folder.name,
         kind="translator",
         method=method,
-        source=pairs.source.space,
-        target=pairs.target.space,
+        source=source,
+        target=target,
         input_name=signature.input_name,
         output_name=signature.output_name,
         opset=signature.opset,
         licence=licence,
         provenance=provenance(
-            data_digests={"source": pairs.source.digest, "target": pairs.target.digest},
+            data_digests=data_digests,
             seed=seed,
             split=split,
             hyperparameters=hyperparameters,

@@ -7,8 +7,11 @@ longer than their fit.
 import importlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from models.features import FloatArray
 from models.split import SplitRule
@@ -18,7 +21,9 @@ from training.evaluation.cross_space import CrossSpaceEvaluation, evaluate_trans
 from training.export.half_weights import with_half_weights
 from training.export.loaded import GraphTranslator
 from training.export.parity import check_parity
-from training.trainers.fitted import Fitted, TrainingData, Translate
+from training.recipes.r3an import ARCHITECTURES, small
+from training.trainers.fitted import Fitted, TrainingData, Translate, Workplace
+from training.trainers.r3an_recipe import Paths, R3ANRecipe
 
 MIN_TRAINING_PAIRS = 32
 PARITY_ROWS = 512
@@ -30,6 +35,8 @@ class TranslatorRecipe:
 
     trainer: str
     exporter: str
+    paths: Paths | None = None
+    """Of R3AN, for those that are trained as it is; they take a recipe too, and are no candidates for `auto`."""
 
 
 METHODS: dict[str, TranslatorRecipe] = {
@@ -41,8 +48,28 @@ METHODS: dict[str, TranslatorRecipe] = {
     "residual-mlp": TranslatorRecipe(
         "training.trainers.residual_mlp:fit_residual_mlp", "training.export.torch_graph:torch_graph"
     ),
+    **{
+        name: TranslatorRecipe(
+            f"training.trainers.r3an:{'fit_fully_connected' if name == 'fc' else 'fit_r3an'}",
+            "training.export.torch_graph:torch_graph",
+            paths,
+        )
+        for name, paths in ARCHITECTURES.items()
+    },
 }
 AUTO = "auto"
+CANDIDATES = tuple(name for name, recipe in METHODS.items() if recipe.paths is None)
+"""Of `auto`: what takes a minute and no pictures."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What the methods that are trained as R3AN take besides pairs."""
+
+    recipe: Callable[[Paths], R3ANRecipe] = small
+    picture_NHW3: npt.NDArray[np.uint8] | None = None
+    """Of the training pairs, in their order."""
+    workplace: Workplace = field(default_factory=Workplace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +91,9 @@ class SplitPairs:
                 f"{len(pairs)} common pictures leave {int(train.sum())} for training and {int(validation.sum())} for "
                 f"validation; at least {MIN_TRAINING_PAIRS} and 2 are needed: bring more pictures or keep smaller shares"
             )
-        return cls(rule, pairs.take(train), pairs.take(validation), pairs.take(test) if test.any() else None)
+        measured = [pairs.take(rows).originals() if rows.any() else None for rows in (validation, test)]
+        assert measured[0] is not None
+        return cls(rule, pairs.take(train), measured[0], measured[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +127,15 @@ def fit_methods(
     seed: int,
     *,
     half_weights: bool = False,
+    extras: Extras | None = None,
     on_method: Callable[[str], None] = lambda name: None,
 ) -> list[FittedMethod]:
     """Fit one method, or all for `auto`, the best first. `on_method` hears each name before its fit."""
-    names = list(METHODS) if method == AUTO else [method]
+    names = CANDIDATES if method == AUTO else (method,)
     results = []
     for name in names:
         on_method(name)
-        results.append(_fit(name, parts, seed, half_weights=half_weights))
+        results.append(_fit(name, parts, seed, extras or Extras(), half_weights=half_weights))
     return best_first(results)
 
 
@@ -126,7 +156,7 @@ def best_first(results: list[FittedMethod]) -> list[FittedMethod]:
     return [chosen, *sorted(others, key=lambda result: (result.rank1, result.mean_cosine), reverse=True)]
 
 
-def _fit(method: str, parts: SplitPairs, seed: int, *, half_weights: bool) -> FittedMethod:
+def _fit(method: str, parts: SplitPairs, seed: int, extras: Extras, *, half_weights: bool) -> FittedMethod:
     recipe = METHODS[method]
     data = TrainingData(
         parts.train.source.feature,
@@ -134,8 +164,11 @@ def _fit(method: str, parts: SplitPairs, seed: int, *, half_weights: bool) -> Fi
         parts.validation.source.feature,
         parts.validation.target.feature,
         seed,
+        extras.picture_NHW3,
+        extras.workplace,
     )
-    fitted: Fitted[Translate] = _load(recipe.trainer)(data)
+    settings = () if recipe.paths is None else (extras.recipe(recipe.paths),)
+    fitted: Fitted[Translate] = _load(recipe.trainer)(data, *settings)
     graph: bytes = _load(recipe.exporter)(fitted.model, data.source_NS.shape[1])
     parity = check_parity(graph, fitted.model, _parity_rows(parts))
     graph = with_half_weights(graph) if half_weights else graph

@@ -23,9 +23,11 @@ from training.errors import TrainingError
 from training.losses.arcface import ArcFace
 from training.trainers.augmentation import augmented
 from training.trainers.checkpoint import State, load_checkpoint, save_checkpoint
-from training.trainers.encoder_recipe import EncoderRecipe, Report, Schedule
+from training.trainers.encoder_recipe import EncoderRecipe, Report
+from training.trainers.schedule import rate
 
-_WARM_UP = 0.05
+MILESTONES = (0.5, 0.7, 0.8)
+"""Shares of the training after which the rate falls to a tenth. Source: R3AN (CVPR 2019), Sec. 5.1."""
 _MARGIN_FROM, _MARGIN_TO = 0.05, 0.3
 """Shares of the training between which the margin grows: with all of it from the start small sets do not converge."""
 _LARGEST_GRADIENT = 5.0
@@ -107,7 +109,7 @@ class _Run:
         picture_BCHW = augmented(self._normalise(self._pictures.picture_NHW3[rows_B]), self.random)
         class_B = torch.from_numpy(self._pictures.class_N[rows_B]).to(self._device)
         for group in self.optimiser.param_groups:
-            group["lr"] = recipe.learning_rate * rate(done, recipe.schedule)
+            group["lr"] = recipe.learning_rate * rate(done, recipe.schedule, MILESTONES)
         with torch.autocast(torch.device(self._device).type, torch.bfloat16, enabled=has_bfloat16(self._device)):
             feature_BD = self.network(picture_BCHW.contiguous(memory_format=torch.channels_last))
         loss = self.head(feature_BD.float(), class_B, recipe.margin * margin_share(done))
@@ -131,19 +133,6 @@ class _Run:
             {"params": matrices, "weight_decay": self._recipe.weight_decay},
             {"params": vectors, "weight_decay": 0.0},
         ]
-
-
-def rate(done: float, schedule: Schedule) -> float:
-    """The share of the learning rate after a share `done` of the training, a linear warm-up first.
-
-    >>> rate(0.6, "steps"), rate(1.0, "cosine")
-    (0.1, 0.0)
-    """
-    if done < _WARM_UP:
-        return (done + 1e-3) / _WARM_UP
-    if schedule == "steps":
-        return float(10.0 ** -sum(done >= milestone for milestone in (0.5, 0.7, 0.8)))
-    return 0.5 * (1 + math.cos(math.pi * (done - _WARM_UP) / (1 - _WARM_UP)))
 
 
 def margin_share(done: float) -> float:

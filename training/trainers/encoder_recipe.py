@@ -1,9 +1,8 @@
 """How an encoder is trained, and what its training reports; free of torch, so that a command line can name it."""
 
 from dataclasses import dataclass
-from typing import Literal
 
-Schedule = Literal["cosine", "steps"]
+from training.trainers.schedule import Schedule
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,12 @@
-"""What every trainer takes and gives. Shapes: N training pairs, V validation pairs, S source and T target dimension."""
+"""What every trainer takes and gives.
 
+Shapes: N training pairs, V validation pairs, S source and T target dimension, H W picture.
+"""
+
+import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -9,9 +14,19 @@ import numpy.typing as npt
 from pydantic import JsonValue
 
 from models.features import FloatArray
+from training.trainers.encoder_recipe import Report
 
 Translate = Callable[[FloatArray], FloatArray]
 ModelT = TypeVar("ModelT", bound=Translate)
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """Where a long training computes, keeps what it has reached, and tells of it."""
+
+    device: str = "cpu"
+    checkpoint: Path | None = None
+    on_step: Callable[[Report], None] = lambda report: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +38,19 @@ class TrainingData:
     validation_source_VS: FloatArray
     validation_target_VT: FloatArray
     seed: int
+    picture_NHW3: npt.NDArray[np.uint8] | None = None
+    """What the pairs were made from, RGB, small; for the methods that look at it."""
+    workplace: Workplace = field(default_factory=Workplace)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what is learned from."""
+        digest = hashlib.sha256()
+        for array in (self.source_NS, self.target_NT, self.picture_NHW3):
+            if array is not None:
+                digest.update(repr(array.shape).encode())
+                digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.adapters import ResidualMLP
-from models.features import FloatArray
 from models.linear import LinearMap
 from training.losses.regression import cosine_regression
 from training.trainers.fitted import Fitted, TrainingData, best_on_validation
 from training.trainers.linear import fit_ridge
+from training.trainers.torch_translator import TorchTranslator
 
 WIDTH = 512
 DROPOUT = 0.3
@@ -30,19 +30,6 @@ WEIGHT_DECAY = 1.0
 MIX_UP_TO = 0.5
 SHARES = (1.0, 0.75, 0.5, 0.25)
 """Of the trained network, against the ridge map it started from; ordered so that of equals the most is taken."""
-
-
-class TorchTranslator:
-    """A trained network as a translator of arrays, (N, S) to unit (N, T)."""
-
-    def __init__(self, network: ResidualMLP) -> None:
-        self.network = network.eval()
-
-    def __call__(self, source_NS: FloatArray) -> FloatArray:
-        """Translate features."""
-        with torch.inference_mode():
-            translated: FloatArray = self.network(torch.from_numpy(np.ascontiguousarray(source_NS))).numpy()
-        return translated
 
 
 def fit_residual_mlp(data: TrainingData) -> Fitted[TorchTranslator]:

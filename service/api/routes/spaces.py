@@ -34,17 +34,17 @@ async def list_routes(
     source: Annotated[str | None, Query(description="only from this space")] = None,
     target: Annotated[str | None, Query(description="only to this space")] = None,
 ) -> list[ListedRoute]:
-    """The best route between every two spaces, with its measured quality."""
+    """The ways to compare every two spaces: the best translators, and the common spaces, with their measured quality."""
     catalog = services.inference.catalog
-    if source is not None and target is not None:
+    routes = [
+        route
+        for route in catalog.routes()
+        if source in (None, route.source.name, route.source.fingerprint)
+        and target in (None, route.target.name, route.target.fingerprint)
+    ]
+    if source is not None and target is not None and not routes:
+        # The same space twice, or the reason why there is none.
         routes = [services.translate.find_route(source, target)]
-    else:
-        routes = [
-            route
-            for route in catalog.routes()
-            if source in (None, route.source.name, route.source.fingerprint)
-            and target in (None, route.target.name, route.target.fingerprint)
-        ]
     return [
         ListedRoute(
             **RouteView.of(route).model_dump(),

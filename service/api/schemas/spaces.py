@@ -30,16 +30,25 @@ class ListedSpace(SpaceView):
 
 
 class RouteView(BaseModel):
-    """The translators from one space to another, in order; none where they are the same."""
+    """The translators from one space to another, in order; none where they are the same.
+
+    Where both are projected into a common space instead, that space, and the bundles of both projections.
+    """
 
     source: SpaceView
     target: SpaceView
     bundles: list[str]
+    common_space: SpaceView | None
 
     @classmethod
     def of(cls, route: Route) -> Self:
         """The view of a route."""
-        return cls(source=SpaceView.of(route.source), target=SpaceView.of(route.target), bundles=list(route.bundles))
+        return cls(
+            source=SpaceView.of(route.source),
+            target=SpaceView.of(route.target),
+            bundles=list(route.bundles),
+            common_space=SpaceView.of(route.space) if route.target_step else None,
+        )
 
 
 class ListedRoute(RouteView):

@@ -107,7 +107,7 @@ def test_auto_records_every_method_and_takes_the_best(run: Run, files: Files, tm
     printed = run(*fit(files["source"], files["target"], tmp_path / "best"))
     manifest = read_bundle(tmp_path / "best").manifest
     compared: Any = manifest.metrics["compared"]
-    assert set(compared) == set(translators.METHODS)
+    assert set(compared) == set(translators.CANDIDATES)
 
     def rank1(method: str) -> float:
         rows = compared[method]["validation"]["rows"]
@@ -130,6 +130,7 @@ def test_auto_takes_the_best_also_where_it_comes_last(
     ridge = translators.METHODS["ridge"]
     bad = translators.TranslatorRecipe(f"{__name__}:unused", ridge.exporter)
     monkeypatch.setattr(translators, "METHODS", {"bad": bad, "good": ridge})
+    monkeypatch.setattr(translators, "CANDIDATES", ("bad", "good"))
     load = translators._load
     monkeypatch.setattr(translators, "_load", lambda place: unrelated if place == bad.trainer else load(place))
     run(*fit(files["source"], files["target"], tmp_path / "best"))
@@ -234,21 +235,30 @@ def test_every_method_is_known_to_the_command_line(capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit):
         cli.run(["fit", "--help"])
     printed = capsys.readouterr().out
-    assert all(method in printed for method in (*translators.METHODS, translators.AUTO, "encoder"))
+    assert all(method in printed for method in (*translators.METHODS, translators.AUTO, "cca", "encoder"))
 
 
-@pytest.mark.parametrize("given", [(), ("--source",), ("--target",), ("--source", "--target", "--images")])
+@pytest.mark.parametrize("given", [(), ("--source",), ("--target",), ("--images",)])
 @pytest.mark.parametrize("method", [*translators.METHODS, translators.AUTO])
-def test_a_translator_needs_a_source_a_target_and_no_pictures(
+def test_a_translator_needs_a_source_and_a_target(
     fails: Fails, files: Files, tmp_path: Path, given: tuple[str, ...], method: str
 ) -> None:
     values = {"--source": files["source"], "--target": files["target"], "--images": tmp_path}
     options = [part for flag in given for part in (flag, values[flag])]
     line = fails("fit", "--method", method, "--out", tmp_path / "x", *options)
     assert line == (
-        "facebridge-train fit: a translator is fitted on --source and --target; --images is for --method encoder"
+        "facebridge-train fit: a translator is fitted on --source and --target; --images alone is for --method encoder"
     )
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("method", [*translators.CANDIDATES, translators.AUTO])
+def test_a_translator_that_looks_at_no_pictures_takes_none(
+    fails: Fails, files: Files, tmp_path: Path, method: str
+) -> None:
+    sets = ("--source", files["source"], "--target", files["target"], "--images", tmp_path)
+    line = fails("fit", "--method", method, "--out", tmp_path / "x", *sets)
+    assert line == "facebridge-train fit: --images is for --method encoder and has no effect on a translator"
 
 
 def test_half_weights_are_stored_measured_and_served(run: Run, planted: MakeSet, tmp_path: Path) -> None:

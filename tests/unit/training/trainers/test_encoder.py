@@ -15,14 +15,15 @@ from training.data.picture_store import LabelledPictures
 from training.errors import TrainingError
 from training.trainers import encoder
 from training.trainers.encoder import (
+    MILESTONES,
     TorchEncoder,
     choose_torch_device,
     fit_encoder,
     has_bfloat16,
     margin_share,
-    rate,
 )
 from training.trainers.encoder_recipe import EncoderRecipe, Report
+from training.trainers.schedule import rate
 
 SIDE = 32
 PREPARATION = InputPreparation(resize=(SIDE, SIDE), mean=(127.5,) * 3, std=(64.0,) * 3)
@@ -235,7 +236,7 @@ def test_norms_and_biases_do_not_decay() -> None:
 )
 def test_the_rate_warms_up_and_falls_as_half_a_cosine(done: float, expected: float) -> None:
     # The cosine spans 0.05 to 1; its middle is 0.525.
-    assert rate(done, "cosine") == pytest.approx(expected)
+    assert rate(done, "cosine", ()) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +244,7 @@ def test_the_rate_warms_up_and_falls_as_half_a_cosine(done: float, expected: flo
 )
 def test_the_rate_falls_to_a_tenth_three_times_as_in_r3an(done: float, expected: float) -> None:
     # 200,000 iterations: at 100,000, 140,000 and 160,000.
-    assert rate(done, "steps") == pytest.approx(expected)
+    assert rate(done, "steps", MILESTONES) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("done", "expected"), [(0, 0), (0.05, 0), (0.175, 0.5), (0.3, 1), (0.9, 1)])

@@ -1,0 +1,138 @@
+"""When features are compared through a translator, and when in a common space."""
+
+from dataclasses import replace
+
+import pytest
+
+from models.bundle import Bundle
+from models.operating_point import Calibration, OperatingPoint
+from models.space import Space
+from service.entities import Route
+from service.errors import NoRouteError
+from service.inference.catalog import Catalog
+from tests.unit.service.inference.test_catalog import A, B, C, D, bundle, measured
+
+COMMON = Space("common", 3, "sha256:" + "c" * 64)
+OTHER_COMMON = Space("other", 3, "sha256:" + "d" * 64)
+
+
+def projection(
+    name: str, source: Space, target: Space = COMMON, *, cosine: float = 0.8, missed: float | None = None
+) -> Bundle:
+    made = bundle(name, source, target, measured(cosine))
+    made = replace(made, manifest=replace(made.manifest, method="cca"))
+    return missing(made, missed) if missed is not None else made
+
+
+def missing(made: Bundle, fnmr: float, fmr: float = 1e-3) -> Bundle:
+    """The bundle, missing so many genuine pairs at that false-match rate when it translates."""
+    return replace(made, calibration=Calibration({"translated": (OperatingPoint(fmr, 0.5, fnmr, 100, 100_000),)}))
+
+
+def meeting(catalog: Catalog, a: Space, b: Space) -> tuple[str, str]:
+    route = catalog.comparison(a, b)
+    return route.space.name, ",".join(route.bundles)
+
+
+def test_two_projections_into_one_space_make_a_comparison_and_no_translation() -> None:
+    catalog = Catalog([projection("ac", A), projection("bc", B)], [])
+    route = catalog.comparison(A, B)
+    assert (route.source, route.target, route.space, route.bundles) == (A, B, COMMON, ("ac", "bc"))
+    assert [step.bundle for step in route.steps] == ["ac"]
+    assert route.target_step is not None
+    assert route.target_step.bundle == "bc"
+    assert catalog.comparison(B, A).bundles == ("bc", "ac")
+    with pytest.raises(NoRouteError):
+        catalog.route(A, B)
+
+
+def test_any_two_of_several_encoders_meet() -> None:
+    catalog = Catalog([projection(f"{space.name}-common", space) for space in (A, B, C)], [])
+    assert meeting(catalog, A, C) == ("common", "a-common,c-common")
+    assert meeting(catalog, C, B) == ("common", "c-common,b-common")
+    with pytest.raises(NoRouteError):
+        catalog.comparison(A, D)
+
+
+def test_projections_of_different_fits_do_not_meet() -> None:
+    catalog = Catalog([projection("ac", A), projection("bo", B, OTHER_COMMON)], [])
+    with pytest.raises(NoRouteError):
+        catalog.comparison(A, B)
+
+
+def test_translators_into_an_encoders_own_space_are_no_meeting() -> None:
+    """A to C and B to C lead to features that C's encoder could have made: that is for galleries of C."""
+    with pytest.raises(NoRouteError):
+        Catalog([bundle("ac", A, C), bundle("bc", B, C)], []).comparison(A, B)
+
+
+def test_one_space_needs_neither() -> None:
+    catalog = Catalog([projection("ac", A), projection("bc", B)], [])
+    assert catalog.comparison(A, A) == Route(A, A)
+    assert catalog.meetings(A, A) == []
+
+
+def test_features_that_are_in_the_common_space_are_compared_there() -> None:
+    catalog = Catalog([projection("ac", A), projection("bc", B)], [])
+    assert catalog.comparison(A, COMMON).bundles == ("ac",)
+    assert catalog.comparison(A, COMMON).target_step is None
+
+
+@pytest.mark.parametrize(
+    ("translator", "common", "expected"),
+    [(0.1, 0.05, "ac,bc"), (0.05, 0.1, "ab"), (0.1, 0.1, "ab"), (None, 0.01, "ab"), (0.1, None, "ab")],
+)
+def test_of_translator_and_common_space_the_one_that_misses_fewer_is_taken(
+    translator: float | None, common: float | None, expected: str
+) -> None:
+    direct = bundle("ab", A, B, measured(0.7))
+    direct = direct if translator is None else missing(direct, translator)
+    catalog = Catalog([direct, projection("ac", A, missed=common), projection("bc", B)], [])
+    assert ",".join(catalog.comparison(A, B).bundles) == expected
+    assert ",".join(catalog.comparison_either_way(A, B).bundles) == expected
+    # The other way the translator does not lead, but either of two features may be translated.
+    assert catalog.comparison(B, A).bundles == ("bc", "ac")
+    assert set(catalog.comparison_either_way(B, A).bundles) == set(expected.split(","))
+
+
+def test_rates_that_only_one_of_them_measured_do_not_compare_them() -> None:
+    direct = missing(bundle("ab", A, B), 0.5, fmr=1e-3)
+    common = missing(projection("ac", A), 0.1, fmr=1e-4)
+    catalog = Catalog([direct, common, projection("bc", B)], [])
+    assert catalog.comparison(A, B).bundles == ("ab",)
+
+
+def test_a_common_space_is_shorter_than_a_chain() -> None:
+    chain = [bundle("ad", A, D), bundle("db", D, B)]
+    assert Catalog(chain, []).comparison(A, B).bundles == ("ad", "db")
+    assert Catalog([*chain, projection("ac", A), projection("bc", B)], []).comparison(A, B).bundles == ("ac", "bc")
+
+
+def test_of_two_common_spaces_the_better_measured_is_taken() -> None:
+    catalog = Catalog(
+        [
+            projection("ac", A, cosine=0.7),
+            projection("bc", B),
+            projection("ao", A, OTHER_COMMON, cosine=0.9),
+            projection("bo", B, OTHER_COMMON),
+        ],
+        [],
+    )
+    assert catalog.comparison(A, B).bundles == ("ao", "bo")
+    assert [route.space.name for route in catalog.meetings(A, B)] == ["other", "common"]
+    assert {step.bundle for step in catalog.common_steps(A)} == {"ac", "ao"}
+    assert catalog.common_steps(C) == []
+
+
+def test_thresholds_are_those_of_the_first_sides_projection() -> None:
+    catalog = Catalog([projection("ac", A, missed=0.25), projection("bc", B, missed=0.5)], [])
+    assert [point.fnmr for point in catalog.operating_points(catalog.comparison(A, B))] == [0.25]
+
+
+def test_comparisons_are_listed_beside_routes() -> None:
+    catalog = Catalog([bundle("ab", A, B), projection("ac", A), projection("bc", B)], [])
+    listed = [(r.source.name, r.target.name, ",".join(r.bundles)) for r in catalog.routes()]
+    assert ("a", "b", "ab") in listed
+    assert ("a", "b", "ac,bc") in listed
+    assert ("b", "a", "bc,ac") in listed
+    assert ("a", "common", "ac") in listed

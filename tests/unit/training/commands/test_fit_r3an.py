@@ -1,0 +1,211 @@
+"""R3AN, its parts and the naive model, as a user trains them in process."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from models.bundle import read_bundle
+from models.feature_set import VIEW_MARK, FeatureSet
+from models.runtime import Session
+from models.space import Space
+from training import cli
+from training.data.feature_set_files import load_feature_set, save_feature_set
+from training.trainers.checkpoint import save_checkpoint
+
+Run = Callable[..., str]
+Fails = Callable[..., str]
+Files = dict[str, Path]
+NUM = 240
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A picture of one colour for each row of the planted sets."""
+    folder = tmp_path_factory.mktemp("pictures")
+    colours = np.random.default_rng(0).integers(0, 256, size=(NUM, 3))
+    for i, colour in enumerate(colours.tolist()):
+        Image.new("RGB", (112, 112), tuple(colour)).save(folder / f"{i:04d}.png")
+    return folder
+
+
+@pytest.fixture
+def command(files: Files, tmp_path: Path) -> Callable[..., list[object]]:
+    def made(method: str, *more: object, epochs: int = 1) -> list[object]:
+        sets = ("--source", files["source"], "--target", files["target"], "--out", tmp_path / "fitted")
+        return ["fit", *sets, "--method", method, "--epochs", epochs, "--batch", 32, *more]
+
+    return made
+
+
+@pytest.mark.parametrize("method", ["r3an", "arch1", "arch3", "fc"])
+def test_fit_trains_exports_and_leaves_nothing_behind(
+    run: Run, command: Callable[..., list[object]], pictures: Path, files: Files, tmp_path: Path, method: str
+) -> None:
+    images = ("--images", pictures) if method in ("r3an", "arch1") else ()
+    printed = run(*command(method, *images, "--seed", 2))
+    bundle = read_bundle(tmp_path / "fitted")
+    manifest = bundle.manifest
+    assert (manifest.kind, manifest.method, manifest.provenance.seed) == ("translator", method, 2)
+    assert f"{tmp_path / 'fitted'}: {method} " in printed
+    settings: Any = manifest.provenance.hyperparameters
+    assert (settings["epochs"], settings["batch"]) == (1, 32)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fitted"]
+    source, target = load_feature_set(files["source"]), load_feature_set(files["target"])
+    rule = manifest.provenance.split
+    assert rule is not None
+    test = rule.parts(source) == "test"
+    translated = Session(bundle.model, device="cpu").run(source.feature[test])
+    cosine = float(np.mean(np.sum(translated.astype(np.float64) * target.feature[test], axis=1)))
+    figures: Any = manifest.metrics["test"]
+    assert figures["rows"]["translated probes"]["mean_cosine"] == pytest.approx(cosine, abs=1e-6)
+
+
+def test_the_bundle_holds_no_picture(
+    run: Run, command: Callable[..., list[object]], pictures: Path, tmp_path: Path
+) -> None:
+    """One input, one output: the generated picture is inside and cannot be asked for."""
+    run(*command("r3an", "--images", pictures))
+    graph = read_bundle(tmp_path / "fitted").graph
+    assert (graph.input_name, graph.output_name) == ("source_feature", "target_feature")
+    assert graph.output_shape[-1:] == (read_bundle(tmp_path / "fitted").manifest.target.dimension,)
+
+
+def test_an_interrupted_fit_goes_on_to_the_same_bundle(
+    run: Run,
+    command: Callable[..., list[object]],
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = command("r3an", "--images", pictures, epochs=2)
+    run(*words)
+    whole = (tmp_path / "fitted" / "model.onnx").read_bytes()
+    (tmp_path / "fitted").rename(tmp_path / "whole")
+    plain = save_checkpoint
+
+    def killed(*given: Any) -> None:
+        plain(*given)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("training.trainers.r3an.save_checkpoint", killed)
+        assert cli.run([str(word) for word in words]) != 0
+    assert (tmp_path / "fitted.partial" / "checkpoint.npz").is_file()
+    run(*words)
+    assert (tmp_path / "fitted" / "model.onnx").read_bytes() == whole
+    assert not (tmp_path / "fitted.partial").exists()
+
+
+def test_pictures_are_asked_for_where_the_method_needs_them(fails: Fails, command: Callable[..., list[object]]) -> None:
+    assert fails(*command("r3an")) == (
+        "facebridge-train fit: --method r3an needs the pictures that the features were made from: --images"
+    )
+
+
+def test_pictures_are_refused_where_the_method_does_not_look(
+    fails: Fails, command: Callable[..., list[object]], pictures: Path
+) -> None:
+    line = fails(*command("arch3", "--images", pictures))
+    assert line == "facebridge-train fit: --images has no effect on --method arch3, which looks at features alone"
+
+
+def test_features_whose_pictures_are_missing_are_counted_and_the_first_named(
+    fails: Fails, command: Callable[..., list[object]], pictures: Path, tmp_path: Path
+) -> None:
+    some = tmp_path / "some"
+    some.mkdir()
+    for path in sorted(pictures.iterdir())[:100]:
+        (some / path.name).write_bytes(path.read_bytes())
+    line = fails(*command("r3an", "--images", some))
+    assert f"facebridge-train fit: {some}: " in line
+    assert " pictures that the features were made from are not there, '01" in line
+    assert not (tmp_path / "fitted.partial").exists()
+
+
+@pytest.mark.parametrize("words", [("--width", "0.5"), ("--margin", "0.3"), ("--backbone", "resnet-50")])
+def test_options_of_encoders_are_refused(
+    fails: Fails, command: Callable[..., list[object]], words: tuple[str, str]
+) -> None:
+    line = fails(*command("arch3", *words))
+    assert line == f"facebridge-train fit: {words[0]} is for --method encoder and has no effect on --method arch3"
+
+
+@pytest.mark.parametrize("words", [("--recipe", "paper"), ("--device", "cpu"), ("--images", "x")])
+def test_options_of_trained_methods_are_refused_for_closed_forms(
+    fails: Fails, files: Files, words: tuple[str, str], tmp_path: Path
+) -> None:
+    sets = ("--source", files["source"], "--target", files["target"], "--out", tmp_path / "x")
+    assert fails("fit", *sets, "--method", "ridge", *words).startswith(f"facebridge-train fit: {words[0]} ")
+
+
+def viewed(feature_set: FeatureSet, folder: Path, name: str) -> Path:
+    """The set with one view of each picture besides, whose feature is the picture's own, turned around."""
+    columns = feature_set.columns()
+    doubled = {key: np.concatenate([column, column]) for key, column in columns.items()}
+    doubled["image"] = np.concatenate([feature_set.image, np.char.add(feature_set.image, f"{VIEW_MARK}1")])
+    path = folder / name
+    save_feature_set(FeatureSet.build(feature_set.space, doubled), path)
+    return path
+
+
+@pytest.mark.parametrize("subjects", [True, False])
+def test_views_are_learned_from_and_never_measured_on(
+    run: Run, planted: Callable[..., FeatureSet], tmp_path: Path, subjects: bool
+) -> None:
+    source, target = planted("a", 12, subjects=subjects), planted("b", 10, subjects=subjects)
+    plain = [tmp_path / "a.npz", tmp_path / "b.npz"]
+    for feature_set, path in zip((source, target), plain, strict=True):
+        save_feature_set(feature_set, path)
+    wide = [viewed(source, tmp_path, "av.npz"), viewed(target, tmp_path, "bv.npz")]
+    for (a, b), name in ((plain, "plain"), (wide, "wide")):
+        run("fit", "--source", a, "--target", b, "--method", "procrustes", "--out", tmp_path / name)
+    metrics: list[Any] = [read_bundle(tmp_path / name).manifest.metrics for name in ("plain", "wide")]
+    assert metrics[1]["num_training_pairs"] == 2 * metrics[0]["num_training_pairs"]
+    # The views are the pictures once more: the same map, and the same figures on the pictures themselves.
+    for part in ("validation", "test"):
+        assert metrics[1][part]["num_pictures"] == metrics[0][part]["num_pictures"]
+        figures = [m[part]["rows"]["translated probes"]["mean_cosine"] for m in metrics]
+        assert figures[1] == pytest.approx(figures[0], abs=1e-5)
+    run(
+        "evaluate",
+        "--bundle",
+        tmp_path / "wide",
+        "--source",
+        wide[0],
+        "--target",
+        wide[1],
+        "--json",
+        tmp_path / "f.json",
+    )
+    run("select", "--in", wide[0], "--bundle", tmp_path / "wide", "--out", tmp_path / "test.npz")
+    assert len(load_feature_set(tmp_path / "test.npz")) == metrics[0]["test"]["num_pictures"]
+
+
+def test_extract_makes_views_and_fit_finds_their_pictures(
+    run: Run, encoder_file: Path, tmp_path: Path, picture: Callable[..., bytes]
+) -> None:
+    folder = tmp_path / "faces"
+    for i in range(120):
+        path = folder / f"person{i // 3}" / f"{i:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture(i))
+    run("extract", "--encoder", encoder_file, "--images", folder, "--views", 3, "--out", tmp_path / "a.npz")
+    a = load_feature_set(tmp_path / "a.npz")
+    assert len(a) == 360
+    assert len(a.originals()) == 120
+    other = planted_from(a)
+    save_feature_set(other, tmp_path / "b.npz")
+    sets = ("--source", tmp_path / "a.npz", "--target", tmp_path / "b.npz")
+    run("fit", *sets, "--method", "arch4", "--images", folder, "--epochs", 1, "--batch", 32, "--out", tmp_path / "f")
+    metrics: Any = read_bundle(tmp_path / "f").manifest.metrics
+    assert metrics["num_training_pairs"] % 3 == 0
+
+
+def planted_from(a: FeatureSet) -> FeatureSet:
+    """The same pictures in another space, turned."""
+    turn = np.random.default_rng(1).normal(size=(a.feature.shape[1], 6)).astype(np.float32)
+    return FeatureSet.build(Space("turned", 6, "external:turned"), a.columns() | {"feature": a.feature @ turn})

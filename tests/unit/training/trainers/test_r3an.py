@@ -1,0 +1,222 @@
+"""Algorithm 1 on pairs small enough to train in seconds."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from training.errors import TrainingError
+from training.losses.regression import l2_regression
+from training.recipes.r3an import ARCHITECTURES, RECIPES, small
+from training.trainers import r3an
+from training.trainers.encoder_recipe import Report
+from training.trainers.fitted import TrainingData, Workplace, mean_cosine
+from training.trainers.r3an import _AllPaths, fit_fully_connected, fit_r3an
+from training.trainers.r3an_recipe import R3ANRecipe
+from training.trainers.torch_translator import TorchTranslator
+
+NUM_PAIRS, NUM_SOURCE, NUM_TARGET = 24, 6, 5
+NETWORKS = ("generator", "extractor", "discriminator")
+
+MOVED = {
+    "arch1": {"generator", "extractor"},
+    "arch2": {"generator", "extractor", "discriminator"},
+    "arch3": {"generator", "extractor"},
+    "arch4": {"generator", "extractor"},
+    "arch5": {"generator", "extractor"},
+    "arch6": {"generator", "extractor", "discriminator"},
+    "arch7": {"generator", "extractor"},
+    "r3an": {"generator", "extractor", "discriminator"},
+}
+
+
+class KilledError(Exception):
+    pass
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
+
+
+def pairs(workplace: Workplace | None = None, *, pictures: bool = True) -> TrainingData:
+    """Pictures of one colour each; the source is a turned colour, the target another."""
+    random = np.random.default_rng(0)
+    colour_N3 = random.integers(0, 256, size=(NUM_PAIRS, 3))
+    latent = np.concatenate([colour_N3 / 127.5 - 1.0, np.ones((NUM_PAIRS, 1))], axis=1)
+    source, target = (unit(latent @ random.normal(size=(4, size))) for size in (NUM_SOURCE, NUM_TARGET))
+    picture = np.broadcast_to(colour_N3[:, None, None], (NUM_PAIRS, 56, 56, 3)).astype(np.uint8)
+    return TrainingData(source, target, source, target, 0, picture if pictures else None, workplace or Workplace())
+
+
+def recipe(name: str = "r3an", **changes: object) -> R3ANRecipe:
+    return replace(small(ARCHITECTURES[name]), **({"batch": 8, "epochs": 1} | changes))  # type: ignore[arg-type]
+
+
+def bits(model: TorchTranslator) -> dict[str, bytes]:
+    return {key: tensor.numpy().tobytes() for key, tensor in model.network.state_dict().items()}
+
+
+def weights(network: nn.Module) -> list[Tensor]:
+    return [parameter.detach().clone() for parameter in network.parameters()]
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_an_architecture_trains_its_own_networks_and_no_other(name: str) -> None:
+    run = _AllPaths(pairs(), recipe(name))
+    before = {part: weights(getattr(run, part)) for part in NETWORKS}
+    run.step(np.arange(8), 0)
+    moved = {
+        part
+        for part in NETWORKS
+        if any(not torch.equal(a, b) for a, b in zip(before[part], weights(getattr(run, part)), strict=True))
+    }
+    assert moved == MOVED[name]
+
+
+def test_the_updates_come_in_the_order_of_algorithm_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = _AllPaths(pairs(), recipe())
+    name_of = {id(getattr(run, part)): part for part in NETWORKS}
+    updated: list[list[str]] = []
+    plain = run.update
+
+    def update(loss: Tensor, *networks: nn.Module) -> float:
+        updated.append([name_of[id(network)] for network in networks])
+        return plain(loss, *networks)
+
+    monkeypatch.setattr(run, "update", update)
+    run.step(np.arange(8), 0)
+    assert updated == [["discriminator"], ["generator"], ["extractor"], ["generator", "extractor"]]
+
+
+def test_an_update_leaves_other_networks_and_their_momentum_alone() -> None:
+    run = _AllPaths(pairs(), recipe("arch1", optimiser="sgd", learning_rate=0.01, weight_decay=0.1))
+    run.step(np.arange(8), 0)
+    assert all(parameter not in run.optimiser.state for parameter in run.discriminator.parameters())
+
+
+@pytest.mark.parametrize("name", ["r3an", "fc"])
+@pytest.mark.parametrize("step", [1, 3, 4, 5])
+def test_an_interrupted_training_ends_with_the_bits_of_an_uninterrupted_one(
+    tmp_path: Path, name: str, step: int
+) -> None:
+    fit = fit_fully_connected if name == "fc" else fit_r3an
+
+    def killed(report: Report) -> None:
+        if report.step == step:
+            raise KilledError
+
+    work = recipe(name, epochs=2)
+    whole = fit(pairs(Workplace(checkpoint=tmp_path / "whole.npz")), work)
+    with pytest.raises(KilledError):
+        fit(pairs(Workplace(checkpoint=tmp_path / "cut.npz", on_step=killed)), work)
+    resumed = fit(pairs(Workplace(checkpoint=tmp_path / "cut.npz")), work)
+    assert bits(resumed.model) == bits(whole.model)
+
+
+@pytest.mark.parametrize("name", ["r3an", "arch3", "fc"])
+def test_training_brings_translations_nearer_to_the_target(name: str) -> None:
+    fit = fit_fully_connected if name == "fc" else fit_r3an
+    data = pairs()
+    untrained = fit(data, recipe(name, epochs=0)).model
+    trained = fit(data, recipe(name, epochs=30)).model
+    before, after = (mean_cosine(model(data.source_NS), data.target_NT) for model in (untrained, trained))
+    assert after > before + 0.5
+
+
+def test_the_translator_gives_unit_features_row_by_row() -> None:
+    data = pairs()
+    model = fit_r3an(data, recipe()).model
+    translated = model(data.source_NS)
+    assert translated.shape == (NUM_PAIRS, NUM_TARGET)
+    assert translated.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(translated, axis=1), 1.0, atol=1e-6)
+    np.testing.assert_allclose(model(data.source_NS[3:4]), translated[3:4], atol=1e-5)
+
+
+def test_without_pictures_the_paths_that_need_them_are_refused() -> None:
+    with pytest.raises(TrainingError, match="needs the pictures that the features were made from"):
+        fit_r3an(pairs(pictures=False), recipe("arch1"))
+    fit_r3an(pairs(pictures=False), recipe("arch3"))
+
+
+@pytest.mark.parametrize("name", ["r3an", "fc"])
+def test_a_diverging_training_stops_and_keeps_its_last_good_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    fit = fit_fully_connected if name == "fc" else fit_r3an
+    place = tmp_path / "checkpoint.npz"
+    plain: Callable[..., Tensor] = l2_regression
+    calls: list[int] = []
+
+    def broken(raw_BT: Tensor, target_BT: Tensor) -> Tensor:
+        calls.append(1)
+        loss = plain(raw_BT, target_BT)
+        return loss * float("nan") if len(calls) > limit else loss
+
+    limit = 10**6
+    monkeypatch.setattr("training.trainers.r3an.l2_regression", broken)
+    fit(pairs(Workplace(checkpoint=place)), recipe(name, epochs=1))
+    limit = len(calls)
+    one_epoch = len(calls)
+    calls.clear()
+    place.unlink()
+    limit = one_epoch
+    with pytest.raises(
+        TrainingError, match=r"no number after 4 steps; what 1 finished epochs gave .* --learning-rate 0\.0005"
+    ):
+        fit(pairs(Workplace(checkpoint=place)), recipe(name, epochs=2))
+    kept = np.load(place)
+    assert kept["epoch"] == 1
+    assert all(np.isfinite(kept[key]).all() for key in kept.files if kept[key].dtype.kind == "f")
+
+
+def test_where_the_memory_is_too_small_the_batch_that_fits_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def step(_run: _AllPaths, rows_B: np.ndarray, _number: int) -> float:
+        if len(rows_B) > 2:
+            raise torch.OutOfMemoryError
+        return 0.0
+
+    monkeypatch.setattr(_AllPaths, "step", step)
+    with pytest.raises(TrainingError, match="a batch of 8 does not fit into the memory of the cpu; --batch 2 does"):
+        fit_r3an(pairs(), recipe())
+
+
+def test_where_nothing_fits_another_device_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def step(_run: _AllPaths, _rows_B: np.ndarray, _number: int) -> float:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(_AllPaths, "step", step)
+    with pytest.raises(TrainingError, match="--device cpu"):
+        fit_r3an(pairs(), recipe())
+
+
+def test_the_recipes_are_the_architectures_of_table_3() -> None:
+    ticks = {
+        name: (bool(p.adversarial), bool(p.reconstruction), bool(p.representation), bool(p.regression))
+        for name, p in ARCHITECTURES.items()
+    }
+    assert ticks == {
+        "fc": (False, False, False, True),
+        "arch1": (False, True, True, False),
+        "arch2": (True, False, True, False),
+        "arch3": (False, False, False, True),
+        "arch4": (False, True, False, True),
+        "arch5": (False, True, True, True),
+        "arch6": (True, False, False, True),
+        "arch7": (False, False, True, True),
+        "r3an": (True, True, True, True),
+    }
+
+
+def test_the_paper_recipe_is_that_of_section_5() -> None:
+    published = RECIPES["paper"](ARCHITECTURES["r3an"])
+    assert (published.optimiser, published.learning_rate, published.momentum) == ("sgd", 0.08, 0.9)
+    assert (published.batch, published.weight_decay, published.iterations) == (512, 1e-3, 200_000)
+    assert published.schedule == "steps"
+    # To a tenth at 60,000, 100,000 and 140,000 of 200,000.
+    assert r3an.MILESTONES == (0.3, 0.5, 0.7)
+    assert published.num_epochs(20) == 10_000

@@ -1,0 +1,73 @@
+"""The part of `fit` that makes a common space: `--method cca` writes a bundle for each encoder."""
+
+import argparse
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from models.bundle import COMMON_SPACE_METHOD
+from models.space import Space
+from models.split import SplitRule
+from training.commands.terminal import evaluation_table, out
+from training.data.feature_set_files import load_feature_set
+from training.export.bundles import check_bundle_path, write_translator_bundle
+from training.recipes.common_space import CommonSpace, Projection, make_common_space
+
+
+def run(options: argparse.Namespace, files: list[Path]) -> None:
+    """Fit, measure, write `NAME-SPACE` for each space, NAME being the common space's."""
+    feature_sets = [load_feature_set(path) for path in files]
+    for feature_set in feature_sets:
+        check_bundle_path(_place(options.out, feature_set.space))
+    by = "subject" if any(feature_set.has_subjects for feature_set in feature_sets) else "image"
+    rule = SplitRule(by, options.seed, options.validation, options.test)  # type: ignore[arg-type]
+    common = make_common_space(feature_sets, rule, options.out.name, half_weights=options.half_weights)
+    console = out()
+    for projection in common.projections:
+        name = projection.source.space.name
+        _write(options, common, projection, rule)
+        part = "test" if projection.test else "validation"
+        for other, evaluation in (projection.test or projection.validation).items():
+            title = f"{name} and {other} in {common.space.name}: {part} {by}s, {name} as source"
+            console.print(evaluation_table(title, [(COMMON_SPACE_METHOD, evaluation)]))
+    written = ", ".join(str(_place(options.out, one.source.space)) for one in common.projections)
+    console.print(
+        f"{written}: {common.space.dimension} numbers, fitted on {common.num_training_pictures} pictures, "
+        f"space {common.space.name} ({common.space.fingerprint})",
+        soft_wrap=True,
+    )
+
+
+def _place(asked: Path, space: Space) -> Path:
+    return asked.with_name(f"{asked.name}-{space.name}")
+
+
+def _write(options: argparse.Namespace, common: CommonSpace, projection: Projection, rule: SplitRule) -> None:
+    hardest = projection.hardest
+    test = projection.test.get(hardest)
+    metrics: dict[str, JsonValue] = {
+        "parity": projection.parity,
+        "num_training_pairs": common.num_training_pictures,
+        "hardest": hardest,
+        "validation": projection.validation[hardest].to_json(),
+        "test": test.to_json() if test else None,
+        "against": {
+            part: {other: evaluation.to_json() for other, evaluation in evaluations.items()}
+            for part, evaluations in (("validation", projection.validation), ("test", projection.test))
+        },
+    }
+    write_translator_bundle(
+        _place(options.out, projection.source.space),
+        source=projection.source.space,
+        target=common.space,
+        data_digests={one.source.space.name: one.source.digest for one in common.projections},
+        method=COMMON_SPACE_METHOD,
+        graph=projection.graph,
+        calibration=projection.calibration,
+        licence=options.licence,
+        seed=options.seed,
+        split=rule,
+        hyperparameters=common.hyperparameters,
+        metrics=metrics,
+        test=test,
+    )

@@ -1,0 +1,66 @@
+"""The part of `fit` that trains R3AN, its parts, and the naive model beside them."""
+
+import argparse
+import importlib
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from training.commands.terminal import StepWatch, progress_bar
+from training.errors import TrainingError
+from training.recipes.r3an import RECIPES, PicturesOfPairs
+from training.recipes.translators import METHODS, Extras, FittedMethod, SplitPairs, fit_methods
+from training.trainers.fitted import Workplace
+from training.trainers.r3an_recipe import Paths, R3ANRecipe
+
+HEEDED = ("--images", "--recipe", "--device", "--epochs", "--batch", "--learning-rate")
+
+
+def run(options: argparse.Namespace, parts: SplitPairs) -> list[FittedMethod]:
+    """Find the pictures, train, measure."""
+    paths = METHODS[options.method].paths
+    assert paths is not None
+    pictures = _pictures(options, paths, parts)
+    partial = _partial(options.out)
+    # By name: whoever asks for help need not wait for torch.
+    device = importlib.import_module("training.trainers.encoder").choose_torch_device(options.device or "auto")
+
+    def recipe(paths: Paths) -> R3ANRecipe:
+        return _recipe(options, paths)
+
+    with progress_bar() as progress:
+        decoding = progress.add_task("decoding", total=len(parts.train), rate="", visible=pictures is not None)
+        training = progress.add_task("training", total=None, rate="")
+        decoded = pictures.read(partial, lambda done: progress.advance(decoding, done)) if pictures else None
+        partial.mkdir(parents=True, exist_ok=True)
+        watch = StepWatch(progress, training, recipe(paths).batch)
+        workplace = Workplace(device, partial / "checkpoint.npz", watch)
+        extras = Extras(recipe, decoded, workplace)
+        return fit_methods(parts, options.method, options.seed, half_weights=options.half_weights, extras=extras)
+
+
+def discard_partial(out: Path) -> None:
+    """Remove what an interrupted training would have gone on from."""
+    shutil.rmtree(_partial(out), ignore_errors=True)
+
+
+def _partial(out: Path) -> Path:
+    return out.with_name(out.name + ".partial")
+
+
+def _pictures(options: argparse.Namespace, paths: Paths, parts: SplitPairs) -> PicturesOfPairs | None:
+    if not paths.need_pictures:
+        if options.images is not None:
+            raise TrainingError(f"--images has no effect on --method {options.method}, which looks at features alone")
+        return None
+    if options.images is None:
+        raise TrainingError(f"--method {options.method} needs the pictures that the features were made from: --images")
+    return PicturesOfPairs.find(parts.train, options.images)
+
+
+def _recipe(options: argparse.Namespace, paths: Paths) -> R3ANRecipe:
+    names = ("epochs", "batch", "learning_rate")
+    changes = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    if "epochs" in changes:
+        changes["iterations"] = 0
+    return replace(RECIPES[options.recipe or "small"](paths), **changes)

@@ -1,0 +1,157 @@
+"""Method `cca`: a common space for two or more encoders, and one projection an encoder, each a bundle of its own.
+
+Shapes: N pictures, D dimension of an encoder's space.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import JsonValue
+
+from models.documents import sha256_hex
+from models.feature_set import FeatureSet
+from models.operating_point import Calibration
+from models.space import Space
+from models.split import SplitRule
+from training.data.pairs import Pairs, join_all
+from training.errors import TrainingError
+from training.evaluation.calibration import calibrate
+from training.evaluation.cross_space import CrossSpaceEvaluation, evaluate_translation, in_common_space
+from training.export.half_weights import with_half_weights
+from training.export.linear_graph import linear_graph
+from training.export.loaded import GraphTranslator
+from training.export.parity import check_parity
+from training.recipes.translators import MIN_TRAINING_PAIRS
+from training.trainers.common_space import fit_common_space
+
+STRENGTH = 0.1
+"""Of the regularisation, in multiples of the mean variance of a side; from 0.001 to 0.3 it made no difference beyond
+chance on real encoders' validation subjects."""
+_PARITY_ROWS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """One encoder's way into the common space, and how its features compare there with each other encoder's."""
+
+    source: FeatureSet
+    """All of its features that were there, seen in training or not."""
+    graph: bytes
+    parity: float
+    validation: dict[str, CrossSpaceEvaluation]
+    """By the name of the other space: probes and gallery of either side."""
+    test: dict[str, CrossSpaceEvaluation]
+    calibration: Calibration
+
+    @property
+    def hardest(self) -> str:
+        """The name of the other space against which it does worst on validation pictures."""
+        return min(self.validation, key=lambda name: self.validation[name].rows["translated probes"].mean_cosine or 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class CommonSpace:
+    """The space and everybody's projection into it."""
+
+    space: Space
+    projections: list[Projection]
+    num_training_pictures: int
+    hyperparameters: dict[str, JsonValue]
+
+
+def make_common_space(
+    feature_sets: Sequence[FeatureSet], rule: SplitRule, name: str, *, half_weights: bool = False
+) -> CommonSpace:
+    """Fit on the training part, measure and calibrate on the others. The space is defined by the projections' weights.
+
+    Raises `TrainingError` where too little is left to train or validate on, `JoinError`.
+    """
+    joined = join_all(feature_sets)
+    part = rule.parts(joined[0])
+    train, parts = _split(joined, part)
+    graphs, parities = _fit(train, half_weights=half_weights)
+    digest = sha256_hex(b"".join(sha256_hex(graph).encode() for graph, _ in graphs))
+    dimension = graphs[0][1]
+    space = Space(name, dimension, f"sha256:{digest}")
+    compared = {name: _compare(sides, [graph for graph, _ in graphs], space) for name, sides in parts.items()}
+    projections = []
+    for i, (side, (graph, _), parity) in enumerate(zip(joined, graphs, parities, strict=True)):
+        evaluations = {
+            name: {other: evaluation for other, (evaluation, _) in sides[i].items()} for name, sides in compared.items()
+        }
+        calibration = _strictest([calibration for _, calibration in compared["validation"][i].values()])
+        projections.append(
+            Projection(side, graph, parity, evaluations["validation"], evaluations.get("test", {}), calibration)
+        )
+    settings: dict[str, JsonValue] = {
+        "strength": STRENGTH,
+        "dimension": dimension,
+        "paired_by": "subject" if joined[0].has_subjects else "image",
+        "spaces": [side.space.name for side in joined],
+    }
+    return CommonSpace(space, projections, len(train[0]), settings)
+
+
+def _split(
+    joined: list[FeatureSet], part: npt.NDArray[np.str_]
+) -> tuple[list[FeatureSet], dict[str, list[FeatureSet]]]:
+    """What to train on, and what to measure on: validation, and test where there is one."""
+    num_train, num_validation = int((part == "train").sum()), int((part == "validation").sum())
+    if num_train < MIN_TRAINING_PAIRS or num_validation < 2:
+        raise TrainingError(
+            f"{len(part)} common pictures leave {num_train} for training and {num_validation} for validation; at least "
+            f"{MIN_TRAINING_PAIRS} and 2 are needed: bring more pictures or keep smaller shares"
+        )
+    measured = {
+        name: [side.take(part == name).originals() for side in joined]
+        for name in ("validation", "test")
+        if (part == name).any()
+    }
+    return [side.take(part == "train") for side in joined], measured
+
+
+def _fit(train: list[FeatureSet], *, half_weights: bool) -> tuple[list[tuple[bytes, int]], list[float]]:
+    """Each side's graph with the dimension it gives, and its parity with the map that it was made from."""
+    subject_N = train[0].subject if train[0].has_subjects else train[0].picture
+    maps = fit_common_space([side.feature for side in train], subject_N, strength=STRENGTH)
+    graphs, parities = [], []
+    for side, projection in zip(train, maps, strict=True):
+        graph = linear_graph(projection, side.space.dimension)
+        parities.append(check_parity(graph, projection, side.feature[:_PARITY_ROWS]))
+        graphs.append((with_half_weights(graph) if half_weights else graph, projection.weight_ST.shape[1]))
+    return graphs, parities
+
+
+def _compare(
+    sides: list[FeatureSet], graphs: list[bytes], space: Space
+) -> dict[int, dict[str, tuple[CrossSpaceEvaluation, Calibration]]]:
+    """Each side against each other one, by the number of the first and the name of the second."""
+    translators = [GraphTranslator(graph) for graph in graphs]
+    projected = [
+        FeatureSet.build(space, side.columns() | {"feature": translate(side.feature)})
+        for side, translate in zip(sides, translators, strict=True)
+    ]
+    found: dict[int, dict[str, tuple[CrossSpaceEvaluation, Calibration]]] = {}
+    for i, (side, translate) in enumerate(zip(sides, translators, strict=True)):
+        found[i] = {}
+        for j, other in enumerate(sides):
+            if i != j:
+                pairs = Pairs(side, projected[j])
+                evaluation = in_common_space(evaluate_translation(pairs, translate))
+                found[i][other.space.name] = evaluation, _without_native_target(calibrate(pairs, projected[i].feature))
+    return found
+
+
+def _without_native_target(calibration: Calibration) -> Calibration:
+    return Calibration({name: points for name, points in calibration.points.items() if name != "native-target"})
+
+
+def _strictest(calibrations: list[Calibration]) -> Calibration:
+    """Of several the highest threshold at each rate that all of them state, so that no comparison is above its rate."""
+    if len(calibrations) == 1:
+        return calibrations[0]
+    several = [calibration.points.get("translated", ()) for calibration in calibrations]
+    points = tuple(max(at_one_rate, key=lambda point: point.threshold) for at_one_rate in zip(*several, strict=False))
+    return Calibration({"translated": points} if points else {})

@@ -1,0 +1,88 @@
+"""R3AN's architectures (Table 3) and how they are trained: on a CPU in minutes, or as published."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from models.space import InputPreparation
+from training.data.pairs import Pairs
+from training.data.picture_store import decode_pictures
+from training.data.sources import PictureItem, PictureSource, open_source
+from training.data.views import ViewSource, num_views
+from training.errors import TrainingError
+from training.trainers.r3an_recipe import Paths, R3ANRecipe
+
+SIDE = 56
+"""Of the pictures inside. Source: R3AN (CVPR 2019), Sec. 5.2."""
+
+_RECONSTRUCTION = 1.0
+_ADVERSARIAL = 0.01
+_REPRESENTATION = 1.0
+_REGRESSION = 1.0
+
+ARCHITECTURES: Mapping[str, Paths] = {
+    "fc": Paths(regression=1.0),
+    "arch1": Paths(reconstruction=_RECONSTRUCTION, representation=_REPRESENTATION),
+    "arch2": Paths(adversarial=_ADVERSARIAL, representation=_REPRESENTATION),
+    "arch3": Paths(regression=_REGRESSION),
+    "arch4": Paths(reconstruction=_RECONSTRUCTION, regression=_REGRESSION),
+    "arch5": Paths(reconstruction=_RECONSTRUCTION, representation=_REPRESENTATION, regression=_REGRESSION),
+    "arch6": Paths(adversarial=_ADVERSARIAL, regression=_REGRESSION),
+    "arch7": Paths(representation=_REPRESENTATION, regression=_REGRESSION),
+    "r3an": Paths(_ADVERSARIAL, _RECONSTRUCTION, _REPRESENTATION, _REGRESSION),
+}
+"""By name, the paths that each trains. Source: Chen et al., R3AN (CVPR 2019), Table 3."""
+
+
+def paper(paths: Paths) -> R3ANRecipe:
+    """Source: R3AN (CVPR 2019), Sec. 5 and 5.2. For a GPU."""
+    return R3ANRecipe(
+        paths,
+        optimiser="sgd",
+        learning_rate=0.08,
+        schedule="steps",
+        batch=512,
+        weight_decay=1e-3,
+        epochs=0,
+        iterations=200_000,
+    )
+
+
+def small(paths: Paths) -> R3ANRecipe:
+    """For some ten thousand pairs on a CPU, in ten minutes."""
+    return R3ANRecipe(
+        paths, optimiser="adam", learning_rate=2e-3, schedule="cosine", batch=128, weight_decay=0.05, epochs=20
+    )
+
+
+RECIPES: Mapping[str, Callable[[Paths], R3ANRecipe]] = {"small": small, "paper": paper}
+
+
+@dataclass(frozen=True, slots=True)
+class PicturesOfPairs:
+    """The pictures that pairs were made from, where they are."""
+
+    source: PictureSource
+    items: list[PictureItem]
+
+    @classmethod
+    def find(cls, pairs: Pairs, images: Path) -> "PicturesOfPairs":
+        """Look them up by key, views too. Raises `TrainingError` where some are not there."""
+        keys = pairs.source.image.tolist()
+        source: PictureSource = ViewSource(open_source(images), num_views(keys))
+        item_by_key = {item.key: item for item in source.items}
+        missing = [key for key in keys if key not in item_by_key]
+        if missing:
+            raise TrainingError(
+                f"{images}: {len(missing)} of the {len(keys)} pictures that the features were made from are not there, "
+                f"{missing[0]!r} first; extract features of these pictures again, or bring those"
+            )
+        return cls(source, [item_by_key[key] for key in keys])
+
+    def read(self, folder: Path, on_progress: Callable[[int], None] = lambda done: None) -> npt.NDArray[np.uint8]:
+        """All of them (N, 56, 56, 3), kept in `folder` for a later call. Raises `SourceError`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        return decode_pictures(self.source, self.items, InputPreparation(resize=(SIDE, SIDE)), folder, on_progress)

@@ -1,0 +1,220 @@
+"""Training R3AN, the parts of it that Table 3 compares, and the naive model beside them; resumable to the same numbers.
+
+Shapes: N pairs, B batch, S source and T target dimension, C H W picture.
+"""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from models.r3an import PICTURE_RANGE, Discriminator, Extractor, FullyConnected, Generator, R3ANTranslator
+from training.errors import TrainingError
+from training.losses.adversarial import discriminator_loss, generator_loss
+from training.losses.reconstruction import l2_reconstruction
+from training.losses.regression import l2_regression
+from training.trainers.checkpoint import State, load_checkpoint, save_checkpoint
+from training.trainers.encoder import has_bfloat16
+from training.trainers.encoder_recipe import Report
+from training.trainers.fitted import Fitted, TrainingData
+from training.trainers.r3an_recipe import Paths, R3ANRecipe
+from training.trainers.schedule import rate
+from training.trainers.torch_translator import TorchTranslator
+
+MILESTONES = (0.3, 0.5, 0.7)
+"""Shares of the training after which the rate falls to a tenth. Source: R3AN (CVPR 2019), Sec. 5.2."""
+_LARGEST_GRADIENT = 5.0
+_AVERAGED = 50
+_BETAS = (0.5, 0.99)
+
+
+def fit_r3an(data: TrainingData, recipe: R3ANRecipe) -> Fitted[TorchTranslator]:
+    """Train the paths that the recipe asks for, and give E(G(x)) as the translator.
+
+    Source: Chen et al., R3AN (CVPR 2019), Algorithm 1, in its order: D, G, E, then G and E together.
+
+    Raises `TrainingError` where pictures are needed and there are none, where a loss is no number, or where a batch
+    does not fit into the device's memory.
+    """
+    if recipe.paths.need_pictures and data.picture_NHW3 is None:
+        raise TrainingError("this method needs the pictures that the features were made from")
+    run = _AllPaths(data, recipe)
+    _train(run, data)
+    return Fitted(TorchTranslator(R3ANTranslator(run.generator, run.extractor)), asdict(recipe))
+
+
+def fit_fully_connected(data: TrainingData, recipe: R3ANRecipe) -> Fitted[TorchTranslator]:
+    """Train the naive model on the regression loss alone, otherwise as the recipe says.
+
+    Source: Chen et al., R3AN (CVPR 2019), Sec. 3.1 and the row FC of Table 3.
+    """
+    run = _Naive(data, recipe)
+    _train(run, data)
+    return Fitted(TorchTranslator(run.network), asdict(recipe))
+
+
+class _Run:
+    """What every training here shares: batches, the optimiser, and one update of some networks."""
+
+    def __init__(self, data: TrainingData, recipe: R3ANRecipe, networks: dict[str, nn.Module]) -> None:
+        self.recipe, self.device = recipe, data.workplace.device
+        for network in networks.values():
+            network.to(self.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        self.source_NS = torch.from_numpy(np.ascontiguousarray(data.source_NS)).to(self.device)
+        self.target_NT = torch.from_numpy(np.ascontiguousarray(data.target_NT)).to(self.device)
+        self.batch = min(recipe.batch, len(data.source_NS))
+        self.steps_an_epoch = len(data.source_NS) // self.batch
+        self.num_epochs = recipe.num_epochs(self.steps_an_epoch)
+        self.num_steps = self.num_epochs * self.steps_an_epoch
+        parameters = [parameter for network in networks.values() for parameter in network.parameters()]
+        if recipe.optimiser == "sgd":
+            self.optimiser: torch.optim.Optimizer = torch.optim.SGD(
+                parameters, lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+            )
+        else:
+            self.optimiser = torch.optim.AdamW(
+                parameters, lr=recipe.learning_rate, betas=_BETAS, weight_decay=recipe.weight_decay
+            )
+        plan = json.dumps([asdict(recipe), data.seed, data.digest])
+        self.state = State(plan, networks, self.optimiser, torch.Generator().manual_seed(data.seed))
+
+    def step(self, rows_B: npt.NDArray[np.int64], number: int) -> float:
+        """One step of the training; the loss that matters most of those before it."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.recipe.learning_rate * rate(number / self.num_steps, self.recipe.schedule, MILESTONES)
+        with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=has_bfloat16(self.device)):
+            return self.update_all(rows_B)
+
+    def update_all(self, rows_B: npt.NDArray[np.int64]) -> float:
+        """Every update of one mini-batch."""
+        raise NotImplementedError
+
+    def update(self, loss: Tensor, *networks: nn.Module) -> float:
+        """Take one step against `loss` with these networks' parameters, and leave all others as they are."""
+        parameters = [parameter for network in networks for parameter in network.parameters()]
+        gradients = torch.autograd.grad(loss, parameters)
+        self.optimiser.zero_grad()
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        nn.utils.clip_grad_norm_(parameters, _LARGEST_GRADIENT)
+        value = float(loss.detach())
+        if math.isfinite(value):
+            # A parameter without a gradient is not touched, nor is its momentum.
+            self.optimiser.step()
+        return value
+
+
+class _Naive(_Run):
+    def __init__(self, data: TrainingData, recipe: R3ANRecipe) -> None:
+        torch.manual_seed(data.seed)
+        self.network = FullyConnected(data.source_NS.shape[1], data.target_NT.shape[1])
+        super().__init__(data, recipe, {"network": self.network})
+
+    def update_all(self, rows_B: npt.NDArray[np.int64]) -> float:
+        loss = l2_regression(self.network.raw(self.source_NS[rows_B]), self.target_NT[rows_B])
+        return self.update(loss, self.network)
+
+
+class _AllPaths(_Run):
+    def __init__(self, data: TrainingData, recipe: R3ANRecipe) -> None:
+        torch.manual_seed(data.seed)
+        self.generator = Generator(data.source_NS.shape[1])
+        self.extractor = Extractor(data.target_NT.shape[1])
+        self.discriminator = Discriminator()
+        networks = {"generator": self.generator, "extractor": self.extractor, "discriminator": self.discriminator}
+        super().__init__(data, recipe, networks)
+        self._picture_NHW3 = data.picture_NHW3
+
+    def update_all(self, rows_B: npt.NDArray[np.int64]) -> float:
+        """Lines 5 to 12 of Algorithm 1, those that are of the paths asked for."""
+        paths = self.recipe.paths
+        source_BS, target_BT = self.source_NS[rows_B], self.target_NT[rows_B]
+        found = [0.0]
+        if paths.need_pictures:
+            picture_BCHW = self._pictures(rows_B)
+            if paths.adversarial or paths.reconstruction:
+                found.append(self._reconstruct(source_BS, picture_BCHW, paths))
+            if paths.representation:
+                loss = paths.representation * l2_regression(self.extractor(picture_BCHW), target_BT)
+                found.append(self.update(loss, self.extractor))
+        if paths.regression:
+            loss = paths.regression * l2_regression(self.extractor(self.generator(source_BS)), target_BT)
+            found.append(self.update(loss, self.generator, self.extractor))
+        # Of several the last; one that is no number counts wherever it is.
+        return found[-1] if all(math.isfinite(value) for value in found) else math.nan
+
+    def _reconstruct(self, source_BS: Tensor, picture_BCHW: Tensor, paths: Paths) -> float:
+        generated_BCHW = self.generator(source_BS)
+        values = []
+        loss = torch.zeros((), device=self.device)
+        if paths.adversarial:
+            real_B, made_B = self.discriminator(picture_BCHW), self.discriminator(generated_BCHW.detach())
+            values.append(self.update(discriminator_loss(real_B.float(), made_B.float()), self.discriminator))
+            loss = loss + paths.adversarial * generator_loss(self.discriminator(generated_BCHW).float())
+        if paths.reconstruction:
+            loss = loss + paths.reconstruction * l2_reconstruction(generated_BCHW.float(), picture_BCHW)
+        values.append(self.update(loss, self.generator))
+        return values[-1] if all(math.isfinite(value) for value in values) else math.nan
+
+    def _pictures(self, rows_B: npt.NDArray[np.int64]) -> Tensor:
+        assert self._picture_NHW3 is not None
+        raw = torch.from_numpy(self._picture_NHW3[rows_B]).to(self.device)
+        scaled = (raw.permute(0, 3, 1, 2).float() / 127.5 - 1.0) * PICTURE_RANGE
+        return scaled.contiguous(memory_format=torch.channels_last)
+
+
+def _train(run: _Run, data: TrainingData) -> None:
+    """All epochs that are left, with a checkpoint after each."""
+    checkpoint, on_step = data.workplace.checkpoint, data.workplace.on_step
+    done = load_checkpoint(checkpoint, run.state) if checkpoint else 0
+    losses: list[float] = []
+    for epoch in range(done, run.num_epochs):
+        order = torch.randperm(len(data.source_NS), generator=run.state.random).numpy()
+        for place in range(run.steps_an_epoch):
+            step = epoch * run.steps_an_epoch + place
+            # In the order of the file: a memory map is read fastest so.
+            rows_B = np.sort(order[place * run.batch : (place + 1) * run.batch])
+            loss = _fitting(run, rows_B, step)
+            if not math.isfinite(loss):
+                raise TrainingError(_diverged(epoch, step, run.recipe.learning_rate, checkpoint is not None))
+            losses = [*losses[-_AVERAGED:], loss]
+            on_step(Report(step + 1, run.num_steps, float(np.mean(losses))))
+        if checkpoint:
+            save_checkpoint(checkpoint, run.state, epoch + 1)
+
+
+def _diverged(epoch: int, step: int, learning_rate: float, is_kept: bool) -> str:
+    kept = f"; what {epoch} finished epochs gave is kept as checkpoint" if is_kept and epoch else ""
+    return (
+        f"a loss is no number after {step + 1} steps{kept}; try --learning-rate {learning_rate / 4:g}, or more pairs for "
+        "the paths that learn from pictures"
+    )
+
+
+def _fitting(run: _Run, rows_B: npt.NDArray[np.int64], step: int) -> float:
+    """One step. Where the device's memory does not hold the batch, raises `TrainingError` naming one that fits."""
+    try:
+        return run.step(rows_B, step)
+    except torch.OutOfMemoryError:
+        pass
+    fits = _largest_that_fits(lambda size: run.step(rows_B[:size], step), len(rows_B))
+    hint = f"--batch {fits} does" if fits else "free some of it, or use --device cpu"
+    raise TrainingError(f"a batch of {len(rows_B)} does not fit into the memory of the {run.device}; {hint}")
+
+
+def _largest_that_fits(attempt: Callable[[int], object], size: int) -> int:
+    """The first of a half, a quarter, ... of `size` that `attempt` can take; 0 where none does."""
+    while size > 3:
+        size //= 2
+        try:
+            torch.cuda.empty_cache()
+            attempt(size)
+        except torch.OutOfMemoryError:
+            continue
+        return size
+    return 0
