@@ -14,8 +14,9 @@ from models.space import Space
 from training.commands.arguments import add_encoder_arguments, natural, positive
 from training.commands.terminal import out, progress_bar
 from training.data.encoders import find_encoder
-from training.data.extraction import ExtractionSettings, discard_partial, extract_features
+from training.data.extraction import LEFT, ExtractionSettings, discard_partial, extract_features
 from training.data.feature_set_files import check_feature_set_path, load_feature_set, save_feature_set
+from training.data.partial import check_partial
 from training.data.sources import open_source
 from training.data.views import ViewSource
 
@@ -42,7 +43,7 @@ def run(options: argparse.Namespace) -> None:
     if options.views > 1:
         source = ViewSource(source, options.views)
     settings = ExtractionSettings(options.device, options.batch_size, options.workers, options.skip_unreadable)
-    partial = options.out.with_name(options.out.name + ".partial")
+    partial = check_partial(options.out, LEFT)
     started = time.monotonic()
     with progress_bar() as progress:
         task = progress.add_task(encoder.space.name, total=len(source.items), rate="")

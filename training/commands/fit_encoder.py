@@ -12,13 +12,15 @@ from models.space import MAX_DIMENSION
 from models.split import SplitRule
 from training.commands.arguments import positive
 from training.commands.terminal import StepWatch, native_table, out, progress_bar
+from training.data.partial import check_partial
 from training.data.sources import open_source
 from training.errors import TrainingError
 from training.export.bundles import write_encoder_bundle
 from training.export.manifest import provenance
-from training.recipes.encoders import BACKBONES, RECIPES, Hooks, PictureParts, train_encoder
+from training.recipes.encoders import BACKBONES, LEFT, RECIPES, Hooks, PictureParts, train_encoder
 from training.trainers.encoder_recipe import EncoderRecipe
 
+_WIDEST = 16.0
 _CHANGED = ("width", "dimension", "epochs", "batch", "learning_rate", "margin", "scale")
 
 
@@ -34,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--modality", help="only pictures of this modality (default: all)")
     group.add_argument("--backbone", choices=BACKBONES, help=f"default: {BACKBONES[0]}")
     group.add_argument("--recipe", choices=tuple(RECIPES), help="default: small")
-    group.add_argument("--width", type=_above_zero, help="of the published numbers of channels (default: the recipe's)")
+    group.add_argument("--width", type=_width, help="of the published numbers of channels (default: the recipe's)")
     group.add_argument("--dimension", type=_dimension, help="of the features (default: the recipe's, as all below)")
     group.add_argument("--epochs", type=positive, help="times that every picture is seen")
     group.add_argument("--batch", type=_batch, help="pictures a step, 2 or more")
@@ -58,7 +60,7 @@ def run(options: argparse.Namespace) -> None:
     source = open_source(options.images)
     rule = SplitRule("subject", options.seed, options.validation, options.test)
     parts = PictureParts.of(source, rule, options.modality)
-    partial = options.out.with_name(options.out.name + ".partial")
+    partial = check_partial(options.out, LEFT)
     with progress_bar() as progress:
         trained = train_encoder(
             parts,
@@ -121,6 +123,13 @@ def _batch(text: str) -> int:
         raise argparse.ArgumentTypeError(
             "must be a whole number, 2 or more: normalisation needs others beside a picture"
         )
+    return value
+
+
+def _width(text: str) -> float:
+    value = _above_zero(text)
+    if value > _WIDEST:
+        raise argparse.ArgumentTypeError(f"must be at most {_WIDEST:g}: no machine holds a wider network")
     return value
 
 

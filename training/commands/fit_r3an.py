@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from training.commands.terminal import StepWatch, progress_bar
+from training.data.partial import check_partial, partial_of
 from training.errors import TrainingError
-from training.recipes.r3an import RECIPES, PicturesOfPairs
+from training.recipes.r3an import LEFT, RECIPES, PicturesOfPairs
 from training.recipes.translators import METHODS, Extras, FittedMethod, SplitPairs, fit_methods
 from training.trainers.fitted import Workplace
 from training.trainers.r3an_recipe import Paths, R3ANRecipe
@@ -21,9 +22,9 @@ def run(options: argparse.Namespace, parts: SplitPairs) -> list[FittedMethod]:
     paths = METHODS[options.method].paths
     assert paths is not None
     pictures = _pictures(options, paths, parts)
-    partial = _partial(options.out)
     # By name: whoever asks for help need not wait for torch.
     device = importlib.import_module("training.trainers.encoder").choose_torch_device(options.device or "auto")
+    partial = check_partial(options.out, LEFT)
 
     def recipe(paths: Paths) -> R3ANRecipe:
         return _recipe(options, paths)
@@ -41,11 +42,7 @@ def run(options: argparse.Namespace, parts: SplitPairs) -> list[FittedMethod]:
 
 def discard_partial(out: Path) -> None:
     """Remove what an interrupted training would have gone on from."""
-    shutil.rmtree(_partial(out), ignore_errors=True)
-
-
-def _partial(out: Path) -> Path:
-    return out.with_name(out.name + ".partial")
+    shutil.rmtree(partial_of(out), ignore_errors=True)
 
 
 def _pictures(options: argparse.Namespace, paths: Paths, parts: SplitPairs) -> PicturesOfPairs | None:

@@ -36,6 +36,8 @@ CHUNK = 4096
 _PICTURES_A_TASK = 64
 """Decoded in a row before the encoder runs on them, batch by batch: going to and fro empties the caches."""
 _PLAN = "plan.json"
+LEFT = (_PLAN, "*.npz", "*.draft")
+"""What an interrupted extraction leaves in its folder."""
 
 
 @dataclass(frozen=True, slots=True)

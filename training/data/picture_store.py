@@ -5,6 +5,7 @@ deviation, (N, H, W, 3) uint8 in the preparation's colour order.
 """
 
 import json
+import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +19,9 @@ from models.documents import canonical_json, sha256_hex
 from models.errors import PictureError
 from models.picture import prepare_picture
 from models.space import InputPreparation
+from training.data.partial import check_room
 from training.data.sources import PictureItem, PictureSource
-from training.errors import SourceError
+from training.errors import SourceError, TrainingError
 
 _AT_ONCE = 256
 
@@ -44,7 +46,7 @@ def decode_pictures(
 ) -> npt.NDArray[np.uint8]:
     """The pictures of `items`, decoded into a file below `folder`, or as an earlier call left them there.
 
-    Raises `SourceError` for one that cannot be read.
+    Raises `SourceError` for one that cannot be read, `TrainingError` where the disk has too little room.
     """
     width, height = preparation.resize
     path, plan_path = folder / "pictures.npy", folder / "pictures.json"
@@ -59,7 +61,10 @@ def decode_pictures(
         on_progress(len(items))
         return kept
     plan_path.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+    check_room(folder, math.prod(shape))
     pictures: npt.NDArray[np.uint8] = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    _reserve(path)
     plain = replace(preparation, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
     def decode(row: int) -> None:
@@ -80,6 +85,21 @@ def decode_pictures(
     pictures.flush()
     plan_path.write_text(json.dumps(plan))
     return pictures
+
+
+def _reserve(path: Path) -> None:
+    """Give the file all its blocks now: a full disk would be met in the middle of the map, by a signal that ends the process.
+
+    Raises `TrainingError`.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with path.open("r+b") as stream:
+        try:
+            os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
+        except OSError as failure:
+            path.unlink()
+            raise TrainingError(f"{path.parent}: has no room for the decoded pictures ({failure.strerror})") from None
 
 
 def _kept(path: Path, plan_path: Path, plan: dict[str, str], shape: tuple[int, ...]) -> npt.NDArray[np.uint8] | None:

@@ -1,6 +1,7 @@
 """An ONNX graph whose weights are stored as float16 and computed with as float32: half the file, the same speed.
 
-ONNX Runtime widens the weights once, when the model is loaded.
+ONNX Runtime widens the weights once, when the model is loaded. A bundle's figures are of the stored file; its `parity` alone
+is of the graph before this step, which is what it guards.
 """
 
 import numpy as np
@@ -9,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from models.graph import parse_model
 
 SMALLEST = 256
-"""Tensors of fewer numbers stay as they are: they are biases and norms, and weigh nothing."""
+"""Tensors of fewer numbers stay as they are: they weigh nothing."""
 
 
 def with_half_weights(data: bytes) -> bytes:

@@ -77,6 +77,10 @@ def small(backbone: str) -> EncoderRecipe:
 RECIPES: Mapping[str, Callable[[str], EncoderRecipe]] = {"small": small, "paper": paper}
 
 
+LEFT = ("pictures.npy", "pictures.json", "checkpoint.npz", "checkpoint.draft", "validation", "test")
+"""What an interrupted training leaves in its folder."""
+
+
 @dataclass(frozen=True, slots=True)
 class Hooks:
     """Whom to tell of progress: pictures decoded, steps done."""
@@ -149,16 +153,20 @@ def train_encoder(
     partial: Path,
     hooks: Hooks,
 ) -> TrainedEncoder:
-    """Train, export and measure. What an interrupted call left in `partial` is taken up. Raises `TrainingError`."""
+    """Train, export and measure. What an interrupted call left in the folder `partial` is taken up.
+
+    Raises `TrainingError`.
+    """
+    trainer = importlib.import_module("training.trainers.encoder")
+    torch_device = trainer.choose_torch_device(device)
     partial.mkdir(parents=True, exist_ok=True)
     pictures = _labelled(parts, partial, hooks)
-    trainer = importlib.import_module("training.trainers.encoder")
     model = trainer.fit_encoder(
         recipe,
         pictures,
         PREPARATION,
         seed=parts.rule.seed,
-        device=trainer.choose_torch_device(device),
+        device=torch_device,
         checkpoint=partial / "checkpoint.npz",
         on_step=hooks.on_step,
     )

@@ -58,6 +58,9 @@ def small(paths: Paths) -> R3ANRecipe:
     )
 
 
+LEFT = ("pictures.npy", "pictures.json", "checkpoint.npz", "checkpoint.draft")
+"""What an interrupted training leaves in its folder."""
+
 RECIPES: Mapping[str, Callable[[Paths], R3ANRecipe]] = {"small": small, "paper": paper}
 
 

@@ -16,10 +16,13 @@ import json
 import os
 import shutil
 import signal
+import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from multiprocessing import get_context
 from pathlib import Path
@@ -39,6 +42,11 @@ _CHUNK = 512
 _PLAN = "plan.json"
 _SAMPLED = 12
 _SPARE = 1.15
+_BLOCK = 4096
+_SHEET = 2 << 20
+"""Bytes of a contact sheet, at most."""
+_ENTRY = 160
+"""Bytes that an archive notes of each picture: its name twice, place, size and checksum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +106,8 @@ class Made:
 
 def check_order(order: Order, out: Path) -> None:
     """Raises `SyntheticError` where `out` exists, has no folder to stand in, or its disk has too little room."""
+    if not out.name:
+        raise SyntheticError(f"{out}: give a name for the folder or .zip to make")
     if out.suffix.lower() not in ("", ".zip"):
         raise SyntheticError(f"{out}: give a folder without an ending, or a .zip")
     partial = _partial(out)
@@ -111,22 +121,34 @@ def check_order(order: Order, out: Path) -> None:
         raise SyntheticError(f"{partial}: is where unfinished work is kept, and holds something else; move it away")
     done = sum(path.stat().st_size for path in partial.glob("*.zip"))
     # Once as chunks and once as they are put together.
-    needed = int(2 * _SPARE * _estimated_bytes(order)) - done
+    archived, as_files = _estimated_bytes(order)
+    one, two = (len(_people(replace(order, num_subjects=number))) for number in (1, 2))
+    people = one + (order.num_subjects - 1) * (two - one)
+    needed = int(_SPARE * (archived + people + (archived if out.suffix else as_files))) + _SHEET - done
     free = shutil.disk_usage(out.parent).free
     if free < needed:
         raise SyntheticError(f"{out}: {len(order)} pictures need about {needed >> 20} MB, and {free >> 20} MB are free")
 
 
-def _estimated_bytes(order: Order) -> int:
-    """Of all pictures, from a few of every modality."""
+def _estimated_bytes(order: Order) -> tuple[int, int]:
+    """Of all pictures and their labels, from a few of every modality: in an archive, and as files of whole blocks."""
     world = World(order.world)
-    total = 0
+    archived = as_files = 0
     for modality, count in order.num_pictures.items():
         step = max(1, order.num_subjects // _SAMPLED)
         people = range(0, order.num_subjects, step)
-        sizes = [len(_encoded(world.picture(person, modality, 0))) for person in people]
-        total += order.num_subjects * count * sum(sizes) // len(sizes)
-    return total
+        pictures = [world.picture(person, modality, 0) for person in people]
+        sizes = [len(_encoded(picture)) for picture in pictures]
+        label_sizes = [_ENTRY // 2 + len(",".join(picture.labels.values())) for picture in pictures]
+        labels = sum(label_sizes)
+        archived += order.num_subjects * count * (sum(sizes) + labels + _ENTRY * len(people)) // len(people)
+        as_files += order.num_subjects * count * (sum(map(_rounded, sizes)) + labels) // len(people)
+    return archived, as_files
+
+
+def _rounded(size: int) -> int:
+    """As a file system keeps a file: in whole blocks."""
+    return -(-size // _BLOCK) * _BLOCK
 
 
 def make_pictures(
@@ -159,19 +181,33 @@ def _make_chunks(order: Order, chunks: list[_Chunk], num_workers: int, on_progre
             on_progress(_make_chunk(order, chunk))
         return
     num_processes = min(num_workers, len(chunks))
-    with ProcessPoolExecutor(num_processes, get_context("spawn"), initializer=_leave_interrupts) as pool:
+    with ProcessPoolExecutor(
+        num_processes, get_context("spawn"), initializer=_follow_parent, initargs=(os.getpid(),)
+    ) as pool:
         futures: list[Future[int]] = [pool.submit(_make_chunk, order, chunk) for chunk in chunks]
         try:
             for future in as_completed(futures):
                 on_progress(future.result())
+        except BrokenProcessPool:
+            raise SyntheticError(
+                "one of the worker processes was ended from outside (out of memory?); run the command again, perhaps with "
+                "fewer --workers: it goes on where it was"
+            ) from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-def _leave_interrupts() -> None:
-    """An interrupt at the keyboard reaches every process; the one that waits for all answers it."""
+def _follow_parent(parent: int) -> None:
+    """An interrupt at the keyboard reaches every process; the one that waits for all answers it. Without it none goes on."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _make_chunk(order: Order, chunk: _Chunk) -> int:

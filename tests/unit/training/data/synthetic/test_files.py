@@ -4,8 +4,13 @@ import io
 import json
 import os
 import shutil
+import subprocess
+import sys
+import time
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,6 +25,7 @@ from training.data.synthetic.traits import TRAITS
 from training.data.synthetic.world import LABELS, World, WorldSettings
 from training.errors import SyntheticError
 
+ROOT = Path(__file__).parents[5]
 SMALL = WorldSettings(seed=3, side=48)
 MIXED = Order(SMALL, 3, {"sketch": 1, "photo": 2})
 """Three people with two photos and a sketch each."""
@@ -320,17 +326,80 @@ def test_another_ending_is_refused(tmp_path: Path, name: str) -> None:
 
 def test_a_full_disk_is_refused_before_a_picture_is_written(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     no_disk_left(monkeypatch)
-    refused(MIXED, out, "9 pictures need about 0 MB, and 0 MB are free")
+    refused(MIXED, out, "9 pictures need about 2 MB, and 0 MB are free")
 
 
-def test_the_room_needed_is_that_of_all_pictures_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    order = Order(SMALL, 12, {"photo": 1})
+@pytest.mark.parametrize("name", ["world.zip", "world"])
+def test_the_room_needed_is_what_is_used_once_as_chunks_and_once_put_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    order = Order(SMALL, 40, {"photo": 1})
     make_pictures(order, tmp_path / "probe.zip", 1)
-    size = sum(len(data) for name, data in contents(tmp_path / "probe.zip").items() if name.endswith(".jpg"))
-    no_disk_left(monkeypatch, free=2 * size)  # Labels and archives need a little, too.
-    refused(order, tmp_path / "world.zip", "12 pictures need about")
-    no_disk_left(monkeypatch, free=3 * size)
-    check_order(order, tmp_path / "world.zip")
+    make_pictures(order, tmp_path / "probe", 1)
+    archive = (tmp_path / "probe.zip").stat().st_size
+    blocks = sum(
+        path.stat().st_blocks * 512 for path in (tmp_path / "probe").rglob("*") if path.suffix in (".jpg", ".csv")
+    )
+    used = archive + (archive if name.endswith(".zip") else blocks)
+    no_disk_left(monkeypatch, free=used + files._SHEET)
+    refused(order, tmp_path / name, "40 pictures need about")
+    no_disk_left(monkeypatch, free=int(1.5 * used) + files._SHEET)
+    check_order(order, tmp_path / name)
+
+
+def test_an_output_without_a_name_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused(MIXED, Path(), "give a name for the folder or .zip to make")
+
+
+def test_workers_end_with_the_process_that_waits_for_them(tmp_path: Path) -> None:
+    words = ["synth", "--subjects", "3000", "--workers", "2", "--out", str(tmp_path / "world.zip")]
+    with subprocess.Popen([sys.executable, "-m", "training", *words], cwd=ROOT, stderr=subprocess.DEVNULL) as parent:
+        workers: list[int] = []
+        until = time.monotonic() + 60
+        while len(workers) < 2 and time.monotonic() < until:
+            time.sleep(0.1)
+            workers = [pid for pid in children(parent.pid) if b"spawn_main" in command_line(pid)]
+        parent.terminate()
+    assert len(workers) == 2
+    until = time.monotonic() + 20
+    while any(b"spawn_main" in command_line(pid) for pid in workers) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not any(b"spawn_main" in command_line(pid) for pid in workers)
+
+
+def children(pid: int) -> list[int]:
+    listed = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(child) for child in listed.read_text().split()] if listed.exists() else []
+
+
+def command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def test_a_worker_that_is_ended_from_outside_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Broken:
+        def __init__(self, *_given: object, **_named: object) -> None:
+            pass
+
+        def __enter__(self) -> "Broken":
+            return self
+
+        def __exit__(self, *_given: object) -> None:
+            pass
+
+        def submit(self, *_given: object) -> "Future[int]":
+            future: Future[int] = Future()
+            future.set_exception(BrokenProcessPool())
+            return future
+
+    monkeypatch.setattr(files, "ProcessPoolExecutor", Broken)
+    monkeypatch.setattr(files, "_CHUNK", 2)
+    with pytest.raises(SyntheticError, match="ended from outside"):
+        make_pictures(MIXED, tmp_path / "world.zip", 2)
 
 
 @pytest.mark.usefixtures("chunks_of_two")
@@ -338,7 +407,7 @@ def test_what_is_made_already_needs_no_room(tmp_path: Path, monkeypatch: pytest.
     out = tmp_path / "world.zip"
     partial = interrupted(MIXED, out, chunks=5)
     made = sum(path.stat().st_size for path in partial.glob("*.zip"))
-    no_disk_left(monkeypatch, free=made)
+    no_disk_left(monkeypatch, free=2 * made + files._SHEET)
     assert isinstance(make_pictures(MIXED, out, 1), Made)
 
 
