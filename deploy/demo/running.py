@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -70,7 +71,9 @@ def stop_service(folder: Path) -> bool:
         path.unlink(missing_ok=True)
         return False
     for number in (signal.SIGTERM, signal.SIGKILL):
-        os.kill(pid, number)
+        if _started(pid) == started:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
         until = time.monotonic() + _SECONDS / 2
         while _started(pid) == started and time.monotonic() < until:
             time.sleep(0.05)

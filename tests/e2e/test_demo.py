@@ -62,7 +62,11 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
         assert ran.returncode == 0, ran.stdout + ran.stderr
         yield Shown(folder, port, ran.stdout, seconds)
     finally:
-        demo(folder, "--stop")
+        stopped = demo(folder, "--stop")
+    if ran.returncode == 0:
+        assert (stopped.returncode, stopped.stdout) == (0, "stopped\n"), stopped.stderr
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"http://127.0.0.1:{port}/healthz/live", trust_env=False)
 
 
 def test_the_demo_takes_less_than_two_minutes(shown: Shown) -> None:
