@@ -35,7 +35,7 @@ def commands(work: Path, bundles: Path) -> list[tuple[Path, list[str]]]:
     for source, target in ((EDGE, CLOUD), (CLOUD, EDGE)):
         sets = ["--source", features[source], "--target", features[target]]
         out = bundles / f"{source}-to-{target}"
-        steps.append((out, ["fit", *sets, "--half-weights", "--licence", _LICENCE]))
+        steps.append((out, ["fit", *sets, "--method", "contrastive-mlp", "--half-weights", "--licence", _LICENCE]))
     return [(out, ["facebridge-train", *(str(word) for word in words), "--out", str(out)]) for out, words in steps]
 
 

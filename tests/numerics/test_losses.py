@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from training.losses.adversarial import discriminator_loss, generator_loss
+from training.losses.contrastive import contrastive_regression
 from training.losses.reconstruction import l2_reconstruction
 from training.losses.regression import cosine_regression, l2_regression
 
@@ -93,3 +94,27 @@ def test_a_sure_discriminator_gives_finite_losses() -> None:
     assert discriminator_loss(sure, -sure).item() == pytest.approx(0.0, abs=1e-6)
     assert discriminator_loss(-sure, sure).item() == pytest.approx(400.0)
     assert generator_loss(-sure).item() == pytest.approx(200.0)
+
+
+def test_contrastive_regression_equals_a_loop() -> None:
+    random = np.random.default_rng(4)
+    made, native = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in random.normal(size=(2, 6, 4)))
+    subject = [0, 1, 2, 1, 3, 0]
+    expected = 0.0
+    for a, b in ((made, native), (native, made)):
+        for i in range(6):
+            weights = [math.exp(a[i] @ b[j] / 0.1) for j in range(6) if j == i or subject[j] != subject[i]]
+            expected -= math.log(math.exp(a[i] @ b[i] / 0.1) / sum(weights)) / 12
+    found = contrastive_regression(torch.tensor(made), torch.tensor(native), torch.tensor(subject), temperature=0.1)
+    assert found.item() == pytest.approx(expected, abs=1e-9)
+
+
+def test_contrastive_regression_is_least_where_everybody_is_nearest_to_themselves() -> None:
+    rows = torch.eye(4)
+    subjects = torch.arange(4)
+    right = contrastive_regression(rows, rows, subjects, temperature=0.1).item()
+    wrong = contrastive_regression(rows, rows.roll(1, 0), subjects, temperature=0.1).item()
+    assert right == pytest.approx(0.0, abs=1e-3)
+    assert wrong == pytest.approx(10.0, abs=1e-3)
+    # A batch of one subject has nobody to tell apart.
+    assert contrastive_regression(rows, rows.roll(1, 0), torch.zeros(4, dtype=torch.long), temperature=0.1).item() == 0

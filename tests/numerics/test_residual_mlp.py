@@ -8,7 +8,8 @@ from models.features import unit_features
 from training.trainers import residual_mlp
 from training.trainers.fitted import TrainingData, mean_cosine
 from training.trainers.linear import fit_ridge
-from training.trainers.residual_mlp import fit_residual_mlp
+from training.trainers.residual_mlp import _Partners, fit_contrastive_mlp, fit_residual_mlp
+from training.trainers.torch_translator import TorchTranslator
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -128,3 +129,47 @@ def test_the_share_that_does_best_on_validation_is_taken() -> None:
     share = fitted.hyperparameters["share"]
     assert isinstance(share, float)
     assert share < 1.0
+
+
+def crowd(num_subjects: int, *, with_subjects: bool = True) -> TrainingData:
+    """Six pictures a subject: who it is in 6 numbers, what only the picture has in 6 more, louder; both spaces see both."""
+    random = np.random.default_rng(0)
+    identity = np.repeat(random.normal(size=(num_subjects, 6)), 6, axis=0)
+    latent = np.concatenate([identity, 2.0 * random.normal(size=(6 * num_subjects, 6))], axis=1)
+    source, target = (
+        unit_features(latent @ random.normal(size=(12, size)) + 0.1 * random.normal(size=(len(latent), size)))
+        for size in (14, 16)
+    )
+    train = 6 * (num_subjects - 60)
+    subjects = np.repeat(np.arange(num_subjects), 6)[:train] if with_subjects else None
+    return TrainingData(source[:train], target[:train], source[train:], target[train:], 0, subject_N=subjects)
+
+
+def rank1_across_pictures(data: TrainingData, model: TorchTranslator) -> float:
+    """The first picture of each validation subject, translated, among the last pictures of all."""
+    probe, gallery = model(data.validation_source_VS)[0::6], data.validation_target_VT[5::6]
+    return float(np.mean((probe @ gallery.T).argmax(axis=1) == np.arange(len(probe))))
+
+
+@pytest.mark.usefixtures("two_epochs")
+@pytest.mark.parametrize("with_subjects", [True, False])
+def test_contrastive_training_repeats_to_the_bit(*, with_subjects: bool) -> None:
+    data = crowd(160, with_subjects=with_subjects)
+    first, again = (fit_contrastive_mlp(data).model(data.validation_source_VS) for _ in range(2))
+    assert first.tobytes() == again.tobytes()
+    assert np.abs(first - translated(data)).max() > 1e-3
+
+
+def test_learning_who_is_on_the_pictures_identifies_more_people() -> None:
+    data = crowd(460)
+    plain = rank1_across_pictures(data, fit_residual_mlp(data).model)
+    fitted = fit_contrastive_mlp(data)
+    assert rank1_across_pictures(data, fitted.model) > plain + 0.05
+    assert fitted.hyperparameters["contrast"] == 1.0
+
+
+def test_a_partner_is_of_the_same_subject_and_any_of_its_pictures() -> None:
+    subjects = np.array([2, 0, 2, 1, 2, 0])
+    partners = _Partners(subjects, torch.Generator().manual_seed(0))
+    seen = {(int(row), int(partners.of(torch.tensor([row]))[0])) for row in range(6) for _ in range(60)}
+    assert seen == {(a, b) for a in range(6) for b in range(6) if subjects[a] == subjects[b]}

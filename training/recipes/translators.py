@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from models.feature_set import FeatureSet
 from models.features import FloatArray
 from models.split import SplitRule
 from training.data.pairs import Pairs
@@ -36,7 +37,9 @@ class TranslatorRecipe:
     trainer: str
     exporter: str
     paths: Paths | None = None
-    """Of R3AN, for those that are trained as it is; they take a recipe too, and are no candidates for `auto`."""
+    """Of R3AN, for those that are trained as it is; they take a recipe too."""
+    is_candidate: bool = True
+    """Of `auto`, which fits what takes a minute and no pictures."""
 
 
 METHODS: dict[str, TranslatorRecipe] = {
@@ -48,18 +51,24 @@ METHODS: dict[str, TranslatorRecipe] = {
     "residual-mlp": TranslatorRecipe(
         "training.trainers.residual_mlp:fit_residual_mlp", "training.export.torch_graph:torch_graph"
     ),
+    "contrastive-mlp": TranslatorRecipe(
+        "training.trainers.residual_mlp:fit_contrastive_mlp",
+        "training.export.torch_graph:torch_graph",
+        is_candidate=False,
+    ),
     **{
         name: TranslatorRecipe(
             f"training.trainers.r3an:{'fit_fully_connected' if name == 'fc' else 'fit_r3an'}",
             "training.export.torch_graph:torch_graph",
             paths,
+            is_candidate=False,
         )
         for name, paths in ARCHITECTURES.items()
     },
 }
 AUTO = "auto"
-CANDIDATES = tuple(name for name, recipe in METHODS.items() if recipe.paths is None)
-"""Of `auto`: what takes a minute and no pictures."""
+CANDIDATES = tuple(name for name, recipe in METHODS.items() if recipe.is_candidate)
+"""Of `auto`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +174,7 @@ def _fit(method: str, parts: SplitPairs, seed: int, extras: Extras, *, half_weig
         parts.validation.target.feature,
         seed,
         extras.picture_NHW3,
+        _subjects(parts.train.source),
         extras.workplace,
     )
     settings = () if recipe.paths is None else (extras.recipe(recipe.paths),)
@@ -177,6 +187,11 @@ def _fit(method: str, parts: SplitPairs, seed: int, extras: Extras, *, half_weig
     return FittedMethod(
         method, fitted, graph, translate, parity, evaluate_translation(parts.validation, translate), test
     )
+
+
+def _subjects(train: FeatureSet) -> npt.NDArray[np.int64]:
+    keys = train.subject if train.has_subjects else train.picture
+    return np.unique(keys, return_inverse=True)[1].astype(np.int64)
 
 
 def _parity_rows(parts: SplitPairs) -> FloatArray:

@@ -40,6 +40,8 @@ class TrainingData:
     seed: int
     picture_NHW3: npt.NDArray[np.uint8] | None = None
     """What the pairs were made from, RGB, small; for the methods that look at it."""
+    subject_N: npt.NDArray[np.int64] | None = None
+    """A number for whoever is on each training picture; where that is not known, for the picture that a view is of."""
     workplace: Workplace = field(default_factory=Workplace)
 
     @property

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from models.adapters import ResidualMLP
 from models.linear import LinearMap
+from training.losses.contrastive import contrastive_regression
 from training.losses.regression import cosine_regression
 from training.trainers.fitted import Fitted, TrainingData, best_on_validation
 from training.trainers.linear import fit_ridge
@@ -28,6 +29,9 @@ LEARNING_RATE = 1e-3
 WEIGHT_DECAY = 1.0
 """On the network alone: strong, because a few thousand pairs are far fewer than its weights."""
 MIX_UP_TO = 0.5
+CONTRAST = 1.0
+"""Weight of the contrastive loss beside the cosine's."""
+TEMPERATURE = 0.05
 SHARES = (1.0, 0.75, 0.5, 0.25)
 """Of the trained network, against the ridge map it started from; ordered so that of equals the most is taken."""
 
@@ -41,10 +45,36 @@ def fit_residual_mlp(data: TrainingData) -> Fitted[TorchTranslator]:
     validation subjects (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022): where the two encoders have
     little but their linear relation in common, half way is better than all the way.
     """
-    generator = torch.Generator().manual_seed(data.seed)
     network = _start(data, fit_ridge(data).model)
     start = copy.deepcopy(network)
+    _train(network, data, contrast=0.0)
+    return best_on_validation(
+        data,
+        (Fitted(TorchTranslator(network.between(start, share)), _settings() | {"share": share}) for share in SHARES),
+    )
+
+
+def fit_contrastive_mlp(data: TrainingData) -> Fitted[TorchTranslator]:
+    """The same network, trained besides to be nearer to its own subject than to others: for identification, not the cosine.
+
+    A translated feature is compared with the native one of a random picture of the same subject, so that what only the
+    picture has counts less; where subjects are not known, with that of its own picture. The network is taken as it is.
+    """
+    network = _start(data, fit_ridge(data).model)
+    _train(network, data, contrast=CONTRAST)
+    settings: dict[str, JsonValue] = {"contrast": CONTRAST, "temperature": TEMPERATURE}
+    return Fitted(TorchTranslator(network), _settings() | settings)
+
+
+def _settings() -> dict[str, JsonValue]:
+    return {"width": WIDTH, "dropout": DROPOUT, "epochs": EPOCHS, "batch": BATCH}
+
+
+def _train(network: ResidualMLP, data: TrainingData, *, contrast: float) -> None:
+    generator = torch.Generator().manual_seed(data.seed)
     source_NS, target_NT = torch.from_numpy(data.source_NS), torch.from_numpy(data.target_NT)
+    subject_N = np.arange(len(source_NS)) if data.subject_N is None else data.subject_N
+    partners = _Partners(subject_N, generator)
     optimiser = torch.optim.AdamW(
         [
             {"params": network.linear.parameters(), "weight_decay": 0.0},
@@ -63,14 +93,34 @@ def fit_residual_mlp(data: TrainingData) -> Fitted[TorchTranslator]:
         for rows in order[: num_steps * batch].view(num_steps, batch):
             source_BS, target_BT = _mixed(source_NS[rows], target_NT[rows], generator)
             loss = cosine_regression(network(source_BS), target_BT)
+            if contrast:
+                translated_BT = network(source_NS[rows])
+                loss = loss + contrast * contrastive_regression(
+                    translated_BT, target_NT[partners.of(rows)], partners.subject_N[rows], temperature=TEMPERATURE
+                )
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             schedule.step()
-    settings: dict[str, JsonValue] = {"width": WIDTH, "dropout": DROPOUT, "epochs": EPOCHS, "batch": BATCH}
-    return best_on_validation(
-        data, (Fitted(TorchTranslator(network.between(start, share)), settings | {"share": share}) for share in SHARES)
-    )
+
+
+class _Partners:
+    """For each row a random row of the same subject, itself among them."""
+
+    def __init__(self, subject_N: npt.NDArray[np.int64], generator: torch.Generator) -> None:
+        order = np.argsort(subject_N, kind="stable")
+        counts = np.bincount(subject_N)
+        self.subject_N = torch.from_numpy(subject_N)
+        self._order_N = torch.from_numpy(order)
+        self._start, self._count = torch.from_numpy(np.cumsum(counts) - counts), torch.from_numpy(counts)
+        self._generator = generator
+
+    def of(self, rows_B: Tensor) -> Tensor:
+        """Row numbers (B,)."""
+        subject_B = self.subject_N[rows_B]
+        place_B = (torch.rand(len(rows_B), generator=self._generator) * self._count[subject_B]).long()
+        partner_B: Tensor = self._order_N[self._start[subject_B] + place_B]
+        return partner_B
 
 
 def _start(data: TrainingData, ridge: LinearMap) -> ResidualMLP:

@@ -39,7 +39,7 @@ def unrelated(data: Any) -> Any:
 
 
 @pytest.mark.usefixtures("short_training")
-@pytest.mark.parametrize("method", [*LINEAR, "residual-mlp"])
+@pytest.mark.parametrize("method", [*LINEAR, "residual-mlp", "contrastive-mlp"])
 def test_fit_writes_a_bundle_that_says_where_it_came_from(run: Run, files: Files, tmp_path: Path, method: str) -> None:
     out = tmp_path / "fitted"
     with warnings.catch_warnings():

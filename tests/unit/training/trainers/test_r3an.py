@@ -49,7 +49,9 @@ def pairs(workplace: Workplace | None = None, *, pictures: bool = True) -> Train
     latent = np.concatenate([colour_N3 / 127.5 - 1.0, np.ones((NUM_PAIRS, 1))], axis=1)
     source, target = (unit(latent @ random.normal(size=(4, size))) for size in (NUM_SOURCE, NUM_TARGET))
     picture = np.broadcast_to(colour_N3[:, None, None], (NUM_PAIRS, 56, 56, 3)).astype(np.uint8)
-    return TrainingData(source, target, source, target, 0, picture if pictures else None, workplace or Workplace())
+    return TrainingData(
+        source, target, source, target, 0, picture if pictures else None, workplace=workplace or Workplace()
+    )
 
 
 def recipe(name: str = "r3an", **changes: object) -> R3ANRecipe:
