@@ -22,6 +22,12 @@ from models.graph import check_graph
 
 ROOT = Path(__file__).parents[2]
 BUNDLES = ROOT / "deploy" / "demo" / "bundles"
+# Where tests run in the background, interrupts are ignored, and children inherit that.
+_HEEDS_INTERRUPTS = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("deploy.demo", run_name="__main__")
+"""
 _DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
 
 
@@ -175,7 +181,7 @@ def test_a_folder_that_is_no_demos_is_not_touched(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_demo_leaves_nothing_and_says_so_in_one_line(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "deploy.demo", "--folder", str(tmp_path / "run"), "--port", str(free_port())]
+    command = [sys.executable, "-c", _HEEDS_INTERRUPTS, "--folder", str(tmp_path / "run"), "--port", str(free_port())]
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as shown:
