@@ -1,6 +1,7 @@
 """Small translators between feature spaces as torch modules. Shapes: B batch, S source and T target dimension, W width."""
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +54,27 @@ class ResidualMLP(nn.Module):
         unit_BS = functional.normalize(source_BS, dim=-1)
         raw_BT = self.linear(unit_BS) + self.residual((unit_BS - self.mean) / self.scale)
         return functional.normalize(raw_BT, dim=-1)
+
+
+class SideBySide(nn.Module):
+    """Features (B, S) beside their translations into other spaces: unit features (B, E), E the sum of all dimensions.
+
+    The cosine of two of these is the mean of the cosines in each space, weighted.
+    """
+
+    weight: Tensor
+
+    def __init__(self, parts: Sequence[nn.Module | None], weights: Sequence[float]) -> None:
+        """Translators to unit features, in the order of the spaces, None for the features' own; weights of sum 1."""
+        super().__init__()
+        self.parts = nn.ModuleList(nn.Identity() if part is None else part for part in parts)
+        self.register_buffer("weight", torch.tensor(weights, dtype=torch.float32))
+
+    def forward(self, source_BS: Tensor) -> Tensor:
+        """Project features, normalised here once more."""
+        unit_BS = functional.normalize(source_BS, dim=-1)
+        scaled = [part(unit_BS) * self.weight[k].sqrt() for k, part in enumerate(self.parts)]
+        return functional.normalize(torch.cat(scaled, dim=-1), dim=-1)
 
 
 class _Block(nn.Module):

@@ -29,8 +29,8 @@ MANIFEST = "bundle.json"
 MODEL = "model.onnx"
 CALIBRATION = "calibration.json"
 MAX_FILE_BYTES = 2 << 30
-COMMON_SPACE_METHOD = "cca"
-"""The method of translators into a common space, which is no encoder's own: there features of several are compared."""
+COMMON_SPACE_METHODS = ("cca", "two-sided")
+"""Methods of translators into a common space, which is no encoder's own: there features of several are compared."""
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 

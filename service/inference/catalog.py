@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from models.bundle import COMMON_SPACE_METHOD, Bundle
+from models.bundle import COMMON_SPACE_METHODS, Bundle
 from models.operating_point import OperatingPoint
 from models.space import Space
 from service.entities import Route, RouteStep
@@ -108,7 +108,7 @@ class Catalog:
     def common_steps(self, space: Space) -> list[RouteStep]:
         """The projections of `space` into common spaces."""
         steps = (step for step, _ in self._steps.get(space.fingerprint, {}).values())
-        return [step for step in steps if self._translators[step.bundle].manifest.method == COMMON_SPACE_METHOD]
+        return [step for step in steps if self._translators[step.bundle].manifest.method in COMMON_SPACE_METHODS]
 
     def routes(self) -> list[Route]:
         """Every way to compare two different known spaces: by translators, and in common spaces."""
@@ -156,7 +156,7 @@ class Catalog:
         return best
 
     def _is_common(self, *steps: RouteStep) -> bool:
-        return all(self._translators[step.bundle].manifest.method == COMMON_SPACE_METHOD for step in steps)
+        return all(self._translators[step.bundle].manifest.method in COMMON_SPACE_METHODS for step in steps)
 
     def _misses_fewer(self, one: Route, other: Route) -> bool:
         missed, missed_by_other = ({p.fmr: p.fnmr for p in self.operating_points(route)} for route in (one, other))

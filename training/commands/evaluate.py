@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from models.bundle import COMMON_SPACE_METHOD, Bundle, read_bundle
+from models.bundle import COMMON_SPACE_METHODS, Bundle, read_bundle
 from training.commands.terminal import evaluation_table, out
 from training.data.feature_set_files import load_feature_set
 from training.data.pairs import Pairs, join_by_image
@@ -63,14 +63,16 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _is_projection(bundle: Bundle) -> bool:
-    return bundle.manifest.method == COMMON_SPACE_METHOD
+    return bundle.manifest.method in COMMON_SPACE_METHODS
 
 
 def _in_common_space(options: argparse.Namespace, bundle: Bundle, pairs: Pairs) -> Pairs:
     """The pairs with their targets projected. Raises `JoinError` where the two bundles do not belong together."""
     other = read_bundle(options.other)
     if not (_is_projection(bundle) and _is_projection(other)):
-        raise JoinError(f"--other is for two projections into a common space (--method {COMMON_SPACE_METHOD})")
+        raise JoinError(
+            f"--other is for two projections into a common space (--method {' or '.join(COMMON_SPACE_METHODS)})"
+        )
     if other.manifest.target.fingerprint != bundle.manifest.target.fingerprint:
         raise JoinError(
             f"{options.other}: projects into another common space than {options.bundle}; both must be of one fit"

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from models.bundle import COMMON_SPACE_METHOD, Manifest
+from models.bundle import COMMON_SPACE_METHODS, Manifest
 from models.split import SplitRule
 from training.commands import fit_common, fit_encoder, fit_r3an
 from training.commands.arguments import seed
@@ -38,10 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", type=Path, metavar="SET", help="features to translate from")
     parser.add_argument("--target", type=Path, metavar="SET", help="features to translate to")
     parser.add_argument(
-        "--also", type=Path, nargs="+", metavar="SET", default=[], help="further sets, for --method cca"
+        "--also", type=Path, nargs="+", metavar="SET", default=[], help="further sets, for a common space"
     )
     parser.add_argument(
-        "--method", choices=(*METHODS, COMMON_SPACE_METHOD, AUTO, ENCODER), default=AUTO, help="default: %(default)s"
+        "--method", choices=(*METHODS, *COMMON_SPACE_METHODS, AUTO, ENCODER), default=AUTO, help="default: %(default)s"
     )
     parser.add_argument(
         "--out", required=True, type=Path, metavar="BUNDLE", help="new folder; its name is the bundle's"
@@ -56,13 +56,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Fit, compare, choose, calibrate, write."""
-    if options.method != COMMON_SPACE_METHOD:
+    if options.method not in COMMON_SPACE_METHODS:
         check_bundle_path(options.out)
     if not (0 < options.validation < 1 and 0 <= options.test < 1 and options.validation + options.test < 1):
         raise TrainingError("--validation must be above 0, --test 0 or more, and both together below 1")
     if options.method == ENCODER:
         fit_encoder.run(options)
-    elif options.method == COMMON_SPACE_METHOD:
+    elif options.method in COMMON_SPACE_METHODS:
         _fit_common_space(options)
     else:
         _fit_translator(options)
@@ -114,8 +114,9 @@ def _is_trained(method: str) -> bool:
 
 def _check_heeded(options: argparse.Namespace) -> None:
     """Refuse options that the method would not heed."""
-    if options.also and options.method != COMMON_SPACE_METHOD:
-        raise TrainingError(f"--also is for --method {COMMON_SPACE_METHOD}: a translator has one source and one target")
+    if options.also and options.method not in COMMON_SPACE_METHODS:
+        methods = " or ".join(COMMON_SPACE_METHODS)
+        raise TrainingError(f"--also is for --method {methods}: a translator has one source and one target")
     is_trained = _is_trained(options.method)
     for name in fit_encoder.given(options):
         if not is_trained or name not in fit_r3an.HEEDED:

@@ -1,11 +1,10 @@
-"""The part of `fit` that makes a common space: `--method cca` writes a bundle for each encoder."""
+"""The part of `fit` that makes a common space: `--method cca` or `two-sided` writes a bundle for each encoder."""
 
 import argparse
 from pathlib import Path
 
 from pydantic import JsonValue
 
-from models.bundle import COMMON_SPACE_METHOD
 from models.space import Space
 from models.split import SplitRule
 from training.commands.terminal import evaluation_table, out
@@ -21,15 +20,23 @@ def run(options: argparse.Namespace, files: list[Path]) -> None:
         check_bundle_path(_place(options.out, feature_set.space))
     by = "subject" if any(feature_set.has_subjects for feature_set in feature_sets) else "image"
     rule = SplitRule(by, options.seed, options.validation, options.test)  # type: ignore[arg-type]
-    common = make_common_space(feature_sets, rule, options.out.name, half_weights=options.half_weights)
     console = out()
+    with console.status("") as status:
+        common = make_common_space(
+            feature_sets,
+            rule,
+            options.out.name,
+            options.method,
+            half_weights=options.half_weights,
+            on_step=lambda what: status.update(f"fitting {what}"),
+        )
     for projection in common.projections:
         name = projection.source.space.name
         _write(options, common, projection, rule)
         part = "test" if projection.test else "validation"
         for other, evaluation in (projection.test or projection.validation).items():
             title = f"{name} and {other} in {common.space.name}: {part} {by}s, {name} as source"
-            console.print(evaluation_table(title, [(COMMON_SPACE_METHOD, evaluation)]))
+            console.print(evaluation_table(title, [(options.method, evaluation)]))
     written = ", ".join(str(_place(options.out, one.source.space)) for one in common.projections)
     console.print(
         f"{written}: {common.space.dimension} numbers, fitted on {common.num_training_pictures} pictures, "
@@ -61,7 +68,7 @@ def _write(options: argparse.Namespace, common: CommonSpace, projection: Project
         source=projection.source.space,
         target=common.space,
         data_digests={one.source.space.name: one.source.digest for one in common.projections},
-        method=COMMON_SPACE_METHOD,
+        method=options.method,
         graph=projection.graph,
         calibration=projection.calibration,
         licence=options.licence,

@@ -1,9 +1,9 @@
-"""Method `cca`: a common space for two or more encoders, and one projection an encoder, each a bundle of its own.
+"""Methods `cca` and `two-sided`: a common space for several encoders, and one projection each, a bundle of its own.
 
 Shapes: N pictures, D dimension of an encoder's space.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,15 +20,18 @@ from training.errors import TrainingError
 from training.evaluation.calibration import calibrate
 from training.evaluation.cross_space import CrossSpaceEvaluation, evaluate_translation, in_common_space
 from training.export.half_weights import with_half_weights
-from training.export.linear_graph import linear_graph
 from training.export.loaded import GraphTranslator
 from training.export.parity import check_parity
-from training.recipes.translators import MIN_TRAINING_PAIRS
-from training.trainers.common_space import fit_common_space
+from training.recipes.translators import MIN_TRAINING_PAIRS, TranslatorRecipe, load, subjects
+from training.trainers.fitted import CommonData, FittedSides, Translate
 
-STRENGTH = 0.1
-"""Of the regularisation, in multiples of the mean variance of a side; from 0.001 to 0.3 it made no difference beyond
-chance on real encoders' validation subjects."""
+COMMON_METHODS: Mapping[str, TranslatorRecipe] = {
+    "cca": TranslatorRecipe("training.trainers.common_space:fit_cca", "training.export.linear_graph:linear_graph"),
+    "two-sided": TranslatorRecipe(
+        "training.trainers.two_sided:fit_two_sided", "training.export.torch_graph:torch_graph"
+    ),
+}
+"""Trainers take `CommonData` and give `FittedSides`."""
 _PARITY_ROWS = 512
 
 
@@ -62,22 +65,27 @@ class CommonSpace:
 
 
 def make_common_space(
-    feature_sets: Sequence[FeatureSet], rule: SplitRule, name: str, *, half_weights: bool = False
+    feature_sets: Sequence[FeatureSet],
+    rule: SplitRule,
+    name: str,
+    method: str = "cca",
+    *,
+    half_weights: bool = False,
+    on_step: Callable[[str], None] = lambda what: None,
 ) -> CommonSpace:
     """Fit on the training part, measure and calibrate on the others. The space is defined by the projections' weights.
 
     Raises `TrainingError` where too little is left to train or validate on, `JoinError`.
     """
     joined = join_all(feature_sets)
-    part = rule.parts(joined[0])
-    train, parts = _split(joined, part)
-    graphs, parities = _fit(train, half_weights=half_weights)
-    digest = sha256_hex(b"".join(sha256_hex(graph).encode() for graph, _ in graphs))
-    dimension = graphs[0][1]
+    train, parts = _split(joined, rule.parts(joined[0]))
+    graphs, parities, chosen = _fit(method, train, parts["validation"], rule.seed, on_step, half_weights=half_weights)
+    digest = sha256_hex(b"".join(sha256_hex(graph).encode() for graph in graphs))
+    dimension = GraphTranslator(graphs[0])(train[0].feature[:1]).shape[1]
     space = Space(name, dimension, f"sha256:{digest}")
-    compared = {name: _compare(sides, [graph for graph, _ in graphs], space) for name, sides in parts.items()}
+    compared = {name: _compare(sides, graphs, space) for name, sides in parts.items()}
     projections = []
-    for i, (side, (graph, _), parity) in enumerate(zip(joined, graphs, parities, strict=True)):
+    for i, (side, graph, parity) in enumerate(zip(joined, graphs, parities, strict=True)):
         evaluations = {
             name: {other: evaluation for other, (evaluation, _) in sides[i].items()} for name, sides in compared.items()
         }
@@ -85,13 +93,8 @@ def make_common_space(
         projections.append(
             Projection(side, graph, parity, evaluations["validation"], evaluations.get("test", {}), calibration)
         )
-    settings: dict[str, JsonValue] = {
-        "strength": STRENGTH,
-        "dimension": dimension,
-        "paired_by": "subject" if joined[0].has_subjects else "image",
-        "spaces": [side.space.name for side in joined],
-    }
-    return CommonSpace(space, projections, len(train[0]), settings)
+    settings: dict[str, JsonValue] = {"dimension": dimension, "spaces": [side.space.name for side in joined]}
+    return CommonSpace(space, projections, len(train[0]), settings | chosen)
 
 
 def _split(
@@ -112,16 +115,33 @@ def _split(
     return [side.take(part == "train") for side in joined], measured
 
 
-def _fit(train: list[FeatureSet], *, half_weights: bool) -> tuple[list[tuple[bytes, int]], list[float]]:
-    """Each side's graph with the dimension it gives, and its parity with the map that it was made from."""
-    subject_N = train[0].subject if train[0].has_subjects else train[0].picture
-    maps = fit_common_space([side.feature for side in train], subject_N, strength=STRENGTH)
+def _fit(
+    method: str,
+    train: list[FeatureSet],
+    validation: list[FeatureSet],
+    seed: int,
+    on_step: Callable[[str], None],
+    *,
+    half_weights: bool,
+) -> tuple[list[bytes], list[float], dict[str, JsonValue]]:
+    """Each side's graph, its parity with the model that it was made from, and the hyperparameters."""
+    recipe = COMMON_METHODS[method]
+    data = CommonData(
+        [side.space.name for side in train],
+        [side.feature for side in train],
+        [side.feature for side in validation],
+        seed,
+        subjects(train[0]),
+        validation[0].subject if validation[0].has_subjects else None,
+        on_step,
+    )
+    fitted: FittedSides[Translate] = load(recipe.trainer)(data)
     graphs, parities = [], []
-    for side, projection in zip(train, maps, strict=True):
-        graph = linear_graph(projection, side.space.dimension)
-        parities.append(check_parity(graph, projection, side.feature[:_PARITY_ROWS]))
-        graphs.append((with_half_weights(graph) if half_weights else graph, projection.weight_ST.shape[1]))
-    return graphs, parities
+    for side, model in zip(validation, fitted.models, strict=True):
+        graph: bytes = load(recipe.exporter)(model, side.space.dimension)
+        parities.append(check_parity(graph, model, side.feature[:_PARITY_ROWS]))
+        graphs.append(with_half_weights(graph) if half_weights else graph)
+    return graphs, parities, fitted.hyperparameters
 
 
 def _compare(

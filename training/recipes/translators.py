@@ -174,12 +174,12 @@ def _fit(method: str, parts: SplitPairs, seed: int, extras: Extras, *, half_weig
         parts.validation.target.feature,
         seed,
         extras.picture_NHW3,
-        _subjects(parts.train.source),
+        subjects(parts.train.source),
         extras.workplace,
     )
     settings = () if recipe.paths is None else (extras.recipe(recipe.paths),)
-    fitted: Fitted[Translate] = _load(recipe.trainer)(data, *settings)
-    graph: bytes = _load(recipe.exporter)(fitted.model, data.source_NS.shape[1])
+    fitted: Fitted[Translate] = load(recipe.trainer)(data, *settings)
+    graph: bytes = load(recipe.exporter)(fitted.model, data.source_NS.shape[1])
     parity = check_parity(graph, fitted.model, _parity_rows(parts))
     graph = with_half_weights(graph) if half_weights else graph
     translate = GraphTranslator(graph)
@@ -189,7 +189,8 @@ def _fit(method: str, parts: SplitPairs, seed: int, extras: Extras, *, half_weig
     )
 
 
-def _subjects(train: FeatureSet) -> npt.NDArray[np.int64]:
+def subjects(train: FeatureSet) -> npt.NDArray[np.int64]:
+    """A number for whoever is on each picture; where that is not known, for the picture that a view is of."""
     keys = train.subject if train.has_subjects else train.picture
     return np.unique(keys, return_inverse=True)[1].astype(np.int64)
 
@@ -198,7 +199,8 @@ def _parity_rows(parts: SplitPairs) -> FloatArray:
     return parts.validation.source.feature[:PARITY_ROWS]
 
 
-def _load(place: str) -> Callable[..., Any]:
+def load(place: str) -> Callable[..., Any]:
+    """The function at `module:name`."""
     module, _, name = place.partition(":")
     function: Callable[..., Any] = getattr(importlib.import_module(module), name)
     return function

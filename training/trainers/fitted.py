@@ -4,7 +4,7 @@ Shapes: N training pairs, V validation pairs, S source and T target dimension, H
 """
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -60,6 +60,30 @@ class Fitted(Generic[ModelT]):
     """A fitted translator: callable, (N, S) to unit (N, T), and the hyperparameters that were chosen."""
 
     model: ModelT
+    hyperparameters: dict[str, JsonValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CommonData:
+    """Aligned features of the same pictures by several encoders, for a space in which they meet."""
+
+    names: Sequence[str]
+    """Of the encoders' spaces, in the order of the sides."""
+    sides: Sequence[FloatArray]
+    validation: Sequence[FloatArray]
+    seed: int
+    subject_N: npt.NDArray[np.int64]
+    """As in `TrainingData`."""
+    validation_subject_V: npt.NDArray[np.str_] | None = None
+    """None where it is not known who is on the pictures."""
+    on_step: Callable[[str], None] = lambda what: None
+
+
+@dataclass(frozen=True, slots=True)
+class FittedSides(Generic[ModelT]):
+    """One projection a side, in their order, and the hyperparameters that were chosen."""
+
+    models: list[ModelT]
     hyperparameters: dict[str, JsonValue] = field(default_factory=dict)
 
 

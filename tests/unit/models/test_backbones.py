@@ -143,3 +143,22 @@ def test_a_bottleneck_of_another_shape_projects_its_input() -> None:
     rows = torch.randn(2, 16, 6, 6)
     torch.testing.assert_close(block(rows), block.shortcut(rows).clamp(min=0))
     assert block(rows).shape == (2, 32, 3, 3)
+
+
+@pytest.mark.parametrize("side", [7, 14])
+def test_a_strided_depthwise_convolution_is_the_same_in_training_and_in_use(side: int) -> None:
+    block = InvertedResidual(8, 12, stride=2, expansion=6).eval()
+    picture = torch.randn(3, 8, side, side, generator=torch.Generator().manual_seed(0))
+    depthwise = next(layer for layer in block.modules() if isinstance(layer, nn.Conv2d) and layer.groups > 1)
+    found = []
+    for training in (False, True):
+        depthwise.train(training)
+        block.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            out = block(picture)
+        out.float().square().sum().backward()
+        gradient = depthwise.weight.grad
+        assert gradient is not None
+        found.append((out.float(), gradient.clone()))
+    torch.testing.assert_close(found[1][0], found[0][0], atol=2e-2, rtol=2e-2)
+    torch.testing.assert_close(found[1][1], found[0][1], atol=0.02 * float(found[0][1].abs().max()), rtol=0.05)

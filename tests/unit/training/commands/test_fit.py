@@ -131,8 +131,8 @@ def test_auto_takes_the_best_also_where_it_comes_last(
     bad = translators.TranslatorRecipe(f"{__name__}:unused", ridge.exporter)
     monkeypatch.setattr(translators, "METHODS", {"bad": bad, "good": ridge})
     monkeypatch.setattr(translators, "CANDIDATES", ("bad", "good"))
-    load = translators._load
-    monkeypatch.setattr(translators, "_load", lambda place: unrelated if place == bad.trainer else load(place))
+    load = translators.load
+    monkeypatch.setattr(translators, "load", lambda place: unrelated if place == bad.trainer else load(place))
     run(*fit(files["source"], files["target"], tmp_path / "best"))
     manifest = read_bundle(tmp_path / "best").manifest
     compared: Any = manifest.metrics["compared"]

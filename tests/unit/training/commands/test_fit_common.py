@@ -159,7 +159,10 @@ def test_a_bundle_that_is_there_already_is_not_touched(
 def test_further_sets_are_for_a_common_space(fails: Fails, sets: dict[str, Path], tmp_path: Path) -> None:
     words = ("--source", sets["a"], "--target", sets["b"], "--also", sets["c"])
     line = fails("fit", "--method", "ridge", *words, "--out", tmp_path / "x")
-    assert line == "facebridge-train fit: --also is for --method cca: a translator has one source and one target"
+    assert (
+        line
+        == "facebridge-train fit: --also is for --method cca or two-sided: a translator has one source and one target"
+    )
 
 
 def test_of_several_thresholds_the_strictest_holds_for_all() -> None:
@@ -218,3 +221,33 @@ def test_evaluate_refuses_projections_that_do_not_belong_together(
     assert "--other is for two projections" in fails(*one, "--other", tmp_path / "ridge")
     assert "give the other side's projection as --other" in fails(*one)
     assert "is of the space 'b'" in fails(*one, "--other", tmp_path / "fit0-a")
+
+
+def test_two_sided_writes_a_bundle_each_that_compare_better_than_chance(
+    run: Run, sets: dict[str, Path], tmp_path: Path, planted: Planted
+) -> None:
+    words = ("--source", sets["a"], "--target", sets["b"], "--also", sets["c"], "--seed", 3)
+    run("fit", "--method", "two-sided", *words, "--out", tmp_path / "common")
+    bundles = [read_bundle(tmp_path / f"common-{name}") for name in "abc"]
+    assert len({bundle.manifest.target.fingerprint for bundle in bundles}) == 1
+    assert bundles[0].manifest.target.dimension == 12 + 10 + 14
+    for bundle in bundles:
+        assert bundle.manifest.method == "two-sided"
+        weights: Any = bundle.manifest.provenance.hyperparameters["weights"]
+        assert set(weights) == set("abc")
+        assert sum(weights.values()) == pytest.approx(1.0, abs=1e-3)
+    x, y = projected(bundles[0], planted("a", 12), "test"), projected(bundles[1], planted("b", 10), "test")
+    # Four pictures of everybody, in order.
+    assert np.mean((x @ y.T).argmax(axis=1) // 4 == np.arange(len(x)) // 4) > 0.8
+    printed = run(
+        "evaluate",
+        "--bundle",
+        tmp_path / "common-a",
+        "--other",
+        tmp_path / "common-c",
+        "--source",
+        sets["a"],
+        "--target",
+        sets["c"],
+    )
+    assert "two-sided" in printed
