@@ -1,4 +1,4 @@
-"""A bundle: one exported encoder, translator or sampler, as an immutable folder whose every byte is accounted for.
+"""A bundle: one exported encoder, translator, sampler or generator, as an immutable folder whose every byte is accounted for.
 
     model.onnx        dynamic batch, opset stated, normalisation inside the graph
     calibration.json  operating points
@@ -53,12 +53,16 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """`bundle.json`. An encoder has no source space; a translator goes from `source` to `target`."""
+    """`bundle.json`. An encoder has no source space; a translator goes from `source` to `target`.
+
+    A generator paints the faces that features of `source` are of; `target` is the space whose features it was trained
+    to make recognisable.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     name: Name
-    kind: Literal["encoder", "translator", "sampler"]
+    kind: Literal["encoder", "translator", "sampler", "generator"]
     method: str
     source: Space | None
     target: Space
@@ -203,5 +207,8 @@ def _check_signature(manifest: Manifest, graph: GraphSignature, where: str) -> N
         raise BundleError(f"{where}: the batch extent of the model's input must be free")
     if manifest.source is not None and graph.input_shape[1:] not in ((manifest.source.dimension,), (None,)):
         raise BundleError(f"{where}: the model's input is not of the source space's dimension")
-    if graph.output_shape[-1:] not in ((manifest.target.dimension,), (None,)):
+    if manifest.kind == "generator":
+        if len(graph.output_shape) != 4 or graph.output_shape[1] != 3:
+            raise BundleError(f"{where}: a generator's model must give colour pictures, (batch, 3, height, width)")
+    elif graph.output_shape[-1:] not in ((manifest.target.dimension,), (None,)):
         raise BundleError(f"{where}: the model's output is not of the target space's dimension")

@@ -104,6 +104,19 @@ class R3ANTranslator(nn.Module):
         return functional.normalize(self.extractor(self.generator(source_BS)).float(), dim=-1)
 
 
+class Painter(nn.Module):
+    """The reconstruction path alone, as it is exported: features (B, S) to pictures (B, 3, 56, 56), RGB in [0, 255]."""
+
+    def __init__(self, generator: Generator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, source_BS: Tensor) -> Tensor:
+        """Paint what the features are of."""
+        picture_BCHW: Tensor = self.generator(source_BS)
+        return (picture_BCHW / PICTURE_RANGE + 1.0) * 127.5
+
+
 class FullyConnected(nn.Module):
     """The naive model that R3AN is compared with: an MLP of as many parameters, features (B, S) to unit (B, T).
 

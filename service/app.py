@@ -10,7 +10,7 @@ from models.runtime import conflicting_packages
 from service.api import openapi, problems
 from service.api.deps import Services
 from service.api.middleware import Observe
-from service.api.routes import galleries, health, identify, spaces, translate, verify
+from service.api.routes import galleries, health, identify, reconstruct, spaces, translate, verify
 from service.errors import StartupError
 from service.galleries.embedded import EmbeddedGalleryStore
 from service.galleries.port import GalleryStore
@@ -22,10 +22,11 @@ from service.usecases.enrol import Enrol
 from service.usecases.galleries import KeepGalleries
 from service.usecases.identify import Identify
 from service.usecases.probes import Probes
+from service.usecases.reconstruct import Reconstruct
 from service.usecases.translate import Translate
 from service.usecases.verify import Verify
 
-_ROUTERS = (translate.router, verify.router, identify.router, galleries.router, spaces.router, health.router)
+_ROUTERS = tuple(module.router for module in (translate, verify, identify, galleries, reconstruct, spaces, health))
 
 
 def create_app(
@@ -39,7 +40,11 @@ def create_app(
         raise StartupError(
             f"{' and '.join(conflict)} are both installed and overwrite each other; uninstall all but one"
         )
-    loaded = load_bundles(settings.bundles, engines or OnnxEngines(settings.device, settings.max_pixels))
+    loaded = load_bundles(
+        settings.bundles,
+        engines or OnnxEngines(settings.device, settings.max_pixels),
+        allow_reconstruction=settings.allow_reconstruction,
+    )
     store = store or EmbeddedGalleryStore(settings.data)
     services = _services(settings, loaded, store)
     services.galleries.index_all()
@@ -62,7 +67,7 @@ def create_app(
 
 def _services(settings: Settings, loaded: LoadedBundles, store: GalleryStore) -> Services:
     metrics = Metrics()
-    metrics.bundles.labels("loaded").set(len(loaded.encoders) + len(loaded.translators))
+    metrics.bundles.labels("loaded").set(len(loaded.served))
     metrics.bundles.labels("rejected").set(len(loaded.rejected))
     inference = Inference(
         loaded,
@@ -81,6 +86,7 @@ def _services(settings: Settings, loaded: LoadedBundles, store: GalleryStore) ->
         identify=Identify(inference, probes, store),
         enrol=Enrol(probes, store),
         galleries=KeepGalleries(inference, store),
+        reconstruct=Reconstruct(inference, probes),
     )
 
 

@@ -154,10 +154,11 @@ def _announce(services: Services) -> None:
         console = Console(highlight=False, width=_LOG_WIDTH)
     table = Table("bundle", "kind", "method", "source", "target", "device")
     loaded = services.inference.loaded
-    for entry in (*loaded.encoders, *loaded.translators):
+    for entry in loaded.served:
         manifest = entry.bundle.manifest
         source = manifest.source.name if manifest.source else "pictures"
-        table.add_row(manifest.name, manifest.kind, manifest.method, source, manifest.target.name, entry.engine.device)
+        target = "pictures" if manifest.kind == "generator" else manifest.target.name
+        table.add_row(manifest.name, manifest.kind, manifest.method, source, target, entry.engine.device)
     console.print(table)
     for rejected in loaded.rejected:
         console.print(

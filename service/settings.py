@@ -29,6 +29,9 @@ class Settings(BaseSettings):
     insecure_bind: Annotated[
         bool, Field(description="listen beyond this machine without authentication, behind a proxy that has it")
     ] = False
+    allow_reconstruction: Annotated[
+        bool, Field(description="serve bundles that paint the faces that features are of, at /reconstruct")
+    ] = False
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Field(description="least level logged")] = "info"
     max_json_bytes: Annotated[int, Field(ge=1024, description="largest JSON body")] = 8 << 20
     max_binary_bytes: Annotated[

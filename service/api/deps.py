@@ -11,6 +11,7 @@ from service.settings import Settings
 from service.usecases.enrol import Enrol
 from service.usecases.galleries import KeepGalleries
 from service.usecases.identify import Identify
+from service.usecases.reconstruct import Reconstruct
 from service.usecases.translate import Translate
 from service.usecases.verify import Verify
 
@@ -27,6 +28,7 @@ class Services:
     identify: Identify
     enrol: Enrol
     galleries: KeepGalleries
+    reconstruct: Reconstruct
 
 
 def services_of(request: Request) -> Services:

@@ -6,6 +6,8 @@ Shapes: an item becomes (n, ...) rows, rows of several items are run as one batc
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+import numpy as np
+
 from models.bundle import Bundle
 from models.errors import ContractError, PictureError
 from models.features import FloatArray, ZeroNormError, unit_features
@@ -31,7 +33,10 @@ class Engine(Protocol[ItemT_contra]):
         """The model over the rows of many items. Raises `EngineError`."""
 
     def finish(self, rows: FloatArray) -> FloatArray:
-        """One item's share of the output as unit features (n, D). Raises `EngineError`, domain errors about the item."""
+        """One item's share of the output: unit features (n, D), or of a generator pictures (n, 3, H, W).
+
+        Raises `EngineError`, domain errors about the item.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,22 @@ class TranslatorEngine(_OnnxEngine):
     def prepare(self, item: FloatArray) -> FloatArray:
         """Features are ready as they are."""
         return item
+
+
+class GeneratorEngine(_OnnxEngine):
+    """Items are unit features (n, S), what comes back are pictures (n, 3, H, W), RGB in [0, 255]."""
+
+    max_rows = 64
+
+    def prepare(self, item: FloatArray) -> FloatArray:
+        """Features are ready as they are."""
+        return item
+
+    def finish(self, rows: FloatArray) -> FloatArray:
+        """Pictures within their range. Raises `EngineError`."""
+        if not np.isfinite(rows).all():
+            raise EngineError(f"bundle {self._name}: it paints numbers that are not finite")
+        return rows.clip(0, 255)
 
 
 class EncoderEngine(_OnnxEngine):

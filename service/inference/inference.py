@@ -14,7 +14,7 @@ import numpy as np
 from models.features import FloatArray
 from models.space import Space
 from service.entities import RouteStep
-from service.errors import ImageRejectedError
+from service.errors import ImageRejectedError, NoRouteError
 from service.inference.batcher import MicroBatcher
 from service.inference.catalog import Catalog
 from service.inference.engine import Picture
@@ -50,7 +50,7 @@ class Inference:
                 max_queue_rows=queue_pictures if entry.bundle.manifest.kind == "encoder" else queue_rows,
                 on_batch=partial(on_batch, entry.bundle.manifest.name),
             )
-            for entry in (*loaded.translators, *loaded.encoders)
+            for entry in loaded.served
         }
 
     def start(self) -> None:
@@ -75,6 +75,22 @@ class Inference:
         for step in steps:
             features = await self._batchers[step.bundle].submit(features)
         return features
+
+    @property
+    def painted_spaces(self) -> dict[str, Space]:
+        """The spaces of whose features pictures can be painted, by generator."""
+        manifests = (entry.bundle.manifest for entry in self.loaded.generators)
+        return {manifest.name: manifest.source for manifest in manifests if manifest.source is not None}
+
+    async def paint(self, features: FloatArray, space: Space) -> FloatArray:
+        """Unit features (n, D) of `space` as pictures (n, 3, H, W). Raises `NoRouteError` where no generator is there."""
+        painted = {known.fingerprint: name for name, known in self.painted_spaces.items()}
+        name = painted.get(space.fingerprint)
+        if name is None:
+            raise NoRouteError(
+                f"no generator of the space {space.name} is loaded; --allow-reconstruction serves those there are"
+            )
+        return await self._batchers[name].submit(features)
 
     def projector(self, step: RouteStep) -> Callable[[FloatArray], FloatArray]:
         """The step's translator as a call that blocks, (G, S) to (G, T), for what is not a request. Raises `EngineError`."""

@@ -9,7 +9,7 @@ from models.errors import ContractError
 from models.features import FloatArray
 from models.runtime import Device, DeviceError, InferenceError
 from service.errors import StartupError
-from service.inference.engine import EncoderEngine, Engine, Picture, TranslatorEngine
+from service.inference.engine import EncoderEngine, Engine, GeneratorEngine, Picture, TranslatorEngine
 
 
 class EngineFactory(Protocol):
@@ -19,6 +19,9 @@ class EngineFactory(Protocol):
         """Raises `InferenceError`."""
 
     def encoder(self, bundle: Bundle) -> Engine[Picture]:
+        """Raises `InferenceError`."""
+
+    def generator(self, bundle: Bundle) -> Engine[FloatArray]:
         """Raises `InferenceError`."""
 
 
@@ -40,6 +43,10 @@ class OnnxEngines:
             raise InferenceError("an encoder bundle must say how pictures are prepared")
         return EncoderEngine(bundle, self.device, preparation, self.max_pixels)
 
+    def generator(self, bundle: Bundle) -> Engine[FloatArray]:
+        """A generator's engine."""
+        return GeneratorEngine(bundle, self.device)
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedBundle:
@@ -47,7 +54,7 @@ class LoadedBundle:
 
     bundle: Bundle
     engine: Engine[Any]
-    """Takes features (n, S) where the bundle is a translator, a `Picture` where it is an encoder."""
+    """Takes features (n, S) where the bundle is a translator or generator, a `Picture` where it is an encoder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,34 +71,51 @@ class LoadedBundles:
 
     translators: tuple[LoadedBundle, ...] = ()
     encoders: tuple[LoadedBundle, ...] = ()
+    generators: tuple[LoadedBundle, ...] = ()
     rejected: tuple[RejectedBundle, ...] = ()
 
+    @property
+    def served(self) -> tuple[LoadedBundle, ...]:
+        """All that were not rejected."""
+        return (*self.encoders, *self.translators, *self.generators)
 
-def load_bundles(folder: Path, engines: EngineFactory) -> LoadedBundles:
-    """Load every bundle below `folder`, in order of their names.
+
+def load_bundles(folder: Path, engines: EngineFactory, *, allow_reconstruction: bool = False) -> LoadedBundles:
+    """Load every bundle below `folder`, in order of their names; generators are refused unless they are allowed.
 
     Raises `StartupError` where the folder is missing, or where CUDA was asked for and a bundle did not get it.
     """
     if not folder.is_dir():
         raise StartupError(f"{folder}: the folder of bundles does not exist; make it or give another --bundles")
-    translators: list[LoadedBundle] = []
-    encoders: list[LoadedBundle] = []
+    loaded: dict[str, list[LoadedBundle]] = {"translator": [], "encoder": [], "generator": []}
     rejected: list[RejectedBundle] = []
     names: set[str] = set()
     for path in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
         try:
             bundle = read_bundle(path)
-            if bundle.manifest.name in names:
-                raise InferenceError(f"another bundle has the name {bundle.manifest.name} already")
-            if bundle.manifest.kind == "translator":
-                translators.append(LoadedBundle(bundle, engines.translator(bundle)))
-            elif bundle.manifest.kind == "encoder":
-                encoders.append(LoadedBundle(bundle, engines.encoder(bundle)))
-            else:
-                raise InferenceError(f"bundles of kind {bundle.manifest.kind} are not served by this version")
-            names.add(bundle.manifest.name)
+            manifest = bundle.manifest
+            if manifest.name in names:
+                raise InferenceError(f"another bundle has the name {manifest.name} already")
+            if manifest.kind == "generator" and not allow_reconstruction:
+                raise InferenceError("it paints the faces that features are of; --allow-reconstruction serves it")
+            entry = LoadedBundle(bundle, _engine(bundle, engines))
+            loaded[manifest.kind].append(entry)
+            names.add(manifest.name)
         except DeviceError as failure:
             raise StartupError(f"bundle {path.name}: {failure}") from None
         except (ContractError, InferenceError) as failure:
             rejected.append(RejectedBundle(path.name, str(failure)))
-    return LoadedBundles(tuple(translators), tuple(encoders), tuple(rejected))
+    translators, encoders, generators = (tuple(loaded[kind]) for kind in ("translator", "encoder", "generator"))
+    return LoadedBundles(translators, encoders, generators, tuple(rejected))
+
+
+def _engine(bundle: Bundle, engines: EngineFactory) -> Engine[Any]:
+    match bundle.manifest.kind:
+        case "translator":
+            return engines.translator(bundle)
+        case "encoder":
+            return engines.encoder(bundle)
+        case "generator":
+            return engines.generator(bundle)
+        case kind:
+            raise InferenceError(f"bundles of kind {kind} are not served by this version")

@@ -123,6 +123,36 @@ def feature_set(space: Space, rows: Rows, subjects: list[str], **more: npt.NDArr
     return npz(space, columns | more)
 
 
+def generator_graph(num_source: int, side: int = 4) -> bytes:
+    """Paints every pixel of channel k with 300 times number k of the unit feature: `source_feature` to `picture`."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("Slice", ["source_feature", "first", "last", "axis"], ["colour"]),
+            helper.make_node("Mul", ["colour", "scale"], ["scaled"]),
+            helper.make_node("Unsqueeze", ["scaled", "places"], ["pixel"]),
+            helper.make_node("Tile", ["pixel", "repeats"], ["picture"]),
+        ],
+        "paint-by-numbers",
+        [helper.make_tensor_value_info("source_feature", TensorProto.FLOAT, ["batch", num_source])],
+        [helper.make_tensor_value_info("picture", TensorProto.FLOAT, ["batch", 3, side, side])],
+        [
+            numpy_helper.from_array(np.array(values), name)
+            for name, values in (
+                ("first", [0]),
+                ("last", [3]),
+                ("axis", [1]),
+                ("places", [2, 3]),
+                ("repeats", [1, 1, side, side]),
+            )
+        ]
+        + [numpy_helper.from_array(np.array(300.0, dtype=np.float32), "scale")],
+    )
+    data: bytes = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8
+    ).SerializeToString()
+    return data
+
+
 def encoder_graph(linear: LinearMap) -> bytes:
     """Mean colour, then a linear map: `picture` (N, 3, 112, 112) to `feature` (N, 8)."""
     graph = helper.make_graph(
@@ -251,6 +281,9 @@ class FakeEngines:
         return self._make(bundle)
 
     def encoder(self, bundle: Bundle) -> Engine[Picture]:
+        return self._make(bundle)
+
+    def generator(self, bundle: Bundle) -> Engine[FloatArray]:
         return self._make(bundle)
 
     def _make(self, bundle: Bundle) -> FakeEngine:

@@ -50,6 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--validation", type=float, default=0.1, help="share of subjects (default: %(default)s)")
     parser.add_argument("--test", type=float, default=0.2, help="share of subjects (default: %(default)s)")
     parser.add_argument("--half-weights", action="store_true", help="store weights as float16: half the size")
+    parser.add_argument(
+        "--with-reconstruction",
+        action="store_true",
+        help="write R3AN's generator too, as BUNDLE-reconstruction: it paints the faces that features are of",
+    )
     parser.add_argument("--licence", default="unknown", help="of the bundle; mind the encoders' own")
     fit_encoder.add_arguments(parser)
 
@@ -60,6 +65,8 @@ def run(options: argparse.Namespace) -> None:
         check_bundle_path(options.out)
     if not (0 < options.validation < 1 and 0 <= options.test < 1 and options.validation + options.test < 1):
         raise TrainingError("--validation must be above 0, --test 0 or more, and both together below 1")
+    if options.with_reconstruction and not _is_trained(options.method):
+        raise TrainingError("--with-reconstruction is for r3an and the parts of it that paint")
     if options.method == ENCODER:
         fit_encoder.run(options)
     elif options.method in COMMON_SPACE_METHODS:
@@ -96,6 +103,7 @@ def _fit_translator(options: argparse.Namespace) -> None:
             )
     best = results[0]
     manifest = _write(options, pairs, parts, results)
+    generator = fit_r3an.write_generator(options.out, manifest, best)
     if _is_trained(options.method):
         fit_r3an.discard_partial(options.out)
     shown = [(result.method, result.test or result.validation) for result in results]
@@ -105,6 +113,8 @@ def _fit_translator(options: argparse.Namespace) -> None:
     console.print(
         f"{options.out}: {chosen}, fitted on {len(parts.train)} pairs, digest {manifest.digest[:16]}", soft_wrap=True
     )
+    if generator:
+        console.print(f"{generator}: paints the faces that features are of; keep it from whoever must not see them")
 
 
 def _is_trained(method: str) -> bool:

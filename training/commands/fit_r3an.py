@@ -6,14 +6,18 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+from models.bundle import Manifest
 from training.commands.terminal import StepWatch, progress_bar
 from training.data.partial import check_partial, partial_of
 from training.errors import TrainingError
+from training.export.bundles import check_bundle_path, write_generator_bundle
 from training.recipes.r3an import LEFT, RECIPES, PicturesOfPairs
 from training.recipes.translators import METHODS, Extras, FittedMethod, SplitPairs, fit_methods
 from training.trainers.fitted import Workplace
 from training.trainers.r3an_recipe import Paths, R3ANRecipe
 
+RECONSTRUCTION = "{}-reconstruction"
+"""The folder of the bundle that paints, by the folder of the one that translates."""
 HEEDED = ("--images", "--recipe", "--device", "--epochs", "--batch", "--learning-rate")
 
 
@@ -21,6 +25,7 @@ def run(options: argparse.Namespace, parts: SplitPairs) -> list[FittedMethod]:
     """Find the pictures, train, measure."""
     paths = METHODS[options.method].paths
     assert paths is not None
+    _check_reconstruction(options, paths)
     pictures = _pictures(options, paths, parts)
     # By name: whoever asks for help need not wait for torch.
     device = importlib.import_module("training.trainers.encoder").choose_torch_device(options.device or "auto")
@@ -36,13 +41,34 @@ def run(options: argparse.Namespace, parts: SplitPairs) -> list[FittedMethod]:
         partial.mkdir(parents=True, exist_ok=True)
         watch = StepWatch(progress, training, recipe(paths).batch)
         workplace = Workplace(device, partial / "checkpoint.npz", watch)
-        extras = Extras(recipe, decoded, workplace)
+        extras = Extras(recipe, decoded, workplace, options.with_reconstruction)
         return fit_methods(parts, options.method, options.seed, half_weights=options.half_weights, extras=extras)
+
+
+def write_generator(out: Path, translator: Manifest, fitted: FittedMethod) -> Path | None:
+    """Write the bundle that paints beside the one that translates, where it was asked for. Raises `BundleError`."""
+    if fitted.generator is None:
+        return None
+    folder = _generator_folder(out)
+    write_generator_bundle(folder, translator, fitted.generator)
+    return folder
 
 
 def discard_partial(out: Path) -> None:
     """Remove what an interrupted training would have gone on from."""
     shutil.rmtree(partial_of(out), ignore_errors=True)
+
+
+def _generator_folder(out: Path) -> Path:
+    return out.with_name(RECONSTRUCTION.format(out.name))
+
+
+def _check_reconstruction(options: argparse.Namespace, paths: Paths) -> None:
+    if not options.with_reconstruction:
+        return
+    if not paths.paint:
+        raise TrainingError(f"--with-reconstruction: --method {options.method} does not learn to paint faces")
+    check_bundle_path(_generator_folder(options.out))
 
 
 def _pictures(options: argparse.Namespace, paths: Paths, parts: SplitPairs) -> PicturesOfPairs | None:

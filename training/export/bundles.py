@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -17,7 +18,7 @@ from training.data.encoders import Encoder
 from training.evaluation.cross_space import CrossSpaceEvaluation, NativeEvaluation
 from training.export.encoder_graph import encoder_graph
 from training.export.manifest import provenance
-from training.export.model_card import encoder_card, translator_card
+from training.export.model_card import encoder_card, generator_card, translator_card
 
 CARD = "MODEL_CARD.md"
 
@@ -70,6 +71,31 @@ def write_translator_bundle(
         MODEL: graph,
         CALIBRATION: readable_json(calibration.to_json()),
         CARD: translator_card(manifest, test, split.by).encode(),
+    }
+    return _write(folder, manifest, files)
+
+
+def write_generator_bundle(folder: Path, translator: Manifest, graph: bytes) -> Manifest:
+    """Write the reconstruction path of a translator as a bundle of its own, with the translator's provenance.
+
+    Raises `BundleError`.
+    """
+    signature = check_graph(graph)
+    manifest = replace(
+        translator,
+        name=folder.name,
+        kind="generator",
+        input_name=signature.input_name,
+        output_name=signature.output_name,
+        opset=signature.opset,
+        metrics={"translator": translator.digest},
+        files={},
+        digest="",
+    )
+    files = {
+        MODEL: graph,
+        CALIBRATION: readable_json(Calibration().to_json()),
+        CARD: generator_card(manifest, translator.name).encode(),
     }
     return _write(folder, manifest, files)
 

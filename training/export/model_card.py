@@ -31,6 +31,25 @@ def translator_card(
     return "\n".join(lines)
 
 
+def generator_card(manifest: Manifest, translator: str) -> str:
+    """What the generator paints, and why a service does not serve it by itself."""
+    assert manifest.source is not None
+    return "\n".join(
+        [
+            f"# {manifest.name}",
+            "",
+            f"Paints the faces that features of `{manifest.source.name}` ({manifest.source.dimension} numbers, fingerprint "
+            f"`{manifest.source.fingerprint}`) are of: the reconstruction path of the translator `{translator}`. "
+            f"Licence: {manifest.licence}.",
+            "",
+            "Whoever has it can see who is in a stolen gallery. A service refuses it unless it is told otherwise; "
+            "`facebridge-train privacy` measures how well it does. What it paints is a guess, and never evidence of how "
+            "somebody looks.",
+            "",
+        ]
+    )
+
+
 def encoder_card(manifest: Manifest, measured: Mapping[str, NativeEvaluation] | None = None) -> str:
     """What the encoder takes and gives, and how it does on parts of its split that it was not trained on."""
     preparation = manifest.target.preparation

@@ -11,8 +11,14 @@ from training.errors import ExportError
 TOLERANCE = 1e-5
 
 
-def check_parity(graph: bytes, reference: Callable[[FloatArray], FloatArray], source_NS: FloatArray) -> float:
-    """The largest absolute difference over `source_NS`, in one batch and row by row; at most `TOLERANCE`.
+def check_parity(
+    graph: bytes,
+    reference: Callable[[FloatArray], FloatArray],
+    source_NS: FloatArray,
+    *,
+    tolerance: float = TOLERANCE,
+) -> float:
+    """The largest absolute difference over `source_NS`, in one batch and row by row; at most `tolerance`.
 
     Raises `ExportError` where it is more, or where the graph does not take other batch sizes.
     """
@@ -26,8 +32,8 @@ def check_parity(graph: bytes, reference: Callable[[FloatArray], FloatArray], so
     if together.shape != expected.shape:
         raise ExportError(f"the exported graph gives the shape {together.shape}, the model {expected.shape}")
     difference = max(float(np.abs(together - expected).max()), float(np.abs(alone - expected[:8]).max()))
-    if not difference <= TOLERANCE:
+    if not difference <= tolerance:
         raise ExportError(
-            f"the exported graph differs from its model by {difference:.1e}; at most {TOLERANCE} is let through"
+            f"the exported graph differs from its model by {difference:.1e}; at most {tolerance} is let through"
         )
     return difference

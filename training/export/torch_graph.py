@@ -4,11 +4,18 @@ import logging
 import warnings
 from typing import Protocol
 
+import numpy as np
 import torch
 from onnx import ModelProto
 from torch import nn
 
+from models.features import FloatArray
+from models.r3an import Painter, R3ANTranslator
 from training.export.opset import OPSET
+from training.export.parity import check_parity
+
+_CHECKED = 16
+_GREY_LEVELS = 0.05
 
 
 class HasNetwork(Protocol):
@@ -22,6 +29,25 @@ class HasNetwork(Protocol):
 def torch_graph(model: HasNetwork, num_source: int) -> bytes:
     """Export a translator, whose forward takes (N, S) float32, as a serialised ONNX model in one file."""
     return _exported(model.network, torch.zeros(2, num_source), ("source_feature", "target_feature"))
+
+
+def generator_torch_graph(model: HasNetwork, num_source: int) -> bytes:
+    """Export the generator inside of R3AN: `source_feature` (N, S) to `picture` (N, 3, H, W), RGB in [0, 255].
+
+    Raises `ExportError` where the graph does not paint what the network does, to a twentieth of a grey level.
+    """
+    assert isinstance(model.network, R3ANTranslator)
+    painter = Painter(model.network.generator).eval()
+    graph = _exported(painter, torch.zeros(2, num_source), ("source_feature", "picture"))
+
+    def paint(source_NS: FloatArray) -> FloatArray:
+        with torch.inference_mode():
+            picture_NCHW: FloatArray = painter(torch.from_numpy(source_NS)).numpy()
+        return picture_NCHW
+
+    some_NS = np.random.default_rng(0).normal(size=(_CHECKED, num_source)).astype(np.float32)
+    check_parity(graph, paint, some_NS, tolerance=_GREY_LEVELS)
+    return graph
 
 
 def encoder_torch_graph(model: HasNetwork, size: tuple[int, int]) -> bytes:

@@ -28,6 +28,7 @@ from training.trainers.r3an_recipe import Paths, R3ANRecipe
 
 MIN_TRAINING_PAIRS = 32
 PARITY_ROWS = 512
+_GENERATOR_EXPORTER = "training.export.torch_graph:generator_torch_graph"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,8 @@ class Extras:
     picture_NHW3: npt.NDArray[np.uint8] | None = None
     """Of the training pairs, in their order."""
     workplace: Workplace = field(default_factory=Workplace)
+    with_generator: bool = False
+    """Export the reconstruction path too, where it is taught to paint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,8 @@ class FittedMethod:
     parity: float
     validation: CrossSpaceEvaluation
     test: CrossSpaceEvaluation | None
+    generator: bytes | None = None
+    """The graph of the reconstruction path, where it was asked for."""
 
     @property
     def rank1(self) -> float:
@@ -179,14 +184,15 @@ def _fit(method: str, parts: SplitPairs, seed: int, extras: Extras, *, half_weig
     )
     settings = () if recipe.paths is None else (extras.recipe(recipe.paths),)
     fitted: Fitted[Translate] = load(recipe.trainer)(data, *settings)
-    graph: bytes = load(recipe.exporter)(fitted.model, data.source_NS.shape[1])
+    num_source = data.source_NS.shape[1]
+    graph: bytes = load(recipe.exporter)(fitted.model, num_source)
     parity = check_parity(graph, fitted.model, _parity_rows(parts))
     graph = with_half_weights(graph) if half_weights else graph
     translate = GraphTranslator(graph)
     test = evaluate_translation(parts.test, translate) if parts.test is not None else None
-    return FittedMethod(
-        method, fitted, graph, translate, parity, evaluate_translation(parts.validation, translate), test
-    )
+    generator = load(_GENERATOR_EXPORTER)(fitted.model, num_source) if extras.with_generator else None
+    validation = evaluate_translation(parts.validation, translate)
+    return FittedMethod(method, fitted, graph, translate, parity, validation, test, generator)
 
 
 def subjects(train: FeatureSet) -> npt.NDArray[np.int64]:

@@ -137,7 +137,7 @@ class _AllPaths(_Run):
         found = [0.0]
         if paths.need_pictures:
             picture_BCHW = self._pictures(rows_B)
-            if paths.adversarial or paths.reconstruction:
+            if paths.paint:
                 found.append(self._reconstruct(source_BS, picture_BCHW, paths))
             if paths.representation:
                 loss = paths.representation * l2_regression(self.extractor(picture_BCHW), target_BT)

@@ -24,6 +24,11 @@ class Paths:
         """Whether the pictures are needed that the features were made from."""
         return bool(self.adversarial or self.reconstruction or self.representation)
 
+    @property
+    def paint(self) -> bool:
+        """Whether what the generator gives is taught to look like faces."""
+        return bool(self.adversarial or self.reconstruction)
+
 
 @dataclass(frozen=True, slots=True)
 class R3ANRecipe:

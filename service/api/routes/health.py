@@ -33,7 +33,7 @@ async def live() -> Health:
 async def ready(services: ServicesDep) -> Readiness:
     """Whether requests can be served: bundles are loaded and the galleries open."""
     loaded = services.inference.loaded
-    return Readiness(num_bundles=len(loaded.encoders) + len(loaded.translators), num_rejected=len(loaded.rejected))
+    return Readiness(num_bundles=len(loaded.served), num_rejected=len(loaded.rejected))
 
 
 @router.get("/metrics")

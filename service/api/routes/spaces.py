@@ -60,7 +60,7 @@ async def list_bundles(services: ServicesDep) -> BundleList:
     """The loaded bundles, the device each runs on, and what was rejected and why."""
     loaded = services.inference.loaded
     views = []
-    for entry in (*loaded.encoders, *loaded.translators):
+    for entry in loaded.served:
         manifest = entry.bundle.manifest
         views.append(
             BundleView(

@@ -209,3 +209,45 @@ def planted_from(a: FeatureSet) -> FeatureSet:
     """The same pictures in another space, turned."""
     turn = np.random.default_rng(1).normal(size=(a.feature.shape[1], 6)).astype(np.float32)
     return FeatureSet.build(Space("turned", 6, "external:turned"), a.columns() | {"feature": a.feature @ turn})
+
+
+def test_with_reconstruction_writes_a_bundle_that_paints(
+    run: Run, command: Callable[..., list[object]], pictures: Path, files: Files, tmp_path: Path
+) -> None:
+    printed = run(*command("r3an", "--images", pictures, "--with-reconstruction"))
+    translator, painter = read_bundle(tmp_path / "fitted"), read_bundle(tmp_path / "fitted-reconstruction")
+    assert "fitted-reconstruction: paints the faces" in printed.replace("\n", "")
+    manifest = painter.manifest
+    assert (manifest.kind, manifest.source) == ("generator", translator.manifest.source)
+    assert manifest.metrics == {"translator": translator.manifest.digest}
+    assert manifest.provenance == translator.manifest.provenance
+    picture = Session(painter.model, device="cpu").run(load_feature_set(files["source"]).feature[:5])
+    assert picture.shape == (5, 3, 56, 56)
+    assert 0 <= picture.min() < picture.max() <= 255
+
+
+@pytest.mark.parametrize(
+    ("method", "says"),
+    [
+        ("arch3", "--method arch3 does not learn to paint faces"),
+        ("arch7", "--method arch7 does not learn to paint faces"),
+        ("fc", "--method fc does not learn to paint faces"),
+        ("ridge", "--with-reconstruction is for r3an"),
+        ("encoder", "--with-reconstruction is for r3an"),
+        ("cca", "--with-reconstruction is for r3an"),
+    ],
+)
+def test_reconstruction_is_refused_where_nothing_learns_to_paint(
+    fails: Fails, files: Files, pictures: Path, tmp_path: Path, method: str, says: str
+) -> None:
+    sets = ("--source", files["source"], "--target", files["target"], "--images", pictures)
+    assert says in fails("fit", *sets, "--method", method, "--with-reconstruction", "--out", tmp_path / "fitted")
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_folder_in_the_way_of_the_generator_is_found_before_the_training(
+    fails: Fails, command: Callable[..., list[object]], pictures: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "fitted-reconstruction").mkdir()
+    assert "exists already" in fails(*command("r3an", "--images", pictures, "--with-reconstruction"))
+    assert [path.name for path in tmp_path.iterdir()] == ["fitted-reconstruction"]
