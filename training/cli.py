@@ -8,16 +8,18 @@ from importlib import metadata
 from models.command_line import OneLineParser
 from models.errors import ContractError
 from models.runtime import InferenceError
-from training.commands import evaluate, extract, fit, package, select, synth, translate
+from training.commands import compare, evaluate, extract, fit, package, privacy, select, synth, translate
 from training.errors import TrainingError
 
 COMMANDS = {
     "synth": synth,
     "extract": extract,
     "fit": fit,
+    "compare": compare,
     "evaluate": evaluate,
     "translate": translate,
     "select": select,
+    "privacy": privacy,
     "package": package,
 }
 _INTERRUPTED = 130

@@ -7,6 +7,9 @@ highest mean cosine.
 
 R3AN and its parts (--method r3an, arch1 to arch7, fc) are trained for minutes to hours; those that learn from pictures
 take the ones that the features were made from as --images. Interrupted, the same command goes on after the last epoch.
+Its student (--method r3an-student) is a small network that learns from it, trained before or given as --teacher.
+
+A common space (--method cca, two-sided): every set gets a projection, a bundle each, and is compared there.
 
 An encoder (--method encoder): trained with ArcFace on the labelled pictures of --images, a folder, zip or CSV. Subjects
 are split in the same way. Interrupted, the same command goes on after the last finished epoch.
@@ -28,7 +31,7 @@ from training.data.pairs import Pairs, join_by_image
 from training.errors import TrainingError
 from training.evaluation.calibration import calibrate
 from training.export.bundles import check_bundle_path, write_translator_bundle
-from training.recipes.translators import AUTO, METHODS, FittedMethod, SplitPairs, fit_methods
+from training.recipes.translators import AUTO, METHODS, STUDENT, FittedMethod, SplitPairs, fit_methods
 
 ENCODER = "encoder"
 
@@ -51,6 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--test", type=float, default=0.2, help="share of subjects (default: %(default)s)")
     parser.add_argument("--half-weights", action="store_true", help="store weights as float16: half the size")
     parser.add_argument(
+        "--teacher", type=Path, metavar="BUNDLE", help="for --method r3an-student: an R3AN that is trained already"
+    )
+    parser.add_argument(
         "--with-reconstruction",
         action="store_true",
         help="write R3AN's generator too, as BUNDLE-reconstruction: it paints the faces that features are of",
@@ -65,6 +71,8 @@ def run(options: argparse.Namespace) -> None:
         check_bundle_path(options.out)
     if not (0 < options.validation < 1 and 0 <= options.test < 1 and options.validation + options.test < 1):
         raise TrainingError("--validation must be above 0, --test 0 or more, and both together below 1")
+    if options.teacher and options.method != STUDENT:
+        raise TrainingError(f"--teacher is for --method {STUDENT}")
     if options.with_reconstruction and not _is_trained(options.method):
         raise TrainingError("--with-reconstruction is for r3an and the parts of it that paint")
     if options.method == ENCODER:

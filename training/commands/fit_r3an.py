@@ -6,13 +6,14 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from models.bundle import Manifest
+from models.bundle import Manifest, read_bundle
 from training.commands.terminal import StepWatch, progress_bar
 from training.data.partial import check_partial, partial_of
 from training.errors import TrainingError
 from training.export.bundles import check_bundle_path, write_generator_bundle
+from training.export.loaded import LoadedTranslator
 from training.recipes.r3an import LEFT, RECIPES, PicturesOfPairs
-from training.recipes.translators import METHODS, Extras, FittedMethod, SplitPairs, fit_methods
+from training.recipes.translators import METHODS, STUDENT, Extras, FittedMethod, SplitPairs, fit_methods
 from training.trainers.fitted import Workplace
 from training.trainers.r3an_recipe import Paths, R3ANRecipe
 
@@ -26,7 +27,8 @@ def run(options: argparse.Namespace, parts: SplitPairs) -> list[FittedMethod]:
     paths = METHODS[options.method].paths
     assert paths is not None
     _check_reconstruction(options, paths)
-    pictures = _pictures(options, paths, parts)
+    teacher = _teacher(options.teacher, parts) if options.teacher else None
+    pictures = _pictures(options, Paths() if teacher else paths, parts)
     # By name: whoever asks for help need not wait for torch.
     device = importlib.import_module("training.trainers.encoder").choose_torch_device(options.device or "auto")
     partial = check_partial(options.out, LEFT)
@@ -41,7 +43,7 @@ def run(options: argparse.Namespace, parts: SplitPairs) -> list[FittedMethod]:
         partial.mkdir(parents=True, exist_ok=True)
         watch = StepWatch(progress, training, recipe(paths).batch)
         workplace = Workplace(device, partial / "checkpoint.npz", watch)
-        extras = Extras(recipe, decoded, workplace, options.with_reconstruction)
+        extras = Extras(recipe, decoded, workplace, options.with_reconstruction, teacher)
         return fit_methods(parts, options.method, options.seed, half_weights=options.half_weights, extras=extras)
 
 
@@ -66,15 +68,31 @@ def _generator_folder(out: Path) -> Path:
 def _check_reconstruction(options: argparse.Namespace, paths: Paths) -> None:
     if not options.with_reconstruction:
         return
-    if not paths.paint:
+    if options.method == STUDENT or not paths.paint:
         raise TrainingError(f"--with-reconstruction: --method {options.method} does not learn to paint faces")
     check_bundle_path(_generator_folder(options.out))
+
+
+def _teacher(folder: Path, parts: SplitPairs) -> LoadedTranslator:
+    """A translator of the same spaces that has seen nobody whom the student is measured on."""
+    bundle = read_bundle(folder)
+    teacher = LoadedTranslator(bundle)
+    teacher.check_source(parts.train.source.space, what="the source set")
+    if bundle.manifest.target.fingerprint != parts.train.target.space.fingerprint:
+        raise TrainingError(f"{folder}: translates into another space than the target set's")
+    if bundle.manifest.provenance.split != parts.rule:
+        raise TrainingError(
+            f"{folder}: was fitted on another split, and may have seen whom the student is measured on; give its --seed, "
+            "--validation and --test"
+        )
+    return teacher
 
 
 def _pictures(options: argparse.Namespace, paths: Paths, parts: SplitPairs) -> PicturesOfPairs | None:
     if not paths.need_pictures:
         if options.images is not None:
-            raise TrainingError(f"--images has no effect on --method {options.method}, which looks at features alone")
+            what = "--teacher" if options.teacher else f"--method {options.method}"
+            raise TrainingError(f"--images has no effect on {what}, which looks at features alone")
         return None
     if options.images is None:
         raise TrainingError(f"--method {options.method} needs the pictures that the features were made from: --images")

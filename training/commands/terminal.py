@@ -17,6 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from training.evaluation.cross_space import CrossSpaceEvaluation, Figures, NativeEvaluation
+from training.recipes.comparison import Comparison
+from training.recipes.privacy import PrivacyReport
 from training.trainers.encoder_recipe import Report
 
 COLUMNS = ("rank-1", "rank-5", "TAR@1e-2", "TAR@1e-3", "TAR@1e-4", "mean cosine")
@@ -77,6 +79,52 @@ def evaluation_table(title: str, sections: Iterable[tuple[str, CrossSpaceEvaluat
     return table
 
 
+def comparison_table(comparison: Comparison) -> Table:
+    """Natives and none once, then a row a method: both sides, speed, size, time to fit."""
+    title = f"{comparison.source} to {comparison.target}: {comparison.measured_on}, probes / gallery translated"
+    table = Table(title=Text(title), title_justify="left")
+    table.add_column("method")
+    for column in ("rank-1", "TAR@1e-3", "mean cosine", "vectors/s", "MB", "fit, s"):
+        table.add_column(column, justify="right")
+    named = {"native source": "native source", "native target": "native target", "untranslated": "none"}
+    for name, shown in named.items():
+        row = comparison.evaluation.rows.get(name)
+        if row is not None:
+            table.add_row(shown, *(_number(figure) for figure in (row.rank1, row.tar_far_1e3, row.mean_cosine)))
+    table.add_section()
+    for method in comparison.methods:
+        probes, gallery = method.probes, method.gallery
+        table.add_row(
+            method.method,
+            f"{_number(probes.rank1)} / {_number(gallery.rank1)}",
+            f"{_number(probes.tar_far_1e3)} / {_number(gallery.tar_far_1e3)}",
+            _number(probes.mean_cosine),
+            f"{method.vectors_per_second:,.0f}",
+            f"{method.num_bytes / 1e6:.2f}",
+            f"{method.fit_seconds:.1f}",
+        )
+    return table
+
+
+def privacy_table(title: str, report: PrivacyReport) -> Table:
+    """Whom the judge recognises, and how like the pictures are."""
+    caption = (
+        f"{report.num_subjects} people in the gallery, chance {report.chance:.4f}; pixels: {report.variance_explained:.0%} of "
+        f"the variance explained, PSNR {report.psnr:.1f} dB, {report.psnr_mean_face:.1f} dB for the mean face"
+    )
+    table = Table(title=Text(title), title_justify="left", caption=Text(caption), caption_justify="left")
+    for column in ("probes", "number", "rank-1", "TAR@1e-2", "TAR@1e-3"):
+        table.add_column(column, justify="left" if column == "probes" else "right")
+    rows = {
+        "real pictures, other ones than in the gallery": report.real,
+        "painted from the features of those": report.painted_other,
+        "painted from the features in the gallery": report.painted_same,
+    }
+    for name, row in rows.items():
+        table.add_row(name, str(row.num_probes), *map(_number, (row.rank1, row.tar_far_1e2, row.tar_far_1e3)))
+    return table
+
+
 def native_table(title: str, rows: Mapping[str, NativeEvaluation]) -> Table:
     """Figures of one encoder, a row a part."""
     table = Table("subjects", "in the gallery", "probes", *COLUMNS[:-1], title=Text(title), title_justify="left")
@@ -88,4 +136,8 @@ def native_table(title: str, rows: Mapping[str, NativeEvaluation]) -> Table:
 
 def _cells(row: Figures) -> list[str]:
     figures = (row.rank1, row.rank5, row.tar_far_1e2, row.tar_far_1e3, row.tar_far_1e4, row.mean_cosine)
-    return ["-" if figure is None else f"{figure:.4f}" for figure in figures]
+    return [_number(figure) for figure in figures]
+
+
+def _number(figure: float | None) -> str:
+    return "-" if figure is None else f"{figure:.4f}"

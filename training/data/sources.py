@@ -129,6 +129,18 @@ class ZipSource:
         return f"{member.CRC:08x}:{member.file_size}"
 
 
+class ChosenPictures:
+    """Some of a source's pictures."""
+
+    def __init__(self, source: PictureSource, items: list[PictureItem]) -> None:
+        self._source = source
+        self.items = items
+
+    def read(self, item: PictureItem) -> bytes:
+        """The picture's bytes."""
+        return self._source.read(item)
+
+
 def open_source(path: Path) -> PictureSource:
     """Open a folder, a `.zip` or a `.csv` (whose picture paths are relative to it). Raises `SourceError`."""
     if not path.exists():

@@ -24,7 +24,7 @@ from models.split import SplitRule
 from training.data.encoders import Encoder
 from training.data.extraction import ExtractionSettings, extract_features
 from training.data.picture_store import LabelledPictures, decode_pictures
-from training.data.sources import PictureItem, PictureSource
+from training.data.sources import ChosenPictures, PictureItem, PictureSource
 from training.errors import TrainingError
 from training.evaluation.calibration import calibrate_native
 from training.evaluation.cross_space import NativeEvaluation, evaluate_native
@@ -215,16 +215,4 @@ def _prepared(parts: PictureParts) -> npt.NDArray[np.float32]:
 def _features(
     encoder: Encoder, parts: PictureParts, items: list[PictureItem], settings: ExtractionSettings, partial: Path
 ) -> FeatureSet:
-    return extract_features(encoder, _Part(parts.source, items), partial, settings).feature_set
-
-
-class _Part:
-    """Some of a source's pictures."""
-
-    def __init__(self, source: PictureSource, items: list[PictureItem]) -> None:
-        self._source = source
-        self.items = items
-
-    def read(self, item: PictureItem) -> bytes:
-        """The picture's bytes."""
-        return self._source.read(item)
+    return extract_features(encoder, ChosenPictures(parts.source, items), partial, settings).feature_set

@@ -54,7 +54,7 @@ def paper(paths: Paths) -> R3ANRecipe:
 def small(paths: Paths) -> R3ANRecipe:
     """For some ten thousand pairs on a CPU, in ten minutes."""
     return R3ANRecipe(
-        paths, optimiser="adam", learning_rate=2e-3, schedule="cosine", batch=128, weight_decay=0.05, epochs=20
+        paths, optimiser="adam", learning_rate=1e-3, schedule="cosine", batch=64, weight_decay=0.05, epochs=12
     )
 
 

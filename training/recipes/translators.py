@@ -57,6 +57,18 @@ METHODS: dict[str, TranslatorRecipe] = {
         "training.export.torch_graph:torch_graph",
         is_candidate=False,
     ),
+    "r3an-skip": TranslatorRecipe(
+        "training.trainers.r3an_skip:fit_r3an_skip",
+        "training.export.torch_graph:torch_graph",
+        ARCHITECTURES["r3an"],
+        is_candidate=False,
+    ),
+    "r3an-student": TranslatorRecipe(
+        "training.trainers.student:fit_r3an_student",
+        "training.export.torch_graph:torch_graph",
+        ARCHITECTURES["r3an"],
+        is_candidate=False,
+    ),
     **{
         name: TranslatorRecipe(
             f"training.trainers.r3an:{'fit_fully_connected' if name == 'fc' else 'fit_r3an'}",
@@ -67,6 +79,7 @@ METHODS: dict[str, TranslatorRecipe] = {
         for name, paths in ARCHITECTURES.items()
     },
 }
+STUDENT = "r3an-student"
 AUTO = "auto"
 CANDIDATES = tuple(name for name, recipe in METHODS.items() if recipe.is_candidate)
 """Of `auto`."""
@@ -82,6 +95,8 @@ class Extras:
     workplace: Workplace = field(default_factory=Workplace)
     with_generator: bool = False
     """Export the reconstruction path too, where it is taught to paint."""
+    teacher: Translate | None = None
+    """Of a student, where it is trained already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +196,7 @@ def _fit(method: str, parts: SplitPairs, seed: int, extras: Extras, *, half_weig
         extras.picture_NHW3,
         subjects(parts.train.source),
         extras.workplace,
+        extras.teacher,
     )
     settings = () if recipe.paths is None else (extras.recipe(recipe.paths),)
     fitted: Fitted[Translate] = load(recipe.trainer)(data, *settings)

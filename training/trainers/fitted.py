@@ -43,6 +43,8 @@ class TrainingData:
     subject_N: npt.NDArray[np.int64] | None = None
     """A number for whoever is on each training picture; where that is not known, for the picture that a view is of."""
     workplace: Workplace = field(default_factory=Workplace)
+    teacher: Translate | None = None
+    """A translator between the same spaces to learn from, where there is one already."""
 
     @property
     def digest(self) -> str:

@@ -30,11 +30,13 @@ MILESTONES = (0.3, 0.5, 0.7)
 """Shares of the training after which the rate falls to a tenth. Source: R3AN (CVPR 2019), Sec. 5.2."""
 _LARGEST_GRADIENT = 5.0
 _AVERAGED = 50
-_BETAS = (0.5, 0.99)
+_BETAS = (0.9, 0.99)
 
 
-def fit_r3an(data: TrainingData, recipe: R3ANRecipe) -> Fitted[TorchTranslator]:
+def fit_r3an(data: TrainingData, recipe: R3ANRecipe, *, start_at_zero: bool = False) -> Fitted[TorchTranslator]:
     """Train the paths that the recipe asks for, and give E(G(x)) as the translator.
+
+    With `start_at_zero` the extractor's last layer begins as zero, for targets that are small.
 
     Source: Chen et al., R3AN (CVPR 2019), Algorithm 1, in its order: D, G, E, then G and E together.
 
@@ -44,8 +46,14 @@ def fit_r3an(data: TrainingData, recipe: R3ANRecipe) -> Fitted[TorchTranslator]:
     if recipe.paths.need_pictures and data.picture_NHW3 is None:
         raise TrainingError("this method needs the pictures that the features were made from")
     run = _AllPaths(data, recipe)
+    if start_at_zero:
+        nn.init.zeros_(run.extractor.project.weight)
+        nn.init.zeros_(run.extractor.project.bias)
     _train(run, data)
-    return Fitted(TorchTranslator(R3ANTranslator(run.generator, run.extractor)), asdict(recipe))
+    translator = R3ANTranslator(run.generator, run.extractor)
+    if recipe.paths.regression and recipe.paths.representation:
+        _settle(translator, run.source_NS, run.batch)
+    return Fitted(TorchTranslator(translator), asdict(recipe))
 
 
 def fit_fully_connected(data: TrainingData, recipe: R3ANRecipe) -> Fitted[TorchTranslator]:
@@ -166,6 +174,26 @@ class _AllPaths(_Run):
         raw = torch.from_numpy(self._picture_NHW3[rows_B]).to(self.device)
         scaled = (raw.permute(0, 3, 1, 2).float() / 127.5 - 1.0) * PICTURE_RANGE
         return scaled.contiguous(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def _settle(translator: R3ANTranslator, source_NS: Tensor, batch: int) -> None:
+    """Take the means and variances of batch normalisation from the training features alone.
+
+    In training the extractor sees real pictures and generated ones in turn, and its running statistics are those of
+    neither; what is exported sees generated pictures only. Deviation from R3AN (CVPR 2019), which does not say.
+    """
+    norms = [layer for layer in translator.modules() if isinstance(layer, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # The plain mean over batches.
+    translator.train()
+    for start in range(0, len(source_NS) - batch + 1, batch):
+        translator(source_NS[start : start + batch])
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    translator.eval()
 
 
 def _train(run: _Run, data: TrainingData) -> None:

@@ -6,7 +6,8 @@ from torch import nn
 
 from models.features import FloatArray
 
-_ROWS_A_RUN = 4096
+_ROWS_A_RUN = 512
+"""What R3AN keeps of a picture on its way is a megabyte."""
 
 
 class TorchTranslator:

@@ -41,18 +41,20 @@ def command(files: Files, tmp_path: Path) -> Callable[..., list[object]]:
     return made
 
 
-@pytest.mark.parametrize("method", ["r3an", "arch1", "arch3", "fc"])
+@pytest.mark.usefixtures("short_training")
+@pytest.mark.parametrize("method", ["r3an", "arch1", "arch3", "fc", "r3an-student"])
 def test_fit_trains_exports_and_leaves_nothing_behind(
     run: Run, command: Callable[..., list[object]], pictures: Path, files: Files, tmp_path: Path, method: str
 ) -> None:
-    images = ("--images", pictures) if method in ("r3an", "arch1") else ()
+    images = ("--images", pictures) if method in ("r3an", "arch1", "r3an-student") else ()
     printed = run(*command(method, *images, "--seed", 2))
     bundle = read_bundle(tmp_path / "fitted")
     manifest = bundle.manifest
     assert (manifest.kind, manifest.method, manifest.provenance.seed) == ("translator", method, 2)
     assert f"{tmp_path / 'fitted'}: {method} " in printed
     settings: Any = manifest.provenance.hyperparameters
-    assert (settings["epochs"], settings["batch"]) == (1, 32)
+    if method != "r3an-student":
+        assert (settings["epochs"], settings["batch"]) == (1, 32)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fitted"]
     source, target = load_feature_set(files["source"]), load_feature_set(files["target"])
     rule = manifest.provenance.split
@@ -232,6 +234,7 @@ def test_with_reconstruction_writes_a_bundle_that_paints(
         ("arch3", "--method arch3 does not learn to paint faces"),
         ("arch7", "--method arch7 does not learn to paint faces"),
         ("fc", "--method fc does not learn to paint faces"),
+        ("r3an-student", "--method r3an-student does not learn to paint faces"),
         ("ridge", "--with-reconstruction is for r3an"),
         ("encoder", "--with-reconstruction is for r3an"),
         ("cca", "--with-reconstruction is for r3an"),
@@ -251,3 +254,29 @@ def test_a_folder_in_the_way_of_the_generator_is_found_before_the_training(
     (tmp_path / "fitted-reconstruction").mkdir()
     assert "exists already" in fails(*command("r3an", "--images", pictures, "--with-reconstruction"))
     assert [path.name for path in tmp_path.iterdir()] == ["fitted-reconstruction"]
+
+
+@pytest.mark.usefixtures("short_training")
+def test_a_student_learns_from_a_teacher_that_is_there(
+    run: Run, fails: Fails, files: Files, pictures: Path, tmp_path: Path
+) -> None:
+    """A linear teacher, which the student starts as: it stays near. That it is heard at all is tested with its trainer."""
+    sets = ("--source", files["source"], "--target", files["target"])
+    run("fit", *sets, "--method", "ridge", "--out", tmp_path / "teacher")
+    run("fit", *sets, "--method", "r3an-student", "--teacher", tmp_path / "teacher", "--out", tmp_path / "student")
+    student = read_bundle(tmp_path / "student")
+    assert student.manifest.provenance.hyperparameters["teacher_share"] == 0.5
+    source = load_feature_set(files["source"]).feature[:50]
+    answers = [Session(read_bundle(tmp_path / name).model, device="cpu").run(source) for name in ("student", "teacher")]
+    assert float(np.mean(np.sum(answers[0] * answers[1], axis=1))) > 0.95
+    words = ("fit", *sets, "--method", "r3an-student", "--teacher", tmp_path / "teacher", "--out", tmp_path / "other")
+    assert "was fitted on another split" in fails(*words, "--seed", 7)
+    assert "has no effect on --teacher" in fails(*words, "--images", pictures)
+    swapped = ("fit", "--source", files["target"], "--target", files["source"], *words[5:])
+    assert "the bundle translates from 'space-a'" in fails(*swapped)
+
+
+def test_a_teacher_is_for_a_student(fails: Fails, files: Files, tmp_path: Path) -> None:
+    sets = ("--source", files["source"], "--target", files["target"])
+    line = fails("fit", *sets, "--method", "ridge", "--teacher", tmp_path, "--out", tmp_path / "x")
+    assert line == "facebridge-train fit: --teacher is for --method r3an-student"

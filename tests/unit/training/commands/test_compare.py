@@ -1,0 +1,113 @@
+"""Every method side by side, as a user compares them in process."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from training.recipes import r3an
+from training.recipes.comparison import QUICK, WITH_PICTURES
+
+Run = Callable[..., str]
+Fails = Callable[..., str]
+Files = dict[str, Path]
+
+pytestmark = pytest.mark.usefixtures("short_training", "short_r3an")
+
+
+@pytest.fixture
+def short_r3an(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One epoch of the small recipe."""
+    small = r3an.small
+    monkeypatch.setitem(r3an.RECIPES, "small", lambda paths: replace(small(paths), epochs=1, batch=32))
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    for i, colour in enumerate(np.random.default_rng(0).integers(0, 256, size=(240, 3)).tolist()):
+        Image.new("RGB", (112, 112), tuple(colour)).save(folder / f"{i:04d}.png")
+    return folder
+
+
+def sets(files: Files, kind: str = "") -> tuple[object, ...]:
+    return ("--source", files[f"{kind}source"], "--target", files[f"{kind}target"])
+
+
+def read(folder: Path) -> Any:
+    return json.loads((folder / "comparison.json").read_text())
+
+
+def test_everything_is_compared_where_there_are_pictures(
+    run: Run, files: Files, pictures: Path, tmp_path: Path
+) -> None:
+    printed = run("compare", *sets(files), "--images", pictures, "--out", tmp_path / "compared")
+    found = read(tmp_path / "compared")
+    assert [row["method"] for row in found["methods"]] == [*QUICK, *WITH_PICTURES]
+    assert (found["source"], found["target"], found["measured_on"]) == ("space-a", "space-b", "test subjects")
+    assert set(found["baselines"]) == {"native source", "native target"}
+    assert found["subjects"]["num_probes"] > 0
+    for row in found["methods"]:
+        assert row["method"] in printed
+        assert 0 <= row["probes"]["rank1"] <= 1
+        assert 0 <= row["gallery"]["rank1"] <= 1
+        assert min(row["vectors_per_second"], row["num_bytes"], row["fit_seconds"]) > 0
+    by_name = {row["method"]: row for row in found["methods"]}
+    assert by_name["ridge"]["probes"]["mean_cosine"] > 0.9
+    assert f"{by_name['ridge']['probes']['rank1']:.4f} / {by_name['ridge']['gallery']['rank1']:.4f}" in printed
+    # R3AN's student is as small as the residual network it is; R3AN itself is larger and slower.
+    assert by_name["r3an"]["num_bytes"] > by_name["r3an-student"]["num_bytes"]
+    assert by_name["r3an"]["vectors_per_second"] < by_name["r3an-student"]["vectors_per_second"]
+    with Image.open(tmp_path / "compared" / "comparison.png") as plot:
+        assert plot.format == "PNG"
+        assert np.asarray(plot.convert("L")).std() > 5
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["compared"]
+
+
+def test_without_pictures_or_subjects_the_rest_is_compared(run: Run, files: Files, tmp_path: Path) -> None:
+    run("compare", *sets(files, "unlabelled_"), "--out", tmp_path / "compared")
+    found = read(tmp_path / "compared")
+    assert [row["method"] for row in found["methods"]] == list(QUICK)
+    assert found["measured_on"] == "test images"
+    assert all(row["probes"]["rank1"] is None for row in found["methods"])
+    assert (tmp_path / "compared" / "comparison.png").is_file()
+
+
+def test_methods_can_be_chosen(run: Run, files: Files, tmp_path: Path) -> None:
+    run("compare", *sets(files), "--methods", "cca", "ridge", "ridge", "--test", 0, "--out", tmp_path / "compared")
+    found = read(tmp_path / "compared")
+    assert [row["method"] for row in found["methods"]] == ["cca", "ridge"]
+    assert found["measured_on"] == "validation subjects"
+
+
+def test_common_spaces_alone_are_shown_between_the_natives(run: Run, files: Files, tmp_path: Path) -> None:
+    printed = run("compare", *sets(files), "--methods", "cca", "--out", tmp_path / "compared")
+    assert "native source" in printed
+    assert set(read(tmp_path / "compared")["baselines"]) == {"native source", "native target"}
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--methods", "r3an"), "--methods r3an needs the pictures that the features were made from: --images"),
+        (("--methods", "ridge", "--images", "."), "--images has no effect on these methods"),
+        (("--methods", "magic"), "invalid choice"),
+        (("--validation", 0), "--validation must be above 0"),
+        (("--images", "nowhere"), "there is no such file or folder"),
+    ],
+)
+def test_bad_input_is_said_in_one_line(
+    fails: Fails, files: Files, tmp_path: Path, words: tuple[object, ...], says: str
+) -> None:
+    line = fails("compare", *sets(files), *words, "--out", tmp_path / "compared")
+    assert says in line
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_folder_in_the_way_is_found_at_once(fails: Fails, files: Files, tmp_path: Path) -> None:
+    assert "exists already" in fails("compare", *sets(files), "--out", tmp_path)

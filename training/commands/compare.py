@@ -1,0 +1,103 @@
+"""Fit every method on a pair of feature sets, and print and draw how they compare.
+
+Native is each encoder alone, none the two side by side without any translation; then every method, with translated
+probes against a native gallery and native probes against a translated gallery. Without --images, the methods that learn
+from pictures are left out. Long trainings go on where they were interrupted.
+"""
+
+import argparse
+import importlib
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from models.bundle import COMMON_SPACE_METHODS
+from models.split import SplitRule
+from training.commands.arguments import seed
+from training.commands.terminal import StepWatch, comparison_table, out, progress_bar
+from training.data.feature_set_files import load_feature_set
+from training.data.pairs import join_by_image
+from training.data.partial import check_partial
+from training.errors import TrainingError
+from training.recipes.comparison import QUICK, WITH_PICTURES, Comparison, compare_methods, needs_pictures
+from training.recipes.r3an import ARCHITECTURES, LEFT, RECIPES, PicturesOfPairs
+from training.recipes.translators import METHODS, Extras, SplitPairs
+from training.trainers.fitted import Workplace
+
+FIGURES, PLOT = "comparison.json", "comparison.png"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument("--source", required=True, type=Path, metavar="SET", help="features to translate from")
+    parser.add_argument("--target", required=True, type=Path, metavar="SET", help="features to translate to")
+    parser.add_argument("--images", type=Path, metavar="DIR|ZIP|CSV", help="the pictures that the features are of")
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        choices=(*METHODS, *COMMON_SPACE_METHODS),
+        metavar="METHOD",
+        help=f"default: {' '.join(QUICK)}, and with --images {' '.join(WITH_PICTURES)}",
+    )
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help=f"new folder for {FIGURES} and {PLOT}")
+    parser.add_argument("--recipe", choices=tuple(RECIPES), default="small", help="of R3AN (default: %(default)s)")
+    parser.add_argument("--seed", type=seed, default=0, help="of the split and of training (default: %(default)s)")
+    parser.add_argument("--validation", type=float, default=0.1, help="share of subjects (default: %(default)s)")
+    parser.add_argument("--test", type=float, default=0.2, help="share of subjects (default: %(default)s)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Fit, measure, print, draw."""
+    if options.out.exists():
+        raise TrainingError(f"{options.out}: exists already; choose another name or delete it")
+    if not (0 < options.validation < 1 and 0 <= options.test < 1 and options.validation + options.test < 1):
+        raise TrainingError("--validation must be above 0, --test 0 or more, and both together below 1")
+    methods = _methods(options)
+    pairs = join_by_image(load_feature_set(options.source), load_feature_set(options.target))
+    by = "subject" if pairs.source.has_subjects else "image"
+    parts = SplitPairs.of(pairs, SplitRule(by, options.seed, options.validation, options.test))  # type: ignore[arg-type]
+    pictures = PicturesOfPairs.find(parts.train, options.images) if any(map(needs_pictures, methods)) else None
+    partial = check_partial(options.out, (*LEFT, *methods))
+    # By name: whoever asks for help need not wait for torch and matplotlib.
+    device = importlib.import_module("training.trainers.encoder").choose_torch_device(options.device)
+    recipe = RECIPES[options.recipe]
+    with progress_bar() as progress:
+        fitting = progress.add_task("", total=None, rate="")
+        decoded = pictures.read(partial) if pictures else None
+        watch = StepWatch(progress, fitting, recipe(ARCHITECTURES["r3an"]).batch)
+        comparison = compare_methods(
+            pairs,
+            parts,
+            methods,
+            Extras(recipe, decoded, Workplace(device, on_step=watch)),
+            device=options.device,
+            folder=partial,
+            on_method=lambda name: progress.update(fitting, description=name, completed=0, total=None, rate=""),
+        )
+    out().print(comparison_table(comparison))
+    _write(options.out, comparison)
+    shutil.rmtree(partial, ignore_errors=True)
+
+
+def _methods(options: argparse.Namespace) -> Sequence[str]:
+    if options.methods is None:
+        return QUICK if options.images is None else (*QUICK, *WITH_PICTURES)
+    blind = [method for method in options.methods if needs_pictures(method)]
+    if blind and options.images is None:
+        raise TrainingError(f"--methods {blind[0]} needs the pictures that the features were made from: --images")
+    if options.images is not None and not blind:
+        raise TrainingError("--images has no effect on these methods, which look at features alone")
+    methods: Sequence[str] = list(dict.fromkeys(options.methods))
+    return methods
+
+
+def _write(folder: Path, comparison: Comparison) -> None:
+    try:
+        folder.mkdir(parents=True)
+        (folder / FIGURES).write_text(json.dumps(comparison.to_json(), indent=2) + "\n")
+    except OSError as failure:
+        raise TrainingError(f"{folder}: cannot be written ({failure.strerror})") from None
+    importlib.import_module("training.commands.plot").draw_comparison(comparison, folder / PLOT)
+    out().print(f"{folder / FIGURES}, {folder / PLOT}")
