@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import demo, extraction, fitting, identification, startup, synthesis, translation
+from benchmarks import demo, extraction, fitting, identification, speed, startup, synthesis, translation
 from benchmarks.document import write_section
 from benchmarks.faces import Faces
 
@@ -22,6 +22,7 @@ BENCHMARKS: dict[str, Callable[[Faces], str]] = {
     "translation": translation.measure,
     "extraction": extraction.measure,
     "fitting": fitting.measure,
+    "speed": speed.measure,
     "startup": startup.measure,
     "identification": identification.measure,
     "synthesis": synthesis.measure,
