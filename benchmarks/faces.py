@@ -9,6 +9,7 @@ from training.data.encoders import Encoder, find_encoder
 from training.data.extraction import ExtractionSettings, discard_partial, extract_features
 from training.data.feature_set_files import load_feature_set, save_feature_set
 from training.data.sources import PictureSource, open_source
+from training.data.views import ViewSource
 
 ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "run" / "bench"
@@ -36,16 +37,17 @@ class Faces:
         """The pictures of lfw112.zip."""
         return open_source(self.folder / "data" / "lfw112.zip")
 
-    def features(self, name: str) -> FeatureSet:
-        """The features of lfw112.zip in the space of one of ENCODERS."""
-        path = KEPT / f"{name}.npz"
+    def features(self, name: str, views: int = 1) -> FeatureSet:
+        """The features of lfw112.zip, and of `views` - 1 more views of each picture, in the space of one of ENCODERS."""
+        path = KEPT / (f"{name}.npz" if views == 1 else f"{name}-views-{views}.npz")
         encoder = self.encoder(name)
         if path.is_file():
             kept = load_feature_set(path)
             if kept.space.fingerprint == encoder.space.fingerprint:
                 return kept
         partial = path.with_name(path.name + ".partial")
-        extraction = extract_features(encoder, self.pictures(), partial, ExtractionSettings())
+        pictures = ViewSource(self.pictures(), views) if views > 1 else self.pictures()
+        extraction = extract_features(encoder, pictures, partial, ExtractionSettings())
         save_feature_set(extraction.feature_set, path)
         discard_partial(partial)
         return extraction.feature_set

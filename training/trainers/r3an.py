@@ -95,7 +95,9 @@ class _Run:
         """One step of the training; the loss that matters most of those before it."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.recipe.learning_rate * rate(number / self.num_steps, self.recipe.schedule, MILESTONES)
-        with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=has_bfloat16(self.device)):
+        kind, is_there = torch.device(self.device).type, has_bfloat16(self.device)
+        # Without its cache: weights change between the updates of one mini-batch.
+        with torch.autocast(kind, torch.bfloat16, enabled=is_there, cache_enabled=False):
             return self.update_all(rows_B)
 
     def update_all(self, rows_B: npt.NDArray[np.int64]) -> float:

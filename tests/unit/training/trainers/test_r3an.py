@@ -94,6 +94,27 @@ def test_the_updates_come_in_the_order_of_algorithm_1(monkeypatch: pytest.Monkey
     assert updated == [["discriminator"], ["generator"], ["extractor"], ["generator", "extractor"]]
 
 
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_each_update_sees_the_weights_that_the_one_before_it_left(
+    monkeypatch: pytest.MonkeyPatch, bfloat16: bool
+) -> None:
+    """Autocast keeps copies of weights in bfloat16; those of before an update must not serve the one after it."""
+    monkeypatch.setattr(r3an, "has_bfloat16", lambda device: bfloat16)
+    run = _AllPaths(pairs(), recipe(learning_rate=0.05))
+    given: list[Tensor] = []
+    painted: list[Tensor] = []
+
+    def keep(network: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        given.append(inputs[0].detach().clone())
+        painted.append(output.detach().float())
+
+    run.generator.register_forward_hook(keep)
+    run.step(np.arange(8), 20)
+    assert len(painted) == 2
+    assert torch.equal(given[0], given[1])
+    assert float((painted[0] - painted[1]).abs().mean()) > 0.01
+
+
 def test_an_update_leaves_other_networks_and_their_momentum_alone() -> None:
     run = _AllPaths(pairs(), recipe("arch1", optimiser="sgd", learning_rate=0.01, weight_decay=0.1))
     run.step(np.arange(8), 0)
@@ -168,7 +189,7 @@ def test_a_diverging_training_stops_and_keeps_its_last_good_checkpoint(
     place.unlink()
     limit = one_epoch
     with pytest.raises(
-        TrainingError, match=r"no number after 4 steps; what 1 finished epochs gave .* --learning-rate 0\.0005"
+        TrainingError, match=r"no number after 4 steps; what 1 finished epochs gave .* --learning-rate 0\.00025"
     ):
         fit(pairs(Workplace(checkpoint=place)), recipe(name, epochs=2))
     kept = np.load(place)
