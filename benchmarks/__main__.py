@@ -13,14 +13,22 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import demo, extraction, fitting, identification, routes, speed, startup, synthesis, translation
+from benchmarks import (
+    demo,
+    extraction,
+    fitting,
+    identification,
+    speed,
+    startup,
+    synthesis,
+    translation,
+)
 from benchmarks.document import write_section
 from benchmarks.faces import Faces
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 BENCHMARKS: dict[str, Callable[[Faces], str]] = {
     "translation": translation.measure,
-    "routes": routes.measure,
     "extraction": extraction.measure,
     "fitting": fitting.measure,
     "speed": speed.measure,

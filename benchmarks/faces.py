@@ -1,19 +1,21 @@
 """The real faces and encoders, and their features, extracted once and kept under run/bench."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from models.feature_set import FeatureSet
 from training.data.encoders import Encoder, find_encoder
 from training.data.extraction import ExtractionSettings, discard_partial, extract_features
 from training.data.feature_set_files import load_feature_set, save_feature_set
-from training.data.sources import PictureSource, open_source
+from training.data.sources import PictureItem, PictureSource, open_source
 from training.data.views import ViewSource
 
 ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "run" / "bench"
 ENCODERS = ("mobilefacenet-128", "mobileface-v2-256", "mobileface-v3-256", "reid-retail-0095-256", "edgeface-xxs-512")
+OTHER_SETS = ("caricature112", "fs2k112", "cuhk112")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +41,44 @@ class Faces:
 
     def features(self, name: str, views: int = 1) -> FeatureSet:
         """The features of lfw112.zip, and of `views` - 1 more views of each picture, in the space of one of ENCODERS."""
-        path = KEPT / (f"{name}.npz" if views == 1 else f"{name}-views-{views}.npz")
+        pictures = ViewSource(self.pictures(), views) if views > 1 else self.pictures()
+        return self._features(name, pictures, f"{name}.npz" if views == 1 else f"{name}-views-{views}.npz")
+
+    def photos(self) -> PictureSource:
+        """The photos of OTHER_SETS, whose keys and subjects begin with the name of the set."""
+        return _Photos({name: open_source(self.folder / "data" / f"{name}.zip") for name in OTHER_SETS})
+
+    def photo_features(self, name: str, views: int = 1) -> FeatureSet:
+        """The features of `photos`, and of `views` - 1 more views of each, in the space of one of ENCODERS."""
+        pictures = ViewSource(self.photos(), views) if views > 1 else self.photos()
+        return self._features(name, pictures, f"{name}-other-sets-views-{views}.npz")
+
+    def _features(self, name: str, pictures: PictureSource, kept_as: str) -> FeatureSet:
+        path = KEPT / kept_as
         encoder = self.encoder(name)
         if path.is_file():
             kept = load_feature_set(path)
             if kept.space.fingerprint == encoder.space.fingerprint:
                 return kept
         partial = path.with_name(path.name + ".partial")
-        pictures = ViewSource(self.pictures(), views) if views > 1 else self.pictures()
         extraction = extract_features(encoder, pictures, partial, ExtractionSettings())
         save_feature_set(extraction.feature_set, path)
         discard_partial(partial)
         return extraction.feature_set
+
+
+class _Photos:
+    """The photos of several sources as one."""
+
+    def __init__(self, sources: Mapping[str, PictureSource]) -> None:
+        self._sources = sources
+        self.items = [
+            replace(item, key=f"{name}/{item.key}", subject=f"{name}/{item.subject}")
+            for name, source in sources.items()
+            for item in source.items
+            if item.modality == "photo"
+        ]
+
+    def read(self, item: PictureItem) -> bytes:
+        """The picture's bytes, from the source that its key begins with."""
+        return self._sources[item.key.partition("/")[0]].read(item)
