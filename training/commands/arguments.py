@@ -4,6 +4,8 @@ import argparse
 import os
 from pathlib import Path
 
+from training.errors import TrainingError
+
 _LARGEST_SEED = 2**63 - 1
 
 
@@ -23,6 +25,19 @@ def seed(text: str) -> int:
     if value > _LARGEST_SEED:
         raise argparse.ArgumentTypeError(f"must be at most {_LARGEST_SEED}")
     return value
+
+
+def add_split_arguments(parser: argparse.ArgumentParser) -> None:
+    """`--seed`, `--validation` and `--test`; see `check_shares`."""
+    parser.add_argument("--seed", type=seed, default=0, help="of the split and of training (default: %(default)s)")
+    parser.add_argument("--validation", type=float, default=0.1, help="share of subjects (default: %(default)s)")
+    parser.add_argument("--test", type=float, default=0.2, help="share of subjects (default: %(default)s)")
+
+
+def check_shares(options: argparse.Namespace) -> None:
+    """Raises `TrainingError` where the shares leave nothing to train or validate on."""
+    if not (0 < options.validation < 1 and 0 <= options.test < 1 and options.validation + options.test < 1):
+        raise TrainingError("--validation must be above 0, --test 0 or more, and both together below 1")
 
 
 def add_encoder_arguments(parser: argparse.ArgumentParser) -> None:

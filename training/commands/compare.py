@@ -14,7 +14,7 @@ from pathlib import Path
 
 from models.bundle import COMMON_SPACE_METHODS
 from models.split import SplitRule
-from training.commands.arguments import seed
+from training.commands.arguments import add_split_arguments, check_shares
 from training.commands.terminal import StepWatch, comparison_table, out, progress_bar
 from training.data.feature_set_files import load_feature_set
 from training.data.pairs import join_by_image
@@ -42,9 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help=f"new folder for {FIGURES} and {PLOT}")
     parser.add_argument("--recipe", choices=tuple(RECIPES), default="small", help="of R3AN (default: %(default)s)")
-    parser.add_argument("--seed", type=seed, default=0, help="of the split and of training (default: %(default)s)")
-    parser.add_argument("--validation", type=float, default=0.1, help="share of subjects (default: %(default)s)")
-    parser.add_argument("--test", type=float, default=0.2, help="share of subjects (default: %(default)s)")
+    add_split_arguments(parser)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
 
 
@@ -52,8 +50,7 @@ def run(options: argparse.Namespace) -> None:
     """Fit, measure, print, draw."""
     if options.out.exists():
         raise TrainingError(f"{options.out}: exists already; choose another name or delete it")
-    if not (0 < options.validation < 1 and 0 <= options.test < 1 and options.validation + options.test < 1):
-        raise TrainingError("--validation must be above 0, --test 0 or more, and both together below 1")
+    check_shares(options)
     methods = _methods(options)
     pairs = join_by_image(load_feature_set(options.source), load_feature_set(options.target))
     by = "subject" if pairs.source.has_subjects else "image"

@@ -24,7 +24,7 @@ from pydantic import JsonValue
 from models.bundle import COMMON_SPACE_METHODS, Manifest
 from models.split import SplitRule
 from training.commands import fit_common, fit_encoder, fit_r3an
-from training.commands.arguments import seed
+from training.commands.arguments import add_split_arguments, check_shares
 from training.commands.terminal import evaluation_table, out
 from training.data.feature_set_files import load_feature_set
 from training.data.pairs import Pairs, join_by_image
@@ -49,9 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", required=True, type=Path, metavar="BUNDLE", help="new folder; its name is the bundle's"
     )
-    parser.add_argument("--seed", type=seed, default=0, help="of the split and of training (default: %(default)s)")
-    parser.add_argument("--validation", type=float, default=0.1, help="share of subjects (default: %(default)s)")
-    parser.add_argument("--test", type=float, default=0.2, help="share of subjects (default: %(default)s)")
+    add_split_arguments(parser)
     parser.add_argument("--half-weights", action="store_true", help="store weights as float16: half the size")
     parser.add_argument(
         "--teacher", type=Path, metavar="BUNDLE", help="for --method r3an-student: an R3AN that is trained already"
@@ -69,8 +67,7 @@ def run(options: argparse.Namespace) -> None:
     """Fit, compare, choose, calibrate, write."""
     if options.method not in COMMON_SPACE_METHODS:
         check_bundle_path(options.out)
-    if not (0 < options.validation < 1 and 0 <= options.test < 1 and options.validation + options.test < 1):
-        raise TrainingError("--validation must be above 0, --test 0 or more, and both together below 1")
+    check_shares(options)
     if options.teacher and options.method != STUDENT:
         raise TrainingError(f"--teacher is for --method {STUDENT}")
     if options.with_reconstruction and not _is_trained(options.method):
