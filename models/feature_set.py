@@ -30,7 +30,10 @@ TRANSLATED_BY = "translated_by"
 """Name of the label that holds, for features made by a translator, its bundle."""
 VIEW_MARK = "#view-"
 """Between the key of a picture and the number of a view of it: the same face as another picture might show it."""
+BLEND_MARK = "#blend-"
+"""Between the keys of two pictures: both faces in one picture."""
 _VIEW = re.compile(re.escape(VIEW_MARK) + r"([1-9][0-9]{0,3})$")
+_BLEND = re.compile(re.escape(BLEND_MARK) + r"(.+)$", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,17 +102,17 @@ class FeatureSet:
 
     @property
     def picture(self) -> StrArray:
-        """Keys (N,) of the pictures themselves, of which some rows may be views."""
+        """Keys (N,) of the pictures themselves, of which some rows may be views or blends."""
         keys = self.image.tolist()
-        if not any(VIEW_MARK in key for key in keys):
+        if not any(VIEW_MARK in key or BLEND_MARK in key for key in keys):
             return self.image
         return np.array([picture_of(key) for key in keys], dtype=np.str_)
 
     def originals(self) -> "FeatureSet":
-        """Without the views. Raises `FeatureSetError` where there is nothing else."""
+        """Without views and blends. Raises `FeatureSetError` where there is nothing else."""
         is_original = self.picture == self.image
         if not is_original.any():
-            raise FeatureSetError("feature set: holds views of pictures only; extract the pictures as well")
+            raise FeatureSetError("feature set: holds views or blends of pictures only; extract the pictures as well")
         return self if is_original.all() else self.take(is_original)
 
     @property
@@ -160,22 +163,24 @@ def read_npz(data: bytes, *, what: str = "feature set", max_bytes: int = 8 << 30
 
 
 def picture_of(key: str) -> str:
-    """The key of the picture itself, where `key` is of a view of it.
+    """The key of the picture itself, where `key` is of a view of it; of the first one, where it is of a blend.
 
     >>> picture_of("ann/1.jpg#view-2"), picture_of("ann/1.jpg"), picture_of("odd#view-name.jpg")
     ('ann/1.jpg', 'ann/1.jpg', 'odd#view-name.jpg')
+    >>> picture_of("ann/1.jpg#blend-bob/3.jpg")
+    'ann/1.jpg'
     """
-    return _VIEW.sub("", key)
+    return _VIEW.sub("", _BLEND.sub("", key))
 
 
-def view_of(key: str) -> int:
-    """The number of the view that `key` is of; 0 for a picture itself.
+def blended_with(key: str) -> str:
+    """The key of the second picture of a blend; empty for anything else.
 
-    >>> view_of("ann/1.jpg#view-2"), view_of("ann/1.jpg")
-    (2, 0)
+    >>> blended_with("ann/1.jpg#blend-bob/3.jpg"), blended_with("ann/1.jpg#view-2")
+    ('bob/3.jpg', '')
     """
-    found = _VIEW.search(key)
-    return int(found[1]) if found else 0
+    found = _BLEND.search(key)
+    return found[1] if found else ""
 
 
 def write_npz(feature_set: FeatureSet) -> bytes:

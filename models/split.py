@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pydantic import ConfigDict, Field
 
 from models.errors import ContractError
-from models.feature_set import FeatureSet
+from models.feature_set import FeatureSet, blended_with
 
 Part = Literal["train", "validation", "test"]
 
@@ -46,7 +46,15 @@ class SplitRule:
         return "validation" if place < self.test + self.validation else "train"
 
     def parts(self, feature_set: FeatureSet) -> npt.NDArray[np.str_]:
-        """The part of each row, (N,) of text."""
+        """The part of each row, (N,) of text. Blends are for training where both faces are, and otherwise of no part: ""."""
         keys = feature_set.subject if self.by == "subject" else feature_set.picture
         part_by_key = {key: self.part_of(key) for key in set(keys.tolist())}
-        return np.array([part_by_key[key] for key in keys.tolist()])
+        parts = [part_by_key[key] for key in keys.tolist()]
+        part_by_image: dict[str, str] = dict(zip(feature_set.image.tolist(), parts, strict=True))
+        others = map(blended_with, feature_set.image.tolist())
+        return np.array(
+            [
+                part if not other or part == part_by_image.get(other) == "train" else ""
+                for part, other in zip(parts, others, strict=True)
+            ]
+        )

@@ -30,6 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--views", type=positive, default=1, metavar="N", help="of each picture: as it is, and N - 1 more (default: 1)"
     )
+    parser.add_argument(
+        "--blends",
+        type=natural,
+        default=0,
+        metavar="N",
+        help="of each picture with others', to learn from (default: 0)",
+    )
     parser.add_argument("--batch-size", type=natural, default=0, help="pictures a run (default: what suits the device)")
     parser.add_argument("--workers", type=natural, default=0, help="threads (default: one a core)")
     parser.add_argument("--skip-unreadable", action="store_true", help="leave out pictures that cannot be read")
@@ -40,8 +47,8 @@ def run(options: argparse.Namespace) -> None:
     check_feature_set_path(options.out)
     encoder = find_encoder(options.encoder, options.encoders)
     source = open_source(options.images)
-    if options.views > 1:
-        source = ViewSource(source, options.views)
+    if options.views > 1 or options.blends:
+        source = ViewSource(source, options.views, options.blends)
     settings = ExtractionSettings(options.device, options.batch_size, options.workers, options.skip_unreadable)
     partial = check_partial(options.out, LEFT)
     started = time.monotonic()

@@ -1,20 +1,21 @@
-"""More pictures of the same faces: each as it is, and as it might have been taken otherwise.
+"""More pictures of the same faces: each as it is, as it might have been taken otherwise, and blended with another's.
 
-A translator needs no labels, only pictures that both encoders have seen. The views of a picture depend on its key and
-their number alone, so that two encoders see the same pixels on any day.
+A translator needs no labels, only pictures that both encoders have seen. A view depends on the picture's key and the
+view's number alone, a blend on the keys of its two pictures, so that two encoders see the same pixels on any day.
 """
 
 import hashlib
 import io
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from models.errors import PictureError
-from models.feature_set import VIEW_MARK, picture_of, view_of
+from models.feature_set import BLEND_MARK, VIEW_MARK, blended_with, picture_of
 from models.picture import align_face, decode_picture
 from training.data.sources import PictureItem, PictureSource
 from training.errors import SourceError
@@ -28,49 +29,68 @@ _COLOUR = 0.3
 _BLURRED = 0.25
 _LARGEST_BLUR = 1.2
 """In pixels of a crop of 112 pixels."""
+_OVER = (0.3, 0.7)
+"""How much of the first face is seen, one over the other."""
+_SEAM = 0.12
+"""How far off the middle two faces side by side meet, of the picture's side."""
+_SEAM_WIDTH = (0.05, 0.2)
+"""How softly, of the picture's side."""
 
 
 class ViewSource:
-    """`num_views` of each picture of another source: as it is first, then mirrored, turned, shifted, lit, blurred."""
+    """Each picture of another source, `num_views` - 1 views of it, and `num_blends` blends with pictures drawn by chance.
 
-    def __init__(self, source: PictureSource, num_views: int) -> None:
-        """Raises `SourceError` where keys of the source look like those of views."""
-        taken = [item.key for item in source.items if view_of(item.key)]
+    A view is the picture mirrored, turned, shifted, lit, blurred; a blend is a view of each of two pictures, one over the
+    other or side by side.
+    """
+
+    def __init__(self, source: PictureSource, num_views: int = 1, num_blends: int = 0) -> None:
+        """Raises `SourceError` where keys of the source look like those of views or blends."""
+        taken = [item.key for item in source.items if picture_of(item.key) != item.key]
         if taken:
-            raise SourceError(f"picture {taken[0]}: its name marks a view of another; rename it")
+            raise SourceError(f"picture {taken[0]}: its name marks a view or blend of another; rename it")
         self._source = source
         self._original = {item.key: item for item in source.items}
-        self.items = [_view_of(item, number) for item in source.items for number in range(num_views)]
+        keys = list(self._original)
+        self.items = [
+            made
+            for item in source.items
+            for made in (
+                item,
+                *(_made_of(item, f"{VIEW_MARK}{number}") for number in range(1, num_views)),
+                *(_made_of(item, f"{BLEND_MARK}{other}") for other in _others(item.key, keys, num_blends)),
+            )
+        ]
+
+    def find(self, key: str) -> PictureItem | None:
+        """The picture, view or blend of this key, whether it is among `items` or not; None where its pictures are not."""
+        original, other = self._original.get(picture_of(key)), blended_with(key)
+        if original is None or (other and other not in self._original):
+            return None
+        return original if key == original.key else _made_of(original, key.removeprefix(original.key))
 
     def read(self, item: PictureItem) -> bytes:
-        """The bytes of the picture, or of the view as BMP. Raises `SourceError`."""
+        """The bytes of the picture, or of the view or blend as BMP. Raises `SourceError`."""
         original = self._original[picture_of(item.key)]
-        data = self._source.read(original)
-        if not view_of(item.key):
-            return data
-        try:
-            picture = decode_picture(data)
-            if original.landmarks is not None:
-                picture = align_face(picture, original.landmarks)
-        except PictureError as failure:
-            raise SourceError(str(failure)) from None
+        if item.key == original.key:
+            return self._source.read(original)
+        picture, other = self._crop(original), blended_with(item.key)
+        made = blend(picture, self._crop(self._original[other]), item.key) if other else another_view(picture, item.key)
         stream = io.BytesIO()
-        another_view(picture, item.key).save(stream, "BMP")
+        made.save(stream, "BMP")
         return stream.getvalue()
 
-
-def num_views(keys: Iterable[str]) -> int:
-    """How many views of each picture a `ViewSource` must give to have these keys.
-
-    >>> num_views(["a.jpg", "a.jpg#view-2"])
-    3
-    """
-    return 1 + max((view_of(key) for key in keys), default=0)
+    def _crop(self, original: PictureItem) -> Image.Image:
+        try:
+            picture = decode_picture(self._source.read(original))
+            return picture if original.landmarks is None else align_face(picture, original.landmarks)
+        except PictureError as failure:
+            raise SourceError(str(failure)) from None
 
 
 def another_view(crop: Image.Image, key: str) -> Image.Image:
     """An aligned crop as another picture might show it; the same for the same key."""
-    random = np.random.default_rng(list(hashlib.sha256(key.encode(errors="surrogatepass")).digest()))
+    random = _random_of(key)
     if random.random() < 0.5:
         crop = ImageOps.mirror(crop)
     turn, scale = random.normal(0, _TURN), math.exp(random.normal(0, _SCALE))
@@ -96,5 +116,30 @@ def another_view(crop: Image.Image, key: str) -> Image.Image:
     return moved
 
 
-def _view_of(item: PictureItem, number: int) -> PictureItem:
-    return replace(item, key=f"{item.key}{VIEW_MARK}{number}", landmarks=None) if number else item
+def blend(first: Image.Image, second: Image.Image, key: str) -> Image.Image:
+    """A view of each of two aligned crops, in one picture of the first's size; the same for the same key."""
+    random = _random_of(key + "/blend")
+    one = np.asarray(another_view(first, f"{key}/1"), dtype=np.float32)
+    two = np.asarray(another_view(second.resize(first.size, Image.Resampling.BICUBIC), f"{key}/2"), dtype=np.float32)
+    if random.random() < 0.5:
+        share: float | npt.NDArray[np.float32] = random.uniform(*_OVER)
+    else:
+        across, angle = random.normal(0, _SEAM), random.uniform(0, 2 * math.pi)
+        y_HW, x_HW = np.mgrid[0 : first.height, 0 : first.width] / (max(first.size) - 1.0) - 0.5
+        distance_HW = x_HW * math.cos(angle) + y_HW * math.sin(angle) + across
+        share = (1 / (1 + np.exp(-distance_HW / random.uniform(*_SEAM_WIDTH))))[..., None]
+    return Image.fromarray((two + share * (one - two)).round().clip(0, 255).astype(np.uint8))
+
+
+def _random_of(key: str) -> np.random.Generator:
+    return np.random.default_rng(list(hashlib.sha256(key.encode(errors="surrogatepass")).digest()))
+
+
+def _others(key: str, keys: Sequence[str], num: int) -> list[str]:
+    """Up to `num` other keys drawn by chance, the same for the same key among the same ones."""
+    chosen = _random_of(f"{key}/others").choice(len(keys), min(num + 1, len(keys)), replace=False) if num else ()
+    return [keys[number] for number in chosen if keys[number] != key][:num]
+
+
+def _made_of(item: PictureItem, mark: str) -> PictureItem:
+    return replace(item, key=item.key + mark, landmarks=None)

@@ -11,7 +11,7 @@ from models.space import InputPreparation
 from training.data.pairs import Pairs
 from training.data.picture_store import decode_pictures
 from training.data.sources import PictureItem, PictureSource, open_source
-from training.data.views import ViewSource, num_views
+from training.data.views import ViewSource
 from training.errors import TrainingError
 from training.trainers.r3an_recipe import Paths, R3ANRecipe
 
@@ -73,17 +73,17 @@ class PicturesOfPairs:
 
     @classmethod
     def find(cls, pairs: Pairs, images: Path) -> "PicturesOfPairs":
-        """Look them up by key, views too. Raises `TrainingError` where some are not there."""
+        """Look them up by key, views and blends too. Raises `TrainingError` where some are not there."""
         keys = pairs.source.image.tolist()
-        source: PictureSource = ViewSource(open_source(images), num_views(keys))
-        item_by_key = {item.key: item for item in source.items}
-        missing = [key for key in keys if key not in item_by_key]
+        source = ViewSource(open_source(images))
+        found = {key: source.find(key) for key in keys}
+        missing = [key for key in keys if found[key] is None]
         if missing:
             raise TrainingError(
                 f"{images}: {len(missing)} of the {len(keys)} pictures that the features were made from are not there, "
                 f"{missing[0]!r} first; extract features of these pictures again, or bring those"
             )
-        return cls(source, [item_by_key[key] for key in keys])
+        return cls(source, [item for item in found.values() if item is not None])
 
     def read(self, folder: Path, on_progress: Callable[[int], None] = lambda done: None) -> npt.NDArray[np.uint8]:
         """All of them (N, 56, 56, 3), kept in `folder` for a later call. Raises `SourceError`."""

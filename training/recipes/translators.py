@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.feature_set import FeatureSet
+from models.feature_set import FeatureSet, blended_with
 from models.features import FloatArray
 from models.split import SplitRule
 from training.data.pairs import Pairs
@@ -212,8 +212,13 @@ def _fit(method: str, parts: SplitPairs, seed: int, extras: Extras, *, half_weig
 
 
 def subjects(train: FeatureSet) -> npt.NDArray[np.int64]:
-    """A number for whoever is on each picture; where that is not known, for the picture that a view is of."""
-    keys = train.subject if train.has_subjects else train.picture
+    """A number for whoever is on each picture; where that is not known, for the picture that a view is of.
+
+    A blend of two faces is nobody else's.
+    """
+    known = train.subject if train.has_subjects else train.picture
+    is_blend = [bool(blended_with(key)) for key in train.image.tolist()]
+    keys = np.where(is_blend, train.image, known)
     return np.unique(keys, return_inverse=True)[1].astype(np.int64)
 
 

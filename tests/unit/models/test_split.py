@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 
 from models.documents import canonical_json, parse_document
 from models.errors import ContractError
-from models.feature_set import FeatureSet
+from models.feature_set import BLEND_MARK, FeatureSet, blended_with, picture_of
 from models.space import Space
 from models.split import SplitRule
 
@@ -102,3 +102,25 @@ def test_a_malformed_rule_is_refused_as_a_document(change: dict[str, Any]) -> No
     assert read == SplitRule("subject", 1, 0.1, 0.1)
     with pytest.raises(ContractError, match=r"^split: "):
         parse_document(adapter, canonical_json(good | change), what="split", error=ContractError)
+
+
+@pytest.mark.parametrize("by", ["subject", "image"])
+def test_a_blend_is_for_training_where_both_its_faces_are_and_for_nothing_else(by: str) -> None:
+    """Else a translator would have seen half of a test face."""
+    rule = SplitRule(by=by, seed=1, validation=0.2, test=0.3)  # type: ignore[arg-type]
+    images = [f"{i}.png" for i in range(60)]
+    blends = [f"{a}{BLEND_MARK}{b}" for a in images for b in images if a != b]
+    subjects = {image: image.removesuffix(".png") for image in images}
+    alone = f"0.png{BLEND_MARK}not-there.png"
+    keys = [*images, *blends, alone]
+    columns = {
+        "feature": np.random.default_rng(0).normal(size=(len(keys), 4)).astype(np.float32),
+        "image": np.array(keys),
+        "subject": np.array([subjects[picture_of(key)] for key in keys]),
+    }
+    part_of = dict(zip(keys, rule.parts(FeatureSet.build(Space("s", 4, "external:e"), columns)).tolist(), strict=True))
+    assert {part_of[image] for image in images} == {"train", "validation", "test"}
+    for key in blends:
+        both = {part_of[picture_of(key)], part_of[blended_with(key)]}
+        assert part_of[key] == ("train" if both == {"train"} else "")
+    assert part_of[alone] == ""

@@ -9,11 +9,9 @@ import pytest
 from PIL import Image
 
 from models.bundle import read_bundle
-from models.feature_set import VIEW_MARK, FeatureSet
 from models.runtime import Session
-from models.space import Space
 from training import cli
-from training.data.feature_set_files import load_feature_set, save_feature_set
+from training.data.feature_set_files import load_feature_set
 from training.trainers.checkpoint import save_checkpoint
 
 Run = Callable[..., str]
@@ -142,75 +140,6 @@ def test_options_of_trained_methods_are_refused_for_closed_forms(
 ) -> None:
     sets = ("--source", files["source"], "--target", files["target"], "--out", tmp_path / "x")
     assert fails("fit", *sets, "--method", "ridge", *words).startswith(f"facebridge-train fit: {words[0]} ")
-
-
-def viewed(feature_set: FeatureSet, folder: Path, name: str) -> Path:
-    """The set with one view of each picture besides, whose feature is the picture's own, turned around."""
-    columns = feature_set.columns()
-    doubled = {key: np.concatenate([column, column]) for key, column in columns.items()}
-    doubled["image"] = np.concatenate([feature_set.image, np.char.add(feature_set.image, f"{VIEW_MARK}1")])
-    path = folder / name
-    save_feature_set(FeatureSet.build(feature_set.space, doubled), path)
-    return path
-
-
-@pytest.mark.parametrize("subjects", [True, False])
-def test_views_are_learned_from_and_never_measured_on(
-    run: Run, planted: Callable[..., FeatureSet], tmp_path: Path, subjects: bool
-) -> None:
-    source, target = planted("a", 12, subjects=subjects), planted("b", 10, subjects=subjects)
-    plain = [tmp_path / "a.npz", tmp_path / "b.npz"]
-    for feature_set, path in zip((source, target), plain, strict=True):
-        save_feature_set(feature_set, path)
-    wide = [viewed(source, tmp_path, "av.npz"), viewed(target, tmp_path, "bv.npz")]
-    for (a, b), name in ((plain, "plain"), (wide, "wide")):
-        run("fit", "--source", a, "--target", b, "--method", "procrustes", "--out", tmp_path / name)
-    metrics: list[Any] = [read_bundle(tmp_path / name).manifest.metrics for name in ("plain", "wide")]
-    assert metrics[1]["num_training_pairs"] == 2 * metrics[0]["num_training_pairs"]
-    # The views are the pictures once more: the same map, and the same figures on the pictures themselves.
-    for part in ("validation", "test"):
-        assert metrics[1][part]["num_pictures"] == metrics[0][part]["num_pictures"]
-        figures = [m[part]["rows"]["translated probes"]["mean_cosine"] for m in metrics]
-        assert figures[1] == pytest.approx(figures[0], abs=1e-5)
-    run(
-        "evaluate",
-        "--bundle",
-        tmp_path / "wide",
-        "--source",
-        wide[0],
-        "--target",
-        wide[1],
-        "--json",
-        tmp_path / "f.json",
-    )
-    run("select", "--in", wide[0], "--bundle", tmp_path / "wide", "--out", tmp_path / "test.npz")
-    assert len(load_feature_set(tmp_path / "test.npz")) == metrics[0]["test"]["num_pictures"]
-
-
-def test_extract_makes_views_and_fit_finds_their_pictures(
-    run: Run, encoder_file: Path, tmp_path: Path, picture: Callable[..., bytes]
-) -> None:
-    folder = tmp_path / "faces"
-    for i in range(120):
-        path = folder / f"person{i // 3}" / f"{i:02d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(picture(i))
-    run("extract", "--encoder", encoder_file, "--images", folder, "--views", 3, "--out", tmp_path / "a.npz")
-    a = load_feature_set(tmp_path / "a.npz")
-    assert len(a) == 360
-    assert len(a.originals()) == 120
-    other = planted_from(a)
-    save_feature_set(other, tmp_path / "b.npz")
-    sets = ("--source", tmp_path / "a.npz", "--target", tmp_path / "b.npz")
-    run("fit", *sets, "--method", "arch4", "--images", folder, "--epochs", 1, "--batch", 32, "--out", tmp_path / "f")
-    metrics: Any = read_bundle(tmp_path / "f").manifest.metrics
-    assert metrics["num_training_pairs"] % 3 == 0
-
-
-def planted_from(a: FeatureSet) -> FeatureSet:
-    """The same pictures in another space, turned."""
-    turn = np.random.default_rng(1).normal(size=(a.feature.shape[1], 6)).astype(np.float32)
-    return FeatureSet.build(Space("turned", 6, "external:turned"), a.columns() | {"feature": a.feature @ turn})
 
 
 def test_with_reconstruction_writes_a_bundle_that_paints(

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.feature_set import VIEW_MARK
+from models.feature_set import BLEND_MARK, VIEW_MARK, blended_with, picture_of
 from models.picture import decode_picture, prepare_picture
 from models.space import InputPreparation
 from training.data.sources import FolderSource, open_source
-from training.data.views import ViewSource, another_view, num_views
+from training.data.views import ViewSource, another_view, blend
 from training.errors import SourceError
 
 
@@ -91,12 +91,12 @@ def test_a_picture_with_landmarks_is_aligned_before_it_is_changed(tmp_path: Path
     assert np.abs(view - np.asarray(expected, dtype=np.int64)).max() <= 1
 
 
-def test_a_picture_that_is_called_like_a_view_is_refused(tmp_path: Path) -> None:
-    face().save(tmp_path / f"a{VIEW_MARK}1.png")
-    ViewSource(open_source(tmp_path), 2)
-    (tmp_path / "labels.csv").write_text(f"image\na{VIEW_MARK}1\n")
-    (tmp_path / f"a{VIEW_MARK}1.png").rename(tmp_path / f"a{VIEW_MARK}1")
-    with pytest.raises(SourceError, match="marks a view of another; rename it"):
+@pytest.mark.parametrize("name", [f"a{VIEW_MARK}1", f"a{BLEND_MARK}b"])
+def test_a_picture_that_is_called_like_a_view_or_blend_is_refused(tmp_path: Path, name: str) -> None:
+    face().save(tmp_path / f"{name}.png")
+    (tmp_path / "labels.csv").write_text(f"image\n{name}\n")
+    (tmp_path / f"{name}.png").rename(tmp_path / name)
+    with pytest.raises(SourceError, match="marks a view or blend of another; rename it"):
         ViewSource(open_source(tmp_path), 2)
 
 
@@ -109,9 +109,48 @@ def test_a_damaged_picture_has_no_views(tmp_path: Path) -> None:
         source.read(source.items[1])
 
 
-@pytest.mark.parametrize(
-    ("keys", "expected"),
-    [([], 1), (["a"], 1), (["a", f"a{VIEW_MARK}3"], 4), ([f"a{VIEW_MARK}x"], 1), ([f"{VIEW_MARK}12", "b"], 13)],
-)
-def test_the_number_of_views_is_read_from_keys(keys: list[str], expected: int) -> None:
-    assert num_views(keys) == expected
+class TestBlends:
+    def test_each_picture_is_blended_with_others_drawn_by_chance(self, tmp_path: Path) -> None:
+        for number in range(60):
+            face(number, size=16).save(tmp_path / f"{number:02d}.png")
+        source = ViewSource(open_source(tmp_path), 2, 3)
+        keys = [item.key for item in source.items]
+        others = [blended_with(key) for key in keys if blended_with(key)]
+        assert len(keys) == len(set(keys)) == 60 * (1 + 1 + 3)
+        assert len(others) == 60 * 3
+        assert set(others) <= {f"{number:02d}.png" for number in range(60)}
+        assert all(blended_with(key) != picture_of(key) for key in keys)
+        assert len(set(others)) > 50  # Of 60, drawn 180 times: 57 in the mean.
+
+    def test_there_are_no_more_blends_than_other_pictures(self, folder: Path) -> None:
+        source = ViewSource(open_source(folder), 1, 5)
+        assert len(source.items) == 3 * (1 + 2)
+
+    def test_both_faces_are_in_it_and_it_is_the_same_on_any_day(self) -> None:
+        one, two = face(1), face(2)
+        shares = []
+        for number in range(30):
+            key = f"a{BLEND_MARK}{number}"
+            made = np.asarray(blend(one, two, key), dtype=float)
+            np.testing.assert_array_equal(made, np.asarray(blend(one, two, key)))
+            columns = [
+                np.asarray(another_view(picture, f"{key}/{place}"), dtype=float).ravel()
+                for place, picture in ((1, one), (2, two))
+            ]
+            solution, *_ = np.linalg.lstsq(np.stack(columns, axis=1), made.ravel(), rcond=None)
+            shares.append(solution)
+        mean = np.mean(shares, axis=0)
+        assert np.abs(mean - 0.5).max() < 0.15
+        np.testing.assert_allclose(np.sum(shares, axis=1), 1.0, atol=0.25)
+
+    def test_a_picture_of_another_size_is_brought_to_the_first_ones(self) -> None:
+        assert blend(face(1), face(2, size=50), "a").size == (112, 112)
+
+    def test_any_view_or_blend_is_found_by_its_key(self, folder: Path) -> None:
+        source, listed = ViewSource(open_source(folder)), ViewSource(open_source(folder), 3, 2)
+        for item in listed.items:
+            found = source.find(item.key)
+            assert found == item
+            assert source.read(item) == listed.read(item)
+        for key in ("nobody.png", f"nobody.png{VIEW_MARK}1", f"ann/1.png{BLEND_MARK}nobody.png"):
+            assert source.find(key) is None
