@@ -39,29 +39,29 @@ class Faces:
         """The pictures of lfw112.zip."""
         return open_source(self.folder / "data" / "lfw112.zip")
 
-    def features(self, name: str, views: int = 1) -> FeatureSet:
-        """The features of lfw112.zip, and of `views` - 1 more views of each picture, in the space of one of ENCODERS."""
-        pictures = ViewSource(self.pictures(), views) if views > 1 else self.pictures()
-        return self._features(name, pictures, f"{name}.npz" if views == 1 else f"{name}-views-{views}.npz")
+    def features(self, name: str, views: int = 1, blends: int = 0) -> FeatureSet:
+        """The features of lfw112.zip in the space of one of ENCODERS, as `extract --views VIEWS --blends BLENDS` gives them."""
+        return self._features(name, self.pictures(), views, blends, name)
 
     def photos(self) -> PictureSource:
         """The photos of OTHER_SETS, whose keys and subjects begin with the name of the set."""
         return _Photos({name: open_source(self.folder / "data" / f"{name}.zip") for name in OTHER_SETS})
 
-    def photo_features(self, name: str, views: int = 1) -> FeatureSet:
-        """The features of `photos`, and of `views` - 1 more views of each, in the space of one of ENCODERS."""
-        pictures = ViewSource(self.photos(), views) if views > 1 else self.photos()
-        return self._features(name, pictures, f"{name}-other-sets-views-{views}.npz")
+    def photo_features(self, name: str, views: int = 1, blends: int = 0) -> FeatureSet:
+        """The same of `photos`."""
+        return self._features(name, self.photos(), views, blends, f"{name}-other-sets")
 
-    def _features(self, name: str, pictures: PictureSource, kept_as: str) -> FeatureSet:
-        path = KEPT / kept_as
+    def _features(self, name: str, pictures: PictureSource, views: int, blends: int, kept_as: str) -> FeatureSet:
+        made = "".join([f"-views-{views}" if views > 1 else "", f"-blends-{blends}" if blends else ""])
+        path = KEPT / f"{kept_as}{made}.npz"
         encoder = self.encoder(name)
         if path.is_file():
             kept = load_feature_set(path)
             if kept.space.fingerprint == encoder.space.fingerprint:
                 return kept
         partial = path.with_name(path.name + ".partial")
-        extraction = extract_features(encoder, pictures, partial, ExtractionSettings())
+        seen = ViewSource(pictures, views, blends) if made else pictures
+        extraction = extract_features(encoder, seen, partial, ExtractionSettings())
         save_feature_set(extraction.feature_set, path)
         discard_partial(partial)
         return extraction.feature_set
