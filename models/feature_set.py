@@ -108,6 +108,11 @@ class FeatureSet:
             return self.image
         return np.array([picture_of(key) for key in keys], dtype=np.str_)
 
+    @property
+    def is_blend(self) -> npt.NDArray[np.bool_]:
+        """Which rows (N,) are of two faces in one picture."""
+        return np.array([bool(blended_with(key)) for key in self.image.tolist()])
+
     def originals(self) -> "FeatureSet":
         """Without views and blends. Raises `FeatureSetError` where there is nothing else."""
         is_original = self.picture == self.image

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.feature_set import FeatureSet, blended_with
+from models.feature_set import FeatureSet
 from models.features import FloatArray
 from models.split import SplitRule
 from training.data.pairs import Pairs
@@ -217,8 +217,7 @@ def subjects(train: FeatureSet) -> npt.NDArray[np.int64]:
     A blend of two faces is nobody else's.
     """
     known = train.subject if train.has_subjects else train.picture
-    is_blend = [bool(blended_with(key)) for key in train.image.tolist()]
-    keys = np.where(is_blend, train.image, known)
+    keys = np.where(train.is_blend, train.image, known)
     return np.unique(keys, return_inverse=True)[1].astype(np.int64)
 
 
