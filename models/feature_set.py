@@ -32,7 +32,7 @@ VIEW_MARK = "#view-"
 """Between the key of a picture and the number of a view of it: the same face as another picture might show it."""
 BLEND_MARK = "#blend-"
 """Between the keys of two pictures: both faces in one picture."""
-_VIEW = re.compile(re.escape(VIEW_MARK) + r"([1-9][0-9]{0,3})$")
+_VIEW = re.compile(re.escape(VIEW_MARK) + r"[1-9][0-9]*$")
 _BLEND = re.compile(re.escape(BLEND_MARK) + r"(.+)$", re.DOTALL)
 
 

@@ -5,6 +5,7 @@ on sets that have grown or been extracted again too.
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -46,15 +47,24 @@ class SplitRule:
         return "validation" if place < self.test + self.validation else "train"
 
     def parts(self, feature_set: FeatureSet) -> npt.NDArray[np.str_]:
-        """The part of each row, (N,) of text. Blends are for training where both faces are, and otherwise of no part: ""."""
+        """The part of each row, (N,) of text: of a view that of its picture, whatever subject the view is said to be of.
+
+        Blends are for training where both their pictures are, and otherwise of no part: "".
+        """
         keys = feature_set.subject if self.by == "subject" else feature_set.picture
         part_by_key = {key: self.part_of(key) for key in set(keys.tolist())}
         parts = [part_by_key[key] for key in keys.tolist()]
         part_by_image: dict[str, str] = dict(zip(feature_set.image.tolist(), parts, strict=True))
-        others = map(blended_with, feature_set.image.tolist())
         return np.array(
             [
-                part if not other or part == part_by_image.get(other) == "train" else ""
-                for part, other in zip(parts, others, strict=True)
+                _part_of_row(image, part_by_image.get(picture, part), part_by_image)
+                for image, picture, part in zip(
+                    feature_set.image.tolist(), feature_set.picture.tolist(), parts, strict=True
+                )
             ]
         )
+
+
+def _part_of_row(image: str, part: str, part_by_image: Mapping[str, str]) -> str:
+    other = blended_with(image)
+    return part if not other or part == part_by_image.get(other) == "train" else ""

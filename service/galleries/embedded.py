@@ -10,6 +10,7 @@ import fcntl
 import os
 import sqlite3
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,12 +20,12 @@ import numpy as np
 
 from models.errors import SpaceError
 from models.space import Space
-from service.entities import FloatArray, Gallery, NewTemplate, RouteStep
+from service.entities import FloatArray, Gallery, NewTemplate
 from service.errors import AlreadyExistsError, NotFoundError, StartupError, StorageError
 from service.galleries.port import Project, SearchResult, TemplatePage
 from service.galleries.projection import Projection, tune_faiss
-from service.galleries.record import GalleryEntry, GalleryRows, Record
-from service.galleries.rules import check_probes, check_projected, check_step, check_templates, gallery_feature
+from service.galleries.record import GalleryEntry, Record, foreign_originals
+from service.galleries.rules import check_probes, check_projected, check_projections, check_templates, gallery_feature
 
 RECORD = "default.sqlite3"
 """One file a tenant; the only tenant for now is `default`."""
@@ -36,13 +37,26 @@ class _Index:
     """Another space in which a gallery is searchable."""
 
     space: Space
-    project: Project
+    own: str
+    """The fingerprint of the gallery's space."""
+    projections: Mapping[str, Project]
     projection: Projection
 
-    def rows(self, rows: GalleryRows) -> GalleryRows:
-        """Templates with their features in this space."""
-        features_GD = check_projected(self.project(rows.features_GD), self.space, len(rows.seqs))
-        return replace(rows, features_GD=features_GD)
+    def project(self, features_GD: FloatArray, foreign: Mapping[int, tuple[str, FloatArray]]) -> FloatArray:
+        """Templates as they are in this space: each from its encoder's own feature, where a projection is there.
+
+        Raises `EngineError`.
+        """
+        rows_by_space: dict[str, list[int]] = defaultdict(list)
+        for row in range(len(features_GD)):
+            fingerprint = foreign[row][0] if row in foreign else self.own
+            rows_by_space[fingerprint if fingerprint in self.projections else self.own].append(row)
+        projected_GD = np.empty((len(features_GD), self.space.dimension), dtype=np.float32)
+        for fingerprint, rows in rows_by_space.items():
+            is_own = fingerprint == self.own
+            native = features_GD[rows] if is_own else np.stack([foreign[row][1] for row in rows])
+            projected_GD[rows] = check_projected(self.projections[fingerprint](native), self.space, len(rows))
+        return projected_GD
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +124,7 @@ class EmbeddedGalleryStore:
             # Before anything is recorded: a feature that cannot be projected is refused.
             features_GD = np.stack([gallery_feature(template) for template in templates])
             projected = [
-                (index, check_projected(index.project(features_GD), index.space, len(templates)))
-                for index in gallery.indexes.values()
+                (index, index.project(features_GD, foreign_originals(templates))) for index in gallery.indexes.values()
             ]
             rows = self._record.enrol(gallery.entry, templates)
             gallery.projection.add(rows)
@@ -135,21 +148,22 @@ class EmbeddedGalleryStore:
             raise NotFoundError(f"gallery {name} has no such subject")
         return num_removed
 
-    def ensure_index(self, name: str, step: RouteStep, project: Project) -> None:
+    def ensure_index(self, name: str, space: Space, projections: Mapping[str, Project]) -> None:
         """See the port. Enrolments wait while the templates that are there are projected; searches do not."""
-        fingerprint = step.target.fingerprint
+        fingerprint = space.fingerprint
         gallery = self._gallery(name)
-        check_step(step, gallery.entry.space)
+        check_projections(projections, gallery.entry.space)
         if fingerprint in gallery.indexes:
             return
         with self._write_lock:
             gallery = self._gallery(name)
-            check_step(step, gallery.entry.space)
+            check_projections(projections, gallery.entry.space)
             if fingerprint in gallery.indexes:
                 return
-            index = _Index(step.target, project, Projection(step.target.dimension))
+            own = gallery.entry.space.fingerprint
+            index = _Index(space, own, projections, Projection(space.dimension))
             for rows in self._record.blocks(gallery.entry):
-                index.projection.add(index.rows(rows))
+                index.projection.add(replace(rows, features_GD=index.project(rows.features_GD, rows.foreign)))
             opened = replace(gallery, indexes={**gallery.indexes, fingerprint: index})
             self._galleries = {**self._galleries, name: opened}
 

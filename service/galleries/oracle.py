@@ -5,19 +5,19 @@ Shapes: B probes, G templates, D dimension of a gallery's space.
 
 import itertools
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from models.space import Space
-from service.entities import Candidate, FloatArray, Gallery, NewTemplate, RouteStep, Template
+from service.entities import Candidate, FloatArray, Gallery, NewTemplate, Template
 from service.errors import AlreadyExistsError, NotFoundError
 from service.galleries.port import Project, SearchResult, TemplatePage
 from service.galleries.rules import (
     check_probes,
     check_projected,
-    check_step,
+    check_projections,
     check_templates,
     exact_scores,
     gallery_feature,
@@ -31,6 +31,7 @@ class _Row:
     seq: int
     template: Template
     feature: FloatArray
+    original: FloatArray
 
 
 @dataclass(slots=True)
@@ -38,8 +39,17 @@ class _Shelf:
     space: Space
     created_at: str
     rows: list[_Row] = field(default_factory=list)
-    indexes: dict[str, tuple[Space, Project]] = field(default_factory=dict)
-    """By fingerprint, the other spaces in which it is searchable, and how its features come there."""
+    indexes: dict[str, tuple[Space, Mapping[str, Project]]] = field(default_factory=dict)
+    """By fingerprint, the other spaces in which it is searchable, and how features come there."""
+
+    def projected(self, row: _Row, space: Space, projections: Mapping[str, Project]) -> FloatArray:
+        """The row's feature (D,) in one of the other spaces."""
+        own = self.space.fingerprint
+        is_known = row.template.space in projections
+        feature = row.original if is_known else row.feature
+        project = projections[row.template.space if is_known else own]
+        projected_D: FloatArray = check_projected(project(feature[None]), space, 1)[0]
+        return projected_D
 
 
 class OracleGalleryStore:
@@ -82,11 +92,17 @@ class OracleGalleryStore:
             shelf = self._shelf(name)
             check_templates(templates, shelf.space)
             rows = [
-                _Row(next(self._seqs), _described(template), np.array(gallery_feature(template), dtype=np.float32))
+                _Row(
+                    next(self._seqs),
+                    _described(template),
+                    np.array(gallery_feature(template), dtype=np.float32),
+                    np.array(template.original, dtype=np.float32),
+                )
                 for template in templates
             ]
-            for space, project in shelf.indexes.values():
-                _projected(rows, space, project)
+            for space, projections in shelf.indexes.values():
+                for row in rows:
+                    shelf.projected(row, space, projections)
             shelf.rows += rows
             return [row.template.template_id for row in rows]
 
@@ -121,26 +137,26 @@ class OracleGalleryStore:
             shelf.rows = kept
             return num_removed
 
-    def ensure_index(self, name: str, step: RouteStep, project: Project) -> None:
+    def ensure_index(self, name: str, space: Space, projections: Mapping[str, Project]) -> None:
         """See the port."""
         with self._lock:
             shelf = self._shelf(name)
-            check_step(step, shelf.space)
-            if shelf.rows:
-                _projected(shelf.rows, step.target, project)
-            shelf.indexes.setdefault(step.target.fingerprint, (step.target, project))
+            check_projections(projections, shelf.space)
+            for row in shelf.rows:
+                shelf.projected(row, space, projections)
+            shelf.indexes.setdefault(space.fingerprint, (space, projections))
 
     def search(self, name: str, probes_BD: FloatArray, space: Space, top_k: int) -> SearchResult:
         """See the port."""
         with self._lock:
             shelf = self._shelf(name)
             rows, indexes = list(shelf.rows), dict(shelf.indexes)
-        own, project = indexes.get(space.fingerprint, (shelf.space, None))
+        own, projections = indexes.get(space.fingerprint, (shelf.space, None))
         check_probes(probes_BD, space, own)
         if not rows:
             return SearchResult(1, ((),) * len(probes_BD))
-        features = _projected(rows, own, project) if project else np.stack([row.feature for row in rows])
-        features_GD = features.astype(np.float64)
+        features = [shelf.projected(row, own, projections) if projections else row.feature for row in rows]
+        features_GD = np.stack(features).astype(np.float64)
         return SearchResult(1, tuple(_ranked(exact_scores(probe_D, features_GD), rows, top_k) for probe_D in probes_BD))
 
     def close(self) -> None:
@@ -150,11 +166,6 @@ class OracleGalleryStore:
         if name not in self._shelves:
             raise NotFoundError("there is no gallery of this name")
         return self._shelves[name]
-
-
-def _projected(rows: list[_Row], space: Space, project: Project) -> FloatArray:
-    features_GD = np.stack([row.feature for row in rows])
-    return check_projected(project(features_GD), space, len(rows))
 
 
 def _ranked(scores_G: FloatArray, rows: list[_Row], top_k: int) -> tuple[Candidate, ...]:

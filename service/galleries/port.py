@@ -3,12 +3,12 @@
 Calls block; they are made from worker threads, from several at once. Shapes: B probes, D dimension of the gallery's space.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from models.space import Space
-from service.entities import Candidate, FloatArray, Gallery, NewTemplate, RouteStep, Template
+from service.entities import Candidate, FloatArray, Gallery, NewTemplate, Template
 
 Project = Callable[[FloatArray], FloatArray]
 """Unit features of one space, row by row, to unit features of another."""
@@ -62,12 +62,14 @@ class GalleryStore(Protocol):
     def remove_subject(self, name: str, subject: str) -> int:
         """Remove all templates of a subject and say how many there were. Raises `NotFoundError` when there are none."""
 
-    def ensure_index(self, name: str, step: RouteStep, project: Project) -> None:
-        """Make the gallery searchable in the space that `step` leads to as well, from its own space.
+    def ensure_index(self, name: str, space: Space, projections: Mapping[str, Project]) -> None:
+        """Make the gallery searchable in `space` as well, with the templates enrolled now and those enrolled later.
 
-        `project` brings unit features (G, D) of the gallery's space there, those enrolled now and those enrolled later.
-        Nothing of it is recorded. Where the gallery has an index in that space already, it stays as it is. Raises
-        `NotFoundError`; `SpaceMismatchError` where `step` does not start from the gallery's space; what `project` raises.
+        `projections`, by the fingerprint of the space that they start from, bring unit features (G, D) there: of a
+        template its original feature, or where that has no projection its feature in the gallery's space. Nothing of it
+        is recorded. Where the gallery has an index in that space already, it stays as it is. Raises `NotFoundError`;
+        `SpaceMismatchError` where the gallery's own space has no projection; `EngineError` for one that gives no unit
+        vectors; what a projection raises.
         """
 
     def search(self, name: str, probes_BD: FloatArray, space: Space, top_k: int) -> SearchResult:

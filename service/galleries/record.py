@@ -12,9 +12,9 @@ import os
 import sqlite3
 import threading
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,17 @@ class GalleryRows:
     template_ids: tuple[str, ...]
     subjects: tuple[str, ...]
     features_GD: FloatArray
+    foreign: Mapping[int, tuple[str, FloatArray]] = field(default_factory=dict)
+    """Of those translated, by row: the fingerprint of the space that they came from, and what they were there."""
+
+
+def foreign_originals(templates: Sequence[NewTemplate]) -> dict[int, tuple[str, FloatArray]]:
+    """As in `GalleryRows`."""
+    return {
+        row: (template.original_space.fingerprint, template.original)
+        for row, template in enumerate(templates)
+        if template.route
+    }
 
 
 class Record:
@@ -165,7 +176,11 @@ class Record:
                 seqs.append(seq)
         features_GD = np.stack([gallery_feature(template) for template in templates]).astype(np.float32)
         return GalleryRows(
-            np.array(seqs, dtype=np.int64), template_ids, tuple(t.subject for t in templates), features_GD
+            np.array(seqs, dtype=np.int64),
+            template_ids,
+            tuple(t.subject for t in templates),
+            features_GD,
+            foreign_originals(templates),
         )
 
     def remove_template(self, entry: GalleryEntry, template_id: str) -> list[int]:
@@ -197,7 +212,7 @@ class Record:
         while True:
             rows = self._read(
                 "SELECT seq, template_id, subject, template.space,"
-                " COALESCE(translated.crc, template.crc), feature IS NULL, COALESCE(feature, original)"
+                " COALESCE(translated.crc, template.crc), feature IS NULL, COALESCE(feature, original), template.crc, original"
                 " FROM template LEFT JOIN translated ON translated.template = seq AND generation = ?"
                 " WHERE gallery = ? AND seq > ? ORDER BY seq LIMIT ?",
                 (entry.generation_id, entry.gallery_id, after, block_size),
@@ -205,18 +220,25 @@ class Record:
             if not rows:
                 return
             self._check(entry, rows)
-            seqs, template_ids, subjects, _, _, _, features = zip(*rows, strict=True)
+            seqs, template_ids, subjects, _, _, _, features, _, _ = zip(*rows, strict=True)
             features_GD = np.frombuffer(b"".join(features), dtype="<f4").reshape(len(rows), -1).astype(np.float32)
-            yield GalleryRows(np.array(seqs, dtype=np.int64), template_ids, subjects, features_GD)
+            foreign = {
+                place: (space, np.frombuffer(original, dtype="<f4").astype(np.float32))
+                for place, (_, _, _, space, _, is_native, _, _, original) in enumerate(rows)
+                if not is_native
+            }
+            yield GalleryRows(np.array(seqs, dtype=np.int64), template_ids, subjects, features_GD, foreign)
             after = seqs[-1]
 
     def _check(self, entry: GalleryEntry, rows: list[Any]) -> None:
         fingerprint, num_bytes = entry.space.fingerprint, 4 * entry.space.dimension
-        for _, template_id, _, space, crc, is_native, feature in rows:
+        for _, template_id, _, space, crc, is_native, feature, crc_of_original, original in rows:
             if not isinstance(feature, bytes) or zlib.crc32(feature) != crc or len(feature) != num_bytes:
                 reason = "its stored feature does not match its CRC32"
             elif is_native and space != fingerprint:
                 reason = "its feature in the gallery's space is missing"
+            elif not is_native and (not isinstance(original, bytes) or zlib.crc32(original) != crc_of_original):
+                reason = "its original feature does not match its CRC32"
             else:
                 continue
             raise StartupError(

@@ -5,7 +5,7 @@ Shapes: B probes, G templates, D dimension of a gallery's space.
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,8 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from models.space import Space
-from service.entities import FloatArray, NewTemplate, RouteStep
-from service.errors import DimensionMismatchError, InvalidInputError, NonFiniteVectorError, SpaceMismatchError
+from service.entities import FloatArray, NewTemplate
+from service.errors import (
+    DimensionMismatchError,
+    EngineError,
+    InvalidInputError,
+    NonFiniteVectorError,
+    SpaceMismatchError,
+)
+from service.galleries.port import Project
 
 LENGTH_TOLERANCE = 1e-3
 """How far from one the length of a unit vector may be."""
@@ -46,19 +53,22 @@ def check_templates(templates: Sequence[NewTemplate], space: Space) -> None:
         _check_unit(np.stack([template.feature for template in templates]))
 
 
-def check_step(step: RouteStep, space: Space) -> None:
+def check_projections(projections: Mapping[str, Project], space: Space) -> None:
     """Raises what `GalleryStore.ensure_index` raises for a gallery in `space`."""
-    if step.source.fingerprint != space.fingerprint:
+    if space.fingerprint not in projections:
         raise SpaceMismatchError(
             f"an index of this gallery must be made from its space, {space.name} ({space.fingerprint})"
         )
 
 
 def check_projected(projected_GD: FloatArray, space: Space, num: int) -> FloatArray:
-    """What `project` gave, (`num`, D of `space`) and float32. Raises the errors of `_check_unit`."""
+    """What a projection gave, (`num`, D of `space`) and float32. Raises `EngineError`."""
     if projected_GD.shape != (num, space.dimension):
-        raise DimensionMismatchError(f"a projection gave {projected_GD.shape} numbers for {num} vectors")
-    _check_unit(projected_GD)
+        raise EngineError(f"a projection gave {projected_GD.shape} numbers for {num} vectors")
+    try:
+        _check_unit(projected_GD)
+    except InvalidInputError:
+        raise EngineError(f"a projection into the space {space.name} gave vectors that are not of length one") from None
     return projected_GD.astype(np.float32)
 
 

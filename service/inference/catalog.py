@@ -1,7 +1,8 @@
 """What the loaded bundles make possible: spaces, the routes between them, and the thresholds measured on each."""
 
+import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -93,7 +94,11 @@ class Catalog:
         return self._best((a, b), (b, a))
 
     def meetings(self, a: Space, b: Space) -> list[Route]:
-        """The ways to compare features of two spaces in a common one, the best measured first."""
+        """The ways to compare features of two spaces in a common one.
+
+        First what misses the fewest genuine pairs at the lowest false-match rate that all measured have in common, and
+        of those that are equal or not measured what has the highest mean cosine.
+        """
         if a.fingerprint == b.fingerprint:
             return []
         ways_a, ways_b = self._steps.get(a.fingerprint, {}), self._steps.get(b.fingerprint, {})
@@ -103,12 +108,20 @@ class Catalog:
             for fingerprint in common
             if self._is_common(ways_a[fingerprint][0], ways_b[fingerprint][0])
         ]
-        return sorted(routes, key=self.quality, reverse=True)
+        missed = [self._missed(route) for route in routes]
+        rate = min(_shared([one for one in missed if one]), default=math.nan)
+        merits = [(one.get(rate, math.inf), -self.quality(route)) for one, route in zip(missed, routes, strict=True)]
+        return [routes[place] for place in sorted(range(len(routes)), key=merits.__getitem__)]
 
     def common_steps(self, space: Space) -> list[RouteStep]:
         """The projections of `space` into common spaces."""
         steps = (step for step, _ in self._steps.get(space.fingerprint, {}).values())
         return [step for step in steps if self._translators[step.bundle].manifest.method in COMMON_SPACE_METHODS]
+
+    def steps_into(self, common: Space) -> list[RouteStep]:
+        """The projections into a common space, one for each space that has any."""
+        found = [step for space in self.spaces for step in self.common_steps(space)]
+        return [step for step in found if step.target.fingerprint == common.fingerprint]
 
     def routes(self) -> list[Route]:
         """Every way to compare two different known spaces: by translators, and in common spaces."""
@@ -129,7 +142,15 @@ class Catalog:
         return merit
 
     def operating_points(self, route: Route) -> tuple[OperatingPoint, ...]:
-        """The thresholds measured for comparisons at the end of `route`; none for routes of several steps."""
+        """The thresholds measured for comparisons at the end of `route`; none for routes of several steps.
+
+        In a common space the higher one at each rate of the two projections', whichever side is named first.
+        """
+        if route.target_steps:
+            sides = [self._translators[name].calibration.points.get("translated", ()) for name in route.bundles]
+            by_rate = [{point.fmr: point for point in side} for side in sides if side]
+            rates = sorted(_shared(by_rate), reverse=True)
+            return tuple(max((side[rate] for side in by_rate), key=lambda p: (p.threshold, p.fnmr)) for rate in rates)
         if len(route.steps) == 1:
             measured = (self._translators[name].calibration.points.get("translated", ()) for name in route.bundles)
             return next((points for points in measured if points), ())
@@ -151,17 +172,21 @@ class Catalog:
         if not translated:
             return meetings[0]
         best = min(translated, key=lambda route: (len(route.steps), -self.quality(route)))
-        if meetings and (len(best.steps) > 1 or self._misses_fewer(meetings[0], best)):
+        if meetings and len(best.steps) > 1:
             return meetings[0]
-        return best
+        return next((meeting for meeting in meetings if self._misses_fewer(meeting, best)), best)
 
     def _is_common(self, *steps: RouteStep) -> bool:
         return all(self._translators[step.bundle].manifest.method in COMMON_SPACE_METHODS for step in steps)
 
     def _misses_fewer(self, one: Route, other: Route) -> bool:
-        missed, missed_by_other = ({p.fmr: p.fnmr for p in self.operating_points(route)} for route in (one, other))
-        both = missed.keys() & missed_by_other.keys()
-        return bool(both) and missed[min(both)] < missed_by_other[min(both)]
+        missed, missed_by_other = self._missed(one), self._missed(other)
+        rate = min(_shared([missed, missed_by_other]), default=None)
+        return rate is not None and missed[rate] < missed_by_other[rate]
+
+    def _missed(self, route: Route) -> dict[float, float]:
+        """The share of genuine pairs that are missed, by the false-match rate."""
+        return {point.fmr: point.fnmr for point in self.operating_points(route)}
 
     def _best_steps(self) -> Mapping[str, Mapping[str, tuple[RouteStep, float]]]:
         steps: dict[str, dict[str, tuple[RouteStep, float]]] = defaultdict(dict)
@@ -173,6 +198,11 @@ class Catalog:
             if there is None or quality > there[1]:
                 steps[source.fingerprint][target.fingerprint] = (RouteStep(name, source, target), quality)
         return steps
+
+
+def _shared(by_rate: Sequence[Mapping[float, Any]]) -> set[float]:
+    """The false-match rates that are stated in all of them."""
+    return set(by_rate[0]).intersection(*by_rate[1:]) if by_rate else set()
 
 
 def _native_points(bundle: Bundle, fingerprint: str) -> list[tuple[OperatingPoint, ...]]:

@@ -92,8 +92,14 @@ class Inference:
             )
         return await self._batchers[name].submit(features)
 
-    def projector(self, step: RouteStep) -> Callable[[FloatArray], FloatArray]:
-        """The step's translator as a call that blocks, (G, S) to (G, T), for what is not a request. Raises `EngineError`."""
+    def projections(self, common: Space) -> dict[str, Callable[[FloatArray], FloatArray]]:
+        """By the fingerprint of the space that they start from, the projections into a common space.
+
+        Each is a call that blocks, (G, S) to (G, T), for what is not a request; it raises `EngineError`.
+        """
+        return {step.source.fingerprint: self._projector(step) for step in self.catalog.steps_into(common)}
+
+    def _projector(self, step: RouteStep) -> Callable[[FloatArray], FloatArray]:
         engine = next(entry.engine for entry in self.loaded.translators if entry.bundle.manifest.name == step.bundle)
 
         def project(features: FloatArray) -> FloatArray:

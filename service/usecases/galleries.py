@@ -60,4 +60,4 @@ class KeepGalleries:
 
     def _index(self, gallery: Gallery) -> None:
         for step in self._inference.catalog.common_steps(gallery.space):
-            self._store.ensure_index(gallery.name, step, self._inference.projector(step))
+            self._store.ensure_index(gallery.name, step.target, self._inference.projections(step.target))

@@ -41,6 +41,7 @@ class Identify:
     async def _search(self, gallery: str, space: Space, native: NativeFeatures, top_k: int) -> Identified:
         routed = await self._probes.comparable(native, space)
         if step := routed.route.target_step:
-            await asyncio.to_thread(self._galleries.ensure_index, gallery, step, self._inference.projector(step))
+            projections = self._inference.projections(step.target)
+            await asyncio.to_thread(self._galleries.ensure_index, gallery, step.target, projections)
         result = await asyncio.to_thread(self._galleries.search, gallery, routed.features, routed.route.space, top_k)
         return Identified(gallery, result.generation, space, routed.route, result.candidates)

@@ -11,10 +11,11 @@ import numpy.typing as npt
 import pytest
 
 from models.space import Space
-from service.entities import Candidate, FloatArray, NewTemplate, RouteStep, Template
+from service.entities import Candidate, FloatArray, NewTemplate, Template
 from service.errors import (
     AlreadyExistsError,
     DimensionMismatchError,
+    EngineError,
     FacebridgeError,
     InvalidInputError,
     NonFiniteVectorError,
@@ -440,10 +441,6 @@ def test_over_ten_thousand_templates_the_embedded_store_finds_the_oracles_candid
     twins.embedded.close()
 
 
-def step(source: Space, target: Space, bundle: str = "projection") -> RouteStep:
-    return RouteStep(bundle, source, target)
-
-
 def turned(rows_GD: FloatArray) -> FloatArray:
     """A quarter turn: east becomes north."""
     return np.stack([-rows_GD[:, 1], rows_GD[:, 0]], axis=1)
@@ -457,7 +454,7 @@ def found_in(store: GalleryStore, space: Space, probe: tuple[float, ...]) -> lis
 def test_a_gallery_is_searchable_in_another_space_before_and_after_enrolment(store: GalleryStore) -> None:
     store.create("staff", PLANE)
     store.enrol("staff", [native("ann", EAST)])
-    store.ensure_index("staff", step(PLANE, OTHER_PLANE), turned)
+    store.ensure_index("staff", OTHER_PLANE, {PLANE.fingerprint: turned})
     assert found_in(store, OTHER_PLANE, NORTH) == [("ann", 1.0)]
     store.enrol("staff", [native("bob", NORTH)])
     assert found_in(store, OTHER_PLANE, (-1.0, 0.0)) == [("bob", 1.0), ("ann", 0.0)]
@@ -469,7 +466,7 @@ def test_a_gallery_is_searchable_in_another_space_before_and_after_enrolment(sto
 def test_candidates_name_the_same_templates_in_either_space(store: GalleryStore) -> None:
     store.create("staff", PLANE)
     (first,) = store.enrol("staff", [native("ann", EAST)])
-    store.ensure_index("staff", step(PLANE, OTHER_PLANE), turned)
+    store.ensure_index("staff", OTHER_PLANE, {PLANE.fingerprint: turned})
     (second,) = store.enrol("staff", [native("bob", NORTH)])
     (candidates,) = store.search("staff", vector(*NORTH)[None], OTHER_PLANE, 10).candidates
     assert [candidate.template_id for candidate in candidates] == [first, second]
@@ -478,7 +475,7 @@ def test_candidates_name_the_same_templates_in_either_space(store: GalleryStore)
 def test_what_is_removed_is_removed_from_every_index(store: GalleryStore) -> None:
     store.create("staff", PLANE)
     ids = store.enrol("staff", [native("ann", EAST), native("ann", NORTH), native("bob", NORTH_EAST)])
-    store.ensure_index("staff", step(PLANE, OTHER_PLANE), turned)
+    store.ensure_index("staff", OTHER_PLANE, {PLANE.fingerprint: turned})
     store.remove_template("staff", ids[0])
     assert found_in(store, OTHER_PLANE, NORTH)[-1] == ("ann", 0.0)
     store.remove_subject("staff", "ann")
@@ -490,7 +487,7 @@ def test_what_is_removed_is_removed_from_every_index(store: GalleryStore) -> Non
 def test_an_index_is_of_its_gallery_alone_and_goes_with_it(store: GalleryStore) -> None:
     store.create("staff", PLANE)
     store.create("visitors", PLANE)
-    store.ensure_index("staff", step(PLANE, OTHER_PLANE), turned)
+    store.ensure_index("staff", OTHER_PLANE, {PLANE.fingerprint: turned})
     with pytest.raises(SpaceMismatchError):
         store.search("visitors", vector(*EAST)[None], OTHER_PLANE, 1)
     store.drop("staff")
@@ -502,15 +499,15 @@ def test_an_index_is_of_its_gallery_alone_and_goes_with_it(store: GalleryStore) 
 def test_an_index_that_is_there_stays_as_it_is(store: GalleryStore) -> None:
     store.create("staff", PLANE)
     store.enrol("staff", [native("ann", EAST)])
-    store.ensure_index("staff", step(PLANE, OTHER_PLANE), turned)
-    store.ensure_index("staff", step(PLANE, OTHER_PLANE), lambda rows: rows)
+    store.ensure_index("staff", OTHER_PLANE, {PLANE.fingerprint: turned})
+    store.ensure_index("staff", OTHER_PLANE, {PLANE.fingerprint: lambda rows: rows})
     assert found_in(store, OTHER_PLANE, NORTH) == [("ann", 1.0)]
 
 
 def test_an_index_may_have_another_dimension(store: GalleryStore) -> None:
     store.create("staff", PLANE)
     store.enrol("staff", [native("ann", EAST)])
-    store.ensure_index("staff", step(PLANE, SOLID), lambda rows: np.insert(rows, 2, 0.0, axis=1))
+    store.ensure_index("staff", SOLID, {PLANE.fingerprint: lambda rows: np.insert(rows, 2, 0.0, axis=1)})
     assert found_in(store, SOLID, (1.0, 0.0, 0.0)) == [("ann", 1.0)]
     with pytest.raises(DimensionMismatchError):
         store.search("staff", vector(*EAST)[None], SOLID, 1)
@@ -519,9 +516,9 @@ def test_an_index_may_have_another_dimension(store: GalleryStore) -> None:
 def test_an_index_from_another_space_is_refused(store: GalleryStore) -> None:
     store.create("staff", PLANE)
     with pytest.raises(SpaceMismatchError):
-        store.ensure_index("staff", step(OTHER_PLANE, SOLID), turned)
+        store.ensure_index("staff", SOLID, {OTHER_PLANE.fingerprint: turned})
     with pytest.raises(NotFoundError):
-        store.ensure_index("nobody", step(PLANE, OTHER_PLANE), turned)
+        store.ensure_index("nobody", OTHER_PLANE, {PLANE.fingerprint: turned})
 
 
 BROKEN = [lambda rows: rows * 2, lambda rows: rows * np.nan, lambda rows: rows[:, :1], lambda rows: rows[1:]]
@@ -531,8 +528,8 @@ BROKEN = [lambda rows: rows * 2, lambda rows: rows * np.nan, lambda rows: rows[:
 def test_a_broken_projection_leaves_everything_as_it_was(store: GalleryStore, project: Project) -> None:
     store.create("staff", PLANE)
     store.enrol("staff", [native("ann", EAST)])
-    with pytest.raises(FacebridgeError):
-        store.ensure_index("staff", step(PLANE, OTHER_PLANE), project)
+    with pytest.raises(EngineError):
+        store.ensure_index("staff", OTHER_PLANE, {PLANE.fingerprint: project})
     with pytest.raises(SpaceMismatchError):
         store.search("staff", vector(*EAST)[None], OTHER_PLANE, 1)
     assert found(store, "staff", EAST) == [("ann", 1.0)]
@@ -540,16 +537,39 @@ def test_a_broken_projection_leaves_everything_as_it_was(store: GalleryStore, pr
 
 def test_what_cannot_be_projected_is_not_enrolled(store: GalleryStore) -> None:
     store.create("staff", PLANE)
-    store.ensure_index("staff", step(PLANE, OTHER_PLANE), lambda rows: np.where(rows[:, :1] > 0, rows, np.nan))
+    store.ensure_index("staff", OTHER_PLANE, {PLANE.fingerprint: lambda rows: np.where(rows[:, :1] > 0, rows, np.nan)})
     store.enrol("staff", [native("ann", EAST)])
-    with pytest.raises(NonFiniteVectorError):
+    with pytest.raises(EngineError):
         store.enrol("staff", [native("bob", EAST), native("eve", (-1.0, 0.0))])
     assert store.get("staff").num_templates == 1
     assert found_in(store, OTHER_PLANE, EAST) == found(store, "staff", EAST) == [("ann", 1.0)]
 
 
-def test_templates_translated_into_the_gallery_are_in_every_index(store: GalleryStore) -> None:
+def test_a_translated_template_is_projected_as_translated_where_its_own_space_has_no_projection(
+    store: GalleryStore,
+) -> None:
     store.create("staff", PLANE)
-    store.ensure_index("staff", step(PLANE, OTHER_PLANE), turned)
+    store.ensure_index("staff", OTHER_PLANE, {PLANE.fingerprint: turned})
     store.enrol("staff", [translated("ann", (0.0, 0.0, 1.0), EAST)])
     assert found_in(store, OTHER_PLANE, NORTH) == [("ann", 1.0)]
+
+
+def flattened(rows_GD: FloatArray) -> FloatArray:
+    """Up becomes west."""
+    return np.stack([rows_GD[:, 0] - rows_GD[:, 2], rows_GD[:, 1]], axis=1)
+
+
+@pytest.mark.parametrize("enrolled_before", [True, False])
+def test_a_translated_template_is_projected_from_its_original_where_its_own_space_has_a_projection(
+    store: GalleryStore, enrolled_before: bool
+) -> None:
+    """Else translations pile up: what its encoder saw would come there by way of the gallery's space."""
+    templates = [native("bob", EAST), translated("ann", (0.0, 0.0, 1.0), EAST), native("eve", NORTH)]
+    store.create("staff", PLANE)
+    if enrolled_before:
+        store.enrol("staff", templates)
+    store.ensure_index("staff", OTHER_PLANE, {PLANE.fingerprint: turned, SOLID.fingerprint: flattened})
+    if not enrolled_before:
+        store.enrol("staff", templates)
+    assert found_in(store, OTHER_PLANE, NORTH) == [("bob", 1.0), ("ann", 0.0), ("eve", 0.0)]
+    assert found_in(store, OTHER_PLANE, (-1.0, 0.0)) == [("ann", 1.0), ("eve", 1.0), ("bob", 0.0)]

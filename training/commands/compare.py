@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> None:
     by = "subject" if pairs.source.has_subjects else "image"
     parts = SplitPairs.of(pairs, SplitRule(by, options.seed, options.validation, options.test))  # type: ignore[arg-type]
     pictures = PicturesOfPairs.find(parts.train, options.images) if any(map(needs_pictures, methods)) else None
-    partial = check_partial(options.out, (*LEFT, *methods))
+    partial = check_partial(options.out, (*LEFT, *METHODS))
     # By name: whoever asks for help need not wait for torch and matplotlib.
     device = importlib.import_module("training.trainers.encoder").choose_torch_device(options.device)
     recipe = RECIPES[options.recipe]

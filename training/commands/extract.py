@@ -46,9 +46,7 @@ def run(options: argparse.Namespace) -> None:
     """Extract and write the feature set."""
     check_feature_set_path(options.out)
     encoder = find_encoder(options.encoder, options.encoders)
-    source = open_source(options.images)
-    if options.views > 1 or options.blends:
-        source = ViewSource(source, options.views, options.blends)
+    source = ViewSource(open_source(options.images), options.views, options.blends, encoder.preparation.size)
     settings = ExtractionSettings(options.device, options.batch_size, options.workers, options.skip_unreadable)
     partial = check_partial(options.out, LEFT)
     started = time.monotonic()

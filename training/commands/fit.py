@@ -30,7 +30,7 @@ from training.data.feature_set_files import load_feature_set
 from training.data.pairs import Pairs, join_by_image
 from training.errors import TrainingError
 from training.evaluation.calibration import calibrate
-from training.export.bundles import check_bundle_path, write_translator_bundle
+from training.export.bundles import all_or_none, check_bundle_path, write_translator_bundle
 from training.recipes.translators import AUTO, METHODS, STUDENT, FittedMethod, SplitPairs, fit_methods
 
 ENCODER = "encoder"
@@ -107,8 +107,10 @@ def _fit_translator(options: argparse.Namespace) -> None:
                 on_method=lambda name: status.update(f"fitting {name}"),
             )
     best = results[0]
-    manifest = _write(options, pairs, parts, results)
-    generator = fit_r3an.write_generator(options.out, manifest, best)
+    with all_or_none() as written:
+        manifest = _write(options, pairs, parts, results)
+        written.append(options.out)
+        generator = fit_r3an.write_generator(options.out, manifest, best)
     if _is_trained(options.method):
         fit_r3an.discard_partial(options.out)
     shown = [(result.method, result.test or result.validation) for result in results]

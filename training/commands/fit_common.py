@@ -9,7 +9,8 @@ from models.space import Space
 from models.split import SplitRule
 from training.commands.terminal import evaluation_table, out
 from training.data.feature_set_files import load_feature_set
-from training.export.bundles import check_bundle_path, write_translator_bundle
+from training.errors import TrainingError
+from training.export.bundles import all_or_none, check_bundle_path, write_translator_bundle
 from training.recipes.common_space import CommonSpace, Projection, make_common_space
 
 
@@ -18,6 +19,10 @@ def run(options: argparse.Namespace, files: list[Path]) -> None:
     feature_sets = [load_feature_set(path) for path in files]
     for feature_set in feature_sets:
         check_bundle_path(_place(options.out, feature_set.space))
+        if feature_set.space.name == options.out.name:
+            raise TrainingError(
+                f"--out {options.out}: would name the common space {options.out.name!r} as an encoder's own"
+            )
     by = "subject" if any(feature_set.has_subjects for feature_set in feature_sets) else "image"
     rule = SplitRule(by, options.seed, options.validation, options.test)  # type: ignore[arg-type]
     console = out()
@@ -30,16 +35,18 @@ def run(options: argparse.Namespace, files: list[Path]) -> None:
             half_weights=options.half_weights,
             on_step=lambda what: status.update(f"fitting {what}"),
         )
+    with all_or_none() as written:
+        for projection in common.projections:
+            _write(options, common, projection, rule)
+            written.append(_place(options.out, projection.source.space))
     for projection in common.projections:
         name = projection.source.space.name
-        _write(options, common, projection, rule)
         part = "test" if projection.test else "validation"
         for other, evaluation in (projection.test or projection.validation).items():
             title = f"{name} and {other} in {common.space.name}: {part} {by}s, {name} as source"
             console.print(evaluation_table(title, [(options.method, evaluation)]))
-    written = ", ".join(str(_place(options.out, one.source.space)) for one in common.projections)
     console.print(
-        f"{written}: {common.space.dimension} numbers, fitted on {common.num_training_pictures} pictures, "
+        f"{', '.join(map(str, written))}: {common.space.dimension} numbers, fitted on {common.num_training_pictures} pictures, "
         f"space {common.space.name} ({common.space.fingerprint})",
         soft_wrap=True,
     )

@@ -6,6 +6,7 @@ it came from?) or another one (any other door?).
 """
 
 import argparse
+import io
 import json
 import shutil
 from pathlib import Path
@@ -19,7 +20,7 @@ from training.data.feature_set_files import load_feature_set
 from training.data.partial import check_partial
 from training.data.sources import open_source
 from training.errors import TrainingError
-from training.recipes.privacy import LEFT, Judge, PrivacyReport, held_out, paint, report, sheet
+from training.recipes.privacy import LEFT, Judge, held_out, paint, report, sheet
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +42,8 @@ def run(options: argparse.Namespace) -> None:
     for path in (options.out, *([options.sheet] if options.sheet else [])):
         if path.is_dir() or not path.parent.is_dir():
             raise TrainingError(f"{path}: is a folder itself, or its folder does not exist")
+    if options.sheet and options.sheet.suffix.lower() != ".png":
+        raise TrainingError(f"--sheet {options.sheet}: must end in .png")
     generator = read_bundle(options.generator)
     feature_set = held_out(generator, load_feature_set(options.features), everybody=options.subjects == "all")
     judge = find_encoder(options.encoder, options.encoders)
@@ -51,16 +54,18 @@ def run(options: argparse.Namespace) -> None:
         task = progress.add_task(judge.space.name, total=None, rate="")
         settings = ExtractionSettings(options.device)
         found = report(faces, source, Judge(judge, settings, partial, lambda done: progress.advance(task, done)))
-    _write(options.out, found)
+    _write(options.out, json.dumps(found.to_json(), indent=2).encode() + b"\n")
     if options.sheet:
-        sheet(faces).save(options.sheet)
+        drawn = io.BytesIO()
+        sheet(faces).save(drawn, "PNG")
+        _write(options.sheet, drawn.getvalue())
     shutil.rmtree(partial, ignore_errors=True)
     title = f"{feature_set.space.name} painted by {generator.manifest.name}, judged by {judge.space.name}"
     out().print(privacy_table(title, found))
 
 
-def _write(path: Path, found: PrivacyReport) -> None:
+def _write(path: Path, data: bytes) -> None:
     try:
-        path.write_text(json.dumps(found.to_json(), indent=2) + "\n")
+        path.write_bytes(data)
     except OSError as failure:
         raise TrainingError(f"{path}: cannot be written ({failure.strerror})") from None

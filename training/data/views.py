@@ -44,12 +44,17 @@ class ViewSource:
     other or side by side.
     """
 
-    def __init__(self, source: PictureSource, num_views: int = 1, num_blends: int = 0) -> None:
-        """Raises `SourceError` where keys of the source look like those of views or blends."""
+    def __init__(
+        self, source: PictureSource, num_views: int = 1, num_blends: int = 0, size: tuple[int, int] = (112, 112)
+    ) -> None:
+        """`size` (width, height) is of views of pictures that landmarks align.
+
+        Raises `SourceError` where keys of the source look like those of views or blends.
+        """
         taken = [item.key for item in source.items if picture_of(item.key) != item.key]
         if taken:
             raise SourceError(f"picture {taken[0]}: its name marks a view or blend of another; rename it")
-        self._source = source
+        self._source, self._size = source, size
         self._original = {item.key: item for item in source.items}
         keys = list(self._original)
         self.items = [
@@ -83,7 +88,7 @@ class ViewSource:
     def _crop(self, original: PictureItem) -> Image.Image:
         try:
             picture = decode_picture(self._source.read(original))
-            return picture if original.landmarks is None else align_face(picture, original.landmarks)
+            return picture if original.landmarks is None else align_face(picture, original.landmarks, self._size)
         except PictureError as failure:
             raise SourceError(str(failure)) from None
 

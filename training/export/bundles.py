@@ -1,7 +1,9 @@
 """Writing what was fitted or found as bundles."""
 
 import re
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +31,18 @@ def check_bundle_path(folder: Path) -> None:
         raise BundleError(f"{folder}: the folder's name is the bundle's: lower case letters, digits, '.', '_' and '-'")
     if folder.exists():
         raise BundleError(f"{folder}: exists already; bundles are immutable: choose another name or delete it")
+
+
+@contextmanager
+def all_or_none() -> Iterator[list[Path]]:
+    """A list for the bundles that belong together, as they are written: where one cannot be, the others go too."""
+    written: list[Path] = []
+    try:
+        yield written
+    except BaseException:
+        for folder in written:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def write_translator_bundle(

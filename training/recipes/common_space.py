@@ -16,13 +16,12 @@ from models.operating_point import Calibration
 from models.space import Space
 from models.split import SplitRule
 from training.data.pairs import Pairs, join_all
-from training.errors import TrainingError
 from training.evaluation.calibration import calibrate
 from training.evaluation.cross_space import CrossSpaceEvaluation, evaluate_translation, in_common_space
 from training.export.half_weights import with_half_weights
 from training.export.loaded import GraphTranslator
 from training.export.parity import check_parity
-from training.recipes.translators import MIN_TRAINING_PAIRS, TranslatorRecipe, load, subjects
+from training.recipes.translators import TranslatorRecipe, check_enough, load, subjects
 from training.trainers.fitted import CommonData, FittedSides, Translate
 
 COMMON_METHODS: Mapping[str, TranslatorRecipe] = {
@@ -101,12 +100,7 @@ def _split(
     joined: list[FeatureSet], part: npt.NDArray[np.str_]
 ) -> tuple[list[FeatureSet], dict[str, list[FeatureSet]]]:
     """What to train on, and what to measure on: validation, and test where there is one."""
-    num_train, num_validation = int((part == "train").sum()), int((part == "validation").sum())
-    if num_train < MIN_TRAINING_PAIRS or num_validation < 2:
-        raise TrainingError(
-            f"{len(part)} common pictures leave {num_train} for training and {num_validation} for validation; at least "
-            f"{MIN_TRAINING_PAIRS} and 2 are needed: bring more pictures or keep smaller shares"
-        )
+    check_enough(joined[0], part)
     measured = {
         name: [side.take(part == name).originals() for side in joined]
         for name in ("validation", "test")

@@ -112,12 +112,8 @@ class SplitPairs:
     def of(cls, pairs: Pairs, rule: SplitRule) -> "SplitPairs":
         """Split by the rule. Raises `TrainingError` where too little is left to train or validate on."""
         part = rule.parts(pairs.source)
+        check_enough(pairs.source, part)
         train, validation, test = (part == name for name in ("train", "validation", "test"))
-        if train.sum() < MIN_TRAINING_PAIRS or validation.sum() < 2:
-            raise TrainingError(
-                f"{len(pairs)} common pictures leave {int(train.sum())} for training and {int(validation.sum())} for "
-                f"validation; at least {MIN_TRAINING_PAIRS} and 2 are needed: bring more pictures or keep smaller shares"
-            )
         measured = [pairs.take(rows).originals() if rows.any() else None for rows in (validation, test)]
         assert measured[0] is not None
         return cls(rule, pairs.take(train), measured[0], measured[1])
@@ -209,6 +205,17 @@ def _fit(method: str, parts: SplitPairs, seed: int, extras: Extras, *, half_weig
     generator = load(_GENERATOR_EXPORTER)(fitted.model, num_source) if extras.with_generator else None
     validation = evaluate_translation(parts.validation, translate)
     return FittedMethod(method, fitted, graph, translate, parity, validation, test, generator)
+
+
+def check_enough(feature_set: FeatureSet, part: npt.NDArray[np.str_]) -> None:
+    """Raises `TrainingError` where too few pictures, views aside, are left to train or validate on."""
+    part = part[feature_set.picture == feature_set.image]
+    num_train, num_validation = int((part == "train").sum()), int((part == "validation").sum())
+    if num_train < MIN_TRAINING_PAIRS or num_validation < 2:
+        raise TrainingError(
+            f"{len(part)} common pictures leave {num_train} for training and {num_validation} for validation; at least "
+            f"{MIN_TRAINING_PAIRS} and 2 are needed: bring more pictures or keep smaller shares"
+        )
 
 
 def subjects(train: FeatureSet) -> npt.NDArray[np.int64]:

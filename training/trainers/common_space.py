@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from models.features import FloatArray
 from models.linear import LinearMap
+from training.errors import TrainingError
 from training.trainers.fitted import CommonData, FittedSides
 
 DoubleArray = npt.NDArray[np.float64]
@@ -45,10 +46,14 @@ def fit_common_space(
     every picture of its subject on the other, which takes out what only the picture had in it. K is `dimension`, or
     all directions of positive correlation, at most the smallest D.
 
+    Raises `TrainingError` for one subject alone.
+
     Source: Hotelling, Relations between two sets of variates (Biometrika 1936); Vinod, Canonical ridge (J. of
     Econometrics 1976) for the regularisation; Kettenring, Canonical analysis of several sets of variables (Biometrika
     1971), MAXVAR, for more than two sides. Deviation: pairs by subject; weights.
     """
+    if subject_N is not None and len(np.unique(subject_N)) < 2:
+        raise TrainingError("one person alone says nothing of how people differ; bring pictures of more subjects")
     means = [side.mean(axis=0, dtype=np.float64) for side in sides]
     centred = [side.astype(np.float64) - mean for side, mean in zip(sides, means, strict=True)]
     whitening = [_whitening(side, strength) for side in centred]

@@ -230,8 +230,9 @@ def _fitting(run: _Run, rows_B: npt.NDArray[np.int64], step: int) -> float:
     """One step. Where the device's memory does not hold the batch, raises `TrainingError` naming one that fits."""
     try:
         return run.step(rows_B, step)
-    except torch.OutOfMemoryError:
-        pass
+    except (RuntimeError, MemoryError) as failure:
+        if not _is_out_of_memory(failure):
+            raise
     fits = _largest_that_fits(lambda size: run.step(rows_B[:size], step), len(rows_B))
     hint = f"--batch {fits} does" if fits else "free some of it, or use --device cpu"
     raise TrainingError(f"a batch of {len(rows_B)} does not fit into the memory of the {run.device}; {hint}")
@@ -244,7 +245,14 @@ def _largest_that_fits(attempt: Callable[[int], object], size: int) -> int:
         try:
             torch.cuda.empty_cache()
             attempt(size)
-        except torch.OutOfMemoryError:
+        except (RuntimeError, MemoryError) as failure:
+            if not _is_out_of_memory(failure):
+                raise
             continue
         return size
     return 0
+
+
+def _is_out_of_memory(failure: RuntimeError | MemoryError) -> bool:
+    """Of a GPU, or of a CPU, for which torch has no class of its own."""
+    return isinstance(failure, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(failure)

@@ -4,6 +4,7 @@ import re
 from contextlib import suppress
 from typing import Annotated
 
+import numpy as np
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from service.api.bodies import JSON, NPZ, JsonBody, read_feature_set, require_media_type
@@ -128,6 +129,12 @@ async def _from_feature_set(request: Request) -> tuple[list[str], list[Probe]]:
         raise InvalidInputError("the feature set does not say who its pictures are of; fill its column subject")
     if feature_set.is_translated:
         raise InvalidInputError("the feature set was made by a translator; send the features that the encoder made")
+    derived = np.flatnonzero(feature_set.picture != feature_set.image)
+    if len(derived):
+        raise InvalidInputError(
+            f"row {derived[0]} is a view or a blend of pictures, made to learn from; send the pictures themselves, as "
+            "`facebridge-train select` writes them"
+        )
     subjects = feature_set.subject.tolist()
     fingerprint = feature_set.space.fingerprint
     return subjects, [Probe(fingerprint, feature=row) for row in feature_set.feature]

@@ -124,9 +124,60 @@ def test_of_two_common_spaces_the_better_measured_is_taken() -> None:
     assert catalog.common_steps(C) == []
 
 
-def test_thresholds_are_those_of_the_first_sides_projection() -> None:
-    catalog = Catalog([projection("ac", A, missed=0.25), projection("bc", B, missed=0.5)], [])
-    assert [point.fnmr for point in catalog.operating_points(catalog.comparison(A, B))] == [0.25]
+def two_meetings(missed: float | None, missed_by_other: float | None) -> list[Bundle]:
+    return [
+        projection("ac", A, cosine=0.9, missed=missed),
+        projection("bc", B, missed=missed),
+        projection("ao", A, OTHER_COMMON, cosine=0.7, missed=missed_by_other),
+        projection("bo", B, OTHER_COMMON, missed=missed_by_other),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("missed", "missed_by_other", "expected"),
+    [(0.3, 0.01, "ao,bo"), (0.01, 0.3, "ac,bc"), (0.1, 0.1, "ac,bc"), (None, 0.3, "ao,bo"), (None, None, "ac,bc")],
+)
+def test_of_two_common_spaces_the_one_that_misses_fewer_is_taken_whatever_their_cosines(
+    missed: float | None, missed_by_other: float | None, expected: str
+) -> None:
+    """Mean cosines of different spaces cannot be compared; they decide where nothing else does."""
+    catalog = Catalog(two_meetings(missed, missed_by_other), [])
+    assert ",".join(catalog.comparison(A, B).bundles) == expected
+    assert set(catalog.comparison(B, A).bundles) == set(expected.split(","))
+
+
+def test_every_common_space_is_held_against_a_translator() -> None:
+    """The first one has measured nothing at the translator's rates, the second one has."""
+    direct = missing(bundle("ab", A, B), 0.1, fmr=1e-2)
+    first = [missing(projection(f"{s.name}c", s), 0.01, fmr=1e-4) for s in (A, B)]
+    second = [missing(projection(f"{s.name}o", s, OTHER_COMMON), 0.05, fmr=1e-2) for s in (A, B)]
+    assert Catalog([direct, *first, *second], []).comparison(A, B).bundles == ("ao", "bo")
+    assert Catalog([direct, *first], []).comparison(A, B).bundles == ("ab",)
+
+
+def test_thresholds_are_the_stricter_ones_of_both_sides_whichever_is_first() -> None:
+    sides = []
+    for name, space, thresholds in (("ac", A, (0.5, 0.8, 0.9)), ("bc", B, (0.6, 0.7))):
+        points = tuple(
+            OperatingPoint(10.0**-place, threshold, 0.1, 100, 100_000)
+            for place, threshold in enumerate(thresholds, start=1)
+        )
+        sides.append(replace(projection(name, space), calibration=Calibration({"translated": points})))
+    catalog = Catalog(sides, [])
+    for pair in ((A, B), (B, A)):
+        points = catalog.operating_points(catalog.comparison(*pair))
+        assert [(point.fmr, point.threshold) for point in points] == [(0.1, 0.6), (0.01, 0.8)]
+
+
+def test_where_one_side_measured_nothing_the_others_thresholds_count() -> None:
+    catalog = Catalog([projection("ac", A, missed=0.25), projection("bc", B)], [])
+    for pair in ((A, B), (B, A)):
+        assert [point.fnmr for point in catalog.operating_points(catalog.comparison(*pair))] == [0.25]
+
+
+def test_projections_into_a_common_space_are_one_for_each_space() -> None:
+    bundles = [projection("ac", A), projection("bc", B), projection("ao", A, OTHER_COMMON), bundle("dc", D, COMMON)]
+    assert {step.bundle for step in Catalog(bundles, []).steps_into(COMMON)} == {"ac", "bc"}
 
 
 def test_comparisons_are_listed_beside_routes() -> None:
