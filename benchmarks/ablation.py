@@ -114,7 +114,7 @@ def _features(faces: Faces, name: str, data: str, rule: SplitRule) -> FeatureSet
     if data == "views":
         return features
     others = faces.photo_features(name, VIEWS)
-    # Only to learn from: whoever the rule would keep apart is left out, so that all rows are measured on the same people.
+    # Only to learn from, so that all rows are measured on the same people.
     others = others.take(rule.parts(others) == "train")
     joined = {
         key: np.concatenate([features.columns()[key], others.columns()[key]]) for key in ("feature", "image", "subject")

@@ -1,7 +1,8 @@
 """The real faces and encoders, and their features, extracted once and kept under run/bench."""
 
 import os
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -44,8 +45,9 @@ class Faces:
         return self._features(name, self.pictures(), views, blends, name)
 
     def photos(self) -> PictureSource:
-        """The photos of OTHER_SETS, whose keys and subjects begin with the name of the set."""
-        return _Photos({name: open_source(self.folder / "data" / f"{name}.zip") for name in OTHER_SETS})
+        """The photos of OTHER_SETS, whose keys and subjects begin with the name of the set, without people of lfw112.zip."""
+        known = {_plain(item.subject) for item in self.pictures().items}
+        return _Photos({name: open_source(self.folder / "data" / f"{name}.zip") for name in OTHER_SETS}, known)
 
     def photo_features(self, name: str, views: int = 1, blends: int = 0) -> FeatureSet:
         """The same of `photos`."""
@@ -68,17 +70,22 @@ class Faces:
 
 
 class _Photos:
-    """The photos of several sources as one."""
+    """The photos of several sources as one, without people whose plain names are known."""
 
-    def __init__(self, sources: Mapping[str, PictureSource]) -> None:
+    def __init__(self, sources: Mapping[str, PictureSource], known: Collection[str]) -> None:
         self._sources = sources
         self.items = [
             replace(item, key=f"{name}/{item.key}", subject=f"{name}/{item.subject}")
             for name, source in sources.items()
             for item in source.items
-            if item.modality == "photo"
+            if item.modality == "photo" and _plain(item.subject) not in known
         ]
 
     def read(self, item: PictureItem) -> bytes:
         """The picture's bytes, from the source that its key begins with."""
         return self._sources[item.key.partition("/")[0]].read(item)
+
+
+def _plain(subject: str) -> str:
+    """A name as every set would write it."""
+    return "".join(filter(str.isalpha, unicodedata.normalize("NFKD", subject).casefold()))

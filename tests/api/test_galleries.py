@@ -171,6 +171,15 @@ class TestEnrol:
         response = await client.post("/galleries/people/templates", content=body, headers=NPZ)
         assert (response.status_code, response.json()["type"]) == (422, "urn:facebridge:problem:invalid-request")
 
+    @pytest.mark.parametrize("key", ["p0#view-1", "p0#blend-p1"])
+    async def test_views_and_blends_are_nobodys_templates(self, client: httpx.AsyncClient, key: str) -> None:
+        await create(client)
+        body = feature_set(A, ROWS_A[:3], ["ann", "ann", "bob"], image=np.array(["p0", key, "p1"]))
+        response = await client.post("/galleries/people/templates", content=body, headers=NPZ)
+        assert (response.status_code, response.json()["type"]) == (422, "urn:facebridge:problem:invalid-request")
+        assert "row 1" in response.json()["detail"]
+        assert (await client.get("/galleries/people")).json()["num_templates"] == 0
+
     @pytest.mark.parametrize(
         "subject", ["new\nline", "nul\0inside", "x" * 129, "\x7f", ".", "..", "a/../b", "../..", "a/."]
     )

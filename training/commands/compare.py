@@ -1,6 +1,6 @@
-"""Fit every method on a pair of feature sets, and print and draw how they compare.
+"""Fit methods side by side on a pair of feature sets, and print and draw how they compare.
 
-Native is each encoder alone, none the two side by side without any translation; then every method, with translated
+Native is each encoder alone, none the two side by side without any translation; then each method, with translated
 probes against a native gallery and native probes against a translated gallery. Without --images, the methods that learn
 from pictures are left out. Long trainings go on where they were interrupted.
 """

@@ -1,13 +1,14 @@
 """Fit a translator from one space to another, or an encoder, and write it as a bundle.
 
 A translator: the two feature sets are joined by `image`; no labels are needed. Subjects, where known, are split into training,
-validation (hyperparameters, choice of method, operating points) and test (the figures reported). `auto` fits every
-method and keeps, of those that identify validation subjects equally well within one standard error, the one with the
-highest mean cosine.
+validation (hyperparameters, choice of method, operating points) and test (the figures reported). `auto` fits
+procrustes, ridge, low-rank and residual-mlp and keeps, of those that identify validation subjects equally well within one
+standard error, the one with the highest mean cosine.
 
-R3AN and its parts (--method r3an, arch1 to arch7, fc) are trained for minutes to hours; those that learn from pictures
-take the ones that the features were made from as --images. Interrupted, the same command goes on after the last epoch.
-Its student (--method r3an-student) is a small network that learns from it, trained before or given as --teacher.
+R3AN, its parts and what is built on it (--method r3an, r3an-skip, r3an-student, arch1 to arch7, fc) are trained for minutes
+to hours. All but arch3 and fc learn from pictures: --images are the ones that the features were made from. Interrupted,
+the same command goes on after the last epoch. A student learns from an R3AN that is trained before, or is given as
+--teacher.
 
 A common space (--method cca, two-sided): every set gets a projection, a bundle each, and is compared there.
 
@@ -21,7 +22,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from models.bundle import COMMON_SPACE_METHODS, Manifest
+from models.bundle import COMMON_SPACE_METHODS, Manifest, read_bundle
 from models.split import SplitRule
 from training.commands import fit_common, fit_encoder, fit_r3an
 from training.commands.arguments import add_split_arguments, check_shares
@@ -124,6 +125,10 @@ def _fit_translator(options: argparse.Namespace) -> None:
         console.print(f"{generator}: paints the faces that features are of; keep it from whoever must not see them")
 
 
+def _teacher_digest(options: argparse.Namespace) -> dict[str, str]:
+    return {"teacher": read_bundle(options.teacher).manifest.digest} if options.teacher else {}
+
+
 def _is_trained(method: str) -> bool:
     """Whether it is trained as R3AN, with a recipe and progress."""
     return method in METHODS and METHODS[method].paths is not None
@@ -162,7 +167,7 @@ def _write(options: argparse.Namespace, pairs: Pairs, parts: SplitPairs, results
         options.out,
         source=pairs.source.space,
         target=pairs.target.space,
-        data_digests={"source": pairs.source.digest, "target": pairs.target.digest},
+        data_digests={"source": pairs.source.digest, "target": pairs.target.digest} | _teacher_digest(options),
         method=best.method,
         graph=best.graph,
         calibration=calibrate(parts.validation, translated),

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of --method encoder, of which R3AN heeds some."""
     group = parser.add_argument_group(
         "--method encoder",
-        "r3an, arch1 to arch7 and fc heed --images, --recipe, --epochs, --batch, --learning-rate, --device",
+        "R3AN and what is built on it heed --images, --recipe, --epochs, --batch, --learning-rate, --device",
     )
     group.add_argument(
         "--images", type=Path, metavar="DIR|ZIP|CSV", help="labelled pictures; for r3an those that the features are of"

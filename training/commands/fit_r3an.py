@@ -19,6 +19,7 @@ from training.trainers.r3an_recipe import Paths, R3ANRecipe
 
 RECONSTRUCTION = "{}-reconstruction"
 """The folder of the bundle that paints, by the folder of the one that translates."""
+HEEDED_BY_R3AN = ("recipe", "epochs", "batch", "learning_rate")
 HEEDED = ("--images", "--recipe", "--device", "--epochs", "--batch", "--learning-rate")
 
 
@@ -27,7 +28,7 @@ def run(options: argparse.Namespace, parts: SplitPairs) -> list[FittedMethod]:
     paths = METHODS[options.method].paths
     assert paths is not None
     _check_reconstruction(options, paths)
-    teacher = _teacher(options.teacher, parts) if options.teacher else None
+    teacher = _teacher(options, parts) if options.teacher else None
     pictures = _pictures(options, Paths() if teacher else paths, parts)
     # By name: whoever asks for help need not wait for torch.
     device = importlib.import_module("training.trainers.encoder").choose_torch_device(options.device or "auto")
@@ -73,8 +74,14 @@ def _check_reconstruction(options: argparse.Namespace, paths: Paths) -> None:
     check_bundle_path(_generator_folder(options.out))
 
 
-def _teacher(folder: Path, parts: SplitPairs) -> LoadedTranslator:
+def _teacher(options: argparse.Namespace, parts: SplitPairs) -> LoadedTranslator:
     """A translator of the same spaces that has seen nobody whom the student is measured on."""
+    for name in HEEDED_BY_R3AN:
+        if getattr(options, name) is not None:
+            raise TrainingError(
+                f"--{name.replace('_', '-')} has no effect on a student whose --teacher is trained already"
+            )
+    folder = options.teacher
     bundle = read_bundle(folder)
     teacher = LoadedTranslator(bundle)
     teacher.check_source(parts.train.source.space, what="the source set")

@@ -80,11 +80,11 @@ def evaluation_table(title: str, sections: Iterable[tuple[str, CrossSpaceEvaluat
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """Natives and none once, then a row a method: both sides, speed, size, time to fit."""
+    """Natives and none once, then a row a method: both sides, speed, size."""
     title = f"{comparison.source} to {comparison.target}: {comparison.measured_on}, probes / gallery translated"
     table = Table(title=Text(title), title_justify="left")
     table.add_column("method")
-    for column in ("rank-1", "TAR@1e-3", "mean cosine", "vectors/s", "MB", "fit, s"):
+    for column in ("rank-1", "TAR@1e-3", "mean cosine", "vectors/s", "MB"):
         table.add_column(column, justify="right")
     named = {"native source": "native source", "native target": "native target", "untranslated": "none"}
     for name, shown in named.items():
@@ -101,7 +101,6 @@ def comparison_table(comparison: Comparison) -> Table:
             _number(probes.mean_cosine),
             f"{method.vectors_per_second:,.0f}",
             f"{method.num_bytes / 1e6:.2f}",
-            f"{method.fit_seconds:.1f}",
         )
     return table
 

@@ -44,7 +44,6 @@ class ComparedMethod:
     """Of source features through ONNX Runtime, 1,024 at once, the median of several runs."""
     num_bytes: int
     """Of the model that source features go through."""
-    fit_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,6 @@ def compare_methods(
     baseline: CrossSpaceEvaluation | None = None
     for method in methods:
         on_method(method)
-        started = time.monotonic()
         if method in COMMON_SPACE_METHODS:
             evaluation, graph = _fit_common(pairs, parts.rule, method)
         else:
@@ -96,11 +94,10 @@ def compare_methods(
             teacher = fitted if method == "r3an" else teacher
             evaluation, graph = fitted.test or fitted.validation, fitted.graph
             baseline = baseline or evaluation
-        seconds = time.monotonic() - started
         rows = evaluation.rows
         speed = vectors_per_second(graph, parts.train.source.space.dimension, device)
         gallery = rows.get("translated gallery", Figures())
-        found.append(ComparedMethod(method, rows["translated probes"], gallery, speed, len(graph), seconds))
+        found.append(ComparedMethod(method, rows["translated probes"], gallery, speed, len(graph)))
     if baseline is None:
         (fitted,) = fit_methods(parts, LINEAR[0], parts.rule.seed)
         baseline = fitted.test or fitted.validation

@@ -23,9 +23,10 @@ def fit_r3an_student(data: TrainingData, recipe: R3ANRecipe) -> Fitted[TorchTran
 
     Raises `TrainingError` as `fit_r3an` does.
     """
-    teacher = data.teacher or fit_r3an(data, recipe).model
-    answer_NT = teacher(data.source_NS)
-    return best_on_validation(data, (_taught(data, answer_NT, share) for share in SHARES))
+    teacher = fit_r3an(data, recipe) if data.teacher is None else Fitted(data.teacher)
+    answer_NT: FloatArray = teacher.model(data.source_NS)
+    best = best_on_validation(data, (_taught(data, answer_NT, share) for share in SHARES))
+    return Fitted(best.model, best.hyperparameters | {"teacher": teacher.hyperparameters})
 
 
 def _taught(data: TrainingData, answer_NT: FloatArray, share: float) -> Fitted[TorchTranslator]:

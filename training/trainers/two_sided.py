@@ -29,8 +29,8 @@ def fit_two_sided(data: CommonData) -> FittedSides[TorchTranslator]:
     """A translator for every ordered pair of encoders, and what each space's score counts.
 
     The weights are those of Fisher's linear discriminant between genuine and impostor scores of validation subjects
-    (Fisher, The use of multiple measurements in taxonomic problems, 1936), none below 0.05; equal where subjects are not
-    known.
+    (Fisher, The use of multiple measurements in taxonomic problems, 1936), none below 0.05 before they are made to sum to
+    one; equal where subjects are not known.
     """
     translators: dict[tuple[int, int], TorchTranslator] = {}
     for i, j in itertools.permutations(range(len(data.sides)), 2):

@@ -104,6 +104,19 @@ def test_a_malformed_rule_is_refused_as_a_document(change: dict[str, Any]) -> No
         parse_document(adapter, canonical_json(good | change), what="split", error=ContractError)
 
 
+def test_a_view_is_of_its_pictures_part_whatever_subject_it_is_said_to_be_of() -> None:
+    images = [f"{i}.png" for i in range(50)]
+    keys = [*images, *(f"{image}#view-1" for image in images)]
+    columns = {
+        "feature": np.random.default_rng(0).normal(size=(len(keys), 4)).astype(np.float32),
+        "image": np.array(keys),
+        "subject": np.array([f"subject-{i}" for i in range(50)] + [f"other-{i}" for i in range(50)]),
+    }
+    parts = RULE.parts(FeatureSet.build(Space("s", 4, "external:e"), columns))
+    assert set(parts.tolist()) == {"train", "validation", "test"}
+    assert parts[:50].tolist() == parts[50:].tolist()
+
+
 @pytest.mark.parametrize("by", ["subject", "image"])
 def test_a_blend_is_for_training_where_both_its_faces_are_and_for_nothing_else(by: str) -> None:
     """Else a translator would have seen half of a test face."""

@@ -98,6 +98,19 @@ def test_extract_refuses_options_that_make_no_sense(
     assert not list(tmp_path.glob("x.npz*"))
 
 
+def test_a_picture_that_is_called_like_a_blend_is_refused_with_or_without_views(
+    fails: Fails, encoder_file: Path, tmp_path: Path, picture: Picture
+) -> None:
+    """Every later command would take it for one, and leave it out of what is measured."""
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    (folder / "a.png#blend-b.png").write_bytes(picture(0))
+    (folder / "b.png").write_bytes(picture(1))
+    for more in ((), ("--views", 2)):
+        line = fails("extract", "--encoder", encoder_file, "--images", folder, "--out", tmp_path / "x.npz", *more)
+        assert "marks a view or blend of another; rename it" in line
+
+
 def test_pictures_that_are_none_are_refused(fails: Fails, encoder_file: Path, tmp_path: Path, picture: Picture) -> None:
     arguments: list[object] = ["extract", "--encoder", encoder_file, "--out", tmp_path / "x.npz", "--images"]
     with zipfile.ZipFile(tmp_path / "empty.zip", "w"):

@@ -9,12 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.bundle import Bundle, read_bundle
+from models.bundle import Bundle, Manifest, read_bundle
+from models.errors import BundleError
 from models.feature_set import FeatureSet
 from models.features import FloatArray
 from models.operating_point import Calibration, OperatingPoint
 from models.runtime import Session
+from models.split import SplitRule
+from training.commands import fit_common
 from training.data.feature_set_files import save_feature_set
+from training.export import bundles
 from training.recipes.common_space import _strictest
 
 Run = Callable[..., str]
@@ -154,6 +158,46 @@ def test_a_bundle_that_is_there_already_is_not_touched(
     words = ("fit", "--method", "cca", "--source", sets["a"], "--target", sets["b"], "--out", tmp_path / "x")
     run(*words)
     assert f"{tmp_path / 'x-a'}: exists already" in fails(*words)
+
+
+def test_a_common_space_cannot_take_an_encoders_name(fails: Fails, sets: dict[str, Path], tmp_path: Path) -> None:
+    """A gallery of that name's space would then be a question of which."""
+    words = ("fit", "--method", "cca", "--source", sets["a"], "--target", sets["b"], "--out", tmp_path / "b")
+    assert "would name the common space 'b' as an encoder's own" in fails(*words)
+
+
+def test_a_disk_that_is_full_after_the_first_bundle_leaves_none(
+    run: Run, fails: Fails, sets: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first would be in the way of the same command, and of no use alone."""
+    write = bundles.write_translator_bundle
+
+    def full(folder: Path, **parts: Any) -> Manifest:
+        if folder.name == "x-b":
+            raise BundleError(f"{folder}: cannot be written (No space left on device)")
+        return write(folder, **parts)
+
+    words = ("fit", "--method", "cca", "--source", sets["a"], "--target", sets["b"], "--out", tmp_path / "x")
+    before = set(tmp_path.iterdir())
+    with monkeypatch.context() as patched:
+        patched.setattr(fit_common, "write_translator_bundle", full)
+        assert "No space left" in fails(*words)
+    assert set(tmp_path.iterdir()) == before
+    run(*words)
+
+
+def test_one_person_alone_is_refused(fails: Fails, sets: dict[str, Path], tmp_path: Path, planted: Planted) -> None:
+    files = []
+    for name, dimension in (("a", 12), ("b", 10)):
+        native = planted(name, dimension)
+        part = SplitRule("subject", 0, 0.1, 0.1)
+        everybody = np.array(["one" if part.part_of(s) == "train" else s for s in native.subject.tolist()])
+        assert part.part_of("one") == "train"
+        files.append(tmp_path / f"ann-{name}.npz")
+        save_feature_set(FeatureSet.build(native.space, native.columns() | {"subject": everybody}), files[-1])
+    words = ("--source", files[0], "--target", files[1], "--validation", 0.1, "--test", 0.1)
+    line = fails("fit", "--method", "cca", *words, "--out", tmp_path / "x")
+    assert "bring pictures of more subjects" in line
 
 
 def test_further_sets_are_for_a_common_space(fails: Fails, sets: dict[str, Path], tmp_path: Path) -> None:

@@ -198,7 +198,10 @@ def test_a_student_learns_from_a_teacher_that_is_there(
     source = load_feature_set(files["source"]).feature[:50]
     answers = [Session(read_bundle(tmp_path / name).model, device="cpu").run(source) for name in ("student", "teacher")]
     assert float(np.mean(np.sum(answers[0] * answers[1], axis=1))) > 0.95
+    assert student.manifest.provenance.data_digests["teacher"] == read_bundle(tmp_path / "teacher").manifest.digest
     words = ("fit", *sets, "--method", "r3an-student", "--teacher", tmp_path / "teacher", "--out", tmp_path / "other")
+    line = fails(*words, "--epochs", 3)
+    assert line == "facebridge-train fit: --epochs has no effect on a student whose --teacher is trained already"
     assert "was fitted on another split" in fails(*words, "--seed", 7)
     assert "has no effect on --teacher" in fails(*words, "--images", pictures)
     swapped = ("fit", "--source", files["target"], "--target", files["source"], *words[5:])

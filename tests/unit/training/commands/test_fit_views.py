@@ -129,6 +129,21 @@ def test_no_fit_learns_from_a_blend_with_a_face_that_is_kept_apart(
     assert fit("seen", is_blend & (part == "train")) != plain
 
 
+def test_views_do_not_make_up_for_pictures_that_are_too_few(
+    fails: Callable[..., str], planted: Callable[..., FeatureSet], tmp_path: Path
+) -> None:
+    files = []
+    for name, dimension in (("a", 12), ("b", 10)):
+        feature_set = planted(name, dimension).take(np.arange(40))
+        columns = {key: np.concatenate([column] * 4) for key, column in feature_set.columns().items()}
+        keys = [feature_set.image, *(np.char.add(feature_set.image, f"{VIEW_MARK}{number}") for number in (1, 2, 3))]
+        files.append(tmp_path / f"{name}.npz")
+        save_feature_set(FeatureSet.build(feature_set.space, columns | {"image": np.concatenate(keys)}), files[-1])
+    for method in ("ridge", "cca"):
+        sets = ("--source", files[0], "--target", files[1], "--test", 0.5)
+        assert "40 common pictures leave" in fails("fit", *sets, "--method", method, "--out", tmp_path / "x")
+
+
 def blended(feature_set: FeatureSet) -> FeatureSet:
     """The set with a blend of each picture and the next one besides, whose feature lies between theirs."""
     columns = feature_set.columns()

@@ -145,6 +145,17 @@ def test_a_generator_that_paints_one_grey_face_gives_nobody_away(
     assert found["psnr"] <= found["psnr_mean_face"]
 
 
+@pytest.mark.parametrize("name", ["faces.xyz", "privacy.json"])
+def test_a_sheet_is_a_png(
+    fails: Fails, features: Path, encoder_file: Path, pictures: Path, tmp_path: Path, name: str
+) -> None:
+    """Found before the work, which may take minutes."""
+    words = ("--generator", tmp_path, "--features", features, "--images", pictures, "--encoder", encoder_file)
+    line = fails("privacy", *words, "--out", tmp_path / "privacy.json", "--sheet", tmp_path / name)
+    assert "must end in .png" in line
+    assert not (tmp_path / "privacy.json").exists()
+
+
 def test_bad_input_is_said_in_one_line(
     run: Run, fails: Fails, features: Path, encoder_file: Path, pictures: Path, files: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -89,6 +89,8 @@ def test_a_picture_with_landmarks_is_aligned_before_it_is_changed(tmp_path: Path
     assert view.shape == (112, 112, 3)
     expected = another_view(Image.fromarray(aligned.transpose(1, 2, 0).astype(np.uint8)), source.items[1].key)
     assert np.abs(view - np.asarray(expected, dtype=np.int64)).max() <= 1
+    narrow = ViewSource(plain, 2, size=(96, 112))
+    assert pixels(narrow.read(narrow.items[1])).shape == (112, 96, 3)
 
 
 @pytest.mark.parametrize("name", [f"a{VIEW_MARK}1", f"a{BLEND_MARK}b"])
@@ -154,3 +156,4 @@ class TestBlends:
             assert source.read(item) == listed.read(item)
         for key in ("nobody.png", f"nobody.png{VIEW_MARK}1", f"ann/1.png{BLEND_MARK}nobody.png"):
             assert source.find(key) is None
+        assert source.find(f"ann/1.png{VIEW_MARK}12345") is not None

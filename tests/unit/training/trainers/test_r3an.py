@@ -116,9 +116,17 @@ def test_each_update_sees_the_weights_that_the_one_before_it_left(
 
 
 def test_an_update_leaves_other_networks_and_their_momentum_alone() -> None:
-    run = _AllPaths(pairs(), recipe("arch1", optimiser="sgd", learning_rate=0.01, weight_decay=0.1))
+    """Once every network has momentum and weights to decay, an update of one must not move the two others by theirs."""
+    run = _AllPaths(pairs(), recipe(optimiser="sgd", learning_rate=0.01, weight_decay=0.1))
     run.step(np.arange(8), 0)
-    assert all(parameter not in run.optimiser.state for parameter in run.discriminator.parameters())
+    for part in NETWORKS:
+        before = {name: weights(getattr(run, name)) for name in NETWORKS}
+        picture_BCHW = run.generator(run.source_NS[:8])
+        run.update(run.discriminator(picture_BCHW).sum() + run.extractor(picture_BCHW).sum(), getattr(run, part))
+        for name in NETWORKS:
+            after = weights(getattr(run, name))
+            is_still = all(torch.equal(a, b) for a, b in zip(before[name], after, strict=True))
+            assert is_still == (name != part)
 
 
 @pytest.mark.parametrize("name", ["r3an", "fc"])
@@ -205,6 +213,33 @@ def test_where_the_memory_is_too_small_the_batch_that_fits_is_named(monkeypatch:
 
     monkeypatch.setattr(_AllPaths, "step", step)
     with pytest.raises(TrainingError, match="a batch of 8 does not fit into the memory of the cpu; --batch 2 does"):
+        fit_r3an(pairs(), recipe())
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+def test_a_cpu_without_memory_is_told_like_a_gpu(monkeypatch: pytest.MonkeyPatch, failure: Exception) -> None:
+    def step(_run: _AllPaths, rows_B: np.ndarray, _number: int) -> float:
+        if len(rows_B) > 4:
+            raise failure
+        return 0.0
+
+    monkeypatch.setattr(_AllPaths, "step", step)
+    with pytest.raises(TrainingError, match="a batch of 8 does not fit into the memory of the cpu; --batch 4 does"):
+        fit_r3an(pairs(), recipe())
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def step(_run: _AllPaths, _rows_B: np.ndarray, _number: int) -> float:
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(_AllPaths, "step", step)
+    with pytest.raises(RuntimeError, match="something else"):
         fit_r3an(pairs(), recipe())
 
 
