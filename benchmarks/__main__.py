@@ -18,6 +18,7 @@ from benchmarks import (
     extraction,
     fitting,
     identification,
+    routes,
     speed,
     startup,
     synthesis,
@@ -29,6 +30,7 @@ from benchmarks.faces import Faces
 DOCUMENT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 BENCHMARKS: dict[str, Callable[[Faces], str]] = {
     "translation": translation.measure,
+    "routes": routes.measure,
     "extraction": extraction.measure,
     "fitting": fitting.measure,
     "speed": speed.measure,
