@@ -135,7 +135,10 @@ class Catalog:
         return found
 
     def quality(self, route: Route) -> float:
-        """The product of the steps' measured mean cosines with native features, in [0, 1]."""
+        """The product of the steps' measured mean cosines with native features, in [0, 1]; in a common space the cosine there."""
+        if route.target_steps:
+            metrics = self._translators[route.steps[0].bundle].manifest.metrics
+            return _quality(metrics, against=route.target_steps[0].source.name)
         merit = 1.0
         for step in route.steps:
             merit *= _quality(self._translators[step.bundle].manifest.metrics)
@@ -216,13 +219,16 @@ def _native_points(bundle: Bundle, fingerprint: str) -> list[tuple[OperatingPoin
     return [measured for measured in found if measured]
 
 
-def _quality(metrics: Mapping[str, Any]) -> float:
+def _quality(metrics: Mapping[str, Any], against: str = "") -> float:
     """Mean cosine of translated and native features on pictures kept apart; a half where it is not told.
+
+    Of a projection that was measured with several other spaces, with that named `against`, or with the hardest.
 
     Not rank-1: that depends on how many people were in each bundle's own gallery, and not every bundle has it.
     """
     for part in ("test", "validation"):
-        rows = (metrics.get(part) or {}).get("rows", {})
+        of_pair = (metrics.get("against") or {}).get(part, {}).get(against)
+        rows = (of_pair or metrics.get(part) or {}).get("rows", {})
         figure = rows.get("translated probes", {}).get("mean_cosine")
         if isinstance(figure, int | float):
             return min(1.0, max(0.0, float(figure)))

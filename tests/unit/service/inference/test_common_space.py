@@ -1,6 +1,7 @@
 """When features are compared through a translator, and when in a common space."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -173,6 +174,16 @@ def test_where_one_side_measured_nothing_the_others_thresholds_count() -> None:
     catalog = Catalog([projection("ac", A, missed=0.25), projection("bc", B)], [])
     for pair in ((A, B), (B, A)):
         assert [point.fnmr for point in catalog.operating_points(catalog.comparison(*pair))] == [0.25]
+
+
+def test_the_quality_of_a_meeting_is_that_of_its_two_spaces() -> None:
+    """A projection's first figures are of the space that is hardest to meet."""
+    first = projection("ac", A, cosine=0.3)
+    pairs: dict[str, Any] = {"against": {"test": {"b": measured(0.9)["test"], "d": measured(0.3)["test"]}}}
+    first = replace(first, manifest=replace(first.manifest, metrics=first.manifest.metrics | pairs))
+    catalog = Catalog([first, projection("bc", B), projection("dc", D)], [])
+    assert catalog.quality(catalog.comparison(A, B)) == pytest.approx(0.9)
+    assert catalog.quality(catalog.comparison(A, D)) == pytest.approx(0.3)
 
 
 def test_projections_into_a_common_space_are_one_for_each_space() -> None:
