@@ -6,7 +6,7 @@ some four hours, and an interrupted run goes on.
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import permutations
 from typing import Any
 
@@ -23,6 +23,7 @@ from training.recipes.r3an import ARCHITECTURES, PicturesOfPairs, small
 from training.recipes.translators import METHODS, STUDENT, Extras, SplitPairs, fit_methods
 from training.trainers.encoder import choose_torch_device
 from training.trainers.fitted import Workplace
+from training.trainers.r3an_recipe import Paths, R3ANRecipe
 
 SEED = 0
 SMALL_TO_LARGE = ("mobileface-v2-256", "reid-retail-0095-256")
@@ -47,6 +48,8 @@ PUBLISHED = {
     "r3an": 95.97,
 }
 """Rank-1 in percent among a million distractors, Mb-6 to Res101: Table 3."""
+TIMES = (0.25, 1.0, 4.0)
+"""The recipe's epochs, to see whether R3AN is done."""
 
 Measured = dict[str, Any]
 """`test` and `validation` evaluations as JSON, and the plan that they came of."""
@@ -68,21 +71,31 @@ class _Trainings:
         self._console = Console(stderr=True)
         self._found: dict[str, Measured] = {}
 
-    def measured(self, source: str, target: str, method: str, *, elsewhere: bool = False) -> Measured:
-        """The figures of one training on test subjects of lfw112.zip; `elsewhere` trains on faces of other sets."""
-        name = f"{source}-{target}-{method}{'-elsewhere' if elsewhere else ''}"
+    def measured(
+        self, source: str, target: str, method: str, *, elsewhere: bool = False, times: float = 1.0
+    ) -> Measured:
+        """The figures of one training on test subjects of lfw112.zip.
+
+        `elsewhere` trains on faces of other sets; `times` on so many times the recipe's epochs.
+        """
+        name = (
+            f"{source}-{target}-{method}{'-elsewhere' if elsewhere else ''}{'' if times == 1 else f'-times-{times:g}'}"
+        )
         if name not in self._found:
-            self._found[name] = self._measured(name, source, target, method, elsewhere=elsewhere)
+            self._found[name] = self._measured(name, source, target, method, elsewhere=elsewhere, times=times)
         return self._found[name]
 
-    def _measured(self, name: str, source: str, target: str, method: str, *, elsewhere: bool) -> Measured:
+    def _measured(self, name: str, source: str, target: str, method: str, *, elsewhere: bool, times: float) -> Measured:
+        def recipe(paths: Paths) -> R3ANRecipe:
+            return replace(small(paths), epochs=round(times * small(paths).epochs))
+
         path = self._folder / f"{name}.json"
         paths = METHODS[method].paths
         # What takes seconds is fitted again, so that it is never of another day's code.
         is_kept = paths is not None and method != STUDENT
         parts = self._parts(source, target, elsewhere=elsewhere)
         digests = [side.digest for side in (parts.train.source, parts.train.target)]
-        plan = canonical_json([asdict(small(paths)) if paths else None, *digests]).decode()
+        plan = canonical_json([asdict(recipe(paths)) if paths else None, *digests]).decode()
         if is_kept and path.is_file():
             kept: Measured = json.loads(path.read_text())
             if kept["plan"] == plan:
@@ -90,6 +103,7 @@ class _Trainings:
         self._console.print(f"training {name}")
         checkpoint = self._folder / f"{name}.checkpoint.npz"
         extras = Extras(
+            recipe,
             picture_NHW3=self._pictures(parts.train, elsewhere=elsewhere) if paths else None,
             workplace=Workplace(choose_torch_device("auto"), checkpoint),
             teacher=self._teacher(source, target) if method == STUDENT else None,
@@ -148,7 +162,20 @@ def _table3(run: _Trainings) -> str:
         rows.append([method, f"{_rank1(found, 'translated probes'):.2f}", _cosine(found), shown])
     fc, r3an = (100 - _rank1(run.measured(source, target, method), "translated probes") for method in ("fc", "r3an"))
     caption = f"Table 3, {source} to {target}. R3AN's error is **{r3an / fc:.0%}** of FC's (published: 25%):"
-    return f"{caption}\n\n{table(['architecture', 'rank-1', 'mean cosine', 'published (Mb-6 to Res101)'], rows)}"
+    shown = table(["architecture", "rank-1", "mean cosine", "published (Mb-6 to Res101)"], rows)
+    return f"{caption}\n\n{shown}\n\n{_trend(run)}"
+
+
+def _trend(run: _Trainings) -> str:
+    rows = []
+    for times in TIMES:
+        shown = [f"{times * small(ARCHITECTURES['r3an']).epochs:g}"]
+        for method in ("fc", "r3an"):
+            found = run.measured(*SMALL_TO_LARGE, method, times=times)
+            shown += [f"{_rank1(found, 'translated probes'):.2f}", _cosine(found)]
+        rows.append(shown)
+    header = ["epochs", "fc, rank-1", "fc, mean cosine", "r3an, rank-1", "r3an, mean cosine"]
+    return f"The same two with fewer and more epochs:\n\n{table(header, rows)}"
 
 
 def _cosine(measured: Measured) -> str:
