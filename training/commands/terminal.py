@@ -91,6 +91,8 @@ def comparison_table(comparison: Comparison) -> Table:
         row = comparison.evaluation.rows.get(name)
         if row is not None:
             table.add_row(shown, *(_number(figure) for figure in (row.rank1, row.tar_far_1e3, row.mean_cosine)))
+        elif shown == "none":
+            table.add_row(shown, "-", "-", "-")  # Of two dimensions there is no score.
     table.add_section()
     for method in comparison.methods:
         probes, gallery = method.probes, method.gallery

@@ -1,6 +1,7 @@
 """Every method side by side, as a user compares them in process."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -88,6 +89,7 @@ def test_methods_can_be_chosen(run: Run, files: Files, tmp_path: Path) -> None:
 def test_common_spaces_alone_are_shown_between_the_natives(run: Run, files: Files, tmp_path: Path) -> None:
     printed = run("compare", *sets(files), "--methods", "cca", "--out", tmp_path / "compared")
     assert "native source" in printed
+    assert re.search(r"none\W+-\W+-\W+-", printed)
     assert set(read(tmp_path / "compared")["baselines"]) == {"native source", "native target"}
 
 
