@@ -83,9 +83,12 @@ class Inference:
         return {manifest.name: manifest.source for manifest in manifests if manifest.source is not None}
 
     async def paint(self, features: FloatArray, space: Space) -> FloatArray:
-        """Unit features (n, D) of `space` as pictures (n, 3, H, W). Raises `NoRouteError` where no generator is there."""
-        painted = {known.fingerprint: name for name, known in self.painted_spaces.items()}
-        name = painted.get(space.fingerprint)
+        """Unit features (n, D) of `space` as pictures (n, 3, H, W), by the first generator by name that knows it.
+
+        Raises `NoRouteError` where none is there.
+        """
+        painted = self.painted_spaces.items()
+        name = next((name for name, known in painted if known.fingerprint == space.fingerprint), None)
         if name is None:
             raise NoRouteError(
                 f"no generator of the space {space.name} is loaded; --allow-reconstruction serves those there are"
