@@ -14,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks import (
+    ablation,
     demo,
     extraction,
     fitting,
@@ -31,6 +32,7 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 BENCHMARKS: dict[str, Callable[[Faces], str]] = {
     "translation": translation.measure,
     "routes": routes.measure,
+    "ablation": ablation.measure,
     "extraction": extraction.measure,
     "fitting": fitting.measure,
     "speed": speed.measure,
