@@ -1,7 +1,7 @@
 """Report what features give away: paint faces from them, and see whether an encoder knows whose they are.
 
-The generator is what `fit --method r3an --with-reconstruction` writes beside its translator. By default only people whom
-its split kept apart are painted. The judge may be the encoder that made the features (can a stolen gallery open the door
+The generator is what `fit --with-reconstruction` writes beside a translator; that of --method arch1 learns to paint and
+nothing else, as an attacker's would. By default only people whom its split kept apart are painted. The judge may be the encoder that made the features (can a stolen gallery open the door
 it came from?) or another one (any other door?).
 """
 
@@ -62,6 +62,10 @@ def run(options: argparse.Namespace) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     title = f"{feature_set.space.name} painted by {generator.manifest.name}, judged by {judge.space.name}"
     out().print(privacy_table(title, found))
+    if found.variance_explained <= 0:
+        out().print(
+            "The generator paints worse than one mean face: these figures say nothing of what features give away."
+        )
 
 
 def _write(path: Path, data: bytes) -> None:

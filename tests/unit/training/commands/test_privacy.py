@@ -123,6 +123,7 @@ def test_a_generator_that_knows_the_colour_gives_people_away(
     assert 0.2 < found["variance_explained"] <= 1
     assert found["psnr"] > found["psnr_mean_face"]
     assert f"{found['painted_same']['rank1']:.4f}" in printed
+    assert "say nothing" not in printed
     with Image.open(tmp_path / "faces.png") as drawn:
         assert drawn.width == 12 * SIDE
     assert {path.name for path in tmp_path.iterdir()} >= {"privacy.json", "faces.png"}
@@ -136,8 +137,9 @@ def test_a_generator_that_paints_one_grey_face_gives_nobody_away(
     grey = painting(np.zeros((4, 3), dtype=np.float32), np.full(3, 128, dtype=np.float32))
     generator = write_generator(tmp_path / "paints", grey, space)
     words = ("--generator", generator, "--features", features, "--images", pictures, "--encoder", encoder_file)
-    run("privacy", *words, "--out", tmp_path / "privacy.json")
+    printed = run("privacy", *words, "--out", tmp_path / "privacy.json")
     found = json.loads((tmp_path / "privacy.json").read_text())
+    assert "say nothing of what features give away" in " ".join(printed.split())
     # One face is nearest to one person: who is in the gallery once, and has two other pictures.
     assert found["painted_same"]["rank1"] <= 1 / found["num_subjects"]
     assert found["painted_other"]["rank1"] <= 1 / found["num_subjects"]
