@@ -1,8 +1,8 @@
 """Report what features give away: paint faces from them, and see whether an encoder knows whose they are.
 
 The generator is what `fit --with-reconstruction` writes beside a translator; that of --method arch1 learns to paint and
-nothing else, as an attacker's would. By default only people whom its split kept apart are painted. The judge may be the encoder that made the features (can a stolen gallery open the door
-it came from?) or another one (any other door?).
+nothing else, as an attacker's would. By default only people whom its split kept apart are painted. The judge may be the
+encoder that made the features (can a stolen gallery open the door it came from?) or another one (any other door?).
 """
 
 import argparse
