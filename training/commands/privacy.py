@@ -62,9 +62,9 @@ def run(options: argparse.Namespace) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     title = f"{feature_set.space.name} painted by {generator.manifest.name}, judged by {judge.space.name}"
     out().print(privacy_table(title, found))
-    if found.variance_explained <= 0:
+    if found.paints_nobody:
         out().print(
-            "The generator paints worse than one mean face: these figures say nothing of what features give away."
+            "This generator has not learned to paint faces: the figures say nothing of what features give away."
         )
 
 

@@ -29,6 +29,8 @@ from training.evaluation.verification import score_pairs, tar_at_far
 from training.export.loaded import parts_of
 
 _ROWS_A_RUN = 256
+_LUCK = 3
+"""Times the right answers of chance; fewer may be luck."""
 LEFT = ("real", "painted", "pictures.npy", "pictures.json")
 """What an interrupted report leaves in its folder."""
 
@@ -63,6 +65,11 @@ class PrivacyReport:
     """Of painted pictures against real ones at the generator's size, in dB."""
     psnr_mean_face: float
     """The same, of the mean of all the real ones."""
+
+    @property
+    def paints_nobody(self) -> bool:
+        """Whether the generator is too poor to tell: worse than a mean face, and nobody recognised beyond chance."""
+        return self.variance_explained <= 0 and self.painted_same.rank1 <= _LUCK * self.chance
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values."""
