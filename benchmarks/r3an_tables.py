@@ -5,25 +5,27 @@ some four hours, and an interrupted run goes on.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from itertools import permutations
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 from rich.console import Console
 
 from benchmarks.document import table
 from benchmarks.faces import ENCODERS, KEPT, OTHER_SETS, Faces
+from benchmarks.routes import VIEWS
 from benchmarks.translation import SIDES, TEST, VALIDATION
 from models.documents import canonical_json
 from models.split import SplitRule
 from training.data.pairs import Pairs, join_by_image
+from training.data.views import ViewSource
 from training.export.loaded import GraphTranslator
 from training.recipes.r3an import ARCHITECTURES, PicturesOfPairs, small
 from training.recipes.translators import METHODS, STUDENT, Extras, SplitPairs, fit_methods
 from training.trainers.encoder import choose_torch_device
 from training.trainers.fitted import Workplace
-from training.trainers.r3an_recipe import Paths, R3ANRecipe
 
 SEED = 0
 SMALL_TO_LARGE = ("mobileface-v2-256", "reid-retail-0095-256")
@@ -48,8 +50,16 @@ PUBLISHED = {
     "r3an": 95.97,
 }
 """Rank-1 in percent among a million distractors, Mb-6 to Res101: Table 3."""
-TIMES = (0.25, 1.0, 4.0)
-"""The recipe's epochs, to see whether R3AN is done."""
+TrainedOn = Literal["a quarter", "lfw112", "views", "elsewhere"]
+"""A quarter of the people whom the split trains on, all of them, all of them as `extract --views` shows them, or others."""
+MORE_AND_MORE: tuple[TrainedOn, ...] = ("a quarter", "lfw112", "views")
+PLACES: tuple[TrainedOn, ...] = ("lfw112", "elsewhere")
+FACES: Mapping[TrainedOn, str] = {
+    "a quarter": "a quarter of the people",
+    "lfw112": "lfw112",
+    "views": f"lfw112, `--views {VIEWS}`",
+    "elsewhere": " + ".join(OTHER_SETS),
+}
 
 Measured = dict[str, Any]
 """`test` and `validation` evaluations as JSON, and the plan that they came of."""
@@ -71,31 +81,26 @@ class _Trainings:
         self._console = Console(stderr=True)
         self._found: dict[str, Measured] = {}
 
-    def measured(
-        self, source: str, target: str, method: str, *, elsewhere: bool = False, times: float = 1.0
-    ) -> Measured:
-        """The figures of one training on test subjects of lfw112.zip.
-
-        `elsewhere` trains on faces of other sets; `times` on so many times the recipe's epochs.
-        """
-        name = (
-            f"{source}-{target}-{method}{'-elsewhere' if elsewhere else ''}{'' if times == 1 else f'-times-{times:g}'}"
-        )
+    def measured(self, source: str, target: str, method: str, trained_on: TrainedOn = "lfw112") -> Measured:
+        """The figures of one training on test subjects of lfw112.zip."""
+        kind = "" if trained_on == "lfw112" else f"-{trained_on.replace(' ', '-')}"
+        name = f"{source}-{target}-{method}{kind}"
         if name not in self._found:
-            self._found[name] = self._measured(name, source, target, method, elsewhere=elsewhere, times=times)
+            self._found[name] = self._measured(name, source, target, method, trained_on)
         return self._found[name]
 
-    def _measured(self, name: str, source: str, target: str, method: str, *, elsewhere: bool, times: float) -> Measured:
-        def recipe(paths: Paths) -> R3ANRecipe:
-            return replace(small(paths), epochs=round(times * small(paths).epochs))
+    def num_pairs(self, source: str, target: str, trained_on: TrainedOn) -> int:
+        """How many it is trained on."""
+        return len(self._parts(source, target, trained_on).train)
 
+    def _measured(self, name: str, source: str, target: str, method: str, trained_on: TrainedOn) -> Measured:
         path = self._folder / f"{name}.json"
         paths = METHODS[method].paths
         # What takes seconds is fitted again, so that it is never of another day's code.
         is_kept = paths is not None and method != STUDENT
-        parts = self._parts(source, target, elsewhere=elsewhere)
+        parts = self._parts(source, target, trained_on)
         digests = [side.digest for side in (parts.train.source, parts.train.target)]
-        plan = canonical_json([asdict(recipe(paths)) if paths else None, *digests]).decode()
+        plan = canonical_json([asdict(small(paths)) if paths else None, *digests]).decode()
         if is_kept and path.is_file():
             kept: Measured = json.loads(path.read_text())
             if kept["plan"] == plan:
@@ -103,8 +108,8 @@ class _Trainings:
         self._console.print(f"training {name}")
         checkpoint = self._folder / f"{name}.checkpoint.npz"
         extras = Extras(
-            recipe,
-            picture_NHW3=self._pictures(parts.train, elsewhere=elsewhere) if paths else None,
+            small,
+            picture_NHW3=self._pictures(parts.train, trained_on) if paths else None,
             workplace=Workplace(choose_torch_device("auto"), checkpoint),
             teacher=self._teacher(source, target) if method == STUDENT else None,
         )
@@ -120,19 +125,25 @@ class _Trainings:
         self.measured(source, target, "r3an")
         return GraphTranslator((self._folder / f"{source}-{target}-r3an.onnx").read_bytes())
 
-    def _parts(self, source: str, target: str, *, elsewhere: bool) -> SplitPairs:
-        pairs = join_by_image(self._faces.features(source), self._faces.features(target))
+    def _parts(self, source: str, target: str, trained_on: TrainedOn) -> SplitPairs:
+        views = VIEWS if trained_on == "views" else 1
+        pairs = join_by_image(self._faces.features(source, views), self._faces.features(target, views))
         parts = SplitPairs.of(pairs, SplitRule("subject", SEED, VALIDATION, TEST))
-        if not elsewhere:
-            return parts
-        train = join_by_image(self._faces.photo_features(source), self._faces.photo_features(target))
-        return SplitPairs(parts.rule, train, parts.validation, parts.test)
+        if trained_on == "elsewhere":
+            others = join_by_image(self._faces.photo_features(source), self._faces.photo_features(target))
+            return replace(parts, train=others)
+        if trained_on == "a quarter":
+            subject_N = parts.train.source.subject
+            everybody = np.unique(subject_N)
+            chosen = np.random.default_rng(SEED).choice(everybody, len(everybody) // 4, replace=False)
+            return replace(parts, train=parts.train.take(np.isin(subject_N, chosen)))
+        return parts
 
-    def _pictures(self, train: Pairs, *, elsewhere: bool) -> Any:
-        source = self._faces.photos() if elsewhere else self._faces.pictures()
-        item_by_key = {item.key: item for item in source.items}
-        pictures = PicturesOfPairs(source, [item_by_key[key] for key in train.source.image.tolist()])
-        return pictures.read(self._folder / ("pictures-elsewhere" if elsewhere else "pictures"))
+    def _pictures(self, train: Pairs, trained_on: TrainedOn) -> Any:
+        source = ViewSource(self._faces.photos() if trained_on == "elsewhere" else self._faces.pictures())
+        items = [source.find(key) for key in train.source.image.tolist()]
+        pictures = PicturesOfPairs(source, [item for item in items if item is not None])
+        return pictures.read(self._folder / ("pictures" if trained_on == "lfw112" else f"pictures-{trained_on}"))
 
 
 def _setting() -> str:
@@ -168,14 +179,15 @@ def _table3(run: _Trainings) -> str:
 
 def _trend(run: _Trainings) -> str:
     rows = []
-    for times in TIMES:
-        shown = [f"{times * small(ARCHITECTURES['r3an']).epochs:g}"]
-        for method in ("fc", "r3an"):
-            found = run.measured(*SMALL_TO_LARGE, method, times=times)
-            shown += [f"{_rank1(found, 'translated probes'):.2f}", _cosine(found)]
-        rows.append(shown)
-    header = ["epochs", "fc, rank-1", "fc, mean cosine", "r3an, rank-1", "r3an, mean cosine"]
-    return f"The same two with fewer and more epochs:\n\n{table(header, rows)}"
+    for trained_on in MORE_AND_MORE:
+        row = [FACES[trained_on], f"{run.num_pairs(*SMALL_TO_LARGE, trained_on):,}"]
+        for method in COMPARED:
+            found = run.measured(*SMALL_TO_LARGE, method, trained_on)
+            row += [f"{_rank1(found, 'translated probes'):.2f}", _cosine(found)]
+        rows.append(row)
+    columns = [f"{method}, {figure}" for method in COMPARED for figure in ("rank-1", "mean cosine")]
+    shown = table(["faces", "pairs", *columns], rows)
+    return f"With fewer and more pairs, as many epochs of each:\n\n{shown}"
 
 
 def _cosine(measured: Measured) -> str:
@@ -195,9 +207,9 @@ def _table6(run: _Trainings) -> str:
 def _table4(run: _Trainings) -> str:
     rows = []
     for source, target in FOUR_KINDS:
-        for place, elsewhere in (("lfw112", False), (" + ".join(OTHER_SETS), True)):
-            found = {method: run.measured(source, target, method, elsewhere=elsewhere) for method in COMPARED}
-            rows.append([source, target, place, *_cells(found, "translated probes")])
+        for trained_on in PLACES:
+            found = {method: run.measured(source, target, method, trained_on) for method in COMPARED}
+            rows.append([source, target, FACES[trained_on], *_cells(found, "translated probes")])
     header = ["source", "target", "trained on", *_header()[2:]]
     return f"Table 4, trained on faces of other sets, photos only:\n\n{table(header, rows)}"
 
