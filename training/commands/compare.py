@@ -18,7 +18,7 @@ from training.commands.arguments import add_split_arguments, check_shares
 from training.commands.terminal import StepWatch, comparison_table, out, progress_bar
 from training.data.feature_set_files import load_feature_set
 from training.data.pairs import join_by_image
-from training.data.partial import check_partial
+from training.data.partial import sole_partial
 from training.errors import TrainingError
 from training.recipes.comparison import QUICK, WITH_PICTURES, Comparison, compare_methods, needs_pictures
 from training.recipes.r3an import ARCHITECTURES, LEFT, RECIPES, PicturesOfPairs
@@ -56,26 +56,26 @@ def run(options: argparse.Namespace) -> None:
     by = "subject" if pairs.source.has_subjects else "image"
     parts = SplitPairs.of(pairs, SplitRule(by, options.seed, options.validation, options.test))  # type: ignore[arg-type]
     pictures = PicturesOfPairs.find(parts.train, options.images) if any(map(needs_pictures, methods)) else None
-    partial = check_partial(options.out, (*LEFT, *METHODS))
-    # By name: whoever asks for help need not wait for torch and matplotlib.
-    device = importlib.import_module("training.trainers.encoder").choose_torch_device(options.device)
-    recipe = RECIPES[options.recipe]
-    with progress_bar() as progress:
-        fitting = progress.add_task("", total=None, rate="")
-        decoded = pictures.read(partial) if pictures else None
-        watch = StepWatch(progress, fitting, recipe(ARCHITECTURES["r3an"]).batch)
-        comparison = compare_methods(
-            pairs,
-            parts,
-            methods,
-            Extras(recipe, decoded, Workplace(device, on_step=watch)),
-            device=options.device,
-            folder=partial,
-            on_method=lambda name: progress.update(fitting, description=name, completed=0, total=None, rate=""),
-        )
-    out().print(comparison_table(comparison))
-    _write(options.out, comparison)
-    shutil.rmtree(partial, ignore_errors=True)
+    with sole_partial(options.out, (*LEFT, *METHODS)) as partial:
+        # By name: whoever asks for help need not wait for torch and matplotlib.
+        device = importlib.import_module("training.trainers.encoder").choose_torch_device(options.device)
+        recipe = RECIPES[options.recipe]
+        with progress_bar() as progress:
+            fitting = progress.add_task("", total=None, rate="")
+            decoded = pictures.read(partial) if pictures else None
+            watch = StepWatch(progress, fitting, recipe(ARCHITECTURES["r3an"]).batch)
+            comparison = compare_methods(
+                pairs,
+                parts,
+                methods,
+                Extras(recipe, decoded, Workplace(device, on_step=watch)),
+                device=options.device,
+                folder=partial,
+                on_method=lambda name: progress.update(fitting, description=name, completed=0, total=None, rate=""),
+            )
+        out().print(comparison_table(comparison))
+        _write(options.out, comparison)
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _methods(options: argparse.Namespace) -> Sequence[str]:

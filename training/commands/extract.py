@@ -16,7 +16,7 @@ from training.commands.terminal import out, progress_bar
 from training.data.encoders import find_encoder
 from training.data.extraction import LEFT, ExtractionSettings, discard_partial, extract_features
 from training.data.feature_set_files import check_feature_set_path, load_feature_set, save_feature_set
-from training.data.partial import check_partial
+from training.data.partial import sole_partial
 from training.data.sources import open_source
 from training.data.views import ViewSource
 
@@ -48,19 +48,19 @@ def run(options: argparse.Namespace) -> None:
     encoder = find_encoder(options.encoder, options.encoders)
     source = ViewSource(open_source(options.images), options.views, options.blends, encoder.preparation.size)
     settings = ExtractionSettings(options.device, options.batch_size, options.workers, options.skip_unreadable)
-    partial = check_partial(options.out, LEFT)
-    started = time.monotonic()
-    with progress_bar() as progress:
-        task = progress.add_task(encoder.space.name, total=len(source.items), rate="")
+    with sole_partial(options.out, LEFT) as partial:
+        started = time.monotonic()
+        with progress_bar() as progress:
+            task = progress.add_task(encoder.space.name, total=len(source.items), rate="")
 
-        def advance(done: int) -> None:
-            progress.advance(task, done)
-            rate = progress.tasks[0].completed / max(1e-9, time.monotonic() - started)
-            progress.update(task, rate=f"{rate:.0f}/s")
+            def advance(done: int) -> None:
+                progress.advance(task, done)
+                rate = progress.tasks[0].completed / max(1e-9, time.monotonic() - started)
+                progress.update(task, rate=f"{rate:.0f}/s")
 
-        extraction = extract_features(encoder, source, partial, settings, advance)
-    save_feature_set(extraction.feature_set, options.out)
-    discard_partial(partial)
+            extraction = extract_features(encoder, source, partial, settings, advance)
+        save_feature_set(extraction.feature_set, options.out)
+        discard_partial(partial)
     console = out()
     if extraction.num_resumed:
         console.print(f"{extraction.num_resumed} were taken over from an interrupted run")

@@ -18,6 +18,8 @@ are split in the same way. Interrupted, the same command goes on after the last 
 
 import argparse
 import json
+import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -29,9 +31,11 @@ from training.commands.arguments import add_split_arguments, check_shares
 from training.commands.terminal import evaluation_table, out
 from training.data.feature_set_files import load_feature_set
 from training.data.pairs import Pairs, join_by_image
+from training.data.partial import sole_partial
 from training.errors import TrainingError
 from training.evaluation.calibration import calibrate
 from training.export.bundles import all_or_none, check_bundle_path, write_translator_bundle
+from training.recipes.r3an import LEFT
 from training.recipes.translators import AUTO, METHODS, STUDENT, FittedMethod, SplitPairs, fit_methods
 
 ENCODER = "encoder"
@@ -96,24 +100,27 @@ def _fit_translator(options: argparse.Namespace) -> None:
     by = "subject" if pairs.source.has_subjects else "image"
     parts = SplitPairs.of(pairs, SplitRule(by, options.seed, options.validation, options.test))  # type: ignore[arg-type]
     console = out()
-    if _is_trained(options.method):
-        results = fit_r3an.run(options, parts)
-    else:
-        with console.status("") as status:
-            results = fit_methods(
-                parts,
-                options.method,
-                options.seed,
-                half_weights=options.half_weights,
-                on_method=lambda name: status.update(f"fitting {name}"),
-            )
-    best = results[0]
-    with all_or_none() as written:
-        manifest = _write(options, pairs, parts, results)
-        written.append(options.out)
-        generator = fit_r3an.write_generator(options.out, manifest, best)
-    if _is_trained(options.method):
-        fit_r3an.discard_partial(options.out)
+    with ExitStack() as held:
+        if _is_trained(options.method):
+            partial = held.enter_context(sole_partial(options.out, LEFT))
+            results = fit_r3an.run(options, parts, partial)
+        else:
+            partial = None
+            with console.status("") as status:
+                results = fit_methods(
+                    parts,
+                    options.method,
+                    options.seed,
+                    half_weights=options.half_weights,
+                    on_method=lambda name: status.update(f"fitting {name}"),
+                )
+        best = results[0]
+        with all_or_none() as written:
+            manifest = _write(options, pairs, parts, results)
+            written.append(options.out)
+            generator = fit_r3an.write_generator(options.out, manifest, best)
+        if partial:
+            shutil.rmtree(partial, ignore_errors=True)
     shown = [(result.method, result.test or result.validation) for result in results]
     part = "test" if best.test is not None else "validation"
     console.print(evaluation_table(f"{pairs.source.space.name} to {pairs.target.space.name}: {part} {by}s", shown))
@@ -141,9 +148,10 @@ def _check_heeded(options: argparse.Namespace) -> None:
         raise TrainingError(f"--also is for --method {methods}: a translator has one source and one target")
     is_trained = _is_trained(options.method)
     for name in fit_encoder.given(options):
-        if not is_trained or name not in fit_r3an.HEEDED:
-            others = f"--method {options.method}" if is_trained else "a translator"
-            raise TrainingError(f"{name} is for --method encoder and has no effect on {others}")
+        of_r3an = name in fit_r3an.HEEDED
+        if not (is_trained and of_r3an):
+            methods = "encoder or r3an" if of_r3an else "encoder"
+            raise TrainingError(f"{name} is for --method {methods} and has no effect on --method {options.method}")
 
 
 def _write(options: argparse.Namespace, pairs: Pairs, parts: SplitPairs, results: list[FittedMethod]) -> Manifest:

@@ -12,7 +12,7 @@ from models.space import MAX_DIMENSION
 from models.split import SplitRule
 from training.commands.arguments import positive
 from training.commands.terminal import StepWatch, native_table, out, progress_bar
-from training.data.partial import check_partial
+from training.data.partial import sole_partial
 from training.data.sources import open_source
 from training.errors import TrainingError
 from training.export.bundles import write_encoder_bundle
@@ -60,33 +60,33 @@ def run(options: argparse.Namespace) -> None:
     source = open_source(options.images)
     rule = SplitRule("subject", options.seed, options.validation, options.test)
     parts = PictureParts.of(source, rule, options.modality)
-    partial = check_partial(options.out, LEFT)
-    with progress_bar() as progress:
-        trained = train_encoder(
-            parts,
-            recipe,
-            options.out.name,
-            licence=options.licence,
-            device=options.device or "auto",
-            half_weights=options.half_weights,
-            partial=partial,
-            hooks=_hooks(progress, len(parts.train), recipe.batch),
+    with sole_partial(options.out, LEFT) as partial:
+        with progress_bar() as progress:
+            trained = train_encoder(
+                parts,
+                recipe,
+                options.out.name,
+                licence=options.licence,
+                device=options.device or "auto",
+                half_weights=options.half_weights,
+                partial=partial,
+                hooks=_hooks(progress, len(parts.train), recipe.batch),
+            )
+        rows = {"validation": trained.validation} | ({"test": trained.test} if trained.test else {})
+        manifest = write_encoder_bundle(
+            options.out,
+            trained.encoder,
+            training=provenance(
+                data_digests={"pictures": trained.digest},
+                seed=rule.seed,
+                split=rule,
+                hyperparameters=asdict(recipe) | {"modality": options.modality},
+            ),
+            metrics=trained.metrics(),
+            measured=rows,
+            calibration=trained.calibration,
         )
-    rows = {"validation": trained.validation} | ({"test": trained.test} if trained.test else {})
-    manifest = write_encoder_bundle(
-        options.out,
-        trained.encoder,
-        training=provenance(
-            data_digests={"pictures": trained.digest},
-            seed=rule.seed,
-            split=rule,
-            hyperparameters=asdict(recipe) | {"modality": options.modality},
-        ),
-        metrics=trained.metrics(),
-        measured=rows,
-        calibration=trained.calibration,
-    )
-    shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
     console = out()
     console.print(native_table(f"{options.out.name}: subjects it has not seen", rows))
     console.print(

@@ -2,17 +2,15 @@
 
 import argparse
 import importlib
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 from models.bundle import Manifest, read_bundle
 from training.commands.terminal import StepWatch, progress_bar
-from training.data.partial import check_partial, partial_of
 from training.errors import TrainingError
 from training.export.bundles import check_bundle_path, write_generator_bundle
 from training.export.loaded import LoadedTranslator
-from training.recipes.r3an import LEFT, RECIPES, PicturesOfPairs
+from training.recipes.r3an import RECIPES, PicturesOfPairs
 from training.recipes.translators import METHODS, STUDENT, Extras, FittedMethod, SplitPairs, fit_methods
 from training.trainers.fitted import Workplace
 from training.trainers.r3an_recipe import Paths, R3ANRecipe
@@ -23,8 +21,8 @@ HEEDED_BY_R3AN = ("recipe", "epochs", "batch", "learning_rate")
 HEEDED = ("--images", "--recipe", "--device", "--epochs", "--batch", "--learning-rate")
 
 
-def run(options: argparse.Namespace, parts: SplitPairs) -> list[FittedMethod]:
-    """Find the pictures, train, measure."""
+def run(options: argparse.Namespace, parts: SplitPairs, partial: Path) -> list[FittedMethod]:
+    """Find the pictures, train, measure; `partial` keeps what an interrupted training goes on from."""
     paths = METHODS[options.method].paths
     assert paths is not None
     _check_reconstruction(options, paths)
@@ -32,7 +30,6 @@ def run(options: argparse.Namespace, parts: SplitPairs) -> list[FittedMethod]:
     pictures = _pictures(options, Paths() if teacher else paths, parts)
     # By name: whoever asks for help need not wait for torch.
     device = importlib.import_module("training.trainers.encoder").choose_torch_device(options.device or "auto")
-    partial = check_partial(options.out, LEFT)
 
     def recipe(paths: Paths) -> R3ANRecipe:
         return _recipe(options, paths)
@@ -41,7 +38,6 @@ def run(options: argparse.Namespace, parts: SplitPairs) -> list[FittedMethod]:
         decoding = progress.add_task("decoding", total=len(parts.train), rate="", visible=pictures is not None)
         training = progress.add_task("training", total=None, rate="")
         decoded = pictures.read(partial, lambda done: progress.advance(decoding, done)) if pictures else None
-        partial.mkdir(parents=True, exist_ok=True)
         watch = StepWatch(progress, training, recipe(paths).batch)
         workplace = Workplace(device, partial / "checkpoint.npz", watch)
         extras = Extras(recipe, decoded, workplace, options.with_reconstruction, teacher)
@@ -55,11 +51,6 @@ def write_generator(out: Path, translator: Manifest, fitted: FittedMethod) -> Pa
     folder = _generator_folder(out)
     write_generator_bundle(folder, translator, fitted.generator)
     return folder
-
-
-def discard_partial(out: Path) -> None:
-    """Remove what an interrupted training would have gone on from."""
-    shutil.rmtree(partial_of(out), ignore_errors=True)
 
 
 def _generator_folder(out: Path) -> Path:

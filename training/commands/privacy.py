@@ -17,7 +17,7 @@ from training.commands.terminal import out, privacy_table, progress_bar
 from training.data.encoders import find_encoder
 from training.data.extraction import ExtractionSettings
 from training.data.feature_set_files import load_feature_set
-from training.data.partial import check_partial
+from training.data.partial import sole_partial
 from training.data.sources import open_source
 from training.errors import TrainingError
 from training.recipes.privacy import LEFT, Judge, held_out, paint, report, sheet
@@ -48,18 +48,18 @@ def run(options: argparse.Namespace) -> None:
     feature_set = held_out(generator, load_feature_set(options.features), everybody=options.subjects == "all")
     judge = find_encoder(options.encoder, options.encoders)
     source = open_source(options.images)
-    partial = check_partial(options.out, LEFT)
-    with progress_bar() as progress:
-        faces = paint(generator, feature_set, source, options.device, partial)
-        task = progress.add_task(judge.space.name, total=None, rate="")
-        settings = ExtractionSettings(options.device)
-        found = report(faces, source, Judge(judge, settings, partial, lambda done: progress.advance(task, done)))
-    _write(options.out, json.dumps(found.to_json(), indent=2).encode() + b"\n")
-    if options.sheet:
-        drawn = io.BytesIO()
-        sheet(faces).save(drawn, "PNG")
-        _write(options.sheet, drawn.getvalue())
-    shutil.rmtree(partial, ignore_errors=True)
+    with sole_partial(options.out, LEFT) as partial:
+        with progress_bar() as progress:
+            faces = paint(generator, feature_set, source, options.device, partial)
+            task = progress.add_task(judge.space.name, total=None, rate="")
+            settings = ExtractionSettings(options.device)
+            found = report(faces, source, Judge(judge, settings, partial, lambda done: progress.advance(task, done)))
+        _write(options.out, json.dumps(found.to_json(), indent=2).encode() + b"\n")
+        if options.sheet:
+            drawn = io.BytesIO()
+            sheet(faces).save(drawn, "PNG")
+            _write(options.sheet, drawn.getvalue())
+        shutil.rmtree(partial, ignore_errors=True)
     title = f"{feature_set.space.name} painted by {generator.manifest.name}, judged by {judge.space.name}"
     out().print(privacy_table(title, found))
     if found.paints_nobody:

@@ -1,7 +1,10 @@
 """The folder beside a result in which its unfinished work is kept until it is done."""
 
+import fcntl
+import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -31,6 +34,34 @@ def check_partial(out: Path, known: Iterable[str]) -> Path:
     except OSError as failure:
         raise TrainingError(f"{partial}: cannot be read ({failure.strerror})") from None
     return partial
+
+
+@contextmanager
+def sole_partial(out: Path, known: Iterable[str]) -> Iterator[Path]:
+    """That folder, made and held, so that a second command with the same `out` does not write into it too.
+
+    Left empty it is removed. Raises `TrainingError` as `check_partial` does, and where another command holds it.
+    """
+    partial = check_partial(out, known)
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(partial, os.O_RDONLY)
+    except OSError as failure:
+        raise TrainingError(f"{partial}: cannot be used ({failure.strerror})") from None
+    try:
+        # Held by the process: the kernel lets go of it however the process ends.
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise TrainingError(
+            f"{partial}: another command is at work on {out}; wait for it or choose another name"
+        ) from None
+    try:
+        yield partial
+    finally:
+        with suppress(OSError):
+            partial.rmdir()
+        os.close(descriptor)
 
 
 def check_room(place: Path, needed: int) -> None:

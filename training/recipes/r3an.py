@@ -18,7 +18,7 @@ from training.trainers.r3an_recipe import Paths, R3ANRecipe
 SIDE = 56
 """Of the pictures inside. Source: R3AN (CVPR 2019), Sec. 5.2."""
 
-_RECONSTRUCTION = 3.0
+_RECONSTRUCTION = 0.1
 _ADVERSARIAL = 0.01
 _REPRESENTATION = 0.1
 _REGRESSION = 1.0

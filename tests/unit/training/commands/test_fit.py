@@ -258,7 +258,9 @@ def test_a_translator_that_looks_at_no_pictures_takes_none(
 ) -> None:
     sets = ("--source", files["source"], "--target", files["target"], "--images", tmp_path)
     line = fails("fit", "--method", method, "--out", tmp_path / "x", *sets)
-    assert line == "facebridge-train fit: --images is for --method encoder and has no effect on a translator"
+    assert line == (
+        f"facebridge-train fit: --images is for --method encoder or r3an and has no effect on --method {method}"
+    )
 
 
 def test_half_weights_are_stored_measured_and_served(run: Run, planted: MakeSet, tmp_path: Path) -> None:
@@ -281,10 +283,13 @@ def test_half_weights_are_stored_measured_and_served(run: Run, planted: MakeSet,
     assert figures["rows"]["translated probes"]["mean_cosine"] == pytest.approx(cosine, abs=1e-7)
 
 
-@pytest.mark.parametrize("flag", ["--width", "--epochs", "--learning-rate"])
+@pytest.mark.parametrize(
+    ("flag", "methods"),
+    [("--width", "encoder"), ("--epochs", "encoder or r3an"), ("--learning-rate", "encoder or r3an")],
+)
 def test_an_option_of_encoders_is_refused_for_a_translator(
-    fails: Callable[..., str], files: dict[str, Path], tmp_path: Path, flag: str
+    fails: Callable[..., str], files: dict[str, Path], tmp_path: Path, flag: str, methods: str
 ) -> None:
     sets = ("--source", files["source"], "--target", files["target"], "--out", tmp_path / "x")
     line = fails("fit", *sets, "--method", "ridge", flag, "1")
-    assert line == f"facebridge-train fit: {flag} is for --method encoder and has no effect on a translator"
+    assert line == f"facebridge-train fit: {flag} is for --method {methods} and has no effect on --method ridge"

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from training.data.partial import check_partial, check_room, partial_of
+from training.data.partial import check_partial, check_room, partial_of, sole_partial
 from training.errors import TrainingError
 
 Fails = Callable[..., str]
@@ -64,3 +64,26 @@ def test_too_little_room_is_said_before_work(tmp_path: Path, monkeypatch: pytest
     check_room(tmp_path, 5 << 20)
     with pytest.raises(TrainingError, match="about 6 MB are needed, and 5 MB are free"):
         check_room(tmp_path, 6 << 20)
+
+
+def test_two_commands_do_not_work_on_the_same_result(tmp_path: Path) -> None:
+    out = tmp_path / "set.npz"
+    with sole_partial(out, KNOWN) as partial:
+        assert partial.is_dir()
+        with pytest.raises(TrainingError, match="another command is at work on"), sole_partial(out, KNOWN):
+            pass
+    assert not partial.exists()
+
+
+def test_what_was_begun_is_kept_and_may_be_taken_up(tmp_path: Path) -> None:
+    out = tmp_path / "set.npz"
+    with sole_partial(out, KNOWN) as partial:
+        (partial / "chunk-1.npz").write_bytes(b"half")
+    with sole_partial(out, KNOWN) as again:
+        assert [path.name for path in again.iterdir()] == ["chunk-1.npz"]
+
+
+def test_a_place_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(TrainingError, match="cannot be"), sole_partial(tmp_path / "file" / "set.npz", KNOWN):
+        pass
