@@ -15,6 +15,7 @@ from rich.console import Console
 
 from benchmarks import (
     ablation,
+    contrast,
     demo,
     extraction,
     fitting,
@@ -34,6 +35,7 @@ BENCHMARKS: dict[str, Callable[[Faces], str]] = {
     "translation": translation.measure,
     "routes": routes.measure,
     "ablation": ablation.measure,
+    "contrast": contrast.measure,
     "privacy": privacy.measure,
     "extraction": extraction.measure,
     "fitting": fitting.measure,

@@ -49,7 +49,7 @@ def _ranks(seed: int) -> dict[str, tuple[float, float]]:
     with tempfile.TemporaryDirectory() as folder:
         pictures = Path(folder) / "people.zip"
         make_pictures(Order(WorldSettings(seed=seed), SUBJECTS, PICTURES), pictures, 2)
-        edge, cloud = (_features(space, pictures, Path(folder)) for space in (EDGE, CLOUD))
+        edge, cloud = (features_of(space, pictures, Path(folder)) for space in (EDGE, CLOUD))
     there, back = (LoadedTranslator(read_bundle(BUNDLES / name)) for name in ("edge-to-cloud", "cloud-to-edge"))
     sides: dict[str, tuple[str, FloatArray, FloatArray]] = {
         "photo by cloud, cloud": ("photo", cloud.feature, cloud.feature),
@@ -67,7 +67,8 @@ def _ranks(seed: int) -> dict[str, tuple[float, float]]:
     return {name: _compare(cloud, *side) for name, side in sides.items()}
 
 
-def _features(space: str, pictures: Path, folder: Path) -> FeatureSet:
+def features_of(space: str, pictures: Path, folder: Path) -> FeatureSet:
+    """What an encoder of the demo says of pictures."""
     encoder = find_encoder(str(BUNDLES / space), None)
     return extract_features(encoder, open_source(pictures), folder / space, ExtractionSettings()).feature_set
 

@@ -48,4 +48,4 @@ def test_every_benchmark_has_its_section_with_figures_and_command() -> None:
     for name in BENCHMARKS:
         section = text.partition(f"<!-- begin {name} -->")[2].partition(f"<!-- end {name} -->")[0]
         assert f"`python -m benchmarks --only {name}`" in section
-        assert re.search(r"\*\*[\d.]+", section), name
+        assert re.search(r"\*\*[-+]?[\d.]+", section), name
