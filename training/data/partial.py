@@ -47,7 +47,7 @@ def sole_partial(out: Path, known: Iterable[str]) -> Iterator[Path]:
         partial.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(partial, os.O_RDONLY)
     except OSError as failure:
-        raise TrainingError(f"{partial}: cannot be used ({failure.strerror})") from None
+        raise TrainingError(f"{partial}: cannot be written ({failure.strerror})") from None
     try:
         # Held by the process: the kernel lets go of it however the process ends.
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -85,5 +85,5 @@ def test_what_was_begun_is_kept_and_may_be_taken_up(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(TrainingError, match="cannot be"), sole_partial(tmp_path / "file" / "set.npz", KNOWN):
+    with pytest.raises(TrainingError, match="cannot be written"), sole_partial(tmp_path / "file" / "set.npz", KNOWN):
         pass
