@@ -8,7 +8,6 @@ from pictures are left out. Long trainings go on where they were interrupted.
 import argparse
 import importlib
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -75,7 +74,6 @@ def run(options: argparse.Namespace) -> None:
             )
         out().print(comparison_table(comparison))
         _write(options.out, comparison)
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _methods(options: argparse.Namespace) -> Sequence[str]:

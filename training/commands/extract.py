@@ -14,7 +14,7 @@ from models.space import Space
 from training.commands.arguments import add_encoder_arguments, natural, positive
 from training.commands.terminal import out, progress_bar
 from training.data.encoders import find_encoder
-from training.data.extraction import LEFT, ExtractionSettings, discard_partial, extract_features
+from training.data.extraction import LEFT, ExtractionSettings, extract_features
 from training.data.feature_set_files import check_feature_set_path, load_feature_set, save_feature_set
 from training.data.partial import sole_partial
 from training.data.sources import open_source
@@ -60,7 +60,6 @@ def run(options: argparse.Namespace) -> None:
 
             extraction = extract_features(encoder, source, partial, settings, advance)
         save_feature_set(extraction.feature_set, options.out)
-        discard_partial(partial)
     console = out()
     if extraction.num_resumed:
         console.print(f"{extraction.num_resumed} were taken over from an interrupted run")

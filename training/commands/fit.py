@@ -18,7 +18,6 @@ are split in the same way. Interrupted, the same command goes on after the last 
 
 import argparse
 import json
-import shutil
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -105,7 +104,6 @@ def _fit_translator(options: argparse.Namespace) -> None:
             partial = held.enter_context(sole_partial(options.out, LEFT))
             results = fit_r3an.run(options, parts, partial)
         else:
-            partial = None
             with console.status("") as status:
                 results = fit_methods(
                     parts,
@@ -119,8 +117,6 @@ def _fit_translator(options: argparse.Namespace) -> None:
             manifest = _write(options, pairs, parts, results)
             written.append(options.out)
             generator = fit_r3an.write_generator(options.out, manifest, best)
-        if partial:
-            shutil.rmtree(partial, ignore_errors=True)
     shown = [(result.method, result.test or result.validation) for result in results]
     part = "test" if best.test is not None else "validation"
     console.print(evaluation_table(f"{pairs.source.space.name} to {pairs.target.space.name}: {part} {by}s", shown))

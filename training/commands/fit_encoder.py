@@ -2,7 +2,6 @@
 
 import argparse
 import math
-import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -86,7 +85,6 @@ def run(options: argparse.Namespace) -> None:
             measured=rows,
             calibration=trained.calibration,
         )
-        shutil.rmtree(partial, ignore_errors=True)
     console = out()
     console.print(native_table(f"{options.out.name}: subjects it has not seen", rows))
     console.print(

@@ -10,7 +10,7 @@ from training.commands.terminal import StepWatch, progress_bar
 from training.errors import TrainingError
 from training.export.bundles import check_bundle_path, write_generator_bundle
 from training.export.loaded import LoadedTranslator
-from training.recipes.r3an import RECIPES, PicturesOfPairs
+from training.recipes.r3an import ARCHITECTURES, RECIPES, PicturesOfPairs
 from training.recipes.translators import METHODS, STUDENT, Extras, FittedMethod, SplitPairs, fit_methods
 from training.trainers.fitted import Workplace
 from training.trainers.r3an_recipe import Paths, R3ANRecipe
@@ -18,6 +18,7 @@ from training.trainers.r3an_recipe import Paths, R3ANRecipe
 RECONSTRUCTION = "{}-reconstruction"
 """The folder of the bundle that paints, by the folder of the one that translates."""
 HEEDED_BY_R3AN = ("recipe", "epochs", "batch", "learning_rate")
+TEACHERS = ("r3an", "r3an-skip", *(name for name in ARCHITECTURES if name not in ("fc", "r3an")))
 HEEDED = ("--images", "--recipe", "--device", "--epochs", "--batch", "--learning-rate")
 
 
@@ -75,6 +76,10 @@ def _teacher(options: argparse.Namespace, parts: SplitPairs) -> LoadedTranslator
     folder = options.teacher
     bundle = read_bundle(folder)
     teacher = LoadedTranslator(bundle)
+    if bundle.manifest.method not in TEACHERS:
+        raise TrainingError(
+            f"{folder}: is of --method {bundle.manifest.method}, and teaches what the pairs do; give an R3AN"
+        )
     teacher.check_source(parts.train.source.space, what="the source set")
     if bundle.manifest.target.fingerprint != parts.train.target.space.fingerprint:
         raise TrainingError(f"{folder}: translates into another space than the target set's")

@@ -8,7 +8,6 @@ encoder that made the features (can a stolen gallery open the door it came from?
 import argparse
 import io
 import json
-import shutil
 from pathlib import Path
 
 from models.bundle import read_bundle
@@ -59,7 +58,6 @@ def run(options: argparse.Namespace) -> None:
             drawn = io.BytesIO()
             sheet(faces).save(drawn, "PNG")
             _write(options.sheet, drawn.getvalue())
-        shutil.rmtree(partial, ignore_errors=True)
     title = f"{feature_set.space.name} painted by {generator.manifest.name}, judged by {judge.space.name}"
     out().print(privacy_table(title, found))
     if found.paints_nobody:

@@ -28,6 +28,7 @@ from models.npy import read_npy
 from models.picture import prepare_picture
 from models.runtime import Device, InferenceError, Session, choose_device
 from training.data.encoders import Encoder
+from training.data.partial import empty
 from training.data.sources import PictureItem, PictureSource
 from training.errors import EncoderError, SourceError, TrainingError
 
@@ -216,8 +217,8 @@ def _open_plan(partial: Path, encoder: Encoder, source: PictureSource) -> None:
                 return
         except ValueError:
             pass
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    partial.mkdir(parents=True, exist_ok=True)
+    empty(partial)
     path.write_text(json.dumps(plan))
 
 

@@ -40,28 +40,50 @@ def check_partial(out: Path, known: Iterable[str]) -> Path:
 def sole_partial(out: Path, known: Iterable[str]) -> Iterator[Path]:
     """That folder, made and held, so that a second command with the same `out` does not write into it too.
 
-    Left empty it is removed. Raises `TrainingError` as `check_partial` does, and where another command holds it.
+    Whoever leaves without an error is done, and the folder is deleted; after an error it stays for the next time, unless
+    it is empty. Raises `TrainingError` as `check_partial` does, and where another command holds it.
     """
     partial = check_partial(out, known)
-    try:
-        partial.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(partial, os.O_RDONLY)
-    except OSError as failure:
-        raise TrainingError(f"{partial}: cannot be written ({failure.strerror})") from None
-    try:
-        # Held by the process: the kernel lets go of it however the process ends.
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise TrainingError(
-            f"{partial}: another command is at work on {out}; wait for it or choose another name"
-        ) from None
+    descriptor = _hold(partial)
+    if descriptor is None:
+        raise TrainingError(f"{partial}: another command is at work on {out}; wait for it or choose another name")
     try:
         yield partial
+        shutil.rmtree(partial, ignore_errors=True)
     finally:
+        # As long as it is held nobody else makes a new one in its place, so that this is one's own.
         with suppress(OSError):
             partial.rmdir()
         os.close(descriptor)
+
+
+def _hold(partial: Path) -> int | None:
+    """Lock the folder, made where it is not there; None where another process has it. Raises `TrainingError`."""
+    try:
+        while True:
+            partial.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(partial, os.O_RDONLY)
+            try:
+                # The kernel lets go of it however the process ends.
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if partial.exists() and os.path.samestat(os.fstat(descriptor), partial.stat()):
+                    return descriptor
+            except BlockingIOError:
+                os.close(descriptor)
+                return None
+            # Between opening and locking it was another's, who is done and has deleted it.
+            os.close(descriptor)
+    except OSError as failure:
+        raise TrainingError(f"{partial}: cannot be written ({failure.strerror})") from None
+
+
+def empty(folder: Path) -> None:
+    """Delete what is in the folder, and leave the folder itself: it may be held."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def check_room(place: Path, needed: int) -> None:

@@ -56,14 +56,13 @@ class ViewSource:
             raise SourceError(f"picture {taken[0]}: its name marks a view or blend of another; rename it")
         self._source, self._size = source, size
         self._original = {item.key: item for item in source.items}
-        keys = list(self._original)
         self.items = [
             made
             for item in source.items
             for made in (
                 item,
                 *(_made_of(item, f"{VIEW_MARK}{number}") for number in range(1, num_views)),
-                *(_made_of(item, f"{BLEND_MARK}{other}") for other in _others(item.key, keys, num_blends)),
+                *(_made_of(item, f"{BLEND_MARK}{other}") for other in _others(item, source.items, num_blends)),
             )
         ]
 
@@ -140,10 +139,21 @@ def _random_of(key: str) -> np.random.Generator:
     return np.random.default_rng(list(hashlib.sha256(key.encode(errors="surrogatepass")).digest()))
 
 
-def _others(key: str, keys: Sequence[str], num: int) -> list[str]:
-    """Up to `num` other keys drawn by chance, the same for the same key among the same ones."""
-    chosen = _random_of(f"{key}/others").choice(len(keys), min(num + 1, len(keys)), replace=False) if num else ()
-    return [keys[number] for number in chosen if keys[number] != key][:num]
+def _others(item: PictureItem, items: Sequence[PictureItem], num: int) -> list[str]:
+    """Up to `num` keys of other people's pictures drawn by chance, the same for the same key among the same ones.
+
+    Without subjects, of other pictures.
+    """
+    if not num:
+        return []
+    random = _random_of(f"{item.key}/others")
+    # Most need no more than these; a whole permutation for each of a million pictures would never end.
+    for size in (num + 1, len(items)):
+        drawn = (items[number] for number in random.choice(len(items), min(size, len(items)), replace=False))
+        others = [o.key for o in drawn if o.key != item.key and not (o.subject and o.subject == item.subject)]
+        if len(others) >= num:
+            break
+    return others[:num]
 
 
 def _made_of(item: PictureItem, mark: str) -> PictureItem:

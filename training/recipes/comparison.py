@@ -82,7 +82,8 @@ def compare_methods(
     found: list[ComparedMethod] = []
     teacher: FittedMethod | None = None
     baseline: CrossSpaceEvaluation | None = None
-    for method in methods:
+    # A student learns from the R3AN that is compared with it, wherever either stands.
+    for method in sorted(methods, key=lambda name: name == STUDENT):
         on_method(method)
         if method in COMMON_SPACE_METHODS:
             evaluation, graph = _fit_common(pairs, parts.rule, method)
@@ -101,6 +102,7 @@ def compare_methods(
     if baseline is None:
         (fitted,) = fit_methods(parts, LINEAR[0], parts.rule.seed)
         baseline = fitted.test or fitted.validation
+    found.sort(key=lambda row: methods.index(row.method))
     part = "validation" if parts.test is None else "test"
     spaces = (parts.train.source.space.name, parts.train.target.space.name)
     return Comparison(*spaces, f"{part} {parts.rule.by}s", baseline, found)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from models.bundle import Bundle
+from models.documents import sha256_hex
 from models.feature_set import FeatureSet
 from models.features import FloatArray
 from models.runtime import Device, Session
@@ -30,7 +31,7 @@ from training.export.loaded import parts_of
 
 _ROWS_A_RUN = 256
 _LUCK = 3
-"""Times the right answers of chance; fewer may be luck."""
+"""Times the right answers of chance, but never all of them; fewer may be luck."""
 LEFT = ("real", "painted", "pictures.npy", "pictures.json")
 """What an interrupted report leaves in its folder."""
 
@@ -69,7 +70,8 @@ class PrivacyReport:
     @property
     def paints_nobody(self) -> bool:
         """Whether the generator is too poor to tell: worse than a mean face, and nobody recognised beyond chance."""
-        return self.variance_explained <= 0 and self.painted_same.rank1 <= _LUCK * self.chance
+        luck = min(_LUCK * self.chance, (1 + self.chance) / 2)
+        return self.variance_explained <= 0 and self.painted_same.rank1 <= luck
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values."""
@@ -205,8 +207,10 @@ class _Painted:
     """Painted faces under the keys of the real ones."""
 
     def __init__(self, items: Sequence[PictureItem], painted_NHW3: npt.NDArray[np.uint8]) -> None:
+        # What another generator painted, whose features may be left from an interrupted report, is not these pictures.
+        stamp = sha256_hex(painted_NHW3.tobytes())
         # Landmarks are of the real picture; what is painted is an aligned crop.
-        self.items = [PictureItem(item.key, item.key, item.subject, stamp="painted") for item in items]
+        self.items = [PictureItem(item.key, item.key, item.subject, stamp=stamp) for item in items]
         self._by_key = {item.key: row for row, item in enumerate(items)}
         self._painted_NHW3 = painted_NHW3
 

@@ -5,6 +5,7 @@ import os
 import zipfile
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from models.npy import read_npy
+from training.errors import TrainingError
 
 _ZIP_FAULTS = (zipfile.BadZipFile, zlib.error)
 _PLAN, _EPOCH, _RANDOM = "plan", "epoch", "random"
@@ -32,7 +34,7 @@ class State:
 
 
 def save_checkpoint(path: Path, state: State, epoch: int) -> None:
-    """Write what `load_checkpoint` reads, whole or not at all."""
+    """Write what `load_checkpoint` reads, whole or not at all. Raises `TrainingError` where there is no room for it."""
     arrays = {_PLAN: np.array(state.plan), _EPOCH: np.array(epoch), _RANDOM: state.random.get_state().numpy()}
     for name, network in state.networks.items():
         for key, tensor in network.state_dict().items():
@@ -44,9 +46,14 @@ def save_checkpoint(path: Path, state: State, epoch: int) -> None:
                     value.cpu().numpy() if isinstance(value, Tensor) else np.array(value)
                 )
     draft = path.with_suffix(".draft")
-    with draft.open("wb") as stream:
-        np.savez(stream, allow_pickle=False, **arrays)
-    os.replace(draft, path)  # noqa: PTH105  (the name says atomic)
+    try:
+        with draft.open("wb") as stream:
+            np.savez(stream, allow_pickle=False, **arrays)
+        os.replace(draft, path)  # noqa: PTH105  (the name says atomic)
+    except OSError as failure:
+        with suppress(OSError):
+            draft.unlink()
+        raise TrainingError(f"{path}: cannot be written ({failure.strerror or failure})") from None
 
 
 def load_checkpoint(path: Path, state: State) -> int:

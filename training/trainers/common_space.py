@@ -22,6 +22,7 @@ STRENGTH = 0.1
 """Of the regularisation, in multiples of the mean variance of a side; from 0.001 to 0.3 it made no difference beyond
 chance on real encoders' validation subjects."""
 _HIGHEST_CORRELATION = 0.9999
+_SMALLEST_VARIANCE = 1e-12
 
 
 def fit_cca(data: CommonData) -> FittedSides[LinearMap]:
@@ -46,7 +47,7 @@ def fit_common_space(
     every picture of its subject on the other, which takes out what only the picture had in it. K is `dimension`, or
     all directions of positive correlation, at most the smallest D.
 
-    Raises `TrainingError` for one subject alone.
+    Raises `TrainingError` for one subject alone, or a side whose features are all the same.
 
     Source: Hotelling, Relations between two sets of variates (Biometrika 1936); Vinod, Canonical ridge (J. of
     Econometrics 1976) for the regularisation; Kettenring, Canonical analysis of several sets of variables (Biometrika
@@ -73,6 +74,10 @@ def fit_common_space(
 def _whitening(centred_ND: DoubleArray, strength: float) -> DoubleArray:
     """(C + p I)^-1/2, p the strength times the mean variance."""
     values, vectors = np.linalg.eigh(centred_ND.T @ centred_ND / len(centred_ND))
+    if values.mean() < _SMALLEST_VARIANCE:
+        raise TrainingError(
+            "all features of a set are the same; its encoder saw nothing, or the same picture, in all of them"
+        )
     matrix: DoubleArray = (vectors / np.sqrt(np.maximum(values, 0) + strength * values.mean())) @ vectors.T
     return matrix
 

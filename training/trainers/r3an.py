@@ -52,7 +52,9 @@ def fit_r3an(data: TrainingData, recipe: R3ANRecipe, *, start_at_zero: bool = Fa
     _train(run, data)
     translator = R3ANTranslator(run.generator, run.extractor)
     if recipe.paths.regression and recipe.paths.representation:
-        _settle(translator, run.source_NS, run.batch)
+        order = torch.randperm(len(run.source_NS), generator=torch.Generator().manual_seed(data.seed))
+        _settle(translator, run.source_NS[order], run.batch)
+    _check_alive(translator, run, may_be_zero=start_at_zero)
     return Fitted(TorchTranslator(translator), asdict(recipe))
 
 
@@ -63,6 +65,7 @@ def fit_fully_connected(data: TrainingData, recipe: R3ANRecipe) -> Fitted[TorchT
     """
     run = _Naive(data, recipe)
     _train(run, data)
+    _check_alive(run.network, run)
     return Fitted(TorchTranslator(run.network), asdict(recipe))
 
 
@@ -183,7 +186,8 @@ def _settle(translator: R3ANTranslator, source_NS: Tensor, batch: int) -> None:
     """Take the means and variances of batch normalisation from the training features alone.
 
     In training the extractor sees real pictures and generated ones in turn, and its running statistics are those of
-    neither; what is exported sees generated pictures only. Deviation from R3AN (CVPR 2019), which does not say.
+    neither; what is exported sees generated pictures only. Features are to come in a random order: batches of one person
+    vary less. Deviation from R3AN (CVPR 2019), which does not say.
     """
     norms = [layer for layer in translator.modules() if isinstance(layer, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
@@ -219,11 +223,26 @@ def _train(run: _Run, data: TrainingData) -> None:
 
 
 def _diverged(epoch: int, step: int, learning_rate: float, is_kept: bool) -> str:
-    kept = f"; what {epoch} finished epochs gave is kept as checkpoint" if is_kept and epoch else ""
+    kept = f", and the checkpoint of finished epoch {epoch} is kept" if is_kept and epoch else ""
     return (
-        f"a loss is no number after {step + 1} steps{kept}; try --learning-rate {learning_rate / 4:g}, or more pairs for "
-        "the paths that learn from pictures"
+        f"the training diverged: a loss is no number after {step + 1} steps{kept}; start again with {_gentler(learning_rate)}, "
+        "or bring more pairs for the paths that learn from pictures"
     )
+
+
+def _gentler(learning_rate: float) -> str:
+    return f"fit --learning-rate {learning_rate / 4:g}"
+
+
+@torch.no_grad()
+def _check_alive(translator: R3ANTranslator | FullyConnected, run: _Run, *, may_be_zero: bool = False) -> None:
+    """Raises `TrainingError` where what was trained does not answer with features any more."""
+    translator.eval()
+    length_B = torch.linalg.vector_norm(translator(run.source_NS[: run.batch]), dim=-1)
+    if not bool(((length_B - 1).abs() < 0.01).logical_or((length_B == 0) & may_be_zero).all()):
+        raise TrainingError(
+            f"the training diverged: its answers are no features; start again with {_gentler(run.recipe.learning_rate)}"
+        )
 
 
 def _fitting(run: _Run, rows_B: npt.NDArray[np.int64], step: int) -> float:
@@ -234,7 +253,7 @@ def _fitting(run: _Run, rows_B: npt.NDArray[np.int64], step: int) -> float:
         if not _is_out_of_memory(failure):
             raise
     fits = _largest_that_fits(lambda size: run.step(rows_B[:size], step), len(rows_B))
-    hint = f"--batch {fits} does" if fits else "free some of it, or use --device cpu"
+    hint = f"fit --batch {fits} does" if fits else "free some of it, or use --device cpu"
     raise TrainingError(f"a batch of {len(rows_B)} does not fit into the memory of the {run.device}; {hint}")
 
 

@@ -9,8 +9,9 @@ from training.trainers.r3an_recipe import R3ANRecipe
 from training.trainers.residual_mlp import fit_residual_mlp
 from training.trainers.torch_translator import TorchTranslator
 
-SHARES = (1.0, 0.5, 0.25)
-"""Of the teacher's answer in what the student is taught, against the target encoder's own feature."""
+SHARES = (1.0, 0.5, 0.25, 0.0)
+"""Of the teacher's answer in what the student is taught, against the target encoder's own feature. With 0 the teacher was of no
+use, and the student is what `residual-mlp` is."""
 
 
 def fit_r3an_student(data: TrainingData, recipe: R3ANRecipe) -> Fitted[TorchTranslator]:

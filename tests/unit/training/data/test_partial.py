@@ -1,5 +1,6 @@
 """Nobody else's files are deleted with unfinished work."""
 
+import fcntl
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -7,11 +8,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from training.data.partial import check_partial, check_room, partial_of, sole_partial
+from training.data.partial import check_partial, check_room, empty, partial_of, sole_partial
 from training.errors import TrainingError
 
 Fails = Callable[..., str]
 KNOWN = ("plan.json", "*.npz")
+
+
+class KilledError(Exception):
+    pass
 
 
 def test_the_folder_may_be_missing_or_as_it_was_left(tmp_path: Path) -> None:
@@ -77,10 +82,56 @@ def test_two_commands_do_not_work_on_the_same_result(tmp_path: Path) -> None:
 
 def test_what_was_begun_is_kept_and_may_be_taken_up(tmp_path: Path) -> None:
     out = tmp_path / "set.npz"
-    with sole_partial(out, KNOWN) as partial:
-        (partial / "chunk-1.npz").write_bytes(b"half")
+
+    def killed() -> None:
+        with sole_partial(out, KNOWN) as partial:
+            (partial / "chunk-1.npz").write_bytes(b"half")
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        killed()
     with sole_partial(out, KNOWN) as again:
         assert [path.name for path in again.iterdir()] == ["chunk-1.npz"]
+
+
+def test_whoever_is_done_leaves_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "set.npz"
+    with sole_partial(out, KNOWN) as partial:
+        (partial / "chunk-1.npz").write_bytes(b"whole")
+    assert not partial.exists()
+
+
+def test_a_folder_deleted_between_opening_and_locking_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its owner was done in between: a lock on what is gone keeps nobody out."""
+    out = tmp_path / "set.npz"
+    flock = fcntl.flock
+    deleted: list[Path] = []
+
+    def late(descriptor: int, operation: int) -> None:
+        if not deleted:
+            deleted.append(partial_of(out))
+            partial_of(out).rmdir()
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with sole_partial(out, KNOWN) as partial:
+        assert partial.is_dir()
+        with pytest.raises(TrainingError, match="another command is at work on"), sole_partial(out, KNOWN):
+            pass
+        assert partial.is_dir()
+
+
+def test_what_is_emptied_stays_the_same_folder(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "chunk.npz").write_bytes(b"")
+    (tmp_path / "plan.json").write_bytes(b"")
+    (tmp_path / "link").symlink_to(tmp_path)
+    before = tmp_path.stat().st_ino
+    empty(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert tmp_path.stat().st_ino == before
 
 
 def test_a_place_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:

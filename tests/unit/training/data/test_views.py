@@ -124,9 +124,20 @@ class TestBlends:
         assert all(blended_with(key) != picture_of(key) for key in keys)
         assert len(set(others)) > 50  # Of 60, drawn 180 times: 57 in the mean.
 
-    def test_there_are_no_more_blends_than_other_pictures(self, folder: Path) -> None:
+    @pytest.mark.parametrize("people", [2, 12])
+    def test_the_other_face_is_another_persons(self, tmp_path: Path, people: int) -> None:
+        for number in range(24):
+            (tmp_path / f"p{number % people}").mkdir(exist_ok=True)
+            face(number, size=16).save(tmp_path / f"p{number % people}" / f"{number:02d}.png")
+        source = ViewSource(open_source(tmp_path), 1, 3)
+        blends = [item.key for item in source.items if blended_with(item.key)]
+        assert len(blends) == 24 * 3
+        assert all(picture_of(key).split("/")[0] != str(blended_with(key)).split("/")[0] for key in blends)
+
+    def test_there_are_no_more_blends_than_other_peoples_pictures(self, folder: Path) -> None:
+        """Two of one, one of another."""
         source = ViewSource(open_source(folder), 1, 5)
-        assert len(source.items) == 3 * (1 + 2)
+        assert len(source.items) == 3 + 1 + 1 + 2
 
     def test_both_faces_are_in_it_and_it_is_the_same_on_any_day(self) -> None:
         one, two = face(1), face(2)

@@ -1,5 +1,6 @@
 """Going on after an interruption, and never from something else than was left."""
 
+import errno
 import zipfile
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from training.errors import TrainingError
 from training.trainers.checkpoint import State, load_checkpoint, save_checkpoint
 
 PATH = "checkpoint.npz"
@@ -143,10 +145,6 @@ def test_a_checkpoint_holds_plain_arrays_and_no_pickle(tmp_path: Path) -> None:
         assert "O" not in {array.dtype.kind for array in arrays.values()}
 
 
-class DiskFullError(OSError):
-    pass
-
-
 def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
     saved: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,10 +152,11 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
 
     def half(stream: object, **_: object) -> None:
         stream.write(b"PK")  # type: ignore[attr-defined]
-        raise DiskFullError
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(np, "savez", half)
-    with pytest.raises(DiskFullError):
+    with pytest.raises(TrainingError, match=r"checkpoint.npz: cannot be written \(No space left on device\)"):
         save_checkpoint(tmp_path / PATH, saved, 4)
+    assert [path.name for path in tmp_path.iterdir()] == [PATH]
     assert (tmp_path / PATH).read_bytes() == before
     assert load_checkpoint(tmp_path / PATH, fresh()) == 3

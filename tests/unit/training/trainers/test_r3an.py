@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from models.r3an import R3ANTranslator
 from training.errors import TrainingError
 from training.losses.regression import l2_regression
 from training.recipes.r3an import ARCHITECTURES, RECIPES, small
@@ -168,6 +169,47 @@ def test_the_translator_gives_unit_features_row_by_row() -> None:
     np.testing.assert_allclose(model(data.source_NS[3:4]), translated[3:4], atol=1e-5)
 
 
+def test_normalisation_takes_its_statistics_of_batches_of_many_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Features come sorted by person; a batch of one person alone varies less than the faces that are translated."""
+    data = pairs()
+    seen: list[Tensor] = []
+    plain = R3ANTranslator.forward
+
+    def watched(self: R3ANTranslator, source_BS: Tensor) -> Tensor:
+        if self.training:
+            seen.append(source_BS)
+        return plain(self, source_BS)
+
+    monkeypatch.setattr(R3ANTranslator, "forward", watched)
+    person_N = np.repeat(np.arange(0, NUM_PAIRS, 8), 8)
+    assert data.picture_NHW3 is not None
+    picture_NHW3 = data.picture_NHW3[person_N]
+    fit_r3an(
+        replace(data, source_NS=data.source_NS[person_N], target_NT=data.target_NT[person_N], picture_NHW3=picture_NHW3),
+        recipe(),
+    )
+    assert [len(source_BS) for source_BS in seen] == [8, 8, 8]
+    assert sorted(torch.cat(seen).tolist()) == sorted(data.source_NS[person_N].tolist())
+    assert all(len(source_BS.unique(dim=0)) > 1 for source_BS in seen)
+
+
+@pytest.mark.parametrize("name", ["r3an", "fc"])
+def test_a_training_that_ends_without_features_blames_itself(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every loss is a number, and the last step ruins the weights."""
+    fit = fit_fully_connected if name == "fc" else fit_r3an
+    plain = r3an._train
+
+    def ruinous(run: r3an._Run, data: TrainingData) -> None:
+        plain(run, data)
+        for network in run.state.networks.values():
+            for parameter in network.parameters():
+                nn.init.constant_(parameter, 0.0 if name == "fc" else 1e38)
+
+    monkeypatch.setattr(r3an, "_train", ruinous)
+    with pytest.raises(TrainingError, match=r"diverged: its answers are no features; .* fit --learning-rate 0\.00025"):
+        fit(pairs(), recipe(name, epochs=1))
+
+
 def test_without_pictures_the_paths_that_need_them_are_refused() -> None:
     with pytest.raises(TrainingError, match="needs the pictures that the features were made from"):
         fit_r3an(pairs(pictures=False), recipe("arch1"))
@@ -197,7 +239,8 @@ def test_a_diverging_training_stops_and_keeps_its_last_good_checkpoint(
     place.unlink()
     limit = one_epoch
     with pytest.raises(
-        TrainingError, match=r"no number after 4 steps; what 1 finished epochs gave .* --learning-rate 0\.00025"
+        TrainingError,
+        match=r"no number after 4 steps, and the checkpoint of finished epoch 1 is kept; .* fit --learning-rate 0\.00025",
     ):
         fit(pairs(Workplace(checkpoint=place)), recipe(name, epochs=2))
     kept = np.load(place)
@@ -212,7 +255,7 @@ def test_where_the_memory_is_too_small_the_batch_that_fits_is_named(monkeypatch:
         return 0.0
 
     monkeypatch.setattr(_AllPaths, "step", step)
-    with pytest.raises(TrainingError, match="a batch of 8 does not fit into the memory of the cpu; --batch 2 does"):
+    with pytest.raises(TrainingError, match="a batch of 8 does not fit into the memory of the cpu; fit --batch 2 does"):
         fit_r3an(pairs(), recipe())
 
 
@@ -230,7 +273,7 @@ def test_a_cpu_without_memory_is_told_like_a_gpu(monkeypatch: pytest.MonkeyPatch
         return 0.0
 
     monkeypatch.setattr(_AllPaths, "step", step)
-    with pytest.raises(TrainingError, match="a batch of 8 does not fit into the memory of the cpu; --batch 4 does"):
+    with pytest.raises(TrainingError, match="a batch of 8 does not fit into the memory of the cpu; fit --batch 4 does"):
         fit_r3an(pairs(), recipe())
 
 

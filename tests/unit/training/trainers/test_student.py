@@ -23,7 +23,7 @@ def data() -> TrainingData:
 
 
 @pytest.mark.usefixtures("short_training")
-def test_of_a_stubborn_teacher_as_little_as_possible_is_learned(data: TrainingData) -> None:
+def test_of_a_stubborn_teacher_nothing_is_learned(data: TrainingData) -> None:
     direction = unit_features(np.random.default_rng(1).normal(size=(1, 8)).astype(np.float32))
 
     def stubborn(source_NS: FloatArray) -> FloatArray:
@@ -31,11 +31,10 @@ def test_of_a_stubborn_teacher_as_little_as_possible_is_learned(data: TrainingDa
 
     student = fit_r3an_student(replace(data, teacher=stubborn), small(ARCHITECTURES["r3an"]))
     alone = fit_residual_mlp(data)
-    towards = [float((model(data.validation_source_VS) @ direction.T).mean()) for model in (student.model, alone.model)]
-    true = [mean_cosine_to_targets(data, model) for model in (student.model, alone.model)]
-    assert towards[0] > towards[1] + 0.1
-    assert 0.4 < true[0] < true[1]
-    assert student.hyperparameters["teacher_share"] == 0.25
+    assert student.hyperparameters["teacher_share"] == 0.0
+    np.testing.assert_allclose(
+        student.model(data.validation_source_VS), alone.model(data.validation_source_VS), atol=1e-5
+    )
 
 
 @pytest.mark.usefixtures("short_training")
