@@ -13,6 +13,8 @@ from PIL import Image
 
 from training.recipes import r3an
 from training.recipes.comparison import QUICK, WITH_PICTURES
+from training.trainers import r3an as trainers_r3an
+from training.trainers import student
 
 Run = Callable[..., str]
 Fails = Callable[..., str]
@@ -84,6 +86,24 @@ def test_methods_can_be_chosen(run: Run, files: Files, tmp_path: Path) -> None:
     found = read(tmp_path / "compared")
     assert [row["method"] for row in found["methods"]] == ["cca", "ridge"]
     assert found["measured_on"] == "validation subjects"
+
+
+def test_a_student_learns_from_the_r3an_beside_it_wherever_it_stands(
+    run: Run, files: Files, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit = trainers_r3an.fit_r3an
+    trained: list[int] = []
+
+    def counted(*given: Any, **more: Any) -> Any:
+        trained.append(1)
+        return fit(*given, **more)
+
+    monkeypatch.setattr(trainers_r3an, "fit_r3an", counted)
+    monkeypatch.setattr(student, "fit_r3an", counted)
+    methods = ("--methods", "r3an-student", "ridge", "r3an")
+    run("compare", *sets(files), *methods, "--images", pictures, "--out", tmp_path / "compared")
+    assert [row["method"] for row in read(tmp_path / "compared")["methods"]] == ["r3an-student", "ridge", "r3an"]
+    assert len(trained) == 1
 
 
 def test_common_spaces_alone_are_shown_between_the_natives(run: Run, files: Files, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from models.operating_point import Calibration, OperatingPoint
 from models.runtime import Session
 from models.split import SplitRule
 from training.commands import fit_common
-from training.data.feature_set_files import save_feature_set
+from training.data.feature_set_files import load_feature_set, save_feature_set
 from training.export import bundles
 from training.recipes.common_space import _strictest
 
@@ -198,6 +198,16 @@ def test_one_person_alone_is_refused(fails: Fails, sets: dict[str, Path], tmp_pa
     words = ("--source", files[0], "--target", files[1], "--validation", 0.1, "--test", 0.1)
     line = fails("fit", "--method", "cca", *words, "--out", tmp_path / "x")
     assert "bring pictures of more subjects" in line
+
+
+def test_features_that_are_all_the_same_are_refused(fails: Fails, sets: dict[str, Path], tmp_path: Path) -> None:
+    """Of blank pictures, or a broken encoder."""
+    one = load_feature_set(sets["a"])
+    path = tmp_path / "same.npz"
+    same = np.repeat(one.feature[:1], len(one), axis=0)
+    save_feature_set(FeatureSet.build(one.space, one.columns() | {"feature": same}), path)
+    line = fails("fit", "--method", "cca", "--source", path, "--target", sets["b"], "--out", tmp_path / "x")
+    assert "all features of a set are the same" in line
 
 
 def test_further_sets_are_for_a_common_space(fails: Fails, sets: dict[str, Path], tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from models.operating_point import Calibration
 from models.space import Space
 from models.split import SplitRule
 from training.data.feature_set_files import load_feature_set, save_feature_set
+from training.recipes.privacy import PrivacyReport, Recovered
 
 Run = Callable[..., str]
 Fails = Callable[..., str]
@@ -145,6 +146,37 @@ def test_a_generator_that_paints_one_grey_face_gives_nobody_away(
     assert found["painted_other"]["rank1"] <= 1 / found["num_subjects"]
     assert found["variance_explained"] <= 0
     assert found["psnr"] <= found["psnr_mean_face"]
+
+
+def test_what_another_generator_painted_is_not_taken_over(
+    run: Run, fails: Fails, features: Path, encoder_file: Path, pictures: Path, tmp_path: Path
+) -> None:
+    """A report that could not be written leaves the judge's features of what it painted."""
+    feature_set = load_feature_set(features)
+    grey = painting(np.zeros((4, 3), dtype=np.float32), np.full(3, 128, dtype=np.float32))
+    generators = {
+        name: write_generator(tmp_path / name, graph, feature_set.space)
+        for name, graph in (("grey", grey), ("exact", exact(feature_set, pictures)))
+    }
+    words = ("--features", features, "--images", pictures, "--encoder", encoder_file, "--out")
+    full = tmp_path / "privacy.json"
+    full.symlink_to("/dev/full")
+    assert "cannot be written" in fails("privacy", "--generator", generators["grey"], *words, full)
+    assert (tmp_path / "privacy.json.partial" / "painted").is_dir()
+    full.unlink()
+    run("privacy", "--generator", generators["exact"], *words, full)
+    run("privacy", "--generator", generators["exact"], *words, tmp_path / "alone.json")
+    assert json.loads(full.read_text()) == json.loads((tmp_path / "alone.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("people", "rank1", "nobody"),
+    [(2, 0.5, True), (2, 1.0, False), (3, 2 / 3, True), (3, 1.0, False), (1000, 0.003, True), (1000, 0.005, False)],
+)
+def test_a_few_right_answers_may_be_luck_and_all_of_them_are_not(people: int, rank1: float, nobody: bool) -> None:
+    recovered = Recovered(people, rank1, None, None)
+    report = PrivacyReport(people, people, recovered, recovered, recovered, 1 / people, -0.01, 10.0, 10.0)
+    assert report.paints_nobody == nobody
 
 
 @pytest.mark.parametrize("name", ["faces.xyz", "privacy.json"])

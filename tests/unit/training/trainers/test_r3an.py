@@ -185,7 +185,9 @@ def test_normalisation_takes_its_statistics_of_batches_of_many_people(monkeypatc
     assert data.picture_NHW3 is not None
     picture_NHW3 = data.picture_NHW3[person_N]
     fit_r3an(
-        replace(data, source_NS=data.source_NS[person_N], target_NT=data.target_NT[person_N], picture_NHW3=picture_NHW3),
+        replace(
+            data, source_NS=data.source_NS[person_N], target_NT=data.target_NT[person_N], picture_NHW3=picture_NHW3
+        ),
         recipe(),
     )
     assert [len(source_BS) for source_BS in seen] == [8, 8, 8]
