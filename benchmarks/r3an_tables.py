@@ -25,6 +25,7 @@ from training.recipes.r3an import ARCHITECTURES, PicturesOfPairs, small
 from training.recipes.translators import METHODS, STUDENT, Extras, SplitPairs, fit_methods
 from training.trainers.encoder import choose_torch_device
 from training.trainers.fitted import Workplace
+from training.trainers.r3an import VERSION
 
 SEED = 0
 SMALL_TO_LARGE = ("mobileface-v2-256", "reid-retail-0095-256")
@@ -110,7 +111,7 @@ class _Trainings:
         is_kept = paths is not None and method != STUDENT
         parts = self._parts(source, target, trained_on)
         digests = [side.digest for side in (parts.train.source, parts.train.target)]
-        plan = canonical_json([asdict(small(paths)) if paths else None, *digests]).decode()
+        plan = canonical_json([VERSION, asdict(small(paths)) if paths else None, *digests]).decode()
         if is_kept and path.is_file():
             kept: Measured = json.loads(path.read_text())
             if kept["plan"] == plan:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from training.recipes.r3an import ARCHITECTURES, small
-from training.trainers import r3an
+from training.trainers import r3an, updates
 from training.trainers.fitted import TrainingData
 from training.trainers.r3an import _AllPaths, fit_r3an
 from training.trainers.r3an_recipe import Paths
@@ -32,7 +32,7 @@ def plain_descent(monkeypatch: pytest.MonkeyPatch) -> None:
     """Full precision, a constant rate, nothing clipped: what is left is Algorithm 1."""
     monkeypatch.setattr(r3an, "has_bfloat16", lambda device: False)
     monkeypatch.setattr(r3an, "rate", lambda *_: 1.0)
-    monkeypatch.setattr(r3an, "_LARGEST_GRADIENT", 1e9)
+    monkeypatch.setattr(updates, "_LARGEST_GRADIENT", 1e9)
 
 
 def descend(loss: Tensor, networks: Iterable[nn.Module]) -> None:

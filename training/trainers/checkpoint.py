@@ -20,7 +20,7 @@ from models.npy import read_npy
 from training.errors import TrainingError
 
 _ZIP_FAULTS = (zipfile.BadZipFile, zlib.error)
-_PLAN, _EPOCH, _RANDOM = "plan", "epoch", "random"
+_PLAN, _EPOCH, _RANDOM, _OPTIMISER = "plan", "epoch", "random", "optimiser"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class State:
 
     plan: str
     networks: Mapping[str, nn.Module]
-    optimiser: Optimizer
+    optimisers: Mapping[str, Optimizer]
     random: torch.Generator
 
 
@@ -39,12 +39,12 @@ def save_checkpoint(path: Path, state: State, epoch: int) -> None:
     for name, network in state.networks.items():
         for key, tensor in network.state_dict().items():
             arrays[f"{name}/{key}"] = tensor.cpu().numpy()
-    for number, values in state.optimiser.state_dict()["state"].items():
-        for key, value in values.items():
-            if value is not None:
-                arrays[f"optimiser/{number}/{key}"] = (
-                    value.cpu().numpy() if isinstance(value, Tensor) else np.array(value)
-                )
+    for name, optimiser in state.optimisers.items():
+        for number, values in optimiser.state_dict()["state"].items():
+            for key, value in values.items():
+                if value is not None:
+                    array = value.cpu().numpy() if isinstance(value, Tensor) else np.array(value)
+                    arrays[f"{_OPTIMISER}/{name}/{number}/{key}"] = array
     draft = path.with_suffix(".draft")
     try:
         with draft.open("wb") as stream:
@@ -64,18 +64,18 @@ def load_checkpoint(path: Path, state: State) -> int:
     arrays = _read(path)
     if arrays.get(_PLAN, np.array("")) != np.array(state.plan) or not _is_complete(arrays, state):
         return 0
-    optimiser_state: dict[int, dict[str, Tensor]] = {}
+    optimiser_state: dict[str, dict[int, dict[str, Tensor]]] = {name: {} for name in state.optimisers}
     for key, array in arrays.items():
-        kind, _, rest = key.partition("/")
-        if kind == "optimiser":
-            number, _, name = rest.partition("/")
-            optimiser_state.setdefault(int(number), {})[name] = torch.from_numpy(array)
+        if key.startswith(f"{_OPTIMISER}/"):
+            _, name, number, value = key.split("/")
+            optimiser_state[name].setdefault(int(number), {})[value] = torch.from_numpy(array)
     for name, network in state.networks.items():
         prefix = f"{name}/"
         states = {k.removeprefix(prefix): torch.from_numpy(v) for k, v in arrays.items() if k.startswith(prefix)}
         network.load_state_dict(states)
-    groups = state.optimiser.state_dict()["param_groups"]
-    state.optimiser.load_state_dict({"state": optimiser_state, "param_groups": groups})
+    for name, optimiser in state.optimisers.items():
+        groups = optimiser.state_dict()["param_groups"]
+        optimiser.load_state_dict({"state": optimiser_state[name], "param_groups": groups})
     state.random.set_state(torch.from_numpy(arrays[_RANDOM]))
     return int(arrays[_EPOCH])
 
@@ -91,10 +91,15 @@ def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 
 def _is_complete(arrays: Mapping[str, npt.NDArray[Any]], state: State) -> bool:
-    """Whether every tensor of the networks is there in its shape, with the count of epochs and the random numbers."""
+    """Whether every tensor of the networks is there in its shape, with the count of epochs and the random numbers, and
+    nothing of other optimisers.
+    """
     expected = {
         f"{name}/{key}": tuple(t.shape) for name, n in state.networks.items() for key, t in n.state_dict().items()
     }
     if not expected.keys() | {_EPOCH, _RANDOM} <= arrays.keys():
+        return False
+    of_optimisers = [key.split("/") for key in arrays if key.startswith(f"{_OPTIMISER}/")]
+    if any(len(words) != 4 or words[1] not in state.optimisers for words in of_optimisers):
         return False
     return all(arrays[key].shape == shape for key, shape in expected.items())

@@ -99,7 +99,7 @@ class _Run:
         )
         self.random = torch.Generator().manual_seed(seed)
         plan = json.dumps([asdict(recipe), seed, pictures.digest])
-        self.state = State(plan, {"network": self.network, "head": self.head}, self.optimiser, self.random)
+        self.state = State(plan, {"network": self.network, "head": self.head}, {"all": self.optimiser}, self.random)
 
     def step(self, rows_B: npt.NDArray[np.int64], number: int) -> float:
         """One step on these pictures; the loss before it."""

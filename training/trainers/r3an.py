@@ -25,12 +25,13 @@ from training.trainers.fitted import Fitted, TrainingData
 from training.trainers.r3an_recipe import Paths, R3ANRecipe
 from training.trainers.schedule import rate
 from training.trainers.torch_translator import TorchTranslator
+from training.trainers.updates import Update
 
 MILESTONES = (0.3, 0.5, 0.7)
 """Shares of the training after which the rate falls to a tenth. Source: R3AN (CVPR 2019), Sec. 5.2."""
-_LARGEST_GRADIENT = 5.0
+VERSION = 2
+"""Raised where a training comes to other numbers than before; checkpoints of another version are not taken up."""
 _AVERAGED = 50
-_BETAS = (0.9, 0.99)
 
 
 def fit_r3an(data: TrainingData, recipe: R3ANRecipe, *, start_at_zero: bool = False) -> Fitted[TorchTranslator]:
@@ -70,7 +71,7 @@ def fit_fully_connected(data: TrainingData, recipe: R3ANRecipe) -> Fitted[TorchT
 
 
 class _Run:
-    """What every training here shares: batches, the optimiser, and one update of some networks."""
+    """What every training here shares: batches, the updates of each, and what a checkpoint holds."""
 
     def __init__(self, data: TrainingData, recipe: R3ANRecipe, networks: dict[str, nn.Module]) -> None:
         self.recipe, self.device = recipe, data.workplace.device
@@ -82,22 +83,19 @@ class _Run:
         self.steps_an_epoch = len(data.source_NS) // self.batch
         self.num_epochs = recipe.num_epochs(self.steps_an_epoch)
         self.num_steps = self.num_epochs * self.steps_an_epoch
-        parameters = [parameter for network in networks.values() for parameter in network.parameters()]
-        if recipe.optimiser == "sgd":
-            self.optimiser: torch.optim.Optimizer = torch.optim.SGD(
-                parameters, lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
-            )
-        else:
-            self.optimiser = torch.optim.AdamW(
-                parameters, lr=recipe.learning_rate, betas=_BETAS, weight_decay=recipe.weight_decay
-            )
-        plan = json.dumps([asdict(recipe), data.seed, data.digest])
-        self.state = State(plan, networks, self.optimiser, torch.Generator().manual_seed(data.seed))
+        self.updates = self.make_updates()
+        plan = json.dumps([VERSION, asdict(recipe), data.seed, data.digest])
+        optimisers = {name: update.optimiser for name, update in self.updates.items()}
+        self.state = State(plan, networks, optimisers, torch.Generator().manual_seed(data.seed))
+
+    def make_updates(self) -> dict[str, Update]:
+        """Those of one mini-batch, in their order."""
+        raise NotImplementedError
 
     def step(self, rows_B: npt.NDArray[np.int64], number: int) -> float:
         """One step of the training; the loss that matters most of those before it."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.recipe.learning_rate * rate(number / self.num_steps, self.recipe.schedule, MILESTONES)
+        for update in self.updates.values():
+            update.set_rate(rate(number / self.num_steps, self.recipe.schedule, MILESTONES))
         kind, is_there = torch.device(self.device).type, has_bfloat16(self.device)
         # Without its cache: weights change between the updates of one mini-batch.
         with torch.autocast(kind, torch.bfloat16, enabled=is_there, cache_enabled=False):
@@ -107,20 +105,6 @@ class _Run:
         """Every update of one mini-batch."""
         raise NotImplementedError
 
-    def update(self, loss: Tensor, *networks: nn.Module) -> float:
-        """Take one step against `loss` with these networks' parameters, and leave all others as they are."""
-        parameters = [parameter for network in networks for parameter in network.parameters()]
-        gradients = torch.autograd.grad(loss, parameters)
-        self.optimiser.zero_grad()
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
-        nn.utils.clip_grad_norm_(parameters, _LARGEST_GRADIENT)
-        value = float(loss.detach())
-        if math.isfinite(value):
-            # A parameter without a gradient is not touched, nor is its momentum.
-            self.optimiser.step()
-        return value
-
 
 class _Naive(_Run):
     def __init__(self, data: TrainingData, recipe: R3ANRecipe) -> None:
@@ -128,9 +112,12 @@ class _Naive(_Run):
         self.network = FullyConnected(data.source_NS.shape[1], data.target_NT.shape[1])
         super().__init__(data, recipe, {"network": self.network})
 
+    def make_updates(self) -> dict[str, Update]:
+        return {"regression": Update([self.network], self.recipe, weight=1.0, decaying=[self.network])}
+
     def update_all(self, rows_B: npt.NDArray[np.int64]) -> float:
-        loss = l2_regression(self.network.raw(self.source_NS[rows_B]), self.target_NT[rows_B])
-        return self.update(loss, self.network)
+        raw_BT = self.network.raw(self.source_NS[rows_B])
+        return self.updates["regression"].step(l2_regression(raw_BT, self.target_NT[rows_B]))
 
 
 class _AllPaths(_Run):
@@ -143,6 +130,24 @@ class _AllPaths(_Run):
         super().__init__(data, recipe, networks)
         self._picture_NHW3 = data.picture_NHW3
 
+    def make_updates(self) -> dict[str, Update]:
+        """Of D, G, E, and G and E together, as far as the paths ask for them; a network decays in its last one."""
+        paths, made = self.recipe.paths, {}
+        both = [self.generator, self.extractor]
+        if paths.adversarial:
+            made["discrimination"] = Update(
+                [self.discriminator], self.recipe, weight=1.0, decaying=[self.discriminator]
+            )
+        last = [] if paths.regression else both
+        if paths.paint:
+            weight = paths.adversarial + paths.reconstruction
+            made["reconstruction"] = Update([self.generator], self.recipe, weight=weight, decaying=last)
+        if paths.representation:
+            made["representation"] = Update([self.extractor], self.recipe, weight=paths.representation, decaying=last)
+        if paths.regression:
+            made["regression"] = Update(both, self.recipe, weight=paths.regression, decaying=both)
+        return made
+
     def update_all(self, rows_B: npt.NDArray[np.int64]) -> float:
         """Lines 5 to 12 of Algorithm 1, those that are of the paths asked for."""
         paths = self.recipe.paths
@@ -154,10 +159,10 @@ class _AllPaths(_Run):
                 found.append(self._reconstruct(source_BS, picture_BCHW, paths))
             if paths.representation:
                 loss = paths.representation * l2_regression(self.extractor(picture_BCHW), target_BT)
-                found.append(self.update(loss, self.extractor))
+                found.append(self.updates["representation"].step(loss))
         if paths.regression:
             loss = paths.regression * l2_regression(self.extractor(self.generator(source_BS)), target_BT)
-            found.append(self.update(loss, self.generator, self.extractor))
+            found.append(self.updates["regression"].step(loss))
         # Of several the last; one that is no number counts wherever it is.
         return found[-1] if all(math.isfinite(value) for value in found) else math.nan
 
@@ -167,11 +172,11 @@ class _AllPaths(_Run):
         loss = torch.zeros((), device=self.device)
         if paths.adversarial:
             real_B, made_B = self.discriminator(picture_BCHW), self.discriminator(generated_BCHW.detach())
-            values.append(self.update(discriminator_loss(real_B.float(), made_B.float()), self.discriminator))
+            values.append(self.updates["discrimination"].step(discriminator_loss(real_B.float(), made_B.float())))
             loss = loss + paths.adversarial * generator_loss(self.discriminator(generated_BCHW).float())
         if paths.reconstruction:
             loss = loss + paths.reconstruction * l2_reconstruction(generated_BCHW.float(), picture_BCHW)
-        values.append(self.update(loss, self.generator))
+        values.append(self.updates["reconstruction"].step(loss))
         return values[-1] if all(math.isfinite(value) for value in values) else math.nan
 
     def _pictures(self, rows_B: npt.NDArray[np.int64]) -> Tensor:

@@ -23,20 +23,20 @@ def fresh(plan: str = "plan", *, seed: int = 0, width: int = 4) -> State:
     vectors = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
     optimiser = torch.optim.SGD(groups, lr=0.1, momentum=0.9, nesterov=True)
-    return State(plan, {"network": network}, optimiser, torch.Generator().manual_seed(seed))
+    return State(plan, {"network": network}, {"all": optimiser}, torch.Generator().manual_seed(seed))
 
 
 def train(state: State, steps: int) -> None:
     for _ in range(steps):
         rows = torch.randn(8, 3, generator=state.random)
-        state.optimiser.zero_grad()
+        state.optimisers["all"].zero_grad()
         (state.networks["network"](rows) - 1).square().mean().backward()
-        state.optimiser.step()
+        state.optimisers["all"].step()
 
 
 def values(state: State) -> dict[str, bytes]:
     found = {key: tensor.numpy().tobytes() for key, tensor in state.networks["network"].state_dict().items()}
-    momenta = state.optimiser.state_dict()["state"]
+    momenta = state.optimisers["all"].state_dict()["state"]
     found |= {f"momentum {key}": entry["momentum_buffer"].numpy().tobytes() for key, entry in momenta.items()}
     return found | {"random": state.random.get_state().numpy().tobytes()}
 
@@ -76,10 +76,10 @@ def test_a_checkpoint_before_the_first_step_is_one_too(tmp_path: Path) -> None:
 
 def test_the_settings_of_the_caller_hold_and_not_those_of_the_file(saved: State, tmp_path: Path) -> None:
     state = fresh()
-    state.optimiser.param_groups[0]["lr"] = 0.025
+    state.optimisers["all"].param_groups[0]["lr"] = 0.025
     load_checkpoint(tmp_path / PATH, state)
-    assert [group["lr"] for group in state.optimiser.param_groups] == [0.025, 0.1]
-    assert [group["weight_decay"] for group in state.optimiser.param_groups] == [0.1, 0.0]
+    assert [group["lr"] for group in state.optimisers["all"].param_groups] == [0.025, 0.1]
+    assert [group["weight_decay"] for group in state.optimisers["all"].param_groups] == [0.1, 0.0]
 
 
 def test_without_a_file_nothing_was_finished(tmp_path: Path) -> None:
@@ -160,3 +160,12 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
     assert [path.name for path in tmp_path.iterdir()] == [PATH]
     assert (tmp_path / PATH).read_bytes() == before
     assert load_checkpoint(tmp_path / PATH, fresh()) == 3
+
+
+def test_a_checkpoint_of_other_optimisers_counts_as_none(saved: State, tmp_path: Path) -> None:
+    with np.load(tmp_path / PATH) as kept:
+        arrays = {name: kept[name] for name in kept.files}
+    assert any(name.startswith("optimiser/all/") for name in arrays)
+    for change in (("optimiser/all/", "optimiser/"), ("optimiser/all/", "optimiser/other/")):
+        np.savez(tmp_path / PATH, **{name.replace(*change): array for name, array in arrays.items()})
+        assert load_checkpoint(tmp_path / PATH, fresh()) == 0

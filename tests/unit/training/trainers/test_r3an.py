@@ -1,5 +1,6 @@
 """Algorithm 1 on pairs small enough to train in seconds."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +14,13 @@ from models.r3an import R3ANTranslator
 from training.errors import TrainingError
 from training.losses.regression import l2_regression
 from training.recipes.r3an import ARCHITECTURES, RECIPES, small
-from training.trainers import r3an
+from training.trainers import r3an, updates
 from training.trainers.encoder_recipe import Report
 from training.trainers.fitted import TrainingData, Workplace, mean_cosine
-from training.trainers.r3an import _AllPaths, fit_fully_connected, fit_r3an
-from training.trainers.r3an_recipe import R3ANRecipe
+from training.trainers.r3an import _AllPaths, _Naive, fit_fully_connected, fit_r3an
+from training.trainers.r3an_recipe import Paths, R3ANRecipe
 from training.trainers.torch_translator import TorchTranslator
+from training.trainers.updates import Update
 
 NUM_PAIRS, NUM_SOURCE, NUM_TARGET = 24, 6, 5
 NETWORKS = ("generator", "extractor", "discriminator")
@@ -82,17 +84,62 @@ def test_an_architecture_trains_its_own_networks_and_no_other(name: str) -> None
 
 def test_the_updates_come_in_the_order_of_algorithm_1(monkeypatch: pytest.MonkeyPatch) -> None:
     run = _AllPaths(pairs(), recipe())
-    name_of = {id(getattr(run, part)): part for part in NETWORKS}
-    updated: list[list[str]] = []
-    plain = run.update
+    moved: list[set[str]] = []
+    plain = Update.step
 
-    def update(loss: Tensor, *networks: nn.Module) -> float:
-        updated.append([name_of[id(network)] for network in networks])
-        return plain(loss, *networks)
+    def step(self: Update, loss: Tensor) -> float:
+        before = {part: weights(getattr(run, part)) for part in NETWORKS}
+        value = plain(self, loss)
+        after = {part: weights(getattr(run, part)) for part in NETWORKS}
+        moved.append({part for part in NETWORKS if not all(map(torch.equal, before[part], after[part]))})
+        return value
 
-    monkeypatch.setattr(run, "update", update)
+    monkeypatch.setattr(Update, "step", step)
     run.step(np.arange(8), 0)
-    assert updated == [["discriminator"], ["generator"], ["extractor"], ["generator", "extractor"]]
+    assert moved == [{"discriminator"}, {"generator"}, {"extractor"}, {"generator", "extractor"}]
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adam"])
+def test_one_loss_leaves_the_momentum_of_another_as_it_is(optimiser: str) -> None:
+    """With Adam too, whose steps of one loss would be out of proportion after small gradients of another."""
+    run = _AllPaths(pairs(), recipe(optimiser=optimiser, learning_rate=0.01))
+    run.step(np.arange(8), 0)
+    kept = copy.deepcopy({name: update.optimiser.state_dict()["state"] for name, update in run.updates.items()})
+    loss = 1e-3 * run.extractor(run._pictures(np.arange(8))).sum()
+    run.updates["representation"].step(loss)
+    for name, update in run.updates.items():
+        state = update.optimiser.state_dict()["state"]
+        same = [torch.equal(value[key], kept[name][number][key]) for number, value in state.items() for key in value]
+        assert all(same) == (name != "representation")
+
+
+@pytest.mark.parametrize("name", [*MOVED, "fc"])
+@pytest.mark.parametrize("optimiser", ["sgd", "adam"])
+def test_every_network_decays_once_in_a_mini_batch(name: str, optimiser: str) -> None:
+    work = recipe(name, optimiser=optimiser, learning_rate=0.01, weight_decay=0.5)
+    run = _Naive(pairs(), work) if name == "fc" else _AllPaths(pairs(), work)
+    decays: dict[int, list[float]] = {}
+    for update in run.updates.values():
+        for group in update.optimiser.param_groups:
+            for parameter in group["params"]:
+                decays.setdefault(id(parameter), []).append(group["weight_decay"])
+    assert decays
+    assert all(sorted(found) == [0.0] * (len(found) - 1) + [0.5] for found in decays.values())
+
+
+def test_a_weight_scales_the_steps_of_either_optimiser(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Adam does not see how much a loss is weighted."""
+    monkeypatch.setattr(updates, "_LARGEST_GRADIENT", 1e9)
+    moved = []
+    for optimiser in ("sgd", "adam"):
+        for weight in (1.0, 0.1):
+            run = _AllPaths(pairs(), recipe(optimiser=optimiser, paths=Paths(representation=weight, regression=1.0)))
+            before = torch.cat([w.flatten() for w in weights(run.extractor)])
+            loss = weight * l2_regression(run.extractor(run._pictures(np.arange(8))), run.target_NT[:8])
+            run.updates["representation"].step(loss)
+            moved.append(float((torch.cat([w.flatten() for w in weights(run.extractor)]) - before).norm()))
+    assert moved[1] / moved[0] == pytest.approx(0.1, rel=0.05)
+    assert moved[3] / moved[2] == pytest.approx(0.1, rel=0.05)
 
 
 @pytest.mark.parametrize("bfloat16", [False, True])
@@ -101,7 +148,7 @@ def test_each_update_sees_the_weights_that_the_one_before_it_left(
 ) -> None:
     """Autocast keeps copies of weights in bfloat16; those of before an update must not serve the one after it."""
     monkeypatch.setattr(r3an, "has_bfloat16", lambda device: bfloat16)
-    run = _AllPaths(pairs(), recipe(learning_rate=0.05))
+    run = _AllPaths(pairs(), recipe(learning_rate=0.5))
     given: list[Tensor] = []
     painted: list[Tensor] = []
 
@@ -120,10 +167,11 @@ def test_an_update_leaves_other_networks_and_their_momentum_alone() -> None:
     """Once every network has momentum and weights to decay, an update of one must not move the two others by theirs."""
     run = _AllPaths(pairs(), recipe(optimiser="sgd", learning_rate=0.01, weight_decay=0.1))
     run.step(np.arange(8), 0)
+    part_of = dict(zip(NETWORKS, ("reconstruction", "representation", "discrimination"), strict=True))
     for part in NETWORKS:
         before = {name: weights(getattr(run, name)) for name in NETWORKS}
         picture_BCHW = run.generator(run.source_NS[:8])
-        run.update(run.discriminator(picture_BCHW).sum() + run.extractor(picture_BCHW).sum(), getattr(run, part))
+        run.updates[part_of[part]].step(run.discriminator(picture_BCHW).sum() + run.extractor(picture_BCHW).sum())
         for name in NETWORKS:
             after = weights(getattr(run, name))
             is_still = all(torch.equal(a, b) for a, b in zip(before[name], after, strict=True))
