@@ -18,7 +18,7 @@ from training.trainers.r3an_recipe import Paths, R3ANRecipe
 SIDE = 56
 """Of the pictures inside. Source: R3AN (CVPR 2019), Sec. 5.2."""
 
-# Beside a regression of 1; decision 10 has how they were chosen.
+# Beside a regression of 1; decision 11 has how they were chosen.
 _RECONSTRUCTION = 0.01
 _ADVERSARIAL = 0.001
 _REPRESENTATION = 0.1
