@@ -44,10 +44,15 @@ class Calibration:
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     points: dict[Comparison, tuple[OperatingPoint, ...]] = field(default_factory=dict)
+    against: dict[str, tuple[OperatingPoint, ...]] = field(default_factory=dict)
+    """Of a projection into a common space, by the fingerprint of the other side's space: `translated` holds for them all."""
 
     def to_json(self) -> dict[str, Any]:
         """The calibration as JSON values."""
-        return asdict(self)
+        document = asdict(self)
+        if not self.against:
+            del document["against"]
+        return document
 
 
 def point_at(points: Sequence[OperatingPoint], fmr: float) -> OperatingPoint | None:

@@ -21,10 +21,10 @@ import numpy as np
 from models.errors import SpaceError
 from models.space import Space
 from service.entities import FloatArray, Gallery, NewTemplate
-from service.errors import AlreadyExistsError, NotFoundError, StartupError, StorageError
+from service.errors import AlreadyExistsError, EngineError, FacebridgeError, NotFoundError, StartupError, StorageError
 from service.galleries.port import Project, SearchResult, TemplatePage
 from service.galleries.projection import Projection, tune_faiss
-from service.galleries.record import GalleryEntry, Record, foreign_originals
+from service.galleries.record import GalleryEntry, GalleryRows, Record, foreign_originals
 from service.galleries.rules import check_probes, check_projected, check_projections, check_templates, gallery_feature
 
 RECORD = "default.sqlite3"
@@ -65,6 +65,8 @@ class _OpenGallery:
     projection: Projection
     indexes: Mapping[str, _Index] = field(default_factory=dict)
     """By fingerprint of their space."""
+    failed: Mapping[str, str] = field(default_factory=dict)
+    """Why there is no index in a space, by its fingerprint: a template that cannot be projected, until one is removed."""
 
 
 class EmbeddedGalleryStore:
@@ -149,7 +151,7 @@ class EmbeddedGalleryStore:
         return num_removed
 
     def ensure_index(self, name: str, space: Space, projections: Mapping[str, Project]) -> None:
-        """See the port. Enrolments wait while the templates that are there are projected; searches do not."""
+        """See the port. Writes wait while the templates that are there are projected; searches do not."""
         fingerprint = space.fingerprint
         gallery = self._gallery(name)
         check_projections(projections, gallery.entry.space)
@@ -160,12 +162,17 @@ class EmbeddedGalleryStore:
             check_projections(projections, gallery.entry.space)
             if fingerprint in gallery.indexes:
                 return
-            own = gallery.entry.space.fingerprint
-            index = _Index(space, own, projections, Projection(space.dimension))
-            for rows in self._record.blocks(gallery.entry):
-                index.projection.add(replace(rows, features_GD=index.project(rows.features_GD, rows.foreign)))
-            opened = replace(gallery, indexes={**gallery.indexes, fingerprint: index})
-            self._galleries = {**self._galleries, name: opened}
+            if fingerprint in gallery.failed:
+                raise EngineError(gallery.failed[fingerprint])
+            index = _Index(space, gallery.entry.space.fingerprint, projections, Projection(space.dimension))
+            try:
+                for rows in self._record.blocks(gallery.entry):
+                    index.projection.add(replace(rows, features_GD=_projected(index, rows)))
+            except EngineError as failure:
+                reason = f"gallery {name} cannot be searched in the space {space.name}: {failure}"
+                self._replace(replace(gallery, failed={**gallery.failed, fingerprint: reason}))
+                raise EngineError(reason) from None
+            self._replace(replace(gallery, indexes={**gallery.indexes, fingerprint: index}))
 
     def search(self, name: str, probes_BD: FloatArray, space: Space, top_k: int) -> SearchResult:
         """See the port."""
@@ -186,6 +193,9 @@ class EmbeddedGalleryStore:
         except KeyError:
             raise NotFoundError("there is no gallery of this name") from None
 
+    def _replace(self, gallery: _OpenGallery) -> None:
+        self._galleries = {**self._galleries, gallery.entry.name: gallery}
+
     def _remove(self, name: str, from_record: Callable[[GalleryEntry], list[int]]) -> int:
         with self._write_lock:
             gallery = self._gallery(name)
@@ -193,7 +203,22 @@ class EmbeddedGalleryStore:
             if seqs:
                 for projection in (gallery.projection, *(index.projection for index in gallery.indexes.values())):
                     projection.remove(seqs)
+                self._replace(replace(gallery, failed={}))
         return len(seqs)
+
+
+def _projected(index: _Index, rows: GalleryRows) -> FloatArray:
+    """A block of stored templates in the index's space. Raises `EngineError`, naming a template that cannot be there."""
+    try:
+        return index.project(rows.features_GD, rows.foreign)
+    except FacebridgeError as failure:
+        for row, template_id in enumerate(rows.template_ids):
+            foreign = {0: rows.foreign[row]} if row in rows.foreign else {}
+            try:
+                index.project(rows.features_GD[row : row + 1], foreign)
+            except FacebridgeError:
+                raise EngineError(f"template {template_id} has no direction there; remove it") from None
+        raise EngineError(str(failure)) from None
 
 
 def _project(record: Record, entry: GalleryEntry) -> _OpenGallery:

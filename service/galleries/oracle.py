@@ -12,7 +12,7 @@ import numpy as np
 
 from models.space import Space
 from service.entities import Candidate, FloatArray, Gallery, NewTemplate, Template
-from service.errors import AlreadyExistsError, NotFoundError
+from service.errors import AlreadyExistsError, EngineError, FacebridgeError, NotFoundError
 from service.galleries.port import Project, SearchResult, TemplatePage
 from service.galleries.rules import (
     check_probes,
@@ -143,7 +143,12 @@ class OracleGalleryStore:
             shelf = self._shelf(name)
             check_projections(projections, shelf.space)
             for row in shelf.rows:
-                shelf.projected(row, space, projections)
+                try:
+                    shelf.projected(row, space, projections)
+                except FacebridgeError:
+                    raise EngineError(
+                        f"template {row.template.template_id} has no direction there; remove it"
+                    ) from None
             shelf.indexes.setdefault(space.fingerprint, (space, projections))
 
     def search(self, name: str, probes_BD: FloatArray, space: Space, top_k: int) -> SearchResult:

@@ -94,13 +94,16 @@ class Catalog:
         return self._best((a, b), (b, a))
 
     def meetings(self, a: Space, b: Space) -> list[Route]:
-        """The ways to compare features of two spaces in a common one.
+        """The ways to compare features of two spaces in a common one, which may be that of `a` itself.
 
         First what misses the fewest genuine pairs at the lowest false-match rate that all measured have in common, and
         of those that are equal or not measured what has the highest mean cosine.
         """
         if a.fingerprint == b.fingerprint:
             return []
+        for step in self.common_steps(b):
+            if step.target.fingerprint == a.fingerprint:
+                return [Route(a, b, (), step)]
         ways_a, ways_b = self._steps.get(a.fingerprint, {}), self._steps.get(b.fingerprint, {})
         common = sorted((ways_a.keys() & ways_b.keys()) - {a.fingerprint, b.fingerprint})
         routes = [
@@ -135,10 +138,13 @@ class Catalog:
         return found
 
     def quality(self, route: Route) -> float:
-        """The product of the steps' measured mean cosines with native features, in [0, 1]; in a common space the cosine there."""
-        if route.target_steps:
-            metrics = self._translators[route.steps[0].bundle].manifest.metrics
-            return _quality(metrics, against=route.target_steps[0].source.name)
+        """The product of the steps' measured mean cosines with native features, in [0, 1]; in a common space the cosine there,
+        the mean of what both sides measured.
+        """
+        if route.target_step:
+            ways = ((route.target_step, route.source), *((step, route.target) for step in route.steps))
+            measured = [_quality(self._translators[step.bundle].manifest.metrics, other.name) for step, other in ways]
+            return sum(measured) / len(measured)
         merit = 1.0
         for step in route.steps:
             merit *= _quality(self._translators[step.bundle].manifest.metrics)
@@ -147,13 +153,13 @@ class Catalog:
     def operating_points(self, route: Route) -> tuple[OperatingPoint, ...]:
         """The thresholds measured for comparisons at the end of `route`; none for routes of several steps.
 
-        In a common space the higher one at each rate of the two projections', whichever side is named first.
+        In a common space the higher one at each rate of the two projections', whichever side is named first; none with
+        features that were kept there: they may be of the same encoder, and nothing says so.
         """
-        if route.target_steps:
-            sides = [self._translators[name].calibration.points.get("translated", ()) for name in route.bundles]
-            by_rate = [{point.fmr: point for point in side} for side in sides if side]
-            rates = sorted(_shared(by_rate), reverse=True)
-            return tuple(max((side[rate] for side in by_rate), key=lambda p: (p.threshold, p.fnmr)) for rate in rates)
+        if route.target_step:
+            return self._points_in_common(route.steps, route.target_step)
+        if route.steps and self._is_common(route.steps[-1]):
+            return ()
         if len(route.steps) == 1:
             measured = (self._translators[name].calibration.points.get("translated", ()) for name in route.bundles)
             return next((points for points in measured if points), ())
@@ -163,6 +169,18 @@ class Catalog:
         found = [points for bundle in self._all for points in _native_points(bundle, fingerprint)]
         # Measured on the most pairs; of equals the first by the bundle's name.
         return max(found, key=lambda points: points[0].num_impostors, default=())
+
+    def _points_in_common(self, steps: Sequence[RouteStep], other: RouteStep) -> tuple[OperatingPoint, ...]:
+        if not steps:
+            return ()
+        sides = [self._points_against(steps[0], other.source), self._points_against(other, steps[0].source)]
+        by_rate = [{point.fmr: point for point in side} for side in sides if side]
+        rates = sorted(_shared(by_rate), reverse=True)
+        return tuple(max((side[rate] for side in by_rate), key=lambda p: (p.threshold, p.fnmr)) for rate in rates)
+
+    def _points_against(self, step: RouteStep, other: Space) -> tuple[OperatingPoint, ...]:
+        calibration = self._translators[step.bundle].calibration
+        return calibration.against.get(other.fingerprint, calibration.points.get("translated", ()))
 
     def _best(self, *directions: tuple[Space, Space]) -> Route:
         translated = []

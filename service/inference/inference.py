@@ -87,7 +87,7 @@ class Inference:
 
         Raises `NoRouteError` where none is there.
         """
-        painted = self.painted_spaces.items()
+        painted = sorted(self.painted_spaces.items())
         name = next((name for name, known in painted if known.fingerprint == space.fingerprint), None)
         if name is None:
             raise NoRouteError(

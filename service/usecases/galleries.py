@@ -1,12 +1,14 @@
 """Keeping galleries: make, show, list, page through, remove from, drop."""
 
 import asyncio
-from contextlib import suppress
+import logging
 
-from service.entities import Gallery
+from service.entities import Gallery, RouteStep
 from service.errors import FacebridgeError, InvalidInputError
 from service.galleries.port import GalleryStore, TemplatePage
 from service.inference.inference import Inference
+
+log = logging.getLogger("facebridge.galleries")
 
 
 class KeepGalleries:
@@ -22,17 +24,21 @@ class KeepGalleries:
         if found is None:
             raise InvalidInputError("a gallery needs a space that is known here; see /spaces")
         gallery = await asyncio.to_thread(self._store.create, name, found)
-        await asyncio.to_thread(self._index, gallery)
+        for step in self._inference.catalog.common_steps(gallery.space):
+            await asyncio.to_thread(self._ensure_index, gallery, step)
         return gallery
 
     def index_all(self) -> None:
         """Make every gallery searchable in the common spaces of its own; called once, before anything is asked.
 
-        A gallery that cannot be projected is left to the first probe that needs it, which is told why.
+        A gallery that cannot be projected is said in the log, and to whoever probes it from another space.
         """
         for gallery in self._store.list_galleries():
-            with suppress(FacebridgeError):
-                self._index(gallery)
+            for step in self._inference.catalog.common_steps(gallery.space):
+                try:
+                    self._ensure_index(gallery, step)
+                except FacebridgeError as failure:
+                    log.warning("%s", failure)
 
     async def get(self, name: str) -> Gallery:
         """Raises `NotFoundError`."""
@@ -58,6 +64,5 @@ class KeepGalleries:
         """How many templates were removed. Raises `NotFoundError`."""
         return await asyncio.to_thread(self._store.remove_subject, name, subject)
 
-    def _index(self, gallery: Gallery) -> None:
-        for step in self._inference.catalog.common_steps(gallery.space):
-            self._store.ensure_index(gallery.name, step.target, self._inference.projections(step.target))
+    def _ensure_index(self, gallery: Gallery, step: RouteStep) -> None:
+        self._store.ensure_index(gallery.name, step.target, self._inference.projections(step.target))

@@ -74,7 +74,7 @@ class Probes:
         try:
             route = self._inference.catalog.comparison(native.space, target)
         except NoRouteError:
-            raise _mismatch(native.space, target) from None
+            raise _mismatch(native.space, target, "no translator leads there, and they have no common space") from None
         return RoutedFeatures(native, await self._inference.translate(native.features, route.steps), route)
 
     async def into(self, native: NativeFeatures, target: Space) -> RoutedFeatures:
@@ -82,7 +82,7 @@ class Probes:
         try:
             route = self._inference.catalog.route(native.space, target)
         except NoRouteError:
-            raise _mismatch(native.space, target) from None
+            raise _mismatch(native.space, target, "no translator leads there") from None
         return RoutedFeatures(native, await self._inference.translate(native.features, route.steps), route)
 
     async def _encode(self, probe: Probe, space: Space) -> FloatArray:
@@ -93,10 +93,10 @@ class Probes:
         return await self._inference.encode(Picture(probe.picture, probe.landmarks), space)
 
 
-def _mismatch(source: Space, target: Space) -> SpaceMismatchError:
+def _mismatch(source: Space, target: Space, reason: str) -> SpaceMismatchError:
     return SpaceMismatchError(
         f"features of the space {source.name} ({source.fingerprint}) cannot be compared with those of "
-        f"{target.name} ({target.fingerprint}): no translator leads there"
+        f"{target.name} ({target.fingerprint}): {reason}"
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
+from models.linear import LinearMap
 from models.operating_point import Calibration, OperatingPoint
 from models.space import Space
 from service.app import create_app
@@ -134,6 +135,67 @@ async def test_features_can_be_projected_and_kept_in_the_common_space(client: ht
     assert found["candidates"][0]["score"] == pytest.approx(
         float(by_hand(features(1, 16, seed=1)[0], TO_COMMON["cloud"]) @ by_hand(rows[0], TO_COMMON["camera"])), abs=1e-6
     )
+
+
+async def test_a_probe_that_was_kept_in_the_common_space_finds_people_of_a_native_gallery(
+    client: httpx.AsyncClient,
+) -> None:
+    await client.post("/galleries", json={"name": "people", "space": "cloud"})
+    rows, probe = features(20, 16, seed=1), features(1, 8, seed=2)[0]
+    await enrolled(client, [f"s{i:02d}" for i in range(20)], rows)
+    kept = {"space": "common", "feature": by_hand(probe, TO_COMMON["camera"]).tolist()}
+    answer = (await client.post("/identify", json={"gallery": "people", "probe": kept, "top_k": 3})).json()
+    assert [c["subject"] for c in answer["candidates"]] == [
+        f"s{row:02d}" for row, _ in expected_ranking(probe, rows)[:3]
+    ]
+    assert answer["route"]["bundles"] == ["common-cloud"]
+    assert answer["route"]["common_space"]["name"] == "common"
+
+
+async def test_no_threshold_is_claimed_for_what_was_kept_in_the_common_space(client: httpx.AsyncClient) -> None:
+    """It may be of the same encoder as the other, whose impostors score higher."""
+    a, b = features(2, 8, seed=7)
+    kept = {"space": "common", "feature": by_hand(a, TO_COMMON["camera"]).tolist()}
+    body = {"a": kept, "b": {"space": "camera", "feature": b.tolist()}}
+    assert (await client.post("/verify", json=body)).json()["score"] == pytest.approx(
+        float(by_hand(a, TO_COMMON["camera"]) @ by_hand(b, TO_COMMON["camera"])), abs=1e-6
+    )
+    refused = await client.post("/verify", json=body | {"fmr": 0.01})
+    assert refused.status_code == 422
+    assert "measured: none" in refused.json()["detail"]
+
+
+async def test_a_stored_template_without_direction_in_the_common_space_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Enrolled before the projections were there. The probe is sound, and is told so."""
+    rows = features(3, 16, seed=1)
+    rows[1] = np.eye(16)[0]
+    # A projection that finds nothing in the second of them.
+    weight_ST = TO_COMMON["cloud"].weight_ST.copy()
+    weight_ST[0] = 0
+    blind = LinearMap(weight_ST, np.zeros(6, dtype=np.float32))
+    settings = Settings(bundles=tmp_path / "bundles", data=tmp_path / "data", device="cpu")
+    write(tmp_path / "bundles" / "same-cloud", linear_graph(_map(3, 16, 16), 16), CLOUD, Space("x", 16, "external:x"))
+    async with running(create_app(settings)) as opened:
+        await opened.post("/galleries", json={"name": "people", "space": "cloud"})
+        await enrolled(opened, ["ann", "bob", "eve"], rows)
+        (bob,) = (await opened.get("/galleries/people/templates?subject=bob")).json()["templates"]
+    for space, linear in ((CAMERA, TO_COMMON["camera"]), (CLOUD, blind)):
+        folder = tmp_path / "bundles" / f"common-{space.name}"
+        write(folder, linear_graph(linear, space.dimension), space, COMMON, method="cca")
+    probe = {"gallery": "people", "probe": {"space": "camera", "feature": features(1, 8)[0].tolist()}, "top_k": 1}
+    caplog.set_level("WARNING", logger="facebridge")
+    async with running(create_app(settings)) as opened:
+        for _ in range(2):
+            answer = await opened.post("/identify", json=probe)
+            assert answer.status_code == 500
+            assert f"template {bob['template_id']} has no direction there; remove it" in answer.json()["detail"]
+        assert f"template {bob['template_id']}" in caplog.text
+        native = {"space": "cloud", "feature": rows[0].tolist()}
+        assert (await opened.post("/identify", json=probe | {"probe": native})).status_code == 200
+        await opened.delete("/galleries/people/subjects/bob")
+        assert (await opened.post("/identify", json=probe)).status_code == 200
 
 
 async def test_the_common_space_is_listed(client: httpx.AsyncClient) -> None:

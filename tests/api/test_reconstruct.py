@@ -92,7 +92,7 @@ async def test_what_cannot_be_painted_is_refused(
 
 
 async def test_of_two_generators_of_a_space_the_first_by_name_paints(make_app: MakeApp, with_generator: Path) -> None:
-    write(with_generator / "also", generator_graph(8, side=6), A, B, kind="generator", method="r3an")
+    write(with_generator / "z", generator_graph(8, side=6), A, B, name="also", kind="generator", method="r3an")
     async with running(make_app(bundles=with_generator, allow_reconstruction=True)) as client:
         sent = {"space": "a", "feature": features(1)[0].tolist()}
         assert painted(await client.post("/reconstruct", json=sent)).shape == (6, 6, 3)

@@ -21,6 +21,7 @@ from service.errors import (
     NonFiniteVectorError,
     NotFoundError,
     SpaceMismatchError,
+    ZeroNormVectorError,
 )
 from service.galleries.embedded import EmbeddedGalleryStore
 from service.galleries.oracle import OracleGalleryStore
@@ -533,6 +534,23 @@ def test_a_broken_projection_leaves_everything_as_it_was(store: GalleryStore, pr
     with pytest.raises(SpaceMismatchError):
         store.search("staff", vector(*EAST)[None], OTHER_PLANE, 1)
     assert found(store, "staff", EAST) == [("ann", 1.0)]
+
+
+def test_a_template_that_cannot_be_projected_is_named_and_removed_lets_the_index_be_made(store: GalleryStore) -> None:
+    def project(rows_GD: FloatArray) -> FloatArray:
+        if (rows_GD[:, 0] < 0).any():
+            raise ZeroNormVectorError("no direction")
+        return turned(rows_GD)
+
+    store.create("staff", PLANE)
+    store.enrol("staff", [native("ann", EAST)])
+    (sick,) = store.enrol("staff", [native("bob", (-1.0, 0.0))])
+    for _ in range(2):
+        with pytest.raises(EngineError, match=f"template {sick} has no direction there; remove it"):
+            store.ensure_index("staff", OTHER_PLANE, {PLANE.fingerprint: project})
+    store.remove_template("staff", sick)
+    store.ensure_index("staff", OTHER_PLANE, {PLANE.fingerprint: project})
+    assert found_in(store, OTHER_PLANE, NORTH) == [("ann", 1.0)]
 
 
 def test_what_cannot_be_projected_is_not_enrolled(store: GalleryStore) -> None:

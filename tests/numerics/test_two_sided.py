@@ -129,3 +129,13 @@ def test_people_are_found_across_any_two_encoders(num_sides: int) -> None:
             score = common[i] @ common[j].T
             np.fill_diagonal(score, -1.0)
             assert np.mean(subject[test][score.argmax(axis=1)] == subject[test]) > 0.9
+
+
+def test_scores_that_come_in_parts_have_the_covariance_of_all_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(two_sided, "_SCORES_AT_ONCE", 7)
+    score = (0.8 + 0.01 * np.random.default_rng(0).normal(size=(100, 3))).astype(np.float32)
+    spread = two_sided._Spread(3)
+    for part in np.split(score, [10, 50]):
+        spread.add(part)
+    np.testing.assert_allclose(spread.mean(), score.mean(axis=0, dtype=np.float64), rtol=1e-9)
+    np.testing.assert_allclose(spread.covariance(), np.cov(score.T.astype(np.float64)), rtol=1e-6, atol=1e-12)

@@ -12,7 +12,7 @@ from pydantic import JsonValue
 
 from models.documents import sha256_hex
 from models.feature_set import FeatureSet
-from models.operating_point import Calibration
+from models.operating_point import Calibration, Comparison, OperatingPoint
 from models.space import Space
 from models.split import SplitRule
 from training.data.pairs import Pairs, join_all
@@ -88,7 +88,9 @@ def make_common_space(
         evaluations = {
             name: {other: evaluation for other, (evaluation, _) in sides[i].items()} for name, sides in compared.items()
         }
-        calibration = _strictest([calibration for _, calibration in compared["validation"][i].values()])
+        of_pairs = {other: calibration for other, (_, calibration) in compared["validation"][i].items()}
+        fingerprints = {other.space.name: other.space.fingerprint for other in joined}
+        calibration = _of_all({fingerprints[other]: found for other, found in of_pairs.items()})
         projections.append(
             Projection(side, graph, parity, evaluations["validation"], evaluations.get("test", {}), calibration)
         )
@@ -162,10 +164,21 @@ def _without_native_target(calibration: Calibration) -> Calibration:
     return Calibration({name: points for name, points in calibration.points.items() if name != "native-target"})
 
 
-def _strictest(calibrations: list[Calibration]) -> Calibration:
-    """Of several the highest threshold at each rate that all of them state, so that no comparison is above its rate."""
-    if len(calibrations) == 1:
-        return calibrations[0]
-    several = [calibration.points.get("translated", ()) for calibration in calibrations]
-    points = tuple(max(at_one_rate, key=lambda point: point.threshold) for at_one_rate in zip(*several, strict=False))
-    return Calibration({"translated": points} if points else {})
+def _of_all(calibrations: Mapping[str, Calibration]) -> Calibration:
+    """What was measured with each other space, by its fingerprint, and what holds with any of them.
+
+    That is the highest threshold at each rate that all state, so that no comparison is above its rate.
+    """
+    against = {
+        other: found.points["translated"] for other, found in calibrations.items() if "translated" in found.points
+    }
+    # Native in the source space: the same pairs, whatever the other space is.
+    points: dict[Comparison, tuple[OperatingPoint, ...]] = {
+        "native-source": next(iter(calibrations.values())).points.get("native-source", ())
+    }
+    if len(against) == len(calibrations):
+        points["translated"] = tuple(
+            max(at_one_rate, key=lambda point: (point.threshold, point.fnmr))
+            for at_one_rate in zip(*against.values(), strict=False)
+        )
+    return Calibration({name: found for name, found in points.items() if found}, against)

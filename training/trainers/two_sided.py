@@ -21,6 +21,7 @@ from training.trainers.torch_translator import TorchTranslator
 
 MAX_PICTURES = 2048
 """Of validation, for the weights; more are thinned out evenly."""
+_SCORES_AT_ONCE = 1 << 18
 _SMALLEST_WEIGHT = 0.05
 DoubleArray = npt.NDArray[np.float64]
 
@@ -61,18 +62,42 @@ def score_weights(beside: Sequence[Sequence[FloatArray]], subject_V: npt.NDArray
     _, code = np.unique(subject_V[rows], return_inverse=True)
     same = code[:, None] == code[None]
     off_diagonal = ~np.eye(len(rows), dtype=bool)
-    score_CK = [
-        np.stack([(beside[i][k][rows] @ beside[j][k][rows].T) for k in range(num_sides)], axis=-1)
-        for i, j in itertools.combinations(range(num_sides), 2)
-    ]
-    genuine_CK = np.concatenate([score[same & off_diagonal] for score in score_CK]).astype(np.float64)
-    impostor_CK = np.concatenate([score[~same] for score in score_CK]).astype(np.float64)
-    if len(genuine_CK) <= num_sides or len(impostor_CK) <= num_sides:
+    genuine, impostor = _Spread(num_sides), _Spread(num_sides)
+    for i, j in itertools.combinations(range(num_sides), 2):
+        score_VVK = np.stack([beside[i][k][rows] @ beside[j][k][rows].T for k in range(num_sides)], axis=-1)
+        genuine.add(score_VVK[same & off_diagonal])
+        impostor.add(score_VVK[~same])
+    if min(genuine.num, impostor.num) <= num_sides:
         return equal_K
-    within_KK = (np.cov(genuine_CK.T) + np.cov(impostor_CK.T)) / 2 + 1e-9 * np.eye(num_sides)
-    weight_K = np.linalg.solve(within_KK, genuine_CK.mean(axis=0) - impostor_CK.mean(axis=0))
+    within_KK = (genuine.covariance() + impostor.covariance()) / 2 + 1e-9 * np.eye(num_sides)
+    weight_K = np.linalg.solve(within_KK, genuine.mean() - impostor.mean())
     kept_K: DoubleArray = np.maximum(weight_K / max(np.abs(weight_K).sum(), 1e-12), _SMALLEST_WEIGHT)
     return np.asarray(kept_K / kept_K.sum())
+
+
+class _Spread:
+    """Mean and covariance of scores (C, K) that come in parts: all of them at once are too many for several encoders."""
+
+    def __init__(self, num_sides: int) -> None:
+        self.num = 0
+        self._sum_K: DoubleArray = np.zeros(num_sides)
+        self._product_KK: DoubleArray = np.zeros((num_sides, num_sides))
+
+    def add(self, score_CK: FloatArray) -> None:
+        """Count these scores in."""
+        self.num += len(score_CK)
+        self._sum_K += score_CK.sum(axis=0, dtype=np.float64)
+        for start in range(0, len(score_CK), _SCORES_AT_ONCE):
+            block_CK = score_CK[start : start + _SCORES_AT_ONCE].astype(np.float64)
+            self._product_KK += block_CK.T @ block_CK
+
+    def mean(self) -> DoubleArray:
+        """Means (K,)."""
+        return self._sum_K / self.num
+
+    def covariance(self) -> DoubleArray:
+        """Unbiased covariances (K, K)."""
+        return (self._product_KK - self.num * np.outer(self.mean(), self.mean())) / (self.num - 1)
 
 
 def _beside(

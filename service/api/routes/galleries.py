@@ -133,7 +133,7 @@ async def _from_feature_set(request: Request) -> tuple[list[str], list[Probe]]:
     if len(derived):
         raise InvalidInputError(
             f"row {derived[0]} is a view or a blend of pictures, made to learn from; send the pictures themselves, as "
-            "`facebridge-train select` writes them"
+            "`facebridge-train select` writes them (a picture that is only called like one must be renamed)"
         )
     subjects = feature_set.subject.tolist()
     fingerprint = feature_set.space.fingerprint

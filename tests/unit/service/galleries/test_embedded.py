@@ -108,15 +108,16 @@ def flip_a_byte(path: Path, vector_D: FloatArray) -> None:
     path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
 
 
-@pytest.mark.parametrize("row", [0, 1], ids=["native", "translated"])
-def test_a_flipped_byte_in_a_stored_feature_is_reported_with_gallery_and_template(tmp_path: Path, row: int) -> None:
-    features_GD = units(2, 8)
+@pytest.mark.parametrize("place", ["native", "translation", "original"])
+def test_a_flipped_byte_in_a_stored_feature_is_reported_with_gallery_and_template(tmp_path: Path, place: str) -> None:
+    features_GD, original_D = units(2, 8), units(1, 16)[0]
     store = EmbeddedGalleryStore(tmp_path)
     store.create("staff", SPACE)
-    ids = store.enrol("staff", [native("ann", features_GD[0]), translated("bob", units(1, 16)[0], features_GD[1])])
+    ids = store.enrol("staff", [native("ann", features_GD[0]), translated("bob", original_D, features_GD[1])])
     store.close()
-    flip_a_byte(tmp_path / RECORD, features_GD[row])
-    with pytest.raises(StartupError, match=f"template {ids[row]} of gallery staff is damaged"):
+    stored = {"native": features_GD[0], "translation": features_GD[1], "original": original_D}
+    flip_a_byte(tmp_path / RECORD, stored[place])
+    with pytest.raises(StartupError, match=f"template {ids[place != 'native']} of gallery staff is damaged"):
         EmbeddedGalleryStore(tmp_path)
 
 

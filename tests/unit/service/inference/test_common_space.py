@@ -181,9 +181,10 @@ def test_the_quality_of_a_meeting_is_that_of_its_two_spaces() -> None:
     first = projection("ac", A, cosine=0.3)
     pairs: dict[str, Any] = {"against": {"test": {"b": measured(0.9)["test"], "d": measured(0.3)["test"]}}}
     first = replace(first, manifest=replace(first.manifest, metrics=first.manifest.metrics | pairs))
-    catalog = Catalog([first, projection("bc", B), projection("dc", D)], [])
-    assert catalog.quality(catalog.comparison(A, B)) == pytest.approx(0.9)
-    assert catalog.quality(catalog.comparison(A, D)) == pytest.approx(0.3)
+    catalog = Catalog([first, projection("bc", B, cosine=0.7), projection("dc", D)], [])
+    for pair in ((A, B), (B, A)):
+        assert catalog.quality(catalog.comparison(*pair)) == pytest.approx((0.9 + 0.7) / 2)
+    assert catalog.quality(catalog.comparison(A, D)) == pytest.approx((0.3 + 0.8) / 2)
 
 
 def test_projections_into_a_common_space_are_one_for_each_space() -> None:
@@ -198,3 +199,33 @@ def test_comparisons_are_listed_beside_routes() -> None:
     assert ("a", "b", "ac,bc") in listed
     assert ("b", "a", "bc,ac") in listed
     assert ("a", "common", "ac") in listed
+
+
+def test_the_thresholds_of_a_meeting_are_those_of_its_two_spaces() -> None:
+    """Of an encoder that is hard to meet nothing is heard where two others meet."""
+    point = OperatingPoint(1e-3, 0.5, 0.2, 100, 100_000)
+    hard = replace(point, threshold=0.9, fnmr=0.95)
+    sides = [
+        replace(
+            projection(name, space),
+            calibration=Calibration({"translated": (hard,)}, {other.fingerprint: (point,), D.fingerprint: (hard,)}),
+        )
+        for name, space, other in (("ac", A, B), ("bc", B, A))
+    ]
+    ridge = missing(bundle("ab", A, B, measured(0.8)), 0.5)
+    catalog = Catalog([*sides, projection("dc", D, missed=0.95), ridge], [])
+    assert catalog.operating_points(catalog.comparison(A, B)) == (point,)
+    assert catalog.comparison(A, B).bundles == ("ac", "bc")
+    assert [found.threshold for found in catalog.operating_points(catalog.comparison(A, D))] == [0.9]
+
+
+def test_what_is_kept_in_a_common_space_is_compared_there_and_no_threshold_is_claimed() -> None:
+    """It may be of the same encoder, whose impostors score higher than another's."""
+    catalog = Catalog([projection("ac", A, missed=0.1), projection("bc", B, missed=0.1)], [])
+    route = catalog.comparison(COMMON, A)
+    assert (route.steps, route.space, route.bundles) == ((), COMMON, ("ac",))
+    assert catalog.comparison(A, COMMON).bundles == ("ac",)
+    for pair in ((COMMON, A), (A, COMMON)):
+        assert catalog.operating_points(catalog.comparison(*pair)) == ()
+        assert catalog.operating_points(catalog.comparison_either_way(*pair)) == ()
+        assert catalog.quality(catalog.comparison(*pair)) == pytest.approx(0.8)

@@ -19,7 +19,7 @@ from models.split import SplitRule
 from training.commands import fit_common
 from training.data.feature_set_files import load_feature_set, save_feature_set
 from training.export import bundles
-from training.recipes.common_space import _strictest
+from training.recipes.common_space import _of_all
 
 Run = Callable[..., str]
 Fails = Callable[..., str]
@@ -219,16 +219,22 @@ def test_further_sets_are_for_a_common_space(fails: Fails, sets: dict[str, Path]
     )
 
 
-def test_of_several_thresholds_the_strictest_holds_for_all() -> None:
-    def measured(*thresholds: float) -> Calibration:
+def test_of_several_thresholds_the_strictest_holds_for_all_and_each_is_kept() -> None:
+    def measured(fnmr: float, *thresholds: float) -> Calibration:
         rates = (1e-2, 1e-3)
-        points = tuple(OperatingPoint(r, t, 0.1, 10, 10_000) for r, t in zip(rates, thresholds, strict=False))
-        return Calibration({"translated": points} if points else {})
+        points = tuple(OperatingPoint(r, t, fnmr, 10, 10_000) for r, t in zip(rates, thresholds, strict=False))
+        native = (OperatingPoint(1e-2, 0.7, 0.01, 10, 10_000),)
+        return Calibration({"native-source": native, "translated": points} if points else {"native-source": native})
 
-    found = _strictest([measured(0.3, 0.6), measured(0.4, 0.5)])
-    assert [point.threshold for point in found.points["translated"]] == [0.4, 0.6]
-    assert [point.threshold for point in _strictest([measured(0.3, 0.6), measured(0.4)]).points["translated"]] == [0.4]
-    assert _strictest([measured(0.3), measured()]).points == {}
+    found = _of_all({"b": measured(0.2, 0.3, 0.6), "c": measured(0.1, 0.4, 0.5)})
+    assert [(point.threshold, point.fnmr) for point in found.points["translated"]] == [(0.4, 0.1), (0.6, 0.2)]
+    assert [(point.threshold, point.fnmr) for point in found.against["b"]] == [(0.3, 0.2), (0.6, 0.2)]
+    assert [point.threshold for point in found.points["native-source"]] == [0.7]
+    shorter = _of_all({"b": measured(0.2, 0.3, 0.6), "c": measured(0.1, 0.4)})
+    assert [point.threshold for point in shorter.points["translated"]] == [0.4]
+    partly = _of_all({"b": measured(0.2, 0.3), "c": measured(0.1)})
+    assert set(partly.points) == {"native-source"}
+    assert set(partly.against) == {"b"}
 
 
 def test_common_space_figures_are_of_people_not_seen(
