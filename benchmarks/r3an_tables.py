@@ -168,9 +168,9 @@ class _Trainings:
 def _setting() -> str:
     recipe = small(ARCHITECTURES["r3an"])
     return (
-        f"Trained with the recipe `small` ({recipe.epochs} epochs, batches of {recipe.batch}; other faces with as many steps; the paper: 200,000 iterations of "
-        f"512 on some millions of faces), seed {SEED}, split and protocol as above; rank-1, in percent. Gallery: about 1,740 "
-        "subjects, the paper: a million distractors."
+        f"Trained with the recipe `small` ({recipe.epochs} epochs, batches of {recipe.batch}; as many steps on other faces; the "
+        f"paper: 200,000 iterations of 512 on some millions of faces), seed {SEED}, split and protocol as above; rank-1, in "
+        "percent. Gallery: about 1,740 subjects, the paper: a million distractors."
     )
 
 
