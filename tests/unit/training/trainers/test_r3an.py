@@ -148,7 +148,7 @@ def test_each_update_sees_the_weights_that_the_one_before_it_left(
 ) -> None:
     """Autocast keeps copies of weights in bfloat16; those of before an update must not serve the one after it."""
     monkeypatch.setattr(r3an, "has_bfloat16", lambda device: bfloat16)
-    run = _AllPaths(pairs(), recipe(learning_rate=0.5))
+    run = _AllPaths(pairs(), recipe(learning_rate=0.05, paths=Paths(reconstruction=1.0, regression=1.0)))
     given: list[Tensor] = []
     painted: list[Tensor] = []
 
