@@ -112,7 +112,7 @@ class _Trainings:
         is_kept = paths is not None and method != STUDENT
         parts = self._parts(source, target, trained_on)
         digests = [side.digest for side in (parts.train.source, parts.train.target)]
-        recipe = self._recipe(source, target, paths) if paths else None
+        recipe = self._recipe(source, target, trained_on, paths) if paths else None
         plan = canonical_json([VERSION, asdict(recipe) if recipe else None, *digests]).decode()
         if is_kept and path.is_file():
             kept: Measured = json.loads(path.read_text())
@@ -121,7 +121,7 @@ class _Trainings:
         self._console.print(f"training {name}")
         checkpoint = self._folder / f"{name}.checkpoint.npz"
         extras = Extras(
-            lambda paths: self._recipe(source, target, paths),
+            lambda paths: self._recipe(source, target, trained_on, paths),
             picture_NHW3=self._pictures(parts.train, trained_on) if paths else None,
             workplace=Workplace(choose_torch_device("auto"), checkpoint),
             teacher=self._teacher(source, target) if method == STUDENT else None,
@@ -134,9 +134,11 @@ class _Trainings:
         checkpoint.unlink(missing_ok=True)
         return found
 
-    def _recipe(self, source: str, target: str, paths: Paths) -> R3ANRecipe:
+    def _recipe(self, source: str, target: str, trained_on: TrainedOn, paths: Paths) -> R3ANRecipe:
         """`small`, with as many steps on any faces as it takes on those of lfw112.zip."""
         recipe = small(paths)
+        if trained_on == "lfw112":
+            return recipe
         steps = recipe.epochs * (self.num_pairs(source, target, "lfw112") // recipe.batch)
         return replace(recipe, iterations=steps)
 
