@@ -21,7 +21,7 @@ import numpy as np
 from models.errors import SpaceError
 from models.space import Space
 from service.entities import FloatArray, Gallery, NewTemplate
-from service.errors import AlreadyExistsError, EngineError, FacebridgeError, NotFoundError, StartupError, StorageError
+from service.errors import AlreadyExistsError, EngineError, InvalidInputError, NotFoundError, StartupError, StorageError
 from service.galleries.port import Project, SearchResult, TemplatePage
 from service.galleries.projection import Projection, tune_faiss
 from service.galleries.record import GalleryEntry, GalleryRows, Record, foreign_originals
@@ -99,7 +99,7 @@ class EmbeddedGalleryStore:
             if name in self._galleries:
                 raise AlreadyExistsError(f"gallery {name} exists already")
             gallery = _OpenGallery(self._record.create(name, space), Projection(space.dimension))
-            self._galleries = {**self._galleries, name: gallery}
+            self._replace(gallery)
         return _described(gallery)
 
     def get(self, name: str) -> Gallery:
@@ -165,13 +165,18 @@ class EmbeddedGalleryStore:
             if fingerprint in gallery.failed:
                 raise EngineError(gallery.failed[fingerprint])
             index = _Index(space, gallery.entry.space.fingerprint, projections, Projection(space.dimension))
-            try:
-                for rows in self._record.blocks(gallery.entry):
-                    index.projection.add(replace(rows, features_GD=_projected(index, rows)))
-            except EngineError as failure:
-                reason = f"gallery {name} cannot be searched in the space {space.name}: {failure}"
-                self._replace(replace(gallery, failed={**gallery.failed, fingerprint: reason}))
-                raise EngineError(reason) from None
+            for rows in self._record.blocks(gallery.entry):
+                try:
+                    projected_GD = index.project(rows.features_GD, rows.foreign)
+                except InvalidInputError:
+                    template_id = _first_without_direction(index, rows)
+                    reason = (
+                        f"gallery {name} cannot be searched in the space {space.name}: "
+                        f"template {template_id} has no direction there; remove it"
+                    )
+                    self._replace(replace(gallery, failed={**gallery.failed, fingerprint: reason}))
+                    raise EngineError(reason) from None
+                index.projection.add(replace(rows, features_GD=projected_GD))
             self._replace(replace(gallery, indexes={**gallery.indexes, fingerprint: index}))
 
     def search(self, name: str, probes_BD: FloatArray, space: Space, top_k: int) -> SearchResult:
@@ -203,22 +208,20 @@ class EmbeddedGalleryStore:
             if seqs:
                 for projection in (gallery.projection, *(index.projection for index in gallery.indexes.values())):
                     projection.remove(seqs)
-                self._replace(replace(gallery, failed={}))
+                if gallery.failed:
+                    self._replace(replace(gallery, failed={}))
         return len(seqs)
 
 
-def _projected(index: _Index, rows: GalleryRows) -> FloatArray:
-    """A block of stored templates in the index's space. Raises `EngineError`, naming a template that cannot be there."""
-    try:
-        return index.project(rows.features_GD, rows.foreign)
-    except FacebridgeError as failure:
-        for row, template_id in enumerate(rows.template_ids):
-            foreign = {0: rows.foreign[row]} if row in rows.foreign else {}
-            try:
-                index.project(rows.features_GD[row : row + 1], foreign)
-            except FacebridgeError:
-                raise EngineError(f"template {template_id} has no direction there; remove it") from None
-        raise EngineError(str(failure)) from None
+def _first_without_direction(index: _Index, rows: GalleryRows) -> str:
+    """The template of a block for which a projection finds no direction, by its id."""
+    for row, template_id in enumerate(rows.template_ids):
+        foreign = {0: rows.foreign[row]} if row in rows.foreign else {}
+        try:
+            index.project(rows.features_GD[row : row + 1], foreign)
+        except InvalidInputError:
+            return template_id
+    raise EngineError("a projection finds no direction for templates together, and one for each alone")
 
 
 def _project(record: Record, entry: GalleryEntry) -> _OpenGallery:

@@ -12,7 +12,7 @@ import numpy as np
 
 from models.space import Space
 from service.entities import Candidate, FloatArray, Gallery, NewTemplate, Template
-from service.errors import AlreadyExistsError, EngineError, FacebridgeError, NotFoundError
+from service.errors import AlreadyExistsError, EngineError, InvalidInputError, NotFoundError
 from service.galleries.port import Project, SearchResult, TemplatePage
 from service.galleries.rules import (
     check_probes,
@@ -145,7 +145,7 @@ class OracleGalleryStore:
             for row in shelf.rows:
                 try:
                     shelf.projected(row, space, projections)
-                except FacebridgeError:
+                except InvalidInputError:
                     raise EngineError(
                         f"template {row.template.template_id} has no direction there; remove it"
                     ) from None

@@ -68,8 +68,8 @@ class GalleryStore(Protocol):
         `projections`, by the fingerprint of the space that they start from, bring unit features (G, D) there: of a
         template its original feature, or where that has no projection its feature in the gallery's space. Nothing of it
         is recorded. Where the gallery has an index in that space already, it stays as it is. Raises `NotFoundError`;
-        `SpaceMismatchError` where the gallery's own space has no projection; `EngineError`, naming the first
-        template that a projection finds no unit vector for.
+        `SpaceMismatchError` where the gallery's own space has no projection; `EngineError` for a projection that
+        gives no unit vectors, and, naming it, for a template that a projection finds no direction for.
         """
 
     def search(self, name: str, probes_BD: FloatArray, space: Space, top_k: int) -> SearchResult:

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from training.errors import TrainingError
 
+_ATTEMPTS = 10
+"""To lock a folder that others delete at the same moment."""
+
 
 def partial_of(out: Path) -> Path:
     """Where the unfinished work for `out` is kept: `NAME.partial`."""
@@ -59,22 +62,26 @@ def sole_partial(out: Path, known: Iterable[str]) -> Iterator[Path]:
 
 def _hold(partial: Path) -> int | None:
     """Lock the folder, made where it is not there; None where another process has it. Raises `TrainingError`."""
-    try:
-        while True:
+    for attempt in range(_ATTEMPTS):
+        try:
             partial.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(partial, os.O_RDONLY)
-            try:
-                # The kernel lets go of it however the process ends.
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if partial.exists() and os.path.samestat(os.fstat(descriptor), partial.stat()):
-                    return descriptor
-            except BlockingIOError:
-                os.close(descriptor)
-                return None
-            # Between opening and locking it was another's, who is done and has deleted it.
+        except OSError as failure:
+            if isinstance(failure, FileNotFoundError) and attempt < _ATTEMPTS - 1:
+                continue
+            raise TrainingError(f"{partial}: cannot be written ({failure.strerror})") from None
+        try:
+            # The kernel lets go of it however the process ends.
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
             os.close(descriptor)
-    except OSError as failure:
-        raise TrainingError(f"{partial}: cannot be written ({failure.strerror})") from None
+            return None
+        # Between opening and locking it may have been another's, who is done and has deleted it.
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), partial.stat()):
+                return descriptor
+        os.close(descriptor)
+    return None
 
 
 def empty(folder: Path) -> None:

@@ -88,9 +88,9 @@ def make_common_space(
         evaluations = {
             name: {other: evaluation for other, (evaluation, _) in sides[i].items()} for name, sides in compared.items()
         }
-        of_pairs = {other: calibration for other, (_, calibration) in compared["validation"][i].items()}
-        fingerprints = {other.space.name: other.space.fingerprint for other in joined}
-        calibration = _of_all({fingerprints[other]: found for other, found in of_pairs.items()})
+        measured = compared["validation"][i]
+        others = [other.space for other in joined if other.space.name in measured]
+        calibration = _of_all({other.fingerprint: measured[other.name][1] for other in others})
         projections.append(
             Projection(side, graph, parity, evaluations["validation"], evaluations.get("test", {}), calibration)
         )
