@@ -1,7 +1,6 @@
 """The demo's people: pictures of a thousand subjects nobody has trained on, and their features in both spaces."""
 
 import os
-import subprocess
 import sys
 import zipfile
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from deploy.demo.processes import run_to_its_end
 from models.feature_set import FeatureSet
 from training.data.feature_set_files import load_feature_set
 
@@ -43,12 +43,10 @@ class People:
         pictures = folder / "people.zip"
         kinds = ("photo=2", "sketch=1", "caricature=1")
         made = command("synth", "--subjects", num_subjects, "--modalities", *kinds, "--seed", SEED, "--out", pictures)
-        subprocess.run(made, check=True)
+        run_to_its_end(made)
         for space in (EDGE, CLOUD):
             out = folder / f"{space}.npz"
-            subprocess.run(
-                command("extract", "--encoder", BUNDLES / space, "--images", pictures, "--out", out), check=True
-            )
+            run_to_its_end(command("extract", "--encoder", BUNDLES / space, "--images", pictures, "--out", out))
         return cls(folder, load_feature_set(folder / "edge.npz"), load_feature_set(folder / "cloud.npz"))
 
     @property

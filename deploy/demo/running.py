@@ -11,6 +11,8 @@ from pathlib import Path
 
 import httpx
 
+from deploy.demo.processes import interrupts_wait
+
 HOST = "127.0.0.1"
 _SECONDS = 30.0
 _PID = "service.pid"
@@ -40,7 +42,7 @@ def start_service(bundles: Path, folder: Path, port: int) -> str:
     print("$", "facebridge", *typed, "&", flush=True)
     # Settings of somebody's own service are not the demo's.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FACEBRIDGE_")}
-    with (folder / LOG).open("wb") as log:
+    with interrupts_wait(), (folder / LOG).open("wb") as log:
         process = subprocess.Popen(
             [program, *typed],
             stdout=log,
@@ -49,7 +51,7 @@ def start_service(bundles: Path, folder: Path, port: int) -> str:
             start_new_session=True,
             env=environment,
         )
-    (folder / _PID).write_text(f"{process.pid} {_started(process.pid)}")
+        (folder / _PID).write_text(f"{process.pid} {_started(process.pid)}")
     address = f"http://{HOST}:{port}"
     until = time.monotonic() + _SECONDS
     while time.monotonic() < until:
