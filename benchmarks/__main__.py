@@ -5,10 +5,7 @@ python -m benchmarks --only extraction     one or some; the other sections stay 
 """
 
 import argparse
-import os
 from collections.abc import Callable
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 
 from rich.console import Console
@@ -27,7 +24,7 @@ from benchmarks import (
     synthesis,
     translation,
 )
-from benchmarks.document import write_section
+from benchmarks.document import machine, write_section
 from benchmarks.faces import Faces
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
@@ -56,13 +53,8 @@ def main() -> None:
     faces = Faces.find()
     for name in options.only:
         console.print(f"measuring {name}")
-        note = f"`python -m benchmarks --only {name}`, {_machine()}"
+        note = f"`python -m benchmarks --only {name}`, {machine()}"
         write_section(DOCUMENT, name, f"{BENCHMARKS[name](faces)}\n\n{note}")
-
-
-def _machine() -> str:
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("numpy", "onnxruntime", "faiss-cpu", "torch"))
-    return f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, {versions}."
 
 
 if __name__ == "__main__":

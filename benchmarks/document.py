@@ -1,6 +1,9 @@
 """docs/benchmarks.md: one section a benchmark, each replaced by itself when it is measured again."""
 
+import os
 import re
+from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 
 
@@ -19,3 +22,9 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     """A Markdown table; columns after the first are aligned right."""
     rule = ["---", *("---:" for _ in header[1:])]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, rule, *rows))
+
+
+def machine() -> str:
+    """When, on how many cores, and with which versions something is measured."""
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("numpy", "onnxruntime", "faiss-cpu", "torch"))
+    return f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, {versions}."

@@ -1,34 +1,13 @@
-"""Tables 3 to 6 of the R3AN paper on five real encoders: R3AN as published, its parts, and the naive model beside ridge.
+"""Tables 3 to 6 of the R3AN paper on five real encoders: R3AN as published, its parts, and the naive model beside ridge."""
 
-Every training is kept under run/bench/r3an once it is done, with its checkpoint until then: on two cores all of them take
-some three hours, and an interrupted run goes on.
-"""
-
-import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
-from typing import Any, Literal
-
-import numpy as np
-from rich.console import Console
+from collections.abc import Iterable
 
 from benchmarks.document import table
-from benchmarks.faces import KEPT, OTHER_SETS, Faces
-from benchmarks.routes import VIEWS
-from benchmarks.translation import SIDES, TEST, VALIDATION
-from models.documents import canonical_json
-from models.split import SplitRule
-from training.data.pairs import Pairs, join_by_image
-from training.data.views import ViewSource
-from training.export.loaded import GraphTranslator
-from training.recipes.r3an import ARCHITECTURES, PicturesOfPairs, small
-from training.recipes.translators import METHODS, STUDENT, Extras, SplitPairs, fit_methods
-from training.trainers.encoder import choose_torch_device
-from training.trainers.fitted import Workplace
-from training.trainers.r3an import VERSION
-from training.trainers.r3an_recipe import Paths, R3ANRecipe
+from benchmarks.faces import Faces
+from benchmarks.r3an_trainings import FACES, SEED, Measured, TrainedOn, Trainings
+from benchmarks.translation import SIDES
+from training.recipes.r3an import ARCHITECTURES, small
 
-SEED = 0
 SMALL_TO_LARGE = ("mobileface-v2-256", "reid-retail-0095-256")
 FOUR_KINDS = (
     ("mobileface-v3-256", "mobileface-v2-256"),
@@ -36,18 +15,7 @@ FOUR_KINDS = (
     ("reid-retail-0095-256", "mobileface-v2-256"),
     ("mobilefacenet-128", "edgeface-xxs-512"),
 )
-"""As the paper has them: small to small, small to large, large to small, large to large."""
-TWO_OF_A_KIND = (
-    FOUR_KINDS[0],
-    ("mobileface-v2-256", "mobileface-v3-256"),
-    FOUR_KINDS[1],
-    ("mobileface-v3-256", "edgeface-xxs-512"),
-    FOUR_KINDS[2],
-    ("mobilefacenet-128", "mobileface-v3-256"),
-    FOUR_KINDS[3],
-    ("edgeface-xxs-512", "mobilefacenet-128"),
-)
-"""Every encoder is a source and a target."""
+"""As the paper has them: small to small, small to large, large to small, large to large; every encoder is in one."""
 COMPARED = ("ridge", "fc", "r3an")
 BEYOND = ("ridge", "residual-mlp", "r3an", "r3an-skip", "r3an-student")
 PUBLISHED = {
@@ -62,109 +30,14 @@ PUBLISHED = {
     "r3an": 95.97,
 }
 """Rank-1 in percent among a million distractors, Mb-6 to Res101: Table 3."""
-TrainedOn = Literal["a quarter", "lfw112", "views", "elsewhere"]
-"""A quarter of the people whom the split trains on, all of them, all of them as `extract --views` shows them, or others."""
-MORE_AND_MORE: tuple[TrainedOn, ...] = ("a quarter", "lfw112", "views")
+FEWER: tuple[TrainedOn, ...] = ("a quarter", "lfw112")
 PLACES: tuple[TrainedOn, ...] = ("lfw112", "elsewhere")
-FACES: Mapping[TrainedOn, str] = {
-    "a quarter": "a quarter of the people",
-    "lfw112": "lfw112",
-    "views": f"lfw112, `--views {VIEWS}`",
-    "elsewhere": " + ".join(OTHER_SETS),
-}
-
-Measured = dict[str, Any]
-"""`test` and `validation` evaluations as JSON, and the plan that they came of."""
 
 
 def measure(faces: Faces) -> str:
     """All four tables, and what was built on R3AN; Table 6 is the other side of trainings of Table 5."""
-    run = _Trainings(faces)
+    run = Trainings(faces)
     return "\n\n".join([_setting(), _table3(run), _table5(run), _table6(run), _table4(run), _beyond(run)])
-
-
-class _Trainings:
-    """What is trained once and kept."""
-
-    def __init__(self, faces: Faces) -> None:
-        self._faces = faces
-        self._folder = KEPT / "r3an"
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._console = Console(stderr=True)
-        self._found: dict[str, Measured] = {}
-
-    def measured(self, source: str, target: str, method: str, trained_on: TrainedOn = "lfw112") -> Measured:
-        """The figures of one training on test subjects of lfw112.zip."""
-        kind = "" if trained_on == "lfw112" else f"-{trained_on.replace(' ', '-')}"
-        name = f"{source}-{target}-{method}{kind}"
-        if name not in self._found:
-            self._found[name] = self._measured(name, source, target, method, trained_on)
-        return self._found[name]
-
-    def num_pairs(self, source: str, target: str, trained_on: TrainedOn) -> int:
-        """How many it is trained on."""
-        return len(self._parts(source, target, trained_on).train)
-
-    def _measured(self, name: str, source: str, target: str, method: str, trained_on: TrainedOn) -> Measured:
-        path = self._folder / f"{name}.json"
-        paths = METHODS[method].paths
-        # What takes seconds is fitted again, so that it is never of another day's code.
-        is_kept = paths is not None and method != STUDENT
-        parts = self._parts(source, target, trained_on)
-        digests = [side.digest for side in (parts.train.source, parts.train.target)]
-        recipe = self._recipe(source, target, trained_on, paths) if paths else None
-        plan = canonical_json([VERSION, asdict(recipe) if recipe else None, *digests]).decode()
-        if is_kept and path.is_file():
-            kept: Measured = json.loads(path.read_text())
-            if kept["plan"] == plan:
-                return kept
-        self._console.print(f"training {name}")
-        checkpoint = self._folder / f"{name}.checkpoint.npz"
-        extras = Extras(
-            lambda paths: self._recipe(source, target, trained_on, paths),
-            picture_NHW3=self._pictures(parts.train, trained_on) if paths else None,
-            workplace=Workplace(choose_torch_device("auto"), checkpoint),
-            teacher=self._teacher(source, target) if method == STUDENT else None,
-        )
-        (fitted,) = fit_methods(parts, method, SEED, extras=extras)
-        assert fitted.test is not None
-        found = {"plan": plan, "test": fitted.test.to_json(), "validation": fitted.validation.to_json()}
-        path.with_suffix(".onnx").write_bytes(fitted.graph)
-        path.write_text(json.dumps(found))
-        checkpoint.unlink(missing_ok=True)
-        return found
-
-    def _recipe(self, source: str, target: str, trained_on: TrainedOn, paths: Paths) -> R3ANRecipe:
-        """`small`, with as many steps on any faces as it takes on those of lfw112.zip."""
-        recipe = small(paths)
-        if trained_on == "lfw112":
-            return recipe
-        steps = recipe.epochs * (self.num_pairs(source, target, "lfw112") // recipe.batch)
-        return replace(recipe, iterations=steps)
-
-    def _teacher(self, source: str, target: str) -> GraphTranslator:
-        self.measured(source, target, "r3an")
-        return GraphTranslator((self._folder / f"{source}-{target}-r3an.onnx").read_bytes())
-
-    def _parts(self, source: str, target: str, trained_on: TrainedOn) -> SplitPairs:
-        views = VIEWS if trained_on == "views" else 1
-        pairs = join_by_image(self._faces.features(source, views), self._faces.features(target, views))
-        parts = SplitPairs.of(pairs, SplitRule("subject", SEED, VALIDATION, TEST))
-        if trained_on == "elsewhere":
-            others = join_by_image(self._faces.photo_features(source), self._faces.photo_features(target))
-            return replace(parts, train=others)
-        if trained_on == "a quarter":
-            subject_N = parts.train.source.subject
-            everybody = np.unique(subject_N)
-            chosen = np.random.default_rng(SEED).choice(everybody, len(everybody) // 4, replace=False)
-            return replace(parts, train=parts.train.take(np.isin(subject_N, chosen)))
-        return parts
-
-    def _pictures(self, train: Pairs, trained_on: TrainedOn) -> Any:
-        source = ViewSource(self._faces.photos() if trained_on == "elsewhere" else self._faces.pictures())
-        items = [source.find(key) for key in train.source.image.tolist()]
-        pictures = PicturesOfPairs(source, [item for item in items if item is not None])
-        return pictures.read(self._folder / ("pictures" if trained_on == "lfw112" else f"pictures-{trained_on}"))
 
 
 def _setting() -> str:
@@ -177,10 +50,10 @@ def _setting() -> str:
 
 
 def _rank1(measured: Measured, row: str) -> float:
-    return 100 * float(measured["test"]["rows"][row]["rank1"])
+    return 100 * float(measured["rows"][row]["rank1"])
 
 
-def _table3(run: _Trainings) -> str:
+def _table3(run: Trainings) -> str:
     source, target = SMALL_TO_LARGE
     ridge = run.measured(source, target, "ridge")
     rows = [
@@ -198,9 +71,9 @@ def _table3(run: _Trainings) -> str:
     return f"{caption}\n\n{shown}\n\n{_trend(run)}"
 
 
-def _trend(run: _Trainings) -> str:
+def _trend(run: Trainings) -> str:
     rows = []
-    for trained_on in MORE_AND_MORE:
+    for trained_on in FEWER:
         row = [FACES[trained_on], f"{run.num_pairs(*SMALL_TO_LARGE, trained_on):,}"]
         for method in COMPARED:
             found = run.measured(*SMALL_TO_LARGE, method, trained_on)
@@ -208,24 +81,24 @@ def _trend(run: _Trainings) -> str:
         rows.append(row)
     columns = [f"{method}, {figure}" for method in COMPARED for figure in ("rank-1", "mean cosine")]
     shown = table(["faces", "pairs", *columns], rows)
-    return f"With fewer and more pairs, as many steps of training on each:\n\n{shown}"
+    return f"With fewer pairs, as many steps of training:\n\n{shown}"
 
 
 def _cosine(measured: Measured) -> str:
     return f"{measured['test']['rows']['translated probes']['mean_cosine']:.4f}"
 
 
-def _table5(run: _Trainings) -> str:
-    rows = _rows(run, TWO_OF_A_KIND, "translated probes")
+def _table5(run: Trainings) -> str:
+    rows = _rows(run, FOUR_KINDS, "translated probes")
     return f"Table 5, translated probes against a native gallery:\n\n{table(_header(), rows)}"
 
 
-def _table6(run: _Trainings) -> str:
+def _table6(run: Trainings) -> str:
     rows = _rows(run, FOUR_KINDS, "translated gallery")
     return f"Table 6, native probes against a translated gallery:\n\n{table(_header(), rows)}"
 
 
-def _table4(run: _Trainings) -> str:
+def _table4(run: Trainings) -> str:
     rows = []
     for source, target in FOUR_KINDS:
         for trained_on in PLACES:
@@ -235,7 +108,7 @@ def _table4(run: _Trainings) -> str:
     return f"Table 4, trained on faces of other sets, photos only:\n\n{table(header, rows)}"
 
 
-def _beyond(run: _Trainings) -> str:
+def _beyond(run: Trainings) -> str:
     rows = []
     for source, target in (FOUR_KINDS[1], FOUR_KINDS[3]):
         for method in BEYOND:
@@ -249,7 +122,7 @@ def _header() -> list[str]:
     return ["source", "target", "native source", "native target", *COMPARED, "R3AN's error of FC's"]
 
 
-def _rows(run: _Trainings, directions: Iterable[tuple[str, str]], side: str) -> list[list[str]]:
+def _rows(run: Trainings, directions: Iterable[tuple[str, str]], side: str) -> list[list[str]]:
     return [
         [*direction, *_cells({method: run.measured(*direction, method) for method in COMPARED}, side)]
         for direction in directions
