@@ -85,7 +85,7 @@ def _trend(run: Trainings) -> str:
 
 
 def _cosine(measured: Measured) -> str:
-    return f"{measured['test']['rows']['translated probes']['mean_cosine']:.4f}"
+    return f"{measured['rows']['translated probes']['mean_cosine']:.4f}"
 
 
 def _table5(run: Trainings) -> str:
