@@ -6,7 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from models.npy import read_npy
 from training.errors import TrainingError
 
 _ZIP_FAULTS = (zipfile.BadZipFile, zlib.error)
-_PLAN, _EPOCH, _RANDOM, _OPTIMISER = "plan", "epoch", "random", "optimiser"
+_PLAN, _EPOCH, _RATES, _RANDOM, _OPTIMISER = "plan", "epoch", "rates", "random", "optimiser"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +31,31 @@ class State:
     networks: Mapping[str, nn.Module]
     optimisers: Mapping[str, Optimizer]
     random: torch.Generator
+    learning_rate: float
+    """Where the plan leaves it out, a training that diverged goes on from its checkpoint with a lower one."""
+    rates: list[float] = field(default_factory=list)
+    """The learning rate of each finished epoch."""
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether every weight and statistic is a number."""
+        tensors = [tensor for network in self.networks.values() for tensor in network.state_dict().values()]
+        return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+
+    @property
+    def all_rates(self) -> dict[str, list[float]]:
+        """The learning rate of each epoch, where they were not all the same; for whoever asks how it was trained."""
+        return {"learning_rates": self.rates} if len(set(self.rates)) > 1 else {}
 
 
-def save_checkpoint(path: Path, state: State, epoch: int) -> None:
-    """Write what `load_checkpoint` reads, whole or not at all. Raises `TrainingError` where there is no room for it."""
-    arrays = {_PLAN: np.array(state.plan), _EPOCH: np.array(epoch), _RANDOM: state.random.get_state().numpy()}
+def save_checkpoint(path: Path, state: State) -> None:
+    """After one more epoch, write what `load_checkpoint` reads, whole or not at all.
+
+    Raises `TrainingError` where there is no room for it.
+    """
+    state.rates.append(state.learning_rate)
+    arrays = {_PLAN: np.array(state.plan), _EPOCH: np.array(len(state.rates)), _RATES: np.array(state.rates)}
+    arrays[_RANDOM] = state.random.get_state().numpy()
     for name, network in state.networks.items():
         for key, tensor in network.state_dict().items():
             arrays[f"{name}/{key}"] = tensor.cpu().numpy()
@@ -59,10 +79,15 @@ def save_checkpoint(path: Path, state: State, epoch: int) -> None:
 def load_checkpoint(path: Path, state: State) -> int:
     """Put networks, optimiser and random numbers where they were; the number of finished epochs, 0 without a checkpoint.
 
-    One of other work, or damaged, counts as none.
+    A damaged one counts as none. Raises `TrainingError` where it is of other work: hours of it may lie there.
     """
     arrays = _read(path)
-    if arrays.get(_PLAN, np.array("")) != np.array(state.plan) or not _is_complete(arrays, state):
+    if arrays.get(_PLAN, np.array(state.plan)) != np.array(state.plan):
+        raise TrainingError(
+            f"{path}: was left by a training with other options, other data or another version of this program; repeat "
+            "that one to go on, or delete the file to begin anew"
+        )
+    if _PLAN not in arrays or not _is_complete(arrays, state):
         return 0
     optimiser_state: dict[str, dict[int, dict[str, Tensor]]] = {name: {} for name in state.optimisers}
     for key, array in arrays.items():
@@ -77,7 +102,8 @@ def load_checkpoint(path: Path, state: State) -> int:
         groups = optimiser.state_dict()["param_groups"]
         optimiser.load_state_dict({"state": optimiser_state[name], "param_groups": groups})
     state.random.set_state(torch.from_numpy(arrays[_RANDOM]))
-    return int(arrays[_EPOCH])
+    state.rates[:] = arrays[_RATES].tolist()
+    return len(state.rates)
 
 
 def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
@@ -97,7 +123,9 @@ def _is_complete(arrays: Mapping[str, npt.NDArray[Any]], state: State) -> bool:
     expected = {
         f"{name}/{key}": tuple(t.shape) for name, n in state.networks.items() for key, t in n.state_dict().items()
     }
-    if not expected.keys() | {_EPOCH, _RANDOM} <= arrays.keys():
+    if not expected.keys() | {_EPOCH, _RATES, _RANDOM} <= arrays.keys() or arrays[_RATES].shape != (
+        int(arrays[_EPOCH]),
+    ):
         return False
     of_optimisers = [key.split("/") for key in arrays if key.startswith(f"{_OPTIMISER}/")]
     if any(len(words) != 4 or words[1] not in state.optimisers for words in of_optimisers):

@@ -73,7 +73,9 @@ def fit_encoder(
             step = epoch * run.steps_an_epoch + place
             losses = [*losses[-_AVERAGED:], run.step(order[place * run.batch : (place + 1) * run.batch], step)]
             on_step(Report(step + 1, run.num_steps, float(np.mean(losses))))
-        save_checkpoint(checkpoint, run.state, epoch + 1)
+        if not run.state.is_finite:
+            raise TrainingError(f"a weight is no number after {epoch + 1} epochs; lower --learning-rate")
+        save_checkpoint(checkpoint, run.state)
     return TorchEncoder(run.network)
 
 
@@ -99,7 +101,8 @@ class _Run:
         )
         self.random = torch.Generator().manual_seed(seed)
         plan = json.dumps([asdict(recipe), seed, pictures.digest])
-        self.state = State(plan, {"network": self.network, "head": self.head}, {"all": self.optimiser}, self.random)
+        networks = {"network": self.network, "head": self.head}
+        self.state = State(plan, networks, {"all": self.optimiser}, self.random, recipe.learning_rate)
 
     def step(self, rows_B: npt.NDArray[np.int64], number: int) -> float:
         """One step on these pictures; the loss before it."""

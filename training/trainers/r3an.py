@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,8 @@ MILESTONES = (0.3, 0.5, 0.7)
 VERSION = 2
 """Raised where a training comes to other numbers than before; checkpoints of another version are not taken up."""
 _AVERAGED = 50
+_MOST = 100.0
+"""Loss on average: a hundred times that of no answer at all. From there no training comes back."""
 
 
 def fit_r3an(data: TrainingData, recipe: R3ANRecipe, *, start_at_zero: bool = False) -> Fitted[TorchTranslator]:
@@ -52,11 +55,11 @@ def fit_r3an(data: TrainingData, recipe: R3ANRecipe, *, start_at_zero: bool = Fa
         nn.init.zeros_(run.extractor.project.bias)
     _train(run, data)
     translator = R3ANTranslator(run.generator, run.extractor)
-    if recipe.paths.regression and recipe.paths.representation:
+    if recipe.paths.representation:
         order = torch.randperm(len(run.source_NS), generator=torch.Generator().manual_seed(data.seed))
         _settle(translator, run.source_NS[order], run.batch)
     _check_alive(translator, run, may_be_zero=start_at_zero)
-    return Fitted(TorchTranslator(translator), asdict(recipe))
+    return Fitted(TorchTranslator(translator), run.hyperparameters)
 
 
 def fit_fully_connected(data: TrainingData, recipe: R3ANRecipe) -> Fitted[TorchTranslator]:
@@ -67,7 +70,7 @@ def fit_fully_connected(data: TrainingData, recipe: R3ANRecipe) -> Fitted[TorchT
     run = _Naive(data, recipe)
     _train(run, data)
     _check_alive(run.network, run)
-    return Fitted(TorchTranslator(run.network), asdict(recipe))
+    return Fitted(TorchTranslator(run.network), run.hyperparameters)
 
 
 class _Run:
@@ -84,9 +87,16 @@ class _Run:
         self.num_epochs = recipe.num_epochs(self.steps_an_epoch)
         self.num_steps = self.num_epochs * self.steps_an_epoch
         self.updates = self.make_updates()
-        plan = json.dumps([VERSION, asdict(recipe), data.seed, data.digest])
+        work = {name: value for name, value in asdict(recipe).items() if name != "learning_rate"}
+        plan = json.dumps([VERSION, work, data.seed, data.digest])
         optimisers = {name: update.optimiser for name, update in self.updates.items()}
-        self.state = State(plan, networks, optimisers, torch.Generator().manual_seed(data.seed))
+        random = torch.Generator().manual_seed(data.seed)
+        self.state = State(plan, networks, optimisers, random, recipe.learning_rate)
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """The recipe, and what became of it."""
+        return asdict(self.recipe) | self.state.all_rates
 
     def make_updates(self) -> dict[str, Update]:
         """Those of one mini-batch, in their order."""
@@ -190,9 +200,9 @@ class _AllPaths(_Run):
 def _settle(translator: R3ANTranslator, source_NS: Tensor, batch: int) -> None:
     """Take the means and variances of batch normalisation from the training features alone.
 
-    In training the extractor sees real pictures and generated ones in turn, and its running statistics are those of
-    neither; what is exported sees generated pictures only. Features are to come in a random order: batches of one person
-    vary less. Deviation from R3AN (CVPR 2019), which does not say.
+    In training the extractor sees real pictures, and with a regression generated ones in turn, so that its running
+    statistics are of neither; what is exported sees generated pictures only. Features are to come in a random order:
+    batches of one person vary less. Deviation from R3AN (CVPR 2019), which does not say.
     """
     norms = [layer for layer in translator.modules() if isinstance(layer, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
@@ -219,19 +229,21 @@ def _train(run: _Run, data: TrainingData) -> None:
             # In the order of the file: a memory map is read fastest so.
             rows_B = np.sort(order[place * run.batch : (place + 1) * run.batch])
             loss = _fitting(run, rows_B, step)
-            if not math.isfinite(loss):
-                raise TrainingError(_diverged(epoch, step, run.recipe.learning_rate, checkpoint is not None))
             losses = [*losses[-_AVERAGED:], loss]
+            if not float(np.mean(losses)) <= _MOST:
+                raise _diverged(run, epoch, step, "its loss", checkpoint is not None)
             on_step(Report(step + 1, run.num_steps, float(np.mean(losses))))
+        if not run.state.is_finite:
+            raise _diverged(run, epoch, run.steps_an_epoch * (epoch + 1) - 1, "a weight", checkpoint is not None)
         if checkpoint:
-            save_checkpoint(checkpoint, run.state, epoch + 1)
+            save_checkpoint(checkpoint, run.state)
 
 
-def _diverged(epoch: int, step: int, learning_rate: float, is_kept: bool) -> str:
-    kept = f", and the checkpoint of finished epoch {epoch} is kept" if is_kept and epoch else ""
-    return (
-        f"the training diverged: a loss is no number after {step + 1} steps{kept}; start again with {_gentler(learning_rate)}, "
-        "or bring more pairs for the paths that learn from pictures"
+def _diverged(run: _Run, epoch: int, step: int, what: str, is_kept: bool) -> TrainingError:
+    again = "go on from the checkpoint of finished epoch {}" if is_kept and epoch else "start again"
+    return TrainingError(
+        f"the training diverged: {what} is far too large, or no number, after {step + 1} steps; {again.format(epoch)} with "
+        f"{_gentler(run.recipe.learning_rate)}, or start anew and bring more pairs for the paths that learn from pictures"
     )
 
 

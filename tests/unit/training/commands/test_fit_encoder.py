@@ -135,8 +135,8 @@ def test_select_takes_the_encoders_own_test_subjects(
 def interrupting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C as the first epoch's checkpoint has been written."""
 
-    def save(path: Path, state: checkpoint.State, epoch: int) -> None:
-        checkpoint.save_checkpoint(path, state, epoch)
+    def save(path: Path, state: checkpoint.State) -> None:
+        checkpoint.save_checkpoint(path, state)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(encoder, "save_checkpoint", save)
@@ -152,9 +152,9 @@ def test_interrupted_the_same_command_goes_on_to_the_same_bundle(
     assert [path.name for path in tmp_path.iterdir()] == ["mine.partial"]
     epochs: list[int] = []
 
-    def heard(path: Path, state: checkpoint.State, epoch: int) -> None:
-        epochs.append(epoch)
-        checkpoint.save_checkpoint(path, state, epoch)
+    def heard(path: Path, state: checkpoint.State) -> None:
+        checkpoint.save_checkpoint(path, state)
+        epochs.append(len(state.rates))
 
     monkeypatch.setattr(encoder, "save_checkpoint", heard)
     printed = run(*command)

@@ -2,6 +2,7 @@
 
 import errno
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ def fresh(plan: str = "plan", *, seed: int = 0, width: int = 4) -> State:
     vectors = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
     optimiser = torch.optim.SGD(groups, lr=0.1, momentum=0.9, nesterov=True)
-    return State(plan, {"network": network}, {"all": optimiser}, torch.Generator().manual_seed(seed))
+    return State(plan, {"network": network}, {"all": optimiser}, torch.Generator().manual_seed(seed), 0.1)
 
 
 def train(state: State, steps: int) -> None:
@@ -46,7 +47,8 @@ def saved(tmp_path: Path) -> State:
     """A state after five steps, as it was written to `checkpoint.npz`."""
     state = fresh()
     train(state, 5)
-    save_checkpoint(tmp_path / PATH, state, 3)
+    state.rates[:] = [0.1, 0.1]
+    save_checkpoint(tmp_path / PATH, state)
     return state
 
 
@@ -64,10 +66,10 @@ def test_after_loading_training_goes_on_to_the_same_bits(saved: State, tmp_path:
     assert values(state) == values(saved)
 
 
-def test_a_checkpoint_before_the_first_step_is_one_too(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / PATH, fresh(), 0)
+def test_an_epoch_without_steps_is_one_too(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / PATH, fresh())
     state = fresh(seed=7)
-    assert load_checkpoint(tmp_path / PATH, state) == 0
+    assert load_checkpoint(tmp_path / PATH, state) == 1
     expected = fresh()
     train(state, 2)
     train(expected, 2)
@@ -89,10 +91,32 @@ def test_without_a_file_nothing_was_finished(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("saved")
-def test_a_checkpoint_of_another_plan_counts_as_none(tmp_path: Path) -> None:
-    state = fresh("another plan")
-    assert load_checkpoint(tmp_path / PATH, state) == 0
+def test_a_checkpoint_of_another_plan_is_neither_taken_up_nor_lost(tmp_path: Path) -> None:
+    state, kept = fresh("another plan"), (tmp_path / PATH).read_bytes()
+    with pytest.raises(TrainingError, match=r"checkpoint\.npz: was left by a training with other options"):
+        load_checkpoint(tmp_path / PATH, state)
     assert values(state) == values(fresh())
+    assert (tmp_path / PATH).read_bytes() == kept
+
+
+@pytest.mark.usefixtures("saved")
+def test_a_checkpoint_knows_the_learning_rate_of_every_epoch(tmp_path: Path) -> None:
+    state = replace(fresh(), learning_rate=0.01)
+    load_checkpoint(tmp_path / PATH, state)
+    assert state.all_rates == {}
+    save_checkpoint(tmp_path / PATH, state)
+    again = fresh()
+    assert load_checkpoint(tmp_path / PATH, again) == 4
+    assert again.all_rates == {"learning_rates": [0.1, 0.1, 0.1, 0.01]}
+
+
+@pytest.mark.parametrize("part", ["1.running_var", "0.weight"])
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_a_state_with_an_infinite_number_is_not_finite(part: str, value: float) -> None:
+    state = fresh()
+    assert state.is_finite
+    state.networks["network"].state_dict()[part].view(-1)[0] = value
+    assert not state.is_finite
 
 
 # numpy leaves a file that is no archive to the garbage collector to close; here it does so before the test ends.
@@ -129,7 +153,7 @@ def test_a_network_of_other_shapes_under_the_same_plan_counts_as_none(tmp_path: 
 
 
 @pytest.mark.usefixtures("saved")
-@pytest.mark.parametrize("lost", ["epoch", "random", "network/0.weight"])
+@pytest.mark.parametrize("lost", ["epoch", "rates", "random", "network/0.weight"])
 def test_a_checkpoint_without_all_its_parts_counts_as_none(tmp_path: Path, lost: str) -> None:
     with np.load(tmp_path / PATH, allow_pickle=False) as stored:
         kept = {name: array for name, array in stored.items() if name != lost}
@@ -156,7 +180,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
 
     monkeypatch.setattr(np, "savez", half)
     with pytest.raises(TrainingError, match=r"checkpoint.npz: cannot be written \(No space left on device\)"):
-        save_checkpoint(tmp_path / PATH, saved, 4)
+        save_checkpoint(tmp_path / PATH, saved)
     assert [path.name for path in tmp_path.iterdir()] == [PATH]
     assert (tmp_path / PATH).read_bytes() == before
     assert load_checkpoint(tmp_path / PATH, fresh()) == 3

@@ -155,14 +155,14 @@ def test_a_finished_training_is_not_done_again(whole: TorchEncoder, tmp_path: Pa
 
 
 @pytest.mark.parametrize("changed", ["recipe", "seed", "pictures"])
-def test_other_work_starts_anew(tmp_path: Path, changed: str) -> None:
+def test_other_work_is_refused_and_what_is_there_kept(tmp_path: Path, changed: str) -> None:
     fitted(tmp_path / "c.npz", replace(RECIPE, epochs=1))
     recipe = replace(RECIPE, epochs=1, margin=0.2) if changed == "recipe" else replace(RECIPE, epochs=1)
     pictures = labelled(digest="others") if changed == "pictures" else None
-    steps: list[int] = []
-    seed = 1 if changed == "seed" else 0
-    fitted(tmp_path / "c.npz", recipe, seed=seed, pictures=pictures, on_step=lambda report: steps.append(report.step))
-    assert steps == [1, 2, 3]
+    kept, seed = (tmp_path / "c.npz").read_bytes(), 1 if changed == "seed" else 0
+    with pytest.raises(TrainingError, match="left by a training with other options"):
+        fitted(tmp_path / "c.npz", recipe, seed=seed, pictures=pictures)
+    assert (tmp_path / "c.npz").read_bytes() == kept
 
 
 def test_garbage_in_place_of_the_checkpoint_starts_anew(whole: TorchEncoder, tmp_path: Path) -> None:

@@ -290,12 +290,48 @@ def test_a_diverging_training_stops_and_keeps_its_last_good_checkpoint(
     limit = one_epoch
     with pytest.raises(
         TrainingError,
-        match=r"no number after 4 steps, and the checkpoint of finished epoch 1 is kept; .* fit --learning-rate 0\.00025",
+        match=r"no number, after 4 steps; go on from the checkpoint of finished epoch 1 with fit --learning-rate 0\.00025",
     ):
         fit(pairs(Workplace(checkpoint=place)), recipe(name, epochs=2))
     kept = np.load(place)
     assert kept["epoch"] == 1
     assert all(np.isfinite(kept[key]).all() for key in kept.files if kept[key].dtype.kind == "f")
+    limit = 10**6
+    steps: list[int] = []
+    gentler = replace(recipe(name, epochs=2), learning_rate=0.00025)
+    fitted = fit(pairs(Workplace(checkpoint=place, on_step=lambda report: steps.append(report.step))), gentler)
+    assert steps == [4, 5, 6]
+    assert fitted.hyperparameters["learning_rates"] == [0.001, 0.00025]
+
+
+@pytest.mark.parametrize("name", ["r3an", "arch3", "fc"])
+def test_a_training_whose_loss_grows_beyond_all_bounds_has_diverged(tmp_path: Path, name: str) -> None:
+    fit = fit_fully_connected if name == "fc" else fit_r3an
+    place = tmp_path / "checkpoint.npz"
+    with pytest.raises(
+        TrainingError, match=r"diverged: its loss is far too large.*start again with fit --learning-rate 25"
+    ):
+        fit(pairs(Workplace(checkpoint=place)), replace(recipe(name, epochs=20), learning_rate=100.0))
+
+
+def test_weights_that_are_no_numbers_are_never_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loss does not show them: the running variance of a normalisation counts only once it is exported."""
+    plain = _AllPaths.update_all
+
+    def spoiling(self: _AllPaths, rows_B: np.ndarray) -> float:
+        loss = plain(self, rows_B)
+        norms = [layer for layer in self.extractor.modules() if isinstance(layer, nn.BatchNorm2d)]
+        assert norms[0].running_var is not None
+        norms[0].running_var[0] = float("inf")
+        return loss
+
+    monkeypatch.setattr(_AllPaths, "update_all", spoiling)
+    place = tmp_path / "checkpoint.npz"
+    with pytest.raises(
+        TrainingError, match=r"diverged: a weight is far too large, or no number, after 3 steps; start again"
+    ):
+        fit_r3an(pairs(Workplace(checkpoint=place)), recipe(epochs=2))
+    assert not place.exists()
 
 
 def test_where_the_memory_is_too_small_the_batch_that_fits_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
