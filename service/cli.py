@@ -76,7 +76,9 @@ def serve(flags: dict[str, object]) -> None:
         # Before the address is told: who connects from then on waits for an answer and is not refused.
         listener.listen(_BACKLOG)
         host, port = listener.getsockname()[:2]
-        Console(highlight=False).print(f"serving on http://{host}:{port} (documentation: /docs)", soft_wrap=True)
+        Console(highlight=False, markup=False).print(
+            f"serving on http://{host}:{port} (documentation: /docs)", soft_wrap=True
+        )
         config = uvicorn.Config(
             app,
             log_level=settings.log_level,
@@ -98,7 +100,7 @@ def check_bundles(options: dict[str, object]) -> None:
     for folder in folders:
         manifest = read_bundle(folder).manifest
         source = f"{manifest.source.name} to " if manifest.source else ""
-        Console(highlight=False).print(
+        Console(highlight=False, markup=False).print(
             f"{folder}: sound; {manifest.kind} {manifest.method}, {source}{manifest.target.name}, {manifest.digest[:16]}",
             soft_wrap=True,
         )

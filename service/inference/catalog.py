@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from models.bundle import COMMON_SPACE_METHODS, Bundle
-from models.operating_point import OperatingPoint
+from models.operating_point import OperatingPoint, point_at
 from models.space import Space
 from service.entities import Route, RouteStep
 from service.errors import NoRouteError, SpaceMismatchError
@@ -89,9 +89,12 @@ class Catalog:
         """
         return self._best((source, target))
 
-    def comparison_either_way(self, a: Space, b: Space) -> Route:
-        """The best way to compare a feature of each, whichever is translated. Raises `NoRouteError`."""
-        return self._best((a, b), (b, a))
+    def comparison_either_way(self, a: Space, b: Space, *, fmr: float | None = None) -> Route:
+        """The best way to compare a feature of each, whichever is translated. Raises `NoRouteError`.
+
+        Of those for which a threshold was measured at the false-match rate `fmr`, where there are any.
+        """
+        return self._best((a, b), (b, a), fmr=fmr)
 
     def meetings(self, a: Space, b: Space) -> list[Route]:
         """The ways to compare features of two spaces in a common one, which may be that of `a` itself.
@@ -182,12 +185,17 @@ class Catalog:
         calibration = self._translators[step.bundle].calibration
         return calibration.against.get(other.fingerprint, calibration.points.get("translated", ()))
 
-    def _best(self, *directions: tuple[Space, Space]) -> Route:
+    def _best(self, *directions: tuple[Space, Space], fmr: float | None = None) -> Route:
         translated = []
         for source, target in directions:
             with suppress(NoRouteError):
                 translated.append(self.route(source, target))
         meetings = self.meetings(*directions[0])
+        if fmr is not None:
+            stating = [r for r in (*translated, *meetings) if point_at(self.operating_points(r), fmr)]
+            if stating:
+                translated = [route for route in translated if route in stating]
+                meetings = [route for route in meetings if route in stating]
         if not translated and not meetings:
             raise NoRouteError(f"no route leads to {directions[0][1].name}; see /routes for those there are")
         if not translated:

@@ -45,7 +45,7 @@ class Verify:
         measured for this route.
         """
         native_a, native_b = await self._probes.read([a]), await self._probes.read([b])
-        route = self._comparison(native_a.space, native_b.space)
+        route = self._comparison(native_a.space, native_b.space, fmr)
         if route.source.fingerprint != native_a.space.fingerprint:
             native_a, native_b = native_b, native_a
         point = self._operating_point(route, fmr)
@@ -55,9 +55,9 @@ class Verify:
         score = float(np.clip(cosine, -1.0, 1.0))
         return Verified(score, route, point)
 
-    def _comparison(self, a: Space, b: Space) -> Route:
+    def _comparison(self, a: Space, b: Space, fmr: float | None) -> Route:
         try:
-            return self._inference.catalog.comparison_either_way(a, b)
+            return self._inference.catalog.comparison_either_way(a, b, fmr=fmr)
         except NoRouteError:
             raise SpaceMismatchError(
                 f"features of {a.name} ({a.fingerprint}) and {b.name} ({b.fingerprint}) cannot be compared: "

@@ -95,4 +95,4 @@ def _write(folder: Path, comparison: Comparison) -> None:
     except OSError as failure:
         raise TrainingError(f"{folder}: cannot be written ({failure.strerror})") from None
     importlib.import_module("training.commands.plot").draw_comparison(comparison, folder / PLOT)
-    out().print(f"{folder / FIGURES}, {folder / PLOT}")
+    out().print(f"{folder / FIGURES}, {folder / PLOT}", soft_wrap=True)

@@ -14,6 +14,7 @@ from models.bundle import COMMON_SPACE_METHODS, Bundle, read_bundle
 from training.commands.terminal import evaluation_table, out
 from training.data.feature_set_files import load_feature_set
 from training.data.pairs import Pairs, join_by_image
+from training.data.partial import check_writable
 from training.errors import JoinError, TrainingError
 from training.evaluation.cross_space import evaluate_translation, in_common_space
 from training.export.loaded import LoadedTranslator, parts_of
@@ -36,6 +37,8 @@ def run(options: argparse.Namespace) -> None:
     """Measure and print."""
     if options.json and (options.json.is_dir() or not options.json.parent.is_dir()):
         raise TrainingError(f"{options.json}: is a folder itself, or its folder does not exist")
+    if options.json:
+        check_writable(options.json)
     bundle = read_bundle(options.bundle)
     translator = LoadedTranslator(bundle, options.device)
     pairs = join_by_image(load_feature_set(options.source).originals(), load_feature_set(options.target).originals())

@@ -16,7 +16,7 @@ from training.commands.terminal import out, privacy_table, progress_bar
 from training.data.encoders import find_encoder
 from training.data.extraction import ExtractionSettings
 from training.data.feature_set_files import load_feature_set
-from training.data.partial import sole_partial
+from training.data.partial import check_writable, sole_partial
 from training.data.sources import open_source
 from training.errors import TrainingError
 from training.recipes.privacy import LEFT, Judge, held_out, paint, report, sheet
@@ -41,6 +41,7 @@ def run(options: argparse.Namespace) -> None:
     for path in (options.out, *([options.sheet] if options.sheet else [])):
         if path.is_dir() or not path.parent.is_dir():
             raise TrainingError(f"{path}: is a folder itself, or its folder does not exist")
+        check_writable(path)
     if options.sheet and options.sheet.suffix.lower() != ".png":
         raise TrainingError(f"--sheet {options.sheet}: must end in .png")
     generator = read_bundle(options.generator)

@@ -21,20 +21,21 @@ from training.recipes.comparison import Comparison
 from training.recipes.privacy import PrivacyReport
 from training.trainers.encoder_recipe import Report
 
+_SECONDS_A_LINE = 60.0
 COLUMNS = ("rank-1", "rank-5", "TAR@1e-2", "TAR@1e-3", "TAR@1e-4", "mean cosine")
 
 
 def out() -> Console:
     """The console for results; wide enough for the table where the output is not a terminal."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=110)
+    console = Console(highlight=False, markup=False, emoji=False)
+    return console if console.is_terminal else Console(highlight=False, markup=False, emoji=False, width=110)
 
 
 def progress_bar() -> Progress:
-    """A bar with count, rate and time left, on stderr; nothing where that is not a terminal."""
-    console = Console(stderr=True)
+    """A bar with count, rate and time left, on stderr; none where that is not a terminal."""
+    console = Console(stderr=True, markup=False, emoji=False)
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
@@ -46,11 +47,15 @@ def progress_bar() -> Progress:
 
 
 class StepWatch:
-    """Shows steps, rows a second and the loss; the rate is of this call's own steps."""
+    """Shows steps, rows a second and the loss; the rate is of this call's own steps.
+
+    Where there is no bar, a line every minute: a training may take hours, and its log is read.
+    """
 
     def __init__(self, progress: Progress, task: TaskID, batch: int) -> None:
         self._progress, self._task, self._batch = progress, task, batch
         self._first: tuple[int, float] | None = None
+        self._told = time.monotonic()
 
     def __call__(self, report: Report) -> None:
         """Show one more step."""
@@ -59,6 +64,12 @@ class StepWatch:
         rate = (report.step - self._first[0]) * self._batch / max(1e-9, now - self._first[1])
         words = f"{rate:.0f}/s loss {report.loss:.3f}"
         self._progress.update(self._task, total=report.num_steps, completed=report.step, rate=words)
+        if self._progress.disable and now - self._told >= _SECONDS_A_LINE:
+            self._told = now
+            left = (report.num_steps - report.step) * self._batch / max(1e-9, rate) / 60
+            what = next(task.description for task in self._progress.tasks if task.id == self._task)
+            line = f"{what}: {report.step} of {report.num_steps} steps, {words}, {left:.0f} minutes left"
+            self._progress.console.print(line, soft_wrap=True)
 
 
 def evaluation_table(title: str, sections: Iterable[tuple[str, CrossSpaceEvaluation]]) -> Table:

@@ -93,6 +93,15 @@ def empty(folder: Path) -> None:
             path.unlink()
 
 
+def check_writable(out: Path) -> None:
+    """Raises `TrainingError` where nothing can be written at `out`; call it before long work."""
+    place = next(folder for folder in out.absolute().parents if folder.exists())
+    if not place.is_dir():
+        raise TrainingError(f"{out}: cannot be written ({place} is no folder)")
+    if not os.access(place, os.W_OK | os.X_OK) or (out.exists() and not os.access(out, os.W_OK)):
+        raise TrainingError(f"{out}: cannot be written (Permission denied)")
+
+
 def check_room(place: Path, needed: int) -> None:
     """Raises `TrainingError` where the disk of `place` has not `needed` bytes left."""
     free = shutil.disk_usage(place).free

@@ -17,6 +17,7 @@ from models.operating_point import Calibration
 from models.space import NAME_PATTERN, Space
 from models.split import SplitRule
 from training.data.encoders import Encoder
+from training.data.partial import check_writable
 from training.evaluation.cross_space import CrossSpaceEvaluation, NativeEvaluation
 from training.export.encoder_graph import encoder_graph
 from training.export.manifest import provenance
@@ -26,11 +27,12 @@ CARD = "MODEL_CARD.md"
 
 
 def check_bundle_path(folder: Path) -> None:
-    """Raises `BundleError` where no new bundle of that name can be written; call it before long work."""
+    """Raises `BundleError` or `TrainingError` where no new bundle of that name can be written; call it before long work."""
     if not re.fullmatch(NAME_PATTERN, folder.name):
         raise BundleError(f"{folder}: the folder's name is the bundle's: lower case letters, digits, '.', '_' and '-'")
     if folder.exists():
         raise BundleError(f"{folder}: exists already; bundles are immutable: choose another name or delete it")
+    check_writable(folder)
 
 
 @contextmanager

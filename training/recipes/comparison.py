@@ -17,6 +17,7 @@ from models.features import unit_features
 from models.runtime import Device, Session
 from models.split import SplitRule
 from training.data.pairs import Pairs
+from training.errors import TrainingError
 from training.evaluation.cross_space import CrossSpaceEvaluation, Figures
 from training.recipes.common_space import make_common_space
 from training.recipes.translators import METHODS, STUDENT, Extras, FittedMethod, SplitPairs, fit_methods
@@ -91,7 +92,10 @@ def compare_methods(
             own = replace(extras, workplace=_workplace(extras.workplace, folder / method))
             if method == STUDENT and teacher is not None:
                 own = replace(own, teacher=teacher.translate)
-            (fitted,) = fit_methods(parts, method, parts.rule.seed, extras=own)
+            try:
+                (fitted,) = fit_methods(parts, method, parts.rule.seed, extras=own)
+            except TrainingError as failure:
+                raise TrainingError(f"{method}: {failure}; or compare without it: --methods") from None
             teacher = fitted if method == "r3an" else teacher
             evaluation, graph = fitted.test or fitted.validation, fitted.graph
             baseline = baseline or evaluation

@@ -212,9 +212,12 @@ def check_enough(feature_set: FeatureSet, part: npt.NDArray[np.str_]) -> None:
     part = part[feature_set.picture == feature_set.image]
     num_train, num_validation = int((part == "train").sum()), int((part == "validation").sum())
     if num_train < MIN_TRAINING_PAIRS or num_validation < 2:
+        num_people = len(np.unique(feature_set.subject)) if feature_set.has_subjects else 0
+        people = {0: "", 1: " of one person"}.get(num_people, f" of {num_people} people")
+        remedy = "keep smaller shares" if num_train < MIN_TRAINING_PAIRS else "keep a larger share for --validation"
         raise TrainingError(
-            f"{len(part)} common pictures leave {num_train} for training and {num_validation} for validation; at least "
-            f"{MIN_TRAINING_PAIRS} and 2 are needed: bring more pictures or keep smaller shares"
+            f"{len(part)} common pictures{people} leave {num_train} for training and {num_validation} for validation; at "
+            f"least {MIN_TRAINING_PAIRS} and 2 are needed: bring more pictures{' of more people' * bool(people)}, or {remedy}"
         )
 
 

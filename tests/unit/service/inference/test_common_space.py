@@ -103,6 +103,16 @@ def test_rates_that_only_one_of_them_measured_do_not_compare_them() -> None:
     assert catalog.comparison(A, B).bundles == ("ab",)
 
 
+def test_who_asks_at_a_rate_gets_a_way_that_has_a_threshold_there() -> None:
+    direct = missing(bundle("ab", A, B), 0.5, fmr=1e-3)
+    common = [missing(projection("ac", A), 0.1, fmr=1e-4), missing(projection("bc", B), 0.1, fmr=1e-4)]
+    catalog = Catalog([direct, *common], [])
+    asked = {fmr: set(catalog.comparison_either_way(A, B, fmr=fmr).bundles) for fmr in (None, 1e-2, 1e-3, 1e-4)}
+    assert asked == {None: {"ab"}, 1e-2: {"ab"}, 1e-3: {"ab"}, 1e-4: {"ac", "bc"}}
+    unmeasured = Catalog([bundle("ab", A, B), *common], [])
+    assert set(unmeasured.comparison_either_way(B, A, fmr=1e-4).bundles) == {"ac", "bc"}
+
+
 def test_a_common_space_is_shorter_than_a_chain() -> None:
     chain = [bundle("ad", A, D), bundle("db", D, B)]
     assert Catalog(chain, []).comparison(A, B).bundles == ("ad", "db")

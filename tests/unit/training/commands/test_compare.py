@@ -139,3 +139,22 @@ def test_other_methods_may_follow_an_interrupted_comparison(run: Run, files: Fil
 
 def test_a_folder_in_the_way_is_found_at_once(fails: Fails, files: Files, tmp_path: Path) -> None:
     assert "exists already" in fails("compare", *sets(files), "--out", tmp_path)
+
+
+def test_a_method_that_diverges_is_named(
+    fails: Fails, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = r3an.small
+    wild = replace(small(r3an.ARCHITECTURES["fc"]), learning_rate=100.0, epochs=20)
+    monkeypatch.setitem(r3an.RECIPES, "small", lambda paths: wild)
+    line = fails("compare", *sets(files), "--methods", "ridge", "fc", "--out", tmp_path / "compared")
+    assert re.search(
+        r"fc: the training diverged: .*fit --learning-rate 25, .*; or compare without it: --methods$", line
+    )
+    assert not (tmp_path / "compared").exists()
+
+
+def test_a_name_that_looks_like_markup_is_printed_as_it_is(run: Run, files: Files, tmp_path: Path) -> None:
+    out = tmp_path / "weird[" / "b] [red] :smile:"
+    printed = run("compare", *sets(files), "--methods", "ridge", "--out", out)
+    assert str(out / "comparison.json") in printed.replace("\n", "")

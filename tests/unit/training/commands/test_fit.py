@@ -4,6 +4,7 @@ import json
 import re
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -188,8 +189,8 @@ def test_no_test_share_reports_the_validation_subjects(run: Run, fails: Fails, f
         ("--validation", "0", "--validation must be above 0"),
         ("--validation", "0.8", "both together below 1"),
         ("--test", "half", "invalid float value"),
-        ("--validation", "0.000001", "leave .* for training and 0 for validation"),
-        ("--test", "0.88", "at least 32 and 2 are needed"),
+        ("--validation", "0.000001", "for training and 0 for validation; .* keep a larger share for --validation"),
+        ("--test", "0.88", "at least 32 and 2 are needed: bring more pictures of more people, or keep smaller shares"),
     ],
 )
 def test_fit_refuses_numbers_that_make_no_sense(
@@ -219,8 +220,30 @@ def test_fit_refuses_sets_that_do_not_belong_together(
 def test_fit_refuses_too_few_pairs(fails: Fails, files: Files, tmp_path: Path) -> None:
     save_feature_set(load_feature_set(files["source"]).take(np.arange(30)), tmp_path / "few.npz")
     line = fails(*fit(tmp_path / "few.npz", files["target"], tmp_path / "x"))
-    assert "30 common pictures leave" in line
+    assert re.search(r"30 common pictures of \d+ people leave", line)
     assert "bring more pictures" in line
+
+
+def test_one_person_alone_leaves_nobody_to_validate_on(fails: Fails, files: Files, tmp_path: Path) -> None:
+    for side in ("source", "target"):
+        whole = load_feature_set(files[side])
+        save_feature_set(replace(whole, subject=np.full(len(whole), "only")), tmp_path / f"{side}.npz")
+    line = fails(*fit(tmp_path / "source.npz", tmp_path / "target.npz", tmp_path / "x", "--method", "ridge"))
+    assert "common pictures of one person leave" in line
+    assert "bring more pictures of more people" in line
+
+
+@pytest.mark.parametrize("method", ["ridge", "cca", "fc"])
+def test_a_folder_that_nothing_can_be_written_to_is_found_before_fitting(
+    fails: Fails, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    line = fails(*fit(files["source"], files["target"], tmp_path / "file" / "x", "--method", method))
+    assert f"{tmp_path / 'file'} is no folder" in line
+    monkeypatch.setattr("training.data.partial.os.access", lambda *_: False)
+    for place in ("fit.fit_methods", "fit_r3an.fit_methods", "fit_common.make_common_space"):
+        monkeypatch.setattr(f"training.commands.{place}", lambda *_, **__: pytest.fail("began to work"))
+    assert "cannot be written" in fails(*fit(files["source"], files["target"], tmp_path / "x", "--method", method))
 
 
 def test_a_bad_source_date_epoch_is_one_line(
