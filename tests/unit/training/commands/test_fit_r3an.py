@@ -55,6 +55,8 @@ def test_fit_trains_exports_and_leaves_nothing_behind(
     if method != "r3an-student":
         assert (settings["epochs"], settings["batch"]) == (1, 32)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fitted"]
+    card = (tmp_path / "fitted" / "MODEL_CARD.md").read_text()
+    assert ("can cut the network there and see a face" in card) == (method not in ("fc", "r3an-student"))
     source, target = load_feature_set(files["source"]), load_feature_set(files["target"])
     rule = manifest.provenance.split
     assert rule is not None
@@ -65,10 +67,10 @@ def test_fit_trains_exports_and_leaves_nothing_behind(
     assert figures["rows"]["translated probes"]["mean_cosine"] == pytest.approx(cosine, abs=1e-6)
 
 
-def test_the_bundle_holds_no_picture(
+def test_a_service_cannot_be_asked_for_the_picture(
     run: Run, command: Callable[..., list[object]], pictures: Path, tmp_path: Path
 ) -> None:
-    """One input, one output: the generated picture is inside and cannot be asked for."""
+    """One input, one output: the generated picture stays between them, for all but whoever has the file."""
     run(*command("r3an", "--images", pictures))
     graph = read_bundle(tmp_path / "fitted").graph
     assert (graph.input_name, graph.output_name) == ("source_feature", "target_feature")
@@ -99,6 +101,27 @@ def test_an_interrupted_fit_goes_on_to_the_same_bundle(
     run(*words)
     assert (tmp_path / "fitted" / "model.onnx").read_bytes() == whole
     assert not (tmp_path / "fitted.partial").exists()
+
+
+def test_after_an_interruption_other_options_are_refused_and_the_first_go_on(
+    run: Run, fails: Fails, command: Callable[..., list[object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = save_checkpoint
+
+    def killed(*given: Any) -> None:
+        plain(*given)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("training.trainers.r3an.save_checkpoint", killed)
+        assert cli.run([str(word) for word in command("fc", epochs=2)]) != 0
+    kept = (tmp_path / "fitted.partial" / "checkpoint.npz").read_bytes()
+    line = fails(*command("fc", epochs=3))
+    assert "fitted.partial/checkpoint.npz: was left by a training with other options" in line
+    assert (tmp_path / "fitted.partial" / "checkpoint.npz").read_bytes() == kept
+    run(*command("fc", "--learning-rate", 0.0005, epochs=2))
+    settings: Any = read_bundle(tmp_path / "fitted").manifest.provenance.hyperparameters
+    assert settings["learning_rates"] == [0.001, 0.0005]
 
 
 def test_pictures_are_asked_for_where_the_method_needs_them(fails: Fails, command: Callable[..., list[object]]) -> None:
