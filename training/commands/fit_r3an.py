@@ -94,8 +94,9 @@ def _teacher(options: argparse.Namespace, parts: SplitPairs) -> LoadedTranslator
 def _pictures(options: argparse.Namespace, paths: Paths, parts: SplitPairs) -> PicturesOfPairs | None:
     if not paths.need_pictures:
         if options.images is not None:
-            what = "--teacher" if options.teacher else f"--method {options.method}"
-            raise TrainingError(f"--images has no effect on {what}, which looks at features alone")
+            if options.teacher:
+                raise TrainingError("--images has no effect with a --teacher: it has looked at its own")
+            raise TrainingError(f"--images has no effect on --method {options.method}, which looks at features alone")
         return None
     if options.images is None:
         raise TrainingError(f"--method {options.method} needs the pictures that the features were made from: --images")

@@ -41,8 +41,9 @@ def join_all(feature_sets: Sequence[FeatureSet]) -> list[FeatureSet]:
     if len(set(fingerprints)) < len(fingerprints):
         raise JoinError("two of the feature sets are of the same space")
     names = [feature_set.space.name for feature_set in joined]
-    if len(set(names)) < len(names):
-        raise JoinError(f"two different spaces have the same name, one of {', '.join(sorted(set(names)))}; rename one")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise JoinError(f"two different spaces have the same name {twice[0]!r}; rename one")
     return [replace(feature_set, subject=first.subject) for feature_set in joined]
 
 

@@ -72,7 +72,9 @@ class FolderSource:
             return
         try:
             text = listing.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError):
+        except OSError as failure:
+            raise SourceError(f"{listing}: cannot be read ({failure.strerror})") from None
+        except UnicodeDecodeError:
             raise SourceError(f"{listing}: cannot be read as UTF-8 text") from None
         items = _items_from_csv(text, prefix="", what=str(listing))
         _check_listed(items, lambda place: (folder / place).is_file(), str(listing))

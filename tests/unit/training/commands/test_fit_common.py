@@ -149,7 +149,9 @@ def test_two_spaces_of_one_name_are_refused(
     renamed = replace(other, space=replace(other.space, name="a"))
     save_feature_set(renamed, tmp_path / "renamed.npz")
     words = ("--source", sets["a"], "--target", tmp_path / "renamed.npz")
-    assert "two different spaces have the same name" in fails("fit", "--method", "cca", *words, "--out", tmp_path / "x")
+    assert "two different spaces have the same name 'a'; rename one" in fails(
+        "fit", "--method", "cca", *words, "--out", tmp_path / "x"
+    )
 
 
 def test_a_bundle_that_is_there_already_is_not_touched(

@@ -225,7 +225,7 @@ def test_a_student_learns_from_a_teacher_that_is_there(
     line = fails(*words, "--epochs", 3)
     assert line == "facebridge-train fit: --epochs has no effect on a student whose --teacher is trained already"
     assert "was fitted on another split" in fails(*words, "--seed", 7)
-    assert "has no effect on --teacher" in fails(*words, "--images", pictures)
+    assert "--images has no effect with a --teacher: it has looked" in fails(*words, "--images", pictures)
     swapped = ("fit", "--source", files["target"], "--target", files["source"], *words[5:])
     assert "the bundle translates from 'space-a'" in fails(*swapped)
     of_ridge = [tmp_path / "ridge" if word == tmp_path / "teacher" else word for word in words]
