@@ -8,9 +8,11 @@ under way has its checkpoint under run/bench/r3an, and an interrupted one goes o
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 from rich.console import Console
 
 from benchmarks.document import machine
@@ -124,7 +126,7 @@ class Trainings:
             self._fitted(source, target, "r3an", "lfw112")
         return GraphTranslator(graph.read_bytes())
 
-    def _graph(self, name: str) -> Any:
+    def _graph(self, name: str) -> Path:
         return self._folder / f"{name}.onnx"
 
     def _parts(self, source: str, target: str, trained_on: TrainedOn) -> SplitPairs:
@@ -140,7 +142,7 @@ class Trainings:
             return replace(parts, train=parts.train.take(np.isin(subject_N, chosen)))
         return parts
 
-    def _pictures(self, train: Pairs, trained_on: TrainedOn) -> Any:
+    def _pictures(self, train: Pairs, trained_on: TrainedOn) -> npt.NDArray[np.uint8]:
         source = self._faces.photos() if trained_on == "elsewhere" else self._faces.pictures()
         by_key = {item.key: item for item in source.items}
         pictures = PicturesOfPairs(source, [by_key[key] for key in train.source.image.tolist()])

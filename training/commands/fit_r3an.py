@@ -5,12 +5,12 @@ import importlib
 from dataclasses import replace
 from pathlib import Path
 
-from models.bundle import Manifest, read_bundle
+from models.bundle import PICTURE_INSIDE_METHODS, Manifest, read_bundle
 from training.commands.terminal import StepWatch, progress_bar
 from training.errors import TrainingError
 from training.export.bundles import check_bundle_path, write_generator_bundle
 from training.export.loaded import LoadedTranslator
-from training.recipes.r3an import ARCHITECTURES, RECIPES, PicturesOfPairs
+from training.recipes.r3an import RECIPES, PicturesOfPairs
 from training.recipes.translators import METHODS, STUDENT, Extras, FittedMethod, SplitPairs, fit_methods
 from training.trainers.fitted import Workplace
 from training.trainers.r3an_recipe import Paths, R3ANRecipe
@@ -18,7 +18,6 @@ from training.trainers.r3an_recipe import Paths, R3ANRecipe
 RECONSTRUCTION = "{}-reconstruction"
 """The folder of the bundle that paints, by the folder of the one that translates."""
 HEEDED_BY_R3AN = ("recipe", "epochs", "batch", "learning_rate")
-TEACHERS = ("r3an", "r3an-skip", *(name for name in ARCHITECTURES if name not in ("fc", "r3an")))
 HEEDED = ("--images", "--recipe", "--device", "--epochs", "--batch", "--learning-rate")
 
 
@@ -76,7 +75,7 @@ def _teacher(options: argparse.Namespace, parts: SplitPairs) -> LoadedTranslator
     folder = options.teacher
     bundle = read_bundle(folder)
     teacher = LoadedTranslator(bundle)
-    if bundle.manifest.method not in TEACHERS:
+    if bundle.manifest.method not in PICTURE_INSIDE_METHODS:
         raise TrainingError(
             f"{folder}: is of --method {bundle.manifest.method}, and teaches what the pairs do; give an R3AN"
         )

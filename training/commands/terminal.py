@@ -60,13 +60,14 @@ class StepWatch:
     def __call__(self, report: Report) -> None:
         """Show one more step."""
         now = time.monotonic()
-        self._first = self._first or (report.step, now)
+        if self._first is None or report.step <= self._first[0]:  # The first of one training, or of the next.
+            self._first = (report.step, now)
         rate = (report.step - self._first[0]) * self._batch / max(1e-9, now - self._first[1])
         words = f"{rate:.0f}/s loss {report.loss:.3f}"
         self._progress.update(self._task, total=report.num_steps, completed=report.step, rate=words)
-        if self._progress.disable and now - self._told >= _SECONDS_A_LINE:
+        if self._progress.disable and rate > 0 and now - self._told >= _SECONDS_A_LINE:
             self._told = now
-            left = (report.num_steps - report.step) * self._batch / max(1e-9, rate) / 60
+            left = (report.num_steps - report.step) * self._batch / rate / 60
             what = next(task.description for task in self._progress.tasks if task.id == self._task)
             line = f"{what}: {report.step} of {report.num_steps} steps, {words}, {left:.0f} minutes left"
             self._progress.console.print(line, soft_wrap=True)

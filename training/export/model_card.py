@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Literal
 
-from models.bundle import Manifest
+from models.bundle import PICTURE_INSIDE_METHODS, Manifest
 from training.evaluation.cross_space import CrossSpaceEvaluation, NativeEvaluation
 
-_HOLD_A_GENERATOR = ("r3an", "r3an-skip", *(f"arch{number}" for number in range(1, 8)))
 _WARNING = [
     "Inside, a feature becomes a small picture before it becomes a feature again. No service answers with that picture, but "
     "whoever has `model.onnx` can cut the network there and see a face. Give the file to nobody who must not; "
@@ -35,7 +34,7 @@ def translator_card(
         "It translates features of faces like those it was fitted on, and of the two spaces named above only. It knows "
         "nothing of who is alive in front of a camera, and its figures hold for pictures of the kind it was measured on.",
         "",
-        *(_WARNING if manifest.method in _HOLD_A_GENERATOR else []),
+        *(_WARNING if manifest.method in PICTURE_INSIDE_METHODS else []),
     ]
     return "\n".join(lines)
 

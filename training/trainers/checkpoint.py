@@ -20,7 +20,7 @@ from models.npy import read_npy
 from training.errors import TrainingError
 
 _ZIP_FAULTS = (zipfile.BadZipFile, zlib.error)
-_PLAN, _EPOCH, _RATES, _RANDOM, _OPTIMISER = "plan", "epoch", "rates", "random", "optimiser"
+_PLAN, _RATES, _RANDOM, _OPTIMISER = "plan", "rates", "random", "optimiser"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,7 @@ def save_checkpoint(path: Path, state: State) -> None:
     Raises `TrainingError` where there is no room for it.
     """
     state.rates.append(state.learning_rate)
-    arrays = {_PLAN: np.array(state.plan), _EPOCH: np.array(len(state.rates)), _RATES: np.array(state.rates)}
-    arrays[_RANDOM] = state.random.get_state().numpy()
+    arrays = {_PLAN: np.array(state.plan), _RATES: np.array(state.rates), _RANDOM: state.random.get_state().numpy()}
     for name, network in state.networks.items():
         for key, tensor in network.state_dict().items():
             arrays[f"{name}/{key}"] = tensor.cpu().numpy()
@@ -117,15 +116,13 @@ def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 
 def _is_complete(arrays: Mapping[str, npt.NDArray[Any]], state: State) -> bool:
-    """Whether every tensor of the networks is there in its shape, with the count of epochs and the random numbers, and
+    """Whether every tensor of the networks is there in its shape, with the finished epochs and the random numbers, and
     nothing of other optimisers.
     """
     expected = {
         f"{name}/{key}": tuple(t.shape) for name, n in state.networks.items() for key, t in n.state_dict().items()
     }
-    if not expected.keys() | {_EPOCH, _RATES, _RANDOM} <= arrays.keys() or arrays[_RATES].shape != (
-        int(arrays[_EPOCH]),
-    ):
+    if not expected.keys() | {_RATES, _RANDOM} <= arrays.keys():
         return False
     of_optimisers = [key.split("/") for key in arrays if key.startswith(f"{_OPTIMISER}/")]
     if any(len(words) != 4 or words[1] not in state.optimisers for words in of_optimisers):

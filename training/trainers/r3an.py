@@ -31,7 +31,7 @@ from training.trainers.updates import Update
 MILESTONES = (0.3, 0.5, 0.7)
 """Shares of the training after which the rate falls to a tenth. Source: R3AN (CVPR 2019), Sec. 5.2."""
 VERSION = 2
-"""Raised where a training comes to other numbers than before; checkpoints of another version are not taken up."""
+"""Raised where a training comes to other numbers than before; checkpoints of another version are refused."""
 _AVERAGED = 50
 _MOST = 100.0
 """Loss on average: a hundred times that of no answer at all. From there no training comes back."""

@@ -77,6 +77,18 @@ def test_a_service_cannot_be_asked_for_the_picture(
     assert graph.output_shape[-1:] == (read_bundle(tmp_path / "fitted").manifest.target.dimension,)
 
 
+def interrupt(words: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the command, with Ctrl-C as the first epoch's checkpoint has been written."""
+
+    def killed(*given: Any) -> None:
+        save_checkpoint(*given)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("training.trainers.r3an.save_checkpoint", killed)
+        assert cli.run([str(word) for word in words]) != 0
+
+
 def test_an_interrupted_fit_goes_on_to_the_same_bundle(
     run: Run,
     command: Callable[..., list[object]],
@@ -88,15 +100,7 @@ def test_an_interrupted_fit_goes_on_to_the_same_bundle(
     run(*words)
     whole = (tmp_path / "fitted" / "model.onnx").read_bytes()
     (tmp_path / "fitted").rename(tmp_path / "whole")
-    plain = save_checkpoint
-
-    def killed(*given: Any) -> None:
-        plain(*given)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr("training.trainers.r3an.save_checkpoint", killed)
-        assert cli.run([str(word) for word in words]) != 0
+    interrupt(words, monkeypatch)
     assert (tmp_path / "fitted.partial" / "checkpoint.npz").is_file()
     run(*words)
     assert (tmp_path / "fitted" / "model.onnx").read_bytes() == whole
@@ -106,15 +110,7 @@ def test_an_interrupted_fit_goes_on_to_the_same_bundle(
 def test_after_an_interruption_other_options_are_refused_and_the_first_go_on(
     run: Run, fails: Fails, command: Callable[..., list[object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = save_checkpoint
-
-    def killed(*given: Any) -> None:
-        plain(*given)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr("training.trainers.r3an.save_checkpoint", killed)
-        assert cli.run([str(word) for word in command("fc", epochs=2)]) != 0
+    interrupt(command("fc", epochs=2), monkeypatch)
     kept = (tmp_path / "fitted.partial" / "checkpoint.npz").read_bytes()
     line = fails(*command("fc", epochs=3))
     assert "fitted.partial/checkpoint.npz: was left by a training with other options" in line

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -180,6 +181,21 @@ def test_a_loss_that_is_no_number_says_what_to_do(tmp_path: Path) -> None:
     wild = replace(RECIPE, learning_rate=1e36, epochs=3)
     with pytest.raises(TrainingError, match=r"the loss is no number after \d steps; lower --learning-rate"):
         fitted(tmp_path / "c.npz", wild)
+
+
+def test_weights_that_are_no_numbers_are_never_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = encoder._Run.step
+
+    def spoiling(run: encoder._Run, *given: Any) -> float:
+        loss = plain(run, *given)
+        with torch.no_grad():
+            run.network.state_dict()["norm.running_var"][0] = float("inf")
+        return loss
+
+    monkeypatch.setattr(encoder._Run, "step", spoiling)
+    with pytest.raises(TrainingError, match="a weight is no number after 1 epochs; lower --learning-rate"):
+        fitted(tmp_path / "c.npz", replace(RECIPE, epochs=2))
+    assert not (tmp_path / "c.npz").exists()
 
 
 def test_reports_count_all_steps_and_average_the_losses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

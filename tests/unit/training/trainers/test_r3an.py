@@ -294,7 +294,7 @@ def test_a_diverging_training_stops_and_keeps_its_last_good_checkpoint(
     ):
         fit(pairs(Workplace(checkpoint=place)), recipe(name, epochs=2))
     kept = np.load(place)
-    assert kept["epoch"] == 1
+    assert kept["rates"].tolist() == [0.001]
     assert all(np.isfinite(kept[key]).all() for key in kept.files if kept[key].dtype.kind == "f")
     limit = 10**6
     steps: list[int] = []
