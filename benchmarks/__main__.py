@@ -18,6 +18,7 @@ from benchmarks import (
     fitting,
     identification,
     privacy,
+    r3an_tables,
     routes,
     speed,
     startup,
@@ -26,6 +27,7 @@ from benchmarks import (
 )
 from benchmarks.document import machine, write_section
 from benchmarks.faces import Faces
+from models.runtime import choose_device
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 BENCHMARKS: dict[str, Callable[[Faces], str]] = {
@@ -33,27 +35,32 @@ BENCHMARKS: dict[str, Callable[[Faces], str]] = {
     "routes": routes.measure,
     "ablation": ablation.measure,
     "contrast": contrast.measure,
+    "r3an": r3an_tables.measure,
     "privacy": privacy.measure,
     "extraction": extraction.measure,
     "fitting": fitting.measure,
     "speed": speed.measure,
+    "speed-cuda": speed.measure_on_cuda,
     "startup": startup.measure,
     "identification": identification.measure,
     "synthesis": synthesis.measure,
     "demo": demo.measure,
 }
+ON_CUDA = ("speed-cuda",)
+"""Those that are left as they are where there is no GPU."""
 
 
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", nargs="+", choices=tuple(BENCHMARKS), default=tuple(BENCHMARKS))
+    possible = [name for name in BENCHMARKS if name not in ON_CUDA or choose_device("auto") == "cuda"]
+    parser.add_argument("--only", nargs="+", choices=tuple(BENCHMARKS), default=possible)
     options = parser.parse_args()
     console = Console(stderr=True)
     faces = Faces.find()
     for name in options.only:
         console.print(f"measuring {name}")
-        note = f"`python -m benchmarks --only {name}`, {machine()}"
+        note = f"`python -m benchmarks --only {name}`, {machine('cuda' if name in ON_CUDA else 'cpu')}"
         write_section(DOCUMENT, name, f"{BENCHMARKS[name](faces)}\n\n{note}")
 
 

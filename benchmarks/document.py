@@ -6,6 +6,10 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
+import torch
+
+PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "faiss-cpu", "faiss-gpu-cuvs", "torch")
+
 
 def write_section(path: Path, name: str, text: str) -> None:
     """Replace the section between the markers of `name`. Raises `ValueError` where the document has none."""
@@ -24,7 +28,16 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, rule, *rows))
 
 
-def machine() -> str:
-    """When, on how many cores, and with which versions something is measured."""
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("numpy", "onnxruntime", "faiss-cpu", "torch"))
-    return f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, {versions}."
+def machine(device: str = "cpu") -> str:
+    """When, on how many cores and which GPU, and with which versions something is measured."""
+    versions = ", ".join(f"{name} {version}" for name in PACKAGES if (version := _version(name)))
+    gpu = f" and {torch.cuda.get_device_name()}" if device == "cuda" else ""
+    return f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores{gpu}, {versions}."
+
+
+def _version(distribution: str) -> str | None:
+    """None where it is not installed."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from statistics import median
+from typing import Literal
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from benchmarks.faces import Faces
 from models.adapters import ResidualMLP
 from models.backbones import BACKBONES
 from models.r3an import Extractor, Generator, R3ANTranslator
-from models.runtime import Session, choose_device
+from models.runtime import Session
 from training.export.torch_graph import encoder_torch_graph, torch_graph
 from training.trainers.encoder import TorchEncoder
 from training.trainers.torch_translator import TorchTranslator
@@ -20,22 +21,36 @@ SOURCE, TARGET, SIDE = 128, 512, 224
 ROUNDS = 5
 SECONDS = 2.0
 """At least so long for each batch size in each round."""
-BATCHES = {"resnet-101": (1, 4, 16), "r3an": (16, 64, 256), "r3an-student": (64, 256, 1024)}
+BATCHES = {
+    "cpu": {"resnet-101": (1, 4, 16), "r3an": (16, 64, 256), "r3an-student": (64, 256, 1024)},
+    "cuda": {"resnet-101": (16, 64, 256), "r3an": (256, 1024, 4096), "r3an-student": (4096, 16384, 65536)},
+}
 WANTED = {"r3an": 25, "r3an-student": 5000}
 
 
 def measure(faces: Faces) -> str:
-    """Each at the batch size that suits it best; rounds go round all of them, so that a busy minute hits all alike."""
+    """On the CPU. Raises `InferenceError` as `Session` does."""
     del faces
-    device = choose_device("auto")
+    return _measure("cpu")
+
+
+def measure_on_cuda(faces: Faces) -> str:
+    """On a GPU, features and pictures in the machine's memory before and after. Raises `DeviceError` without one."""
+    del faces
+    return _measure("cuda")
+
+
+def _measure(device: Literal["cpu", "cuda"]) -> str:
+    """Each at the batch size that suits it best; rounds go round all of them, so that a busy minute hits all alike."""
+    batches = BATCHES[device]
     runs: dict[str, Callable[[int], object]] = {}
     for name, graph in _graphs().items():
         shape = (3, SIDE, SIDE) if name == "resnet-101" else (SOURCE,)
-        runs[name] = _runner(Session(graph, device=device), BATCHES[name], shape)
-    rates: dict[str, dict[int, list[float]]] = {name: {batch: [] for batch in BATCHES[name]} for name in runs}
+        runs[name] = _runner(Session(graph, device=device), batches[name], shape)
+    rates: dict[str, dict[int, list[float]]] = {name: {batch: [] for batch in batches[name]} for name in runs}
     for _ in range(ROUNDS):
         for name, run in runs.items():
-            for batch in BATCHES[name]:
+            for batch in batches[name]:
                 rates[name][batch].append(_rate(run, batch))
     best = {name: max(by_batch, key=lambda batch: median(by_batch[batch])) for name, by_batch in rates.items()}
     reference = rates["resnet-101"][best["resnet-101"]]

@@ -31,7 +31,7 @@ CALIBRATION = "calibration.json"
 MAX_FILE_BYTES = 2 << 30
 COMMON_SPACE_METHODS = ("cca", "two-sided")
 """Methods of translators into a common space, which is no encoder's own: there features of several are compared."""
-PICTURE_INSIDE_METHODS = ("r3an", "r3an-skip", *(f"arch{number}" for number in range(1, 8)))
+PICTURE_INSIDE_METHODS = ("r3an", *(f"arch{number}" for number in range(1, 8)))
 """Methods of translators that paint a small picture on the way, and hold a generator: R3AN and its parts."""
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]

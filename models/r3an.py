@@ -92,23 +92,16 @@ class Discriminator(nn.Module):
 
 
 class R3ANTranslator(nn.Module):
-    """Regression path, E(G(x)): features (B, S) to unit features (B, T); the picture between never leaves.
+    """Regression path, E(G(x)): features (B, S) to unit features (B, T); the picture between never leaves."""
 
-    With `linear`, the network adds to a linear map of the same features: y = normalise(W x + b + E(G(x))).
-    """
-
-    def __init__(self, generator: Generator, extractor: Extractor, linear: nn.Linear | None = None) -> None:
+    def __init__(self, generator: Generator, extractor: Extractor) -> None:
         super().__init__()
         self.generator = generator
         self.extractor = extractor
-        self.linear = linear
 
     def forward(self, source_BS: Tensor) -> Tensor:
         """Translate features."""
-        raw_BT = self.extractor(self.generator(source_BS)).float()
-        if self.linear is not None:
-            raw_BT = raw_BT + self.linear(functional.normalize(source_BS, dim=-1))
-        return functional.normalize(raw_BT, dim=-1)
+        return functional.normalize(self.extractor(self.generator(source_BS)).float(), dim=-1)
 
 
 class Painter(nn.Module):

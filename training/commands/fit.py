@@ -5,7 +5,7 @@ validation (hyperparameters, choice of method, operating points) and test (the f
 procrustes, ridge, low-rank and residual-mlp and keeps, of those that identify validation subjects equally well within one
 standard error, the one with the highest mean cosine.
 
-R3AN, its parts and what is built on it (--method r3an, r3an-skip, r3an-student, arch1 to arch7, fc) are trained for minutes
+R3AN, its parts and what is built on it (--method r3an, r3an-student, arch1 to arch7, fc) are trained for minutes
 to hours. All but arch3 and fc learn from pictures: --images are the ones that the features were made from. Interrupted,
 the same command goes on after the last epoch. A student learns from an R3AN that is trained before, or is given as
 --teacher.

@@ -57,12 +57,6 @@ METHODS: dict[str, TranslatorRecipe] = {
         "training.export.torch_graph:torch_graph",
         is_candidate=False,
     ),
-    "r3an-skip": TranslatorRecipe(
-        "training.trainers.r3an_skip:fit_r3an_skip",
-        "training.export.torch_graph:torch_graph",
-        ARCHITECTURES["r3an"],
-        is_candidate=False,
-    ),
     "r3an-student": TranslatorRecipe(
         "training.trainers.student:fit_r3an_student",
         "training.export.torch_graph:torch_graph",

@@ -37,10 +37,8 @@ _MOST = 100.0
 """Loss on average: a hundred times that of no answer at all. From there no training comes back."""
 
 
-def fit_r3an(data: TrainingData, recipe: R3ANRecipe, *, start_at_zero: bool = False) -> Fitted[TorchTranslator]:
+def fit_r3an(data: TrainingData, recipe: R3ANRecipe) -> Fitted[TorchTranslator]:
     """Train the paths that the recipe asks for, and give E(G(x)) as the translator.
-
-    With `start_at_zero` the extractor's last layer begins as zero, for targets that are small.
 
     Source: Chen et al., R3AN (CVPR 2019), Algorithm 1, in its order: D, G, E, then G and E together.
 
@@ -50,15 +48,12 @@ def fit_r3an(data: TrainingData, recipe: R3ANRecipe, *, start_at_zero: bool = Fa
     if recipe.paths.need_pictures and data.picture_NHW3 is None:
         raise TrainingError("this method needs the pictures that the features were made from")
     run = _AllPaths(data, recipe)
-    if start_at_zero:
-        nn.init.zeros_(run.extractor.project.weight)
-        nn.init.zeros_(run.extractor.project.bias)
     _train(run, data)
     translator = R3ANTranslator(run.generator, run.extractor)
     if recipe.paths.representation:
         order = torch.randperm(len(run.source_NS), generator=torch.Generator().manual_seed(data.seed))
         _settle(translator, run.source_NS[order], run.batch)
-    _check_alive(translator, run, may_be_zero=start_at_zero)
+    _check_alive(translator, run)
     return Fitted(TorchTranslator(translator), run.hyperparameters)
 
 
@@ -252,11 +247,11 @@ def _gentler(learning_rate: float) -> str:
 
 
 @torch.no_grad()
-def _check_alive(translator: R3ANTranslator | FullyConnected, run: _Run, *, may_be_zero: bool = False) -> None:
+def _check_alive(translator: R3ANTranslator | FullyConnected, run: _Run) -> None:
     """Raises `TrainingError` where what was trained does not answer with features any more."""
     translator.eval()
     length_B = torch.linalg.vector_norm(translator(run.source_NS[: run.batch]), dim=-1)
-    if not bool(((length_B - 1).abs() < 0.01).logical_or((length_B == 0) & may_be_zero).all()):
+    if not bool(((length_B - 1).abs() < 0.01).all()):
         raise TrainingError(
             f"the training diverged: its answers are no features; start again with {_gentler(run.recipe.learning_rate)}"
         )
