@@ -8,6 +8,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
 from benchmarks import (
@@ -53,15 +54,23 @@ ON_CUDA = ("speed-cuda",)
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    possible = [name for name in BENCHMARKS if name not in ON_CUDA or choose_device("auto") == "cuda"]
+    possible = [name for name in BENCHMARKS if name not in ON_CUDA or _has_cuda()]
     parser.add_argument("--only", nargs="+", choices=tuple(BENCHMARKS), default=possible)
     options = parser.parse_args()
+    if not set(options.only) <= set(possible):
+        parser.error(f"{' and '.join(ON_CUDA)} needs a GPU, and torch and ONNX Runtime that both find it")
     console = Console(stderr=True)
     faces = Faces.find()
     for name in options.only:
         console.print(f"measuring {name}")
+        text = BENCHMARKS[name](faces)
         note = f"`python -m benchmarks --only {name}`, {machine('cuda' if name in ON_CUDA else 'cpu')}"
-        write_section(DOCUMENT, name, f"{BENCHMARKS[name](faces)}\n\n{note}")
+        write_section(DOCUMENT, name, f"{text}\n\n{note}")
+
+
+def _has_cuda() -> bool:
+    """Whether torch finds a GPU, and ONNX Runtime was built for one."""
+    return torch.cuda.is_available() and choose_device("auto") == "cuda"
 
 
 if __name__ == "__main__":

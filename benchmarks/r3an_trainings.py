@@ -1,6 +1,6 @@
 """Trainings of R3AN on real faces, each of them once: what it came to is kept under docs/measured/r3an, one file each.
 
-On two cores one takes ten minutes to an hour and all of them some days, on a GPU one takes a minute, so what was
+On two cores most take ten minutes to an hour and all of them a day or two, on a GPU minutes, so what was
 measured stays in the project, and only what is missing, or was trained in another way, is trained. To train all of it
 again, delete the folder. A training under way has its checkpoint under run/bench/r3an, and an interrupted one goes on.
 """
@@ -33,14 +33,15 @@ from training.trainers.r3an import VERSION
 from training.trainers.r3an_recipe import Paths, R3ANRecipe
 
 MEASURED = ROOT / "docs" / "measured" / "r3an"
+TEACHER = "r3an"
 SEEDS = (0, 1, 2)
 """Of the training; the split is that of the first."""
 TrainedOn = Literal["a quarter", "lfw112", "longer", "views", "elsewhere"]
-"""A quarter of the people whom the split trains on, all of them, all of them for longer, with views, or others."""
+"""A quarter of the people whom the split trains on, all of them, for as many steps as with views, with views, or others."""
 FACES: Mapping[TrainedOn, str] = {
     "a quarter": "a quarter of the people",
     "lfw112": "lfw112",
-    "longer": "lfw112, four times as long",
+    "longer": f"lfw112, {VIEWS} times as long",
     "views": f"lfw112, {VIEWS} views of each picture",
     "elsewhere": " + ".join(OTHER_SETS),
 }
@@ -70,9 +71,9 @@ class Training:
 class Trainings:
     """What is trained once, and its figures on test subjects of lfw112.zip."""
 
-    def __init__(self, faces: Faces, device: Literal["auto", "cpu", "cuda"] = "auto") -> None:
+    def __init__(self, faces: Faces) -> None:
         self._faces = faces
-        self._device = choose_torch_device(device)
+        self._device = choose_torch_device("auto")
         self._folder = KEPT / "r3an"
         for folder in (self._folder, MEASURED):
             folder.mkdir(parents=True, exist_ok=True)
@@ -91,25 +92,32 @@ class Trainings:
         """How many it is trained on."""
         return len(self._parts(training).train)
 
+    @property
+    def machines(self) -> list[str]:
+        """Where and when what was asked for and is kept was measured."""
+        return sorted({found["measured"] for found in self._found.values() if "measured" in found})
+
     def _kept(self, training: Training) -> Measured:
         path = MEASURED / f"{training.name}.json"
+        plan = self._plan(training)
+        kept = _read(path)
+        if kept is not None and canonical_json(kept["plan"]) == canonical_json(plan):
+            return kept
+        found = self._fitted(training)
+        arithmetic = "bfloat16" if has_bfloat16(self._device) else "float32"
+        kept = {"plan": plan, "measured": f"{machine(self._device).rstrip('.')}, {arithmetic}", **found}
+        path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+        return kept
+
+    def _plan(self, training: Training) -> dict[str, Any]:
         paths = METHODS[training.method].paths
         assert paths is not None
-        plan = asdict(training) | {
+        return asdict(training) | {
             "version": VERSION,
             "recipe": asdict(self._recipe(training, paths)),
             "spaces": [self._faces.encoder(name).space.fingerprint for name in (training.source, training.target)],
             "pairs": self.num_pairs(training),
         }
-        if path.is_file():
-            kept: Measured = json.loads(path.read_text(encoding="utf-8"))
-            if canonical_json(kept["plan"]) == canonical_json(plan):
-                return kept
-        found = self._fitted(training)
-        arithmetic = "bfloat16" if has_bfloat16(self._device) else "float32"
-        kept = {"plan": plan, "measured": f"{machine(self._device)} {arithmetic}", **found}
-        path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-        return kept
 
     def _fitted(self, training: Training) -> Measured:
         self._console.print(f"training {training.name}")
@@ -123,9 +131,15 @@ class Trainings:
         )
         (fitted,) = fit_methods(parts, training.method, training.seed, extras=extras)
         assert fitted.test is not None
-        self._graph(training).write_bytes(fitted.graph)
         checkpoint.unlink(missing_ok=True)
-        return fitted.test.to_json()
+        found = fitted.test.to_json()
+        if training.method == STUDENT:
+            found["teacher_share"] = fitted.fitted.hyperparameters["teacher_share"]
+        if training.method == TEACHER:
+            plan, graph = self._graph(training)
+            graph.write_bytes(fitted.graph)
+            plan.write_bytes(canonical_json(self._plan(training)))
+        return found
 
     def _recipe(self, training: Training, paths: Paths) -> R3ANRecipe:
         """`small`, with as many steps on other or fewer faces as on those of lfw112.zip."""
@@ -138,15 +152,16 @@ class Trainings:
         return replace(recipe, iterations=steps)
 
     def _teacher(self, student: Training) -> GraphTranslator:
-        """R3AN itself; where only its figures are here, it is trained again."""
-        training = replace(student, method="r3an")
-        graph = self._graph(training)
-        if not graph.is_file():
+        """R3AN itself; where only its figures are here, or it was trained in another way, it is trained again."""
+        training = replace(student, method=TEACHER)
+        plan, graph = self._graph(training)
+        if not (plan.is_file() and graph.is_file() and plan.read_bytes() == canonical_json(self._plan(training))):
             self._fitted(training)
         return GraphTranslator(graph.read_bytes())
 
-    def _graph(self, training: Training) -> Path:
-        return self._folder / f"{training.name}.onnx"
+    def _graph(self, training: Training) -> tuple[Path, Path]:
+        """What it was made of, and the graph."""
+        return self._folder / f"{training.name}.plan.json", self._folder / f"{training.name}.onnx"
 
     def _parts(self, training: Training) -> SplitPairs:
         names = training.source, training.target
@@ -165,6 +180,15 @@ class Trainings:
     def _pictures(self, train: Pairs, training: Training) -> npt.NDArray[np.uint8]:
         place = "lfw112" if training.trained_on == "longer" else training.trained_on
         source = ViewSource(self._faces.photos() if place == "elsewhere" else self._faces.pictures())
-        items = [source.find(key) for key in train.source.image.tolist()]
-        pictures = PicturesOfPairs(source, [item for item in items if item is not None])
-        return pictures.read(self._folder / ("pictures" if place == "lfw112" else f"pictures-{place}"))
+        items = [item for key in train.source.image.tolist() if (item := source.find(key)) is not None]
+        if len(items) < len(train):
+            raise SystemExit(f"{place}: some of the pictures that the features were made from are not there")
+        folder = "pictures" if place == "lfw112" else f"pictures-{place.replace(' ', '-')}"
+        return PicturesOfPairs(source, items).read(self._folder / folder)
+
+
+def _read(path: Path) -> Measured | None:
+    if not path.is_file():
+        return None
+    kept: Measured = json.loads(path.read_text(encoding="utf-8"))
+    return kept

@@ -61,10 +61,11 @@ def _measure(device: Literal["cpu", "cuda"]) -> str:
         rate = f"{median(rates[name][batch]):,.1f}"
         rows.append([name, str(batch), rate, f"**{median(ratios):,.1f}**", f"{min(ratios):,.1f}", wanted])
     header = ["model", "batch", "faces a second", "times ResNet-101, median", "least", "wanted"]
+    copies = "; copies to the GPU and back count" if device == "cuda" else ""
     return (
-        f"ONNX Runtime on {device}, features of {SOURCE} numbers into a space of {TARGET}; ResNet-101 takes pictures of {SIDE} x "
-        f"{SIDE}, prepared beforehand. Medians of {ROUNDS} rounds, each model at its best batch size, ratios within a round; "
-        "weights do not matter for speed and are random.\n\n" + table(header, rows)
+        f"ONNX Runtime on {device}{copies}, features of {SOURCE} numbers into a space of {TARGET}; ResNet-101 takes pictures of "
+        f"{SIDE} x {SIDE}, prepared beforehand. Medians of {ROUNDS} rounds, each model at the best of its batch sizes, ratios "
+        "within a round; weights do not matter for speed and are random.\n\n" + table(header, rows)
     )
 
 
