@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed-$(EXTRA)
 export OMP_WAIT_POLICY ?= passive
 
 # A file stays on one core, as what its tests share is made once.
-ON_ALL_CORES := -n auto --dist loadfile
+ON_ALL_CORES := -n auto --dist loadfile --no-loadscope-reorder
 
 PORT ?= 8000
 
