@@ -1,9 +1,10 @@
 import numpy as np
 import numpy.typing as npt
 import pytest
+from sklearn.metrics import top_k_accuracy_score
 
-from training.evaluation import identification
-from training.evaluation.identification import genuine_ranks, rank_k
+from training.evaluation import scoring
+from training.evaluation.identification import cmc, genuine_ranks, rank_k
 
 IntArray = npt.NDArray[np.int64]
 
@@ -54,7 +55,7 @@ def test_the_block_size_does_not_change_the_ranks(monkeypatch: pytest.MonkeyPatc
     known = np.array([f"s{i}" for i in range(10)])
     subjects = known[np.arange(25) % 10]
     whole = genuine_ranks(probe, subjects, gallery, known)
-    monkeypatch.setattr(identification, "BLOCK", 4)
+    monkeypatch.setattr(scoring, "HELD", 40)
     assert genuine_ranks(probe, subjects, gallery, known).tolist() == whole.tolist()
 
 
@@ -76,3 +77,16 @@ def test_a_probe_of_somebody_who_is_not_there_is_refused() -> None:
 def test_rank_k_is_the_share_of_ranks_up_to_k(k: int, expected: float) -> None:
     ranks: IntArray = np.array([1, 2, 3, 9])
     assert rank_k(ranks, k) == expected
+
+
+def test_the_cmc_is_the_top_k_accuracy_of_scikit_learn() -> None:
+    random = np.random.default_rng(0)
+    gallery = random.normal(size=(30, 6)).astype(np.float32)
+    who = random.integers(0, 30, 200)
+    probe = (gallery[who] + random.normal(scale=1.2, size=(200, 6))).astype(np.float32)
+    known = np.array([f"s{i:02d}" for i in range(30)])
+    curve = cmc(genuine_ranks(probe, known[who], gallery, known), 30)
+    for k in range(1, 31):
+        accuracy = top_k_accuracy_score(who, probe @ gallery.T, k=k, labels=np.arange(30)) if k < 30 else 1.0
+        assert curve[k - 1] == pytest.approx(accuracy, abs=1e-9)
+    assert curve[0] < 0.8

@@ -3,7 +3,7 @@ import warnings
 import numpy as np
 import numpy.typing as npt
 import pytest
-from scipy.linalg import orthogonal_procrustes  # type: ignore[import-untyped]
+from scipy.linalg import orthogonal_procrustes
 from sklearn.linear_model import LinearRegression, Ridge
 
 from models.features import unit_features

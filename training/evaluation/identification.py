@@ -6,11 +6,7 @@ Shapes: P probes, G gallery rows, D dimension. Features are L2-normalised, score
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float32]
-StrArray = npt.NDArray[np.str_]
-
-BLOCK = 1024
-"""Probes scored at a time; no more than BLOCK x G scores are held."""
+from training.evaluation.scoring import FloatArray, StrArray, score_blocks
 
 
 def genuine_ranks(
@@ -34,11 +30,9 @@ def genuine_ranks(
     except KeyError:
         raise ValueError("a probe's subject is not in the gallery") from None
     ranks_P = np.empty(len(probe_PD), dtype=np.int64)
-    for start in range(0, len(probe_PD), BLOCK):
-        score_BG = probe_PD[start : start + BLOCK] @ gallery_GD.T
-        own_B = own_row_P[start : start + BLOCK]
-        genuine_B1 = np.take_along_axis(score_BG, own_B[:, None], axis=1)
-        ranks_P[start : start + BLOCK] = (score_BG >= genuine_B1).sum(axis=1)
+    for rows, score_BG in score_blocks(probe_PD, gallery_GD):
+        genuine_B1 = np.take_along_axis(score_BG, own_row_P[rows, None], axis=1)
+        ranks_P[rows] = (score_BG >= genuine_B1).sum(axis=1)
     return ranks_P
 
 
@@ -49,3 +43,14 @@ def rank_k(ranks_P: npt.NDArray[np.int64], k: int) -> float:
     (0.3333333333333333, 0.6666666666666666)
     """
     return float(np.mean(ranks_P <= k))
+
+
+def cmc(ranks_P: npt.NDArray[np.int64], num_ranks: int) -> npt.NDArray[np.float64]:
+    """The cumulative match characteristic: `rank_k` for k = 1 to `num_ranks`, (num_ranks,).
+
+    >>> cmc(np.array([1, 2, 6]), 3).round(3).tolist()
+    [0.333, 0.667, 0.667]
+    """
+    count_K = np.bincount(np.minimum(ranks_P, num_ranks + 1), minlength=num_ranks + 2)[1:-1]
+    share_K: npt.NDArray[np.float64] = np.cumsum(count_K) / len(ranks_P)
+    return share_K
