@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from models.bundle import COMMON_SPACE_METHODS, Bundle, read_bundle
-from training.commands.terminal import evaluation_table, out
+from training.commands.terminal import details_table, evaluation_table, out
 from training.data.feature_set_files import load_feature_set
 from training.data.pairs import Pairs, join_by_image
 from training.data.partial import check_writable
 from training.errors import JoinError, TrainingError
 from training.evaluation.cross_space import evaluate_translation, in_common_space
+from training.evaluation.details import detailed
 from training.export.loaded import LoadedTranslator, parts_of
 
 
@@ -55,12 +56,16 @@ def run(options: argparse.Namespace) -> None:
     what = f"{len(chosen)} of {len(pairs)} pictures ({_kept_apart(options.subjects, pairs)})"
     console = out()
     console.print(evaluation_table(f"{bundle.manifest.name}: {what}", [(bundle.manifest.method, evaluation)]))
+    details = {name: found for name, found in detailed(chosen, translator).items() if name in evaluation.rows}
+    if details:
+        console.print(details_table(details))
     if options.json:
         document = {
             "bundle": bundle.manifest.name,
             "digest": bundle.manifest.digest,
             "subjects": options.subjects,
             "evaluation": evaluation.to_json(),
+            "details": {name: found.to_json() for name, found in details.items()},
         }
         _write_json(options.json, document)
 

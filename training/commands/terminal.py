@@ -16,7 +16,9 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from training.evaluation.bootstrap import Interval
 from training.evaluation.cross_space import CrossSpaceEvaluation, Figures, NativeEvaluation
+from training.evaluation.details import Detail
 from training.recipes.comparison import Comparison
 from training.recipes.privacy import PrivacyReport
 from training.trainers.encoder_recipe import Report
@@ -91,6 +93,24 @@ def evaluation_table(title: str, sections: Iterable[tuple[str, CrossSpaceEvaluat
     return table
 
 
+def details_table(details: Mapping[str, Detail]) -> Table:
+    """How sure the figures are, equal errors, and how many are missed where few strangers are taken for somebody."""
+    first = next(iter(details.values()))
+    caption = (
+        f"intervals: 95 %, people drawn anew. FNIR: of {first.num_mated} probes of people who are enrolled the share that misses "
+        f"them, where that share of {first.num_non_mated} probes of people who are not finds somebody"
+    )
+    table = Table(caption=Text(caption), caption_justify="left")
+    table.add_column("comparison")
+    columns = ("rank-1", "TAR@1e-3", "EER", *(f"FNIR@{100 * float(fpir):g}%" for fpir in first.fnir))
+    for column in columns:
+        table.add_column(column, justify="right")
+    for name, one in details.items():
+        intervals = [_interval(one.rank1), _interval(one.tar_far_1e3)]
+        table.add_row(name, *intervals, *(_number(figure) for figure in (one.eer, *one.fnir.values())))
+    return table
+
+
 def comparison_table(comparison: Comparison) -> Table:
     """Natives and none once, then a row a method: both sides, speed, size."""
     title = f"{comparison.source} to {comparison.target}: {comparison.measured_on}, probes / gallery translated"
@@ -150,6 +170,10 @@ def native_table(title: str, rows: Mapping[str, NativeEvaluation]) -> Table:
 def _cells(row: Figures) -> list[str]:
     figures = (row.rank1, row.rank5, row.tar_far_1e2, row.tar_far_1e3, row.tar_far_1e4, row.mean_cosine)
     return [_number(figure) for figure in figures]
+
+
+def _interval(interval: Interval | None) -> str:
+    return "-" if interval is None else f"{interval.low:.4f}-{interval.high:.4f}"
 
 
 def _number(figure: float | None) -> str:

@@ -79,22 +79,28 @@ def evaluate_translation(pairs: Pairs, translate: Translate) -> CrossSpaceEvalua
     cosine = float(np.mean(np.sum(translated.astype(np.float64) * target, axis=1)))
     if not pairs.source.has_subjects:
         return CrossSpaceEvaluation(len(pairs), 0, 0, {"translated probes": Figures(mean_cosine=cosine)})
-    layout = gallery_and_probes(pairs.source.subject)
     subject = pairs.source.subject
-    sides: dict[str, tuple[FloatArray, FloatArray, float | None]] = {
-        "native source": (source, source, None),
-        "native target": (target, target, None),
-        "translated probes": (translated, target, cosine),
-        "translated gallery": (target, translated, cosine),
-    }
+    gallery, probes = gallery_and_probes(subject)
+    cosines = {"translated probes": cosine, "translated gallery": cosine}
     if source.shape == target.shape:
-        sides["untranslated"] = (source, target, float(np.mean(np.sum(source * target, axis=1))))
-    gallery, probes = layout
+        cosines["untranslated"] = float(np.mean(np.sum(source * target, axis=1)))
     rows = {
-        name: _figures(probe[probes], subject[probes], stored[gallery], subject[gallery], mean)
-        for name, (probe, stored, mean) in sides.items()
+        name: _figures(probe[probes], subject[probes], stored[gallery], subject[gallery], cosines.get(name))
+        for name, (probe, stored) in comparisons(pairs, translated).items()
     }
     return CrossSpaceEvaluation(len(pairs), len(gallery), len(probes), rows)
+
+
+def comparisons(pairs: Pairs, translated_NT: FloatArray) -> dict[str, tuple[FloatArray, FloatArray]]:
+    """By the names of the rows, the features of probes and those of the gallery, of every picture each."""
+    source, target = pairs.source.feature, pairs.target.feature
+    sides = {
+        "native source": (source, source),
+        "native target": (target, target),
+        "translated probes": (translated_NT, target),
+        "translated gallery": (target, translated_NT),
+    }
+    return sides | ({"untranslated": (source, target)} if source.shape == target.shape else {})
 
 
 def in_common_space(evaluation: CrossSpaceEvaluation) -> CrossSpaceEvaluation:

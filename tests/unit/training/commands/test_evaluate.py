@@ -43,6 +43,11 @@ def test_evaluate_measures_the_held_out_subjects_by_default(run: Run, files: Fil
             assert document["evaluation"]["rows"][name][figure] == pytest.approx(value, abs=1e-6), (name, figure)
     assert f"a-to-b: {recorded['num_pictures']} of 240 pictures (held-out)" in printed
     assert f"{recorded['rows']['translated probes']['mean_cosine']:.4f}" in printed
+    detail = document["details"]["translated probes"]
+    assert detail["rank1"]["low"] <= recorded["rows"]["translated probes"]["rank1"] <= detail["rank1"]["high"]
+    assert f"{detail['rank1']['low']:.4f}-{detail['rank1']['high']:.4f}" in printed
+    assert f"{detail['eer']:.4f}" in printed
+    assert f"{detail['num_non_mated']} probes of people who are not" in " ".join(printed.split())
 
 
 def test_evaluate_measures_everybody_where_asked(run: Run, files: Files, tmp_path: Path) -> None:
