@@ -24,6 +24,7 @@ from benchmarks import (
     speed,
     startup,
     synthesis,
+    thresholds,
     translation,
 )
 from benchmarks.document import machine, write_section
@@ -36,6 +37,7 @@ BENCHMARKS: dict[str, Callable[[Faces], str]] = {
     "routes": routes.measure,
     "ablation": ablation.measure,
     "contrast": contrast.measure,
+    "thresholds": thresholds.measure,
     "r3an": r3an_tables.measure,
     "privacy": privacy.measure,
     "extraction": extraction.measure,

@@ -35,6 +35,7 @@ class OperatingPoint:
     fnmr: Rate
     num_genuine: Annotated[int, Field(ge=1)]
     num_impostors: Annotated[int, Field(ge=1)]
+    """Of comparisons that have nothing to do with each other: people with two pictures, and pairs of people."""
 
 
 @dataclass(frozen=True, slots=True)

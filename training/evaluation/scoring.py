@@ -80,7 +80,7 @@ class ScoreCounts:
         (True, 1.0)
         """
         place = self._bin_at(rate)
-        return None if place is None else float(_starts()[place])
+        return None if place is None else start_of(place)
 
     def tar_at_far(self, far: float) -> float | None:
         """As `verification.tar_at_far`, to the fineness of a bin."""
@@ -94,7 +94,7 @@ class ScoreCounts:
         if not (self.genuine.any() and self.impostor.any()):
             raise ValueError("a curve needs genuine and impostor scores")
         filled_K = np.flatnonzero(self.genuine + self.impostor)[::-1]
-        threshold_K = np.concatenate([[np.inf], _starts()[filled_K]])
+        threshold_K = np.concatenate([[np.inf], (filled_K - FINENESS) / FINENESS])
         fmr_K, tar_K = (
             np.concatenate([[0.0], _reaching(counts)[filled_K] / counts.sum()])
             for counts in (self.impostor, self.genuine)
@@ -126,8 +126,9 @@ def bins_of(score: FloatArray) -> IntArray:
     return np.clip(place, -FINENESS, FINENESS) + FINENESS
 
 
-def _starts() -> npt.NDArray[np.float64]:
-    return np.arange(-FINENESS, FINENESS + 2) / FINENESS
+def start_of(place: int) -> float:
+    """The lowest score of a bin."""
+    return (place - FINENESS) / FINENESS
 
 
 def _reaching(counts: IntArray) -> IntArray:
