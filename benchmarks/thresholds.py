@@ -63,7 +63,7 @@ def _within(every: dict[float, list[tuple[float, float]]]) -> str:
         for way, words in enumerate(("people", "pictures")):
             off = [max(one[way], 1 / max(one[way], 1e-9)) for one in found]
             parts.append(
-                f"{rate:g}, {words}: {sum(factor <= WANTED for factor in off)} of {len(off)} within a factor of {WANTED}, "
+                f"{rate:g}, {words}: **{sum(factor <= WANTED for factor in off)}** of {len(off)} within a factor of {WANTED}, "
                 f"the worst {max(off):.2f}"
             )
     return "; ".join(parts) + "."

@@ -4,6 +4,7 @@
 where the impostor scores can show it: at least 30 expected false matches (the rule of 30; Doddington et al., 2000).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
@@ -35,7 +36,7 @@ class OperatingPoint:
     fnmr: Rate
     num_genuine: Annotated[int, Field(ge=1)]
     num_impostors: Annotated[int, Field(ge=1)]
-    """Of comparisons that have nothing to do with each other: people with two pictures, and pairs of people."""
+    """People who have two pictures, and pairs of people; of a calibration that counted pictures, pairs of those."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,8 @@ class Calibration:
     points: dict[Comparison, tuple[OperatingPoint, ...]] = field(default_factory=dict)
     against: dict[str, tuple[OperatingPoint, ...]] = field(default_factory=dict)
     """Of a projection into a common space, by the fingerprint of the other side's space: `translated` holds for them all."""
+    counted: Literal["pictures", "people"] = "pictures"
+    """Whether every two pictures count alike, as once was usual, or every two people. Rates of one are not those of the other."""
 
     def to_json(self) -> dict[str, Any]:
         """The calibration as JSON values."""
@@ -59,6 +62,16 @@ class Calibration:
 def point_at(points: Sequence[OperatingPoint], fmr: float) -> OperatingPoint | None:
     """The operating point that states exactly `fmr`, if there is one. Nothing is interpolated."""
     return next((point for point in points if abs(point.fmr - fmr) <= 1e-9 * fmr), None)
+
+
+def people_needed(fmr: float) -> int:
+    """Of how many people a false-match rate can be stated, where every two of them are compared: by the rule of 30.
+
+    >>> people_needed(1e-2), people_needed(1e-3), people_needed(1e-6)
+    (78, 246, 7747)
+    """
+    # n (n - 1) / 2 >= 30 / fmr
+    return math.ceil((1 + math.sqrt(1 + 8 * RULE_OF / fmr)) / 2)
 
 
 def threshold_at(impostor: npt.NDArray[np.floating[Any]], rate: float) -> float | None:

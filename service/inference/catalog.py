@@ -4,7 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from models.bundle import COMMON_SPACE_METHODS, Bundle
 from models.operating_point import OperatingPoint, point_at
@@ -13,6 +13,7 @@ from service.entities import Route, RouteStep
 from service.errors import NoRouteError, SpaceMismatchError
 
 MAX_HOPS = 3
+RateT = TypeVar("RateT")
 
 
 class Catalog:
@@ -115,7 +116,7 @@ class Catalog:
             if self._is_common(ways_a[fingerprint][0], ways_b[fingerprint][0])
         ]
         missed = [self._missed(route) for route in routes]
-        rate = min(_shared([one for one in missed if one]), default=math.nan)
+        rate = min(_shared([one for one in missed if one]), default=(math.nan, ""))
         merits = [(one.get(rate, math.inf), -self.quality(route)) for one, route in zip(missed, routes, strict=True)]
         return [routes[place] for place in sorted(range(len(routes)), key=merits.__getitem__)]
 
@@ -169,9 +170,13 @@ class Catalog:
         if route.steps:
             return ()
         fingerprint = route.target.fingerprint
-        found = [points for bundle in self._all for points in _native_points(bundle, fingerprint)]
-        # Measured on the most pairs; of equals the first by the bundle's name.
-        return max(found, key=lambda points: points[0].num_impostors, default=())
+        found = [
+            (bundle.calibration.counted == "people", points)
+            for bundle in self._all
+            for points in _native_points(bundle, fingerprint)
+        ]
+        # Measured on the most pairs, of people if there are any; of equals the first by the bundle's name.
+        return max(found, key=lambda one: (one[0], one[1][0].num_impostors), default=(True, ()))[1]
 
     def _points_in_common(self, steps: Sequence[RouteStep], other: RouteStep) -> tuple[OperatingPoint, ...]:
         if not steps:
@@ -213,9 +218,13 @@ class Catalog:
         rate = min(_shared([missed, missed_by_other]), default=None)
         return rate is not None and missed[rate] < missed_by_other[rate]
 
-    def _missed(self, route: Route) -> dict[float, float]:
-        """The share of genuine pairs that are missed, by the false-match rate."""
-        return {point.fmr: point.fnmr for point in self.operating_points(route)}
+    def _missed(self, route: Route) -> dict[tuple[float, str], float]:
+        """The share of genuine pairs that are missed, by the false-match rate and how it was counted.
+
+        Rates that were counted in other ways say nothing about which route is better.
+        """
+        counted = "/".join(sorted({self._translators[name].calibration.counted for name in route.bundles}))
+        return {(point.fmr, counted): point.fnmr for point in self.operating_points(route)}
 
     def _best_steps(self) -> Mapping[str, Mapping[str, tuple[RouteStep, float]]]:
         steps: dict[str, dict[str, tuple[RouteStep, float]]] = defaultdict(dict)
@@ -229,7 +238,7 @@ class Catalog:
         return steps
 
 
-def _shared(by_rate: Sequence[Mapping[float, Any]]) -> set[float]:
+def _shared(by_rate: Sequence[Mapping[RateT, Any]]) -> set[RateT]:
     """The false-match rates that are stated in all of them."""
     return set(by_rate[0]).intersection(*by_rate[1:]) if by_rate else set()
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.operating_point import OperatingPoint, point_at
+from models.operating_point import STATED_RATES, OperatingPoint, people_needed, point_at
 from models.space import Space
 from service.entities import Probe, Route
 from service.errors import NoOperatingPointError, NoRouteError, SpaceMismatchError
@@ -71,4 +71,7 @@ class Verify:
         if point := point_at(points, fmr):
             return point
         measured = ", ".join(f"{point.fmr:g}" for point in points) or "none"
-        raise NoOperatingPointError(f"no threshold was measured at this false-match rate here; measured: {measured}")
+        takes = f", which takes {people_needed(fmr):,} people to validate on" if fmr >= min(STATED_RATES) else ""
+        raise NoOperatingPointError(
+            f"no threshold was measured at this false-match rate here{takes}; measured: {measured}"
+        )

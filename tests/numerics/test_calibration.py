@@ -110,12 +110,17 @@ def test_more_pictures_of_the_same_people_do_not_state_a_lower_rate() -> None:
     assert [point.fmr for point in points] == [1e-2]
 
 
-def test_too_many_pictures_are_thinned_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    pairs, translated = noisy_pairs(200, 3)
-    monkeypatch.setattr(calibration, "MAX_PICTURES", 300)
+@pytest.mark.parametrize(
+    ("num_subjects", "most", "people", "genuine"),
+    [(200, 10_000, 200, 200), (200, 500, 200, 200), (200, 400, 200, 200), (200, 300, 150, 150)],
+)
+def test_too_many_pictures_are_thinned_out_down_to_two_of_everybody_and_then_people(
+    monkeypatch: pytest.MonkeyPatch, num_subjects: int, most: int, people: int, genuine: int
+) -> None:
+    pairs, translated = noisy_pairs(num_subjects, 3, uneven=True)
+    monkeypatch.setattr(calibration, "MAX_PICTURES", most)
     (point,) = calibrate(pairs, translated).points["native-target"]
-    # Every second picture: of everybody one or two, of half of them two.
-    assert (point.num_genuine, point.num_impostors) == (100, 200 * 199 // 2)
+    assert (point.num_genuine, point.num_impostors) == (genuine, people * (people - 1) // 2)
 
 
 def test_blocks_do_not_change_the_points(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,7 +57,7 @@ def test_with_everybody_enrolled_once_the_ranks_are_those_of_closed_set_identifi
 def searches() -> Searches:
     """Four mated probes, of which the third is behind others; a hundred strangers with scores 0.00 to 0.99."""
     mate = np.array([0.995, 0.95, 0.93, 0.2], dtype=np.float32)
-    return Searches(mate, np.array([1, 1, 3, 1]), (np.arange(100) / 100).astype(np.float32))
+    return Searches(mate, np.array([1, 1, 3, 1]), np.ones(4), (np.arange(100) / 100).astype(np.float32), np.ones(100))
 
 
 @pytest.mark.parametrize(
@@ -71,6 +71,49 @@ def test_fnir_at_fpir_by_hand(searches: Searches, fpir: float, max_rank: int | N
 def test_fpir_counts_strangers_who_are_taken_for_somebody(searches: Searches) -> None:
     assert searches.fpir(0.9) == pytest.approx(0.1)
     assert searches.fpir(2.0) == 0.0
+
+
+def test_everybody_counts_once_however_many_probes_are_of_them() -> None:
+    """Of the enrolled, a has nine probes that miss and b one that hits; of the others, c has fifty that are taken for b."""
+    gallery, known = np.eye(3, dtype=np.float32)[:2], np.array(["a", "b"])
+    towards_b, towards_nobody = np.eye(3, dtype=np.float32)[[1]], np.eye(3, dtype=np.float32)[[2]]
+    probes = np.concatenate(
+        [towards_nobody.repeat(9, 0), towards_b, towards_b.repeat(50, 0), towards_nobody.repeat(3, 0)]
+    )
+    who = np.array([*"aaaaaaaaa", "b", *["c"] * 50, "d", "e", "f"])
+    found = search(probes, who, gallery, known)
+    assert found.fnir(0.5) == 0.5
+    assert found.fpir(0.5) == 0.25
+    assert found.threshold_at(0.25) == 1.0
+    assert found.fnir_at_fpir(0.25) == 0.5
+    # Half of c's probes would already be too many people.
+    threshold = found.threshold_at(0.24)
+    assert threshold is None
+    assert found.fnir_at_fpir(0.5) == 0.5
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("fpir", [0.1, 0.3])
+def test_a_threshold_lets_through_what_it_may_and_the_next_lower_score_too_much(seed: int, fpir: float) -> None:
+    random = np.random.default_rng(seed)
+    who = random.integers(0, 15, 80).astype("U2")
+    best = (random.integers(0, 30, 80) / 30).astype(np.float32)
+    weight = 1 / np.array([np.sum(who == name) for name in who])
+    found = Searches(best[:0], np.zeros(0, dtype=np.int64), np.zeros(0), best, weight)
+    threshold = found.threshold_at(fpir)
+    assert threshold is not None
+    assert found.fpir(threshold) <= fpir + 1e-9
+    assert found.fpir(max(score for score in best if score < threshold)) > fpir
+
+
+def test_without_a_gallery_there_is_nothing_to_search() -> None:
+    with pytest.raises(ValueError, match="gallery"):
+        search(
+            np.eye(2, dtype=np.float32),
+            np.array(list("ab")),
+            np.zeros((0, 2), dtype=np.float32),
+            np.zeros(0, dtype=str),
+        )
 
 
 def test_a_layout_leaves_people_out_of_the_gallery_and_uses_every_row_once() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from training.evaluation import scoring
 from training.evaluation.curves import error_curve
-from training.evaluation.scoring import FINENESS, Fusion, Subjects, count_scores, score_blocks
+from training.evaluation.scoring import FINENESS, Fusion, Subjects, bins_of, count_scores, score_blocks, start_of
 from training.evaluation.verification import score_pairs, tar_at_far
 
 FloatArray = npt.NDArray[np.float32]
@@ -67,6 +67,12 @@ def test_counted_scores_tell_what_held_ones_tell_to_the_fineness_of_a_bin(
         assert fmr == np.mean(impostor >= threshold)
         assert fnmr == pytest.approx(np.mean(genuine < threshold))
     np.testing.assert_array_equal(curve.threshold_K, exact.threshold_K)
+
+
+def test_a_score_between_two_starts_belongs_to_the_lower() -> None:
+    between = ((np.array([3, 4, -3, -4]) + 0.75) / FINENESS).astype(np.float32)
+    assert bins_of(between).tolist() == [FINENESS + 3, FINENESS + 4, FINENESS - 3, FINENESS - 4]
+    assert [start_of(place) * FINENESS for place in bins_of(between)] == [3, 4, -3, -4]
 
 
 def test_rounding_beyond_one_is_counted_at_the_edge() -> None:

@@ -17,7 +17,7 @@ from training.data.pairs import Pairs, join_by_image
 from training.data.partial import check_writable
 from training.errors import JoinError, TrainingError
 from training.evaluation.cross_space import evaluate_translation, in_common_space
-from training.evaluation.details import detailed
+from training.evaluation.details import detailed, details_in_common_space
 from training.export.loaded import LoadedTranslator, parts_of
 
 
@@ -56,7 +56,9 @@ def run(options: argparse.Namespace) -> None:
     what = f"{len(chosen)} of {len(pairs)} pictures ({_kept_apart(options.subjects, pairs)})"
     console = out()
     console.print(evaluation_table(f"{bundle.manifest.name}: {what}", [(bundle.manifest.method, evaluation)]))
-    details = {name: found for name, found in detailed(chosen, translator).items() if name in evaluation.rows}
+    details = detailed(chosen, translator)
+    if options.other:
+        details = details_in_common_space(details)
     if details:
         console.print(details_table(details))
     if options.json:

@@ -21,13 +21,15 @@ import json
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 from pydantic import JsonValue
 
 from models.bundle import COMMON_SPACE_METHODS, Manifest, read_bundle
+from models.operating_point import Calibration
 from models.split import SplitRule
 from training.commands import fit_common, fit_encoder, fit_r3an
 from training.commands.arguments import add_split_arguments, check_shares
-from training.commands.terminal import evaluation_table, out
+from training.commands.terminal import evaluation_table, out, thresholds_line
 from training.data.feature_set_files import load_feature_set
 from training.data.pairs import Pairs, join_by_image
 from training.data.partial import sole_partial
@@ -114,7 +116,8 @@ def _fit_translator(options: argparse.Namespace) -> None:
                 )
         best = results[0]
         with all_or_none() as written:
-            manifest = _write(options, pairs, parts, results)
+            calibration = calibrate(parts.validation, best.translate(parts.validation.source.feature))
+            manifest = _write(options, pairs, parts, results, calibration)
             written.append(options.out)
             generator = fit_r3an.write_generator(options.out, manifest, best)
     shown = [(result.method, result.test or result.validation) for result in results]
@@ -124,6 +127,9 @@ def _fit_translator(options: argparse.Namespace) -> None:
     console.print(
         f"{options.out}: {chosen}, fitted on {len(parts.train)} pairs, digest {manifest.digest[:16]}", soft_wrap=True
     )
+    if parts.validation.source.has_subjects:
+        stated = calibration.points.get("translated", ())
+        console.print(thresholds_line(stated, len(np.unique(parts.validation.source.subject))), soft_wrap=True)
     if generator:
         console.print(f"{generator}: paints the faces that features are of; keep it from whoever must not see them")
 
@@ -150,9 +156,14 @@ def _check_heeded(options: argparse.Namespace) -> None:
             raise TrainingError(f"{name} is for --method {methods} and has no effect on --method {options.method}")
 
 
-def _write(options: argparse.Namespace, pairs: Pairs, parts: SplitPairs, results: list[FittedMethod]) -> Manifest:
+def _write(
+    options: argparse.Namespace,
+    pairs: Pairs,
+    parts: SplitPairs,
+    results: list[FittedMethod],
+    calibration: Calibration,
+) -> Manifest:
     best = results[0]
-    translated = best.translate(parts.validation.source.feature)
     metrics: dict[str, JsonValue] = {
         "parity": best.parity,
         "num_training_pairs": len(parts.train),
@@ -174,7 +185,7 @@ def _write(options: argparse.Namespace, pairs: Pairs, parts: SplitPairs, results
         data_digests={"source": pairs.source.digest, "target": pairs.target.digest} | _teacher_digest(options),
         method=best.method,
         graph=best.graph,
-        calibration=calibrate(parts.validation, translated),
+        calibration=calibration,
         licence=options.licence,
         seed=options.seed,
         split=parts.rule,

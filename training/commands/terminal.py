@@ -1,7 +1,7 @@
 """What the commands print: progress on stderr, tables and results on stdout."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
 from rich.progress import (
@@ -16,6 +16,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from models.operating_point import STATED_RATES, OperatingPoint, people_needed
 from training.evaluation.bootstrap import Interval
 from training.evaluation.cross_space import CrossSpaceEvaluation, Figures, NativeEvaluation
 from training.evaluation.details import Detail
@@ -97,18 +98,26 @@ def details_table(details: Mapping[str, Detail]) -> Table:
     """How sure the figures are, equal errors, and how many are missed where few strangers are taken for somebody."""
     first = next(iter(details.values()))
     caption = (
-        f"intervals: 95 %, people drawn anew. FNIR: of {first.num_mated} probes of people who are enrolled the share that misses "
-        f"them, where that share of {first.num_non_mated} probes of people who are not finds somebody"
+        f"intervals: 95 %, people drawn anew. FNIR: the share of {first.num_mated} people who are enrolled that is missed, where "
+        f"the share of {first.num_non_mated} people who are not is taken for somebody; everybody counts once, with all pictures"
     )
     table = Table(caption=Text(caption), caption_justify="left")
     table.add_column("comparison")
-    columns = ("rank-1", "TAR@1e-3", "EER", *(f"FNIR@{100 * float(fpir):g}%" for fpir in first.fnir))
+    columns = ("rank-1", "TAR@1e-3", "EER", *(f"FNIR@{float(fpir):.1%}" for fpir in first.fnir))
     for column in columns:
         table.add_column(column, justify="right")
     for name, one in details.items():
         intervals = [_interval(one.rank1), _interval(one.tar_far_1e3)]
         table.add_row(name, *intervals, *(_number(figure) for figure in (one.eer, *one.fnir.values())))
     return table
+
+
+def thresholds_line(points: Sequence[OperatingPoint], num_people: int) -> str:
+    """At which false-match rates there are thresholds, and what the next one would take."""
+    stated = ", ".join(f"{point.fmr:g}" for point in points) or "none"
+    lower = [rate for rate in STATED_RATES if rate not in {point.fmr for point in points}]
+    more = f"; {lower[0]:g} takes {people_needed(lower[0]):,}" if lower else ""
+    return f"thresholds at false-match rates {stated}, from {num_people:,} people to validate on{more}"
 
 
 def comparison_table(comparison: Comparison) -> Table:

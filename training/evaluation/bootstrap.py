@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 IntArray = npt.NDArray[np.int64]
-StrArray = npt.NDArray[np.str_]
+Labels = npt.NDArray[Any]
+"""Names or numbers."""
 Scores = npt.NDArray[np.floating[Any]]
 
 
@@ -38,8 +39,10 @@ def bootstrap(
     """The percentile interval of `statistic` over drawings, with replacement, of as many subjects as there are.
 
     `statistic` takes how often each subject was drawn, (S,); it gives None where that drawing says nothing, which does not
-    count. Raises `ValueError` where none says anything.
+    count. Raises `ValueError` where none says anything, or there are no subjects.
     """
+    if num_subjects == 0:
+        raise ValueError("there are no subjects to draw")
     random = np.random.default_rng(seed)
     share_S = np.full(num_subjects, 1 / num_subjects)
     drawn = (statistic(random.multinomial(num_subjects, share_S)) for _ in range(num_rounds))
@@ -51,7 +54,7 @@ def bootstrap(
     return Interval(float(low), float(high), confidence)
 
 
-def mean_interval(subject: StrArray, value: npt.NDArray[Any], **options: Any) -> Interval:
+def mean_interval(subject: Labels, value: npt.NDArray[Any], **options: Any) -> Interval:
     """The interval of the mean of `value` (P,), one of each probe; where they are hits (True, False), that of a rate.
 
     `subject` (P,) says whose each probe is; `options` are those of `bootstrap`.
@@ -65,12 +68,12 @@ def mean_interval(subject: StrArray, value: npt.NDArray[Any], **options: Any) ->
 
 
 def tar_interval(
-    genuine: Scores, genuine_subject: StrArray, impostor: Scores, impostor_subject: StrArray, far: float, **options: Any
+    genuine: Scores, genuine_subject: Labels, impostor: Scores, impostor_subject: Labels, far: float, **options: Any
 ) -> Interval:
     """The interval of `verification.tar_at_far`; subjects, (m,) and (n,), are the probes'.
 
-    The gallery stays as it is. The threshold is found anew in every drawing. Raises `ValueError` where there are too few
-    impostors (n < 1 / far), or no genuine scores.
+    The gallery stays as it is. The threshold is found anew in every drawing. Raises `ValueError` where no drawing has
+    impostors enough (n < 1 / far) and a genuine score.
     """
     names, code = np.unique(np.concatenate([genuine_subject, impostor_subject]), return_inverse=True)
     genuine_code, impostor_code = np.split(code, [len(genuine)])

@@ -16,7 +16,7 @@ from training.data.pairs import Pairs
 from training.evaluation.scoring import NUM_BINS, StrArray, bins_of, score_blocks, start_of
 
 MAX_PICTURES = 8192
-"""More are thinned out evenly; 8,192 pictures give 67 million scores."""
+"""Of more, pictures of those go who have many, down to two each, and then people; 8,192 give 67 million scores."""
 
 _ROUNDING = 1e-12
 _WeightArray = npt.NDArray[np.float64]
@@ -26,7 +26,7 @@ def calibrate(pairs: Pairs, translated_NT: FloatArray) -> Calibration:
     """Operating points of both native comparisons and the translated one; none where subjects are not known."""
     if not pairs.source.has_subjects:
         return Calibration()
-    rows = _thinned(len(pairs))
+    rows = _thinned(pairs.source.subject)
     subject = pairs.source.subject[rows]
     source, target, translated = pairs.source.feature[rows], pairs.target.feature[rows], translated_NT[rows]
     sides: dict[Comparison, tuple[FloatArray, FloatArray]] = {
@@ -35,19 +35,28 @@ def calibrate(pairs: Pairs, translated_NT: FloatArray) -> Calibration:
         "translated": (translated, target),
     }
     points = {name: _points(a, b, subject) for name, (a, b) in sides.items()}
-    return Calibration({name: found for name, found in points.items() if found})
+    return Calibration({name: found for name, found in points.items() if found}, counted="people")
 
 
 def calibrate_native(feature_set: FeatureSet) -> Calibration:
     """Operating points of an encoder's own space, from pictures of subjects it has not seen."""
-    rows = _thinned(len(feature_set))
+    rows = _thinned(feature_set.subject)
     feature = feature_set.feature[rows]
     points = _points(feature, feature, feature_set.subject[rows])
-    return Calibration({"native-target": points} if points else {})
+    return Calibration({"native-target": points} if points else {}, counted="people")
 
 
-def _thinned(num: int) -> npt.NDArray[np.int64]:
-    return np.linspace(0, num - 1, min(num, MAX_PICTURES)).astype(np.int64)
+def _thinned(subject: StrArray) -> npt.NDArray[np.int64]:
+    """The rows of at most MAX_PICTURES pictures: the first few of everybody, two or more, or of as many people as fit."""
+    _, code_N, num = np.unique(subject, return_inverse=True, return_counts=True)
+    order = np.argsort(code_N, kind="stable")
+    # Each picture's place among its person's.
+    place_N = np.empty(len(subject), dtype=np.int64)
+    place_N[order] = np.arange(len(subject)) - np.repeat(np.cumsum(num) - num, num)
+    most = max((most for most in range(2, num.max() + 1) if np.minimum(num, most).sum() <= MAX_PICTURES), default=2)
+    num_people = len(num) if np.minimum(num, most).sum() <= MAX_PICTURES else MAX_PICTURES // 2
+    people = np.linspace(0, len(num) - 1, num_people).astype(np.int64)
+    return np.flatnonzero((place_N < most) & np.isin(code_N, people))
 
 
 def _points(a_ND: FloatArray, b_ND: FloatArray, subject: StrArray) -> tuple[OperatingPoint, ...]:

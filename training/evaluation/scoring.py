@@ -83,7 +83,11 @@ class ScoreCounts:
         return None if place is None else start_of(place)
 
     def tar_at_far(self, far: float) -> float | None:
-        """As `verification.tar_at_far`, to the fineness of a bin."""
+        """The share of genuine scores at or above that threshold.
+
+        It may be more than `verification.tar_at_far`, whose threshold is as high as the last impostor let through, where this
+        one is as low as the first that is not.
+        """
         place = self._bin_at(far)
         if place is None or not self.genuine.any():
             return None

@@ -34,7 +34,7 @@ def score_pairs(
 def tar_at_far(
     genuine: npt.NDArray[np.floating[Any]], impostor: npt.NDArray[np.floating[Any]], far: float
 ) -> float | None:
-    """The share of genuine scores at or above the lowest threshold that at most a share `far` of impostors reaches.
+    """The share of genuine scores at or above the score of the last impostor that a share `far` lets through.
 
     None where there are too few impostors to let even one pass (n < 1 / far), or no genuine scores.
 

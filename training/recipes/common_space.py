@@ -4,7 +4,7 @@ Shapes: N pictures, D dimension of an encoder's space.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -161,7 +161,10 @@ def _compare(
 
 
 def _without_native_target(calibration: Calibration) -> Calibration:
-    return Calibration({name: points for name, points in calibration.points.items() if name != "native-target"})
+    points: dict[Comparison, tuple[OperatingPoint, ...]] = {
+        name: points for name, points in calibration.points.items() if name != "native-target"
+    }
+    return replace(calibration, points=points)
 
 
 def _of_all(calibrations: Mapping[str, Calibration]) -> Calibration:
@@ -181,4 +184,5 @@ def _of_all(calibrations: Mapping[str, Calibration]) -> Calibration:
             max(at_one_rate, key=lambda point: (point.threshold, point.fnmr))
             for at_one_rate in zip(*against.values(), strict=False)
         )
-    return Calibration({name: found for name, found in points.items() if found}, against)
+    counted = next(iter(calibrations.values())).counted
+    return Calibration({name: found for name, found in points.items() if found}, against, counted)

@@ -1,7 +1,7 @@
 """When features are compared through a translator, and when in a common space."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -164,6 +164,28 @@ def test_every_common_space_is_held_against_a_translator() -> None:
     second = [missing(projection(f"{s.name}o", s, OTHER_COMMON), 0.05, fmr=1e-2) for s in (A, B)]
     assert Catalog([direct, *first, *second], []).comparison(A, B).bundles == ("ao", "bo")
     assert Catalog([direct, *first], []).comparison(A, B).bundles == ("ab",)
+
+
+@pytest.mark.parametrize(("counted", "expected"), [("people", ("ac", "bc")), ("pictures", ("ab",))])
+def test_misses_at_rates_that_were_counted_otherwise_are_not_compared(
+    counted: Literal["people", "pictures"], expected: tuple[str, ...]
+) -> None:
+    """Both projections miss fewer than the translator, which counted people."""
+    direct = missing(bundle("ab", A, B), 0.1)
+    direct = replace(direct, calibration=replace(direct.calibration, counted="people"))
+    sides = [missing(projection(f"{s.name}c", s), 0.01) for s in (A, B)]
+    sides = [replace(side, calibration=replace(side.calibration, counted=counted)) for side in sides]
+    assert Catalog([direct, *sides], []).comparison(A, B).bundles == expected
+
+
+def test_native_thresholds_that_count_people_go_before_more_that_count_pictures() -> None:
+    of_many = Calibration({"native-target": (OperatingPoint(1e-3, 0.5, 0.1, 100, 9_000_000),)}, counted="pictures")
+    of_few = Calibration({"native-target": (OperatingPoint(1e-3, 0.6, 0.1, 100, 40_000),)}, counted="people")
+    of_pictures = replace(bundle("old", A, B), calibration=of_many)
+    of_people = replace(bundle("new", A, B), calibration=of_few)
+    for bundles in ([of_pictures, of_people], [of_people, of_pictures]):
+        catalog = Catalog(bundles, [])
+        assert [point.threshold for point in catalog.operating_points(catalog.comparison(B, B))] == [0.6]
 
 
 def test_thresholds_are_the_stricter_ones_of_both_sides_whichever_is_first() -> None:
