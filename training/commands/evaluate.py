@@ -7,17 +7,22 @@ picture: on sets that name subjects, only those count all of whose pictures it k
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from models.bundle import COMMON_SPACE_METHODS, Bundle, read_bundle
-from training.commands.terminal import details_table, evaluation_table, out
+from training.commands.terminal import OfPairs, details_table, evaluation_table, out, pairs_table
 from training.data.feature_set_files import load_feature_set
 from training.data.pairs import Pairs, join_by_image
 from training.data.partial import check_writable
+from training.data.protocols import find_rows, read_pairs
 from training.errors import JoinError, TrainingError
 from training.evaluation.cross_space import evaluate_translation, in_common_space
 from training.evaluation.details import detailed, details_in_common_space
+from training.evaluation.protocols import pair_figures
 from training.export.loaded import LoadedTranslator, parts_of
 
 
@@ -28,6 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", required=True, type=Path, metavar="SET", help="features of its target space")
     parser.add_argument(
         "--other", type=Path, metavar="BUNDLE", help="for a common space: the projection of --target's features into it"
+    )
+    parser.add_argument(
+        "--pairs",
+        type=Path,
+        metavar="FILE",
+        help="compare these too: LFW's pairs.txt, or a .csv with a, b, same, fold",
     )
     parser.add_argument("--subjects", choices=("held-out", "all"), default="held-out", help="default: %(default)s")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
@@ -50,6 +61,9 @@ def run(options: argparse.Namespace) -> None:
         hint = "; give the other side's projection as --other" if _is_projection(bundle) else ""
         raise JoinError(f"{options.target}: is not of the bundle's target space {bundle.manifest.target.name!r}{hint}")
     chosen = pairs if options.subjects == "all" else _held_out(bundle, pairs)
+    of_pairs = None
+    if options.pairs:
+        of_pairs = _of_pairs(options.pairs, chosen, translator, is_projected=bool(options.other))
     evaluation = evaluate_translation(chosen, translator)
     if options.other:
         evaluation = in_common_space(evaluation)
@@ -61,6 +75,8 @@ def run(options: argparse.Namespace) -> None:
         details = details_in_common_space(details)
     if details:
         console.print(details_table(details))
+    if of_pairs:
+        console.print(pairs_table(of_pairs))
     if options.json:
         document = {
             "bundle": bundle.manifest.name,
@@ -69,7 +85,34 @@ def run(options: argparse.Namespace) -> None:
             "evaluation": evaluation.to_json(),
             "details": {name: found.to_json() for name, found in details.items()},
         }
+        if of_pairs:
+            document["pairs"] = asdict(of_pairs)
         _write_json(options.json, document)
+
+
+def _of_pairs(path: Path, chosen: Pairs, translator: LoadedTranslator, *, is_projected: bool) -> OfPairs:
+    """The pairs of the list whose pictures are both measured. Raises `TrainingError` where there are none."""
+    asked = read_pairs(path)
+    image = chosen.source.image.tolist()
+    row_a, row_b = find_rows(image, asked.a), find_rows(image, asked.b)
+    is_there = (row_a >= 0) & (row_b >= 0)
+    if not is_there.any():
+        raise TrainingError(
+            f"{path}: of none of its pairs are both pictures among those that are measured; see --subjects"
+        )
+    row_a, row_b = row_a[is_there], row_b[is_there]
+    source, target = chosen.source.feature, chosen.target.feature
+    translated = translator(source)
+    sides = {
+        "native source": (source, source),
+        f"{'projected' if is_projected else 'native'} target": (target, target),
+        "translated": (translated, target),
+    }
+    figures = {
+        name: pair_figures(np.sum(a[row_a] * b[row_b], axis=1), asked.is_same_N[is_there], asked.fold_N[is_there])
+        for name, (a, b) in sides.items()
+    }
+    return OfPairs(int(is_there.sum()), len(asked.a), figures)
 
 
 def _is_projection(bundle: Bundle) -> bool:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.progress import (
@@ -20,6 +21,7 @@ from models.operating_point import STATED_RATES, OperatingPoint, people_needed
 from training.evaluation.bootstrap import Interval
 from training.evaluation.cross_space import CrossSpaceEvaluation, Figures, NativeEvaluation
 from training.evaluation.details import Detail
+from training.evaluation.protocols import PairFigures
 from training.recipes.comparison import Comparison
 from training.recipes.privacy import PrivacyReport
 from training.trainers.encoder_recipe import Report
@@ -109,6 +111,31 @@ def details_table(details: Mapping[str, Detail]) -> Table:
     for name, one in details.items():
         intervals = [_interval(one.rank1), _interval(one.tar_far_1e3)]
         table.add_row(name, *intervals, *(_number(figure) for figure in (one.eer, *one.fnir.values())))
+    return table
+
+
+@dataclass(frozen=True, slots=True)
+class OfPairs:
+    """What came of a list of pairs, by the way to compare them."""
+
+    num_pairs: int
+    num_asked: int
+    figures: Mapping[str, PairFigures]
+
+
+def pairs_table(found: OfPairs) -> Table:
+    """Means over folds, and their standard errors."""
+    title = f"{found.num_pairs} of the list's {found.num_asked} pairs; mean over folds and its standard error"
+    table = Table(title=Text(title), title_justify="left")
+    table.add_column("comparison")
+    for column in ("accuracy", "TAR@1e-2", "TAR@1e-3"):
+        table.add_column(column, justify="right")
+    for name, one in found.figures.items():
+        cells = [
+            "-" if figure is None else f"{figure.mean:.4f} ± {figure.standard_error:.4f}"
+            for figure in (one.accuracy, one.tar_far_1e2, one.tar_far_1e3)
+        ]
+        table.add_row(name, *cells)
     return table
 
 

@@ -13,6 +13,8 @@ from models.feature_set import FeatureSet
 from models.runtime import Session
 from training import cli
 from training.data.feature_set_files import load_feature_set, save_feature_set
+from training.evaluation.protocols import accuracy_by_fold
+from training.export.loaded import GraphTranslator
 
 Run = Callable[..., str]
 Fails = Callable[..., str]
@@ -47,6 +49,38 @@ def test_evaluate_measures_the_held_out_subjects_by_default(run: Run, files: Fil
     assert detail["rank1"] is None  # Of 19 people.
     assert f"{detail['eer']:.4f}" in printed
     assert f"{detail['num_non_mated']} people who are not is taken for somebody" in " ".join(printed.split())
+
+
+def test_evaluate_compares_the_pairs_of_a_list(run: Run, fails: Fails, files: Files, tmp_path: Path) -> None:
+    source = load_feature_set(files["source"])
+    image, subject = source.image.tolist(), source.subject.tolist()
+    lines = ["a,b,same,fold"]
+    for row in range(120):
+        lines += [
+            f"{image[row]},{image[other]},{int(subject[row] == subject[other])},{row % 3}"
+            for other in (row + 1, row + 60)
+        ]
+    lines.append("nobody.png,nowhere.png,1,0")
+    (tmp_path / "pairs.csv").write_text("\n".join(lines) + "\n")
+    asked = ("--pairs", tmp_path / "pairs.csv", "--json", tmp_path / "figures.json")
+    printed = run(*evaluate(files, "--subjects", "all", *asked))
+    assert "240 of the list's 241 pairs" in printed
+    figures = json.loads((tmp_path / "figures.json").read_text())["pairs"]["figures"]
+    translator = GraphTranslator(read_bundle(files["bundle"]).model)
+    target = load_feature_set(files["target"])
+    scores, same, fold = [], [], []
+    for line in lines[1:-1]:
+        a, b, is_same, number = line.split(",")
+        translated = translator(source.feature[[image.index(a)]])[0]
+        scores.append(float(translated @ target.feature[target.image.tolist().index(b)]))
+        same.append(is_same == "1")
+        fold.append(int(number))
+    expected = accuracy_by_fold(np.array(scores), np.array(same), np.array(fold))
+    assert expected is not None
+    assert figures["translated"]["accuracy"]["mean"] == pytest.approx(expected.mean, abs=0.01)
+    assert f"{figures['translated']['accuracy']['mean']:.4f}" in printed
+    (tmp_path / "none.csv").write_text("a,b,same\nnobody.png,nowhere.png,1\n")
+    assert "of none of its pairs" in fails(*evaluate(files, "--pairs", tmp_path / "none.csv"))
 
 
 def test_evaluate_measures_one_person_without_a_word_on_strangers(run: Run, files: Files, tmp_path: Path) -> None:

@@ -1,0 +1,102 @@
+"""Lists of comparisons that a published protocol asks for, by the keys of pictures.
+
+Shapes: N comparisons.
+"""
+
+import csv
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+
+from training.errors import SourceError
+
+
+@dataclass(frozen=True, slots=True)
+class PairList:
+    """Two pictures each, whether they are of one person, and the fold that the comparison belongs to."""
+
+    a: tuple[str, ...]
+    b: tuple[str, ...]
+    is_same_N: npt.NDArray[np.bool_]
+    fold_N: npt.NDArray[np.int64]
+
+
+def read_pairs(path: Path) -> PairList:
+    """A `.csv` with the columns `a`, `b`, `same` (0 or 1) and perhaps `fold`, or a file like LFW's `pairs.txt`.
+
+    Source: Huang et al., Labeled Faces in the Wild (2007), view 2: a line `folds pairs`, then of each fold the matched pairs
+    (`name n1 n2`) and as many mismatched ones (`name1 n1 name2 n2`); `pairsDevTest.txt` has one fold and no first number.
+
+    Raises `SourceError` for a file that cannot be read, or a line that is none of these.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as failure:
+        raise SourceError(f"{path}: cannot be read ({failure})") from None
+    rows = _csv_rows(path, text) if path.suffix.lower() == ".csv" else _lfw_rows(path, text)
+    if not rows:
+        raise SourceError(f"{path}: has no pairs")
+    a, b, same, fold = zip(*rows, strict=True)
+    return PairList(a, b, np.array(same, dtype=bool), np.array(fold, dtype=np.int64))
+
+
+def find_rows(image: Iterable[str], keys: Iterable[str]) -> npt.NDArray[np.int64]:
+    """The row of each key among `image`, -1 where it is not there. A key may leave out folder and suffix if that is clear."""
+    by_key: dict[str, int] = {}
+    by_stem: dict[str, list[int]] = {}
+    for row, key in enumerate(image):
+        by_key[key] = row
+        by_stem.setdefault(PurePosixPath(key).stem, []).append(row)
+    rows = []
+    for key in keys:
+        alike = by_stem.get(PurePosixPath(key).stem, [])
+        rows.append(by_key.get(key, alike[0] if len(alike) == 1 else -1))
+    return np.array(rows, dtype=np.int64)
+
+
+_Row = tuple[str, str, bool, int]
+
+
+def _csv_rows(path: Path, text: str) -> list[_Row]:
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    if not {"a", "b", "same"} <= set(reader.fieldnames or ()):
+        raise SourceError(f"{path}: needs a header line with the columns a, b and same")
+    rows = []
+    for line, row in enumerate(reader, start=2):
+        if row["same"] not in ("0", "1") or not row["a"] or not row["b"]:
+            raise SourceError(f"{path}, line {line}: give two pictures, and 1 or 0 for whether they are of one person")
+        rows.append((row["a"], row["b"], row["same"] == "1", _number(path, line, row.get("fold") or "0")))
+    return rows
+
+
+def _lfw_rows(path: Path, text: str) -> list[_Row]:
+    lines = text.splitlines()
+    head = lines[0].split() if lines else []
+    if len(head) not in (1, 2):
+        raise SourceError(f"{path}, line 1: give the number of folds and of pairs, as LFW's pairs.txt does")
+    num_pairs = _number(path, 1, head[-1])
+    num_folds = _number(path, 1, head[0]) if len(head) == 2 else 1
+    if len(lines) < 1 + 2 * num_pairs * num_folds or num_pairs == 0:
+        raise SourceError(
+            f"{path}: announces {num_folds} x 2 x {num_pairs} pairs, and has {len(lines) - 1} lines of them"
+        )
+    rows = []
+    for place in range(2 * num_pairs * num_folds):
+        line, is_same = place + 2, place // num_pairs % 2 == 0
+        words = lines[place + 1].split("\t") if "\t" in lines[place + 1] else lines[place + 1].split()
+        if len(words) != (3 if is_same else 4):
+            raise SourceError(f"{path}, line {line}: not a {'matched' if is_same else 'mismatched'} pair")
+        one, other = (words[:2], [words[0], words[2]]) if is_same else (words[:2], words[2:])
+        keys = [f"{name}_{_number(path, line, number):04d}" for name, number in (one, other)]
+        rows.append((keys[0], keys[1], is_same, place // (2 * num_pairs)))
+    return rows
+
+
+def _number(path: Path, line: int, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise SourceError(f"{path}, line {line}: {text[:40]!a} is no number")
+    return int(text)

@@ -1,0 +1,96 @@
+"""Figures of protocols that compare given pairs, fold by fold.
+
+Shapes: N comparisons, F folds.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from training.evaluation.verification import tar_at_far
+
+Scores = npt.NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class FoldFigure:
+    """The mean over folds, and its standard error: their standard deviation by the root of their number."""
+
+    mean: float
+    standard_error: float
+    num_folds: int
+
+
+def accuracy_by_fold(
+    score_N: Scores, is_same_N: npt.NDArray[np.bool_], fold_N: npt.NDArray[np.int64]
+) -> FoldFigure | None:
+    """The share of comparisons decided rightly, each fold at the threshold that is best on all others; None with one fold.
+
+    Source: Huang et al., Labeled Faces in the Wild (2007), Sec. 4, view 2.
+
+    >>> score, same = np.array([0.9, 0.1, 0.8, 0.3]), np.array([True, False, True, False])
+    >>> accuracy_by_fold(score, same, np.array([0, 0, 1, 1]))
+    FoldFigure(mean=1.0, standard_error=0.0, num_folds=2)
+    """
+    folds = np.unique(fold_N)
+    if len(folds) < 2:
+        return None
+    shares = []
+    for fold in folds:
+        here_N = fold_N == fold
+        threshold = _best_threshold(score_N[~here_N], is_same_N[~here_N])
+        shares.append(float(np.mean((score_N[here_N] >= threshold) == is_same_N[here_N])))
+    return _figure(shares)
+
+
+def tar_by_fold(
+    score_N: Scores, is_same_N: npt.NDArray[np.bool_], fold_N: npt.NDArray[np.int64], far: float
+) -> FoldFigure | None:
+    """TAR at FAR, found in each fold by itself; None where a fold has too few impostors (n < 1 / far) or no genuine pair.
+
+    Source: Huo et al., WebCaricature (BMVC 2018), VAL at FAR.
+    """
+    found = [
+        tar_at_far(score_N[here_N & is_same_N], score_N[here_N & ~is_same_N], far)
+        for here_N in (fold_N == fold for fold in np.unique(fold_N))
+    ]
+    shares = [share for share in found if share is not None]
+    return _figure(shares) if len(shares) == len(found) else None
+
+
+@dataclass(frozen=True, slots=True)
+class PairFigures:
+    """One way to compare the pairs of a list."""
+
+    accuracy: FoldFigure | None
+    tar_far_1e2: FoldFigure | None
+    tar_far_1e3: FoldFigure | None
+
+
+def pair_figures(score_N: Scores, is_same_N: npt.NDArray[np.bool_], fold_N: npt.NDArray[np.int64]) -> PairFigures:
+    """All figures of one way to compare."""
+    return PairFigures(
+        accuracy_by_fold(score_N, is_same_N, fold_N),
+        tar_by_fold(score_N, is_same_N, fold_N, 1e-2),
+        tar_by_fold(score_N, is_same_N, fold_N, 1e-3),
+    )
+
+
+def _best_threshold(score_N: Scores, is_same_N: npt.NDArray[np.bool_]) -> float:
+    """In the middle between the two scores where most comparisons are decided rightly; of equals the lowest; beyond
+    all scores where all comparisons are of one kind."""
+    order = np.argsort(score_N, kind="stable")
+    sorted_N, same_N = score_N[order].astype(np.float64), is_same_N[order]
+    # Right, where the first k are called different: those of two people among them, and those of one after them.
+    right_K = np.concatenate([[0], np.cumsum(~same_N)]) + np.concatenate([np.cumsum(same_N[::-1])[::-1], [0]])
+    edge_K = np.concatenate([[-np.inf], sorted_N, [np.inf]])
+    is_between_K = edge_K[:-1] < edge_K[1:]
+    best = int(np.argmax(np.where(is_between_K, right_K, -1)))
+    return float((edge_K[best] + edge_K[best + 1]) / 2)
+
+
+def _figure(shares: list[float]) -> FoldFigure:
+    spread = float(np.std(shares, ddof=1)) if len(shares) > 1 else 0.0
+    return FoldFigure(float(np.mean(shares)), spread / float(np.sqrt(len(shares))), len(shares))
