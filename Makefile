@@ -7,9 +7,8 @@ STAMP := $(VENV)/.installed-$(EXTRA)
 # FAISS's OpenMP threads spin while they wait; on small machines that costs more than it saves.
 export OMP_WAIT_POLICY ?= passive
 
-# A file stays on one core, as what its tests share is made once.
+# A file stays on one core, as what its tests share is made once; what is timed (`alone`) comes after the others.
 ON_ALL_CORES := -n auto --dist loadfile --no-loadscope-reorder
-
 PORT ?= 8000
 
 .PHONY: help setup check test test-fast demo demo-stop demo-train journey serve bench clean
@@ -31,10 +30,10 @@ check: setup  ## format, lint, types, layers
 	$(BIN)/lint-imports
 
 test: setup  ## every test, on all cores; those on real faces skip where there are none (FACEBRIDGE_SHARED, ../shared)
-	$(BIN)/python -m pytest -q $(ON_ALL_CORES)
+	$(BIN)/python -m pytest -q $(ON_ALL_CORES) -m 'not alone' && $(BIN)/python -m pytest -q -m alone
 
 test-fast: setup  ## the tests that need no real faces
-	$(BIN)/python -m pytest -q $(ON_ALL_CORES) -m 'not real'
+	$(BIN)/python -m pytest -q $(ON_ALL_CORES) -m 'not real and not alone' && $(BIN)/python -m pytest -q -m 'alone and not real'
 
 demo: setup  ## people who do not exist, real models, a running service; PORT=8000
 	$(BIN)/python -m deploy.demo --port $(PORT)

@@ -20,6 +20,8 @@ from deploy.demo import running
 from models.bundle import read_bundle
 from models.graph import check_graph
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).parents[2]
 BUNDLES = ROOT / "deploy" / "demo" / "bundles"
 # Where tests run in the background, interrupts are ignored, and children inherit that.
