@@ -13,7 +13,7 @@ from models.feature_set import FeatureSet
 from models.features import FloatArray
 from models.operating_point import RULE_OF, STATED_RATES, Calibration, Comparison, OperatingPoint
 from training.data.pairs import Pairs
-from training.evaluation.scoring import NUM_BINS, StrArray, bins_of, score_blocks, start_of
+from training.evaluation.scoring import NUM_BINS, StrArray, bins_of, reaching, score_blocks, start_of
 
 MAX_PICTURES = 8192
 """Of more, pictures of those go who have many, down to two each, and then people; 8,192 give 67 million scores."""
@@ -68,7 +68,7 @@ def _points(a_ND: FloatArray, b_ND: FloatArray, subject: StrArray) -> tuple[Oper
         if not num_genuine or rate * num_pairs < RULE_OF:
             break
         # The lowest start of a bin that no more than the rate reaches.
-        place = int(np.argmax(_reaching(impostor) <= (rate + _ROUNDING) * impostor.sum()))
+        place = int(np.argmax(reaching(impostor) <= (rate + _ROUNDING) * impostor.sum()))
         fnmr = float(genuine[:place].sum() / genuine.sum())
         points.append(OperatingPoint(rate, start_of(place), fnmr, num_genuine, num_pairs))
     return tuple(points)
@@ -93,8 +93,3 @@ def _weighed(a_ND: FloatArray, b_ND: FloatArray, subject: StrArray) -> tuple[int
         weight_BN = np.where(same_BN, 0.0, (1.0 / num_N[rows, None]) * (1.0 / num_N))
         impostor += np.bincount(bin_BN.reshape(-1), weights=weight_BN.reshape(-1), minlength=NUM_BINS)
     return len(num), genuine, impostor
-
-
-def _reaching(weight: _WeightArray) -> _WeightArray:
-    """How much lies in each bin or above."""
-    return np.cumsum(weight[::-1])[::-1]

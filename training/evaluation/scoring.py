@@ -5,7 +5,7 @@ Shapes: P probes, G gallery rows (templates), D dimension, U subjects of the gal
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ FloatArray = npt.NDArray[np.float32]
 StrArray = npt.NDArray[np.str_]
 IntArray = npt.NDArray[np.int64]
 Fusion = Literal["max", "mean"]
+CountT = TypeVar("CountT", np.int64, np.float64)
 
 HELD = 1 << 24
 """Most scores held at once: 64 MB of them."""
@@ -100,14 +101,14 @@ class ScoreCounts:
         filled_K = np.flatnonzero(self.genuine + self.impostor)[::-1]
         threshold_K = np.concatenate([[np.inf], (filled_K - FINENESS) / FINENESS])
         fmr_K, tar_K = (
-            np.concatenate([[0.0], _reaching(counts)[filled_K] / counts.sum()])
+            np.concatenate([[0.0], reaching(counts)[filled_K] / counts.sum()])
             for counts in (self.impostor, self.genuine)
         )
         return ErrorCurve(threshold_K, fmr_K, 1.0 - tar_K)
 
     def _bin_at(self, rate: float) -> int | None:
         allowed = int(rate * self.impostor.sum() + 1e-9)
-        return int(np.argmax(_reaching(self.impostor) <= allowed)) if allowed else None
+        return int(np.argmax(reaching(self.impostor) <= allowed)) if allowed else None
 
 
 def count_scores(
@@ -135,6 +136,6 @@ def start_of(place: int) -> float:
     return (place - FINENESS) / FINENESS
 
 
-def _reaching(counts: IntArray) -> IntArray:
-    """How many lie in each bin or above."""
-    return np.cumsum(counts[::-1])[::-1]
+def reaching(counts: npt.NDArray[CountT]) -> npt.NDArray[CountT]:
+    """How many scores, or how much of them, lie in each bin or above."""
+    return np.cumsum(counts[::-1], dtype=counts.dtype)[::-1]
