@@ -18,10 +18,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, JsonValue, StringConstraints, TypeAdapter
 
+from models.calibration import Calibration, parse_calibration
 from models.documents import canonical_json, parse_document, readable_json, sha256_hex
 from models.errors import BundleError, GraphError
 from models.graph import GraphSignature, check_graph
-from models.operating_point import Calibration, parse_calibration
 from models.space import Name, Space
 from models.split import SplitRule
 

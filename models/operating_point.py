@@ -1,23 +1,17 @@
 """Operating points: thresholds at stated false-match rates, measured on pairs the translator was not fitted to.
 
-`calibration.json` of a bundle holds them for each comparison that the bundle makes possible. A rate is stated only
-where the impostor scores can show it: at least 30 expected false matches (the rule of 30; Doddington et al., 2000).
+A rate is stated only where the impostor scores can show it: at least 30 expected false matches (the rule of 30; Doddington
+et al., 2000).
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ConfigDict, Field, TypeAdapter
-
-from models.documents import parse_document
-from models.errors import BundleError
-
-Comparison = Literal["native-source", "native-target", "translated"]
-"""Both native in the source space; both native in the target space; one translated, one native in the target space."""
+from pydantic import ConfigDict, Field
 
 Rate = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
@@ -39,26 +33,6 @@ class OperatingPoint:
     """People who have two pictures, and pairs of people; of a calibration that counted pictures, pairs of those."""
 
 
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """The operating points of every comparison, each list from the highest FMR to the lowest."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
-
-    points: dict[Comparison, tuple[OperatingPoint, ...]] = field(default_factory=dict)
-    against: dict[str, tuple[OperatingPoint, ...]] = field(default_factory=dict)
-    """Of a projection into a common space, by the fingerprint of the other side's space: `translated` holds for them all."""
-    counted: Literal["pictures", "people"] = "pictures"
-    """Whether every two pictures count alike, as once was usual, or every two people. Rates of one are not those of the other."""
-
-    def to_json(self) -> dict[str, Any]:
-        """The calibration as JSON values."""
-        document = asdict(self)
-        if not self.against:
-            del document["against"]
-        return document
-
-
 def point_at(points: Sequence[OperatingPoint], fmr: float) -> OperatingPoint | None:
     """The operating point that states exactly `fmr`, if there is one. Nothing is interpolated."""
     return next((point for point in points if abs(point.fmr - fmr) <= 1e-9 * fmr), None)
@@ -72,6 +46,19 @@ def people_needed(fmr: float) -> int:
     """
     # n (n - 1) / 2 >= 30 / fmr
     return math.ceil((1 + math.sqrt(1 + 8 * RULE_OF / fmr)) / 2)
+
+
+def fmr_for_fpir(fpir: float, num_templates: int) -> float:
+    """The false-match rate of one comparison at which a search of that many templates finds somebody who is not there at `fpir`.
+
+    As if the comparisons of a search were independent; those of one face are not, and several templates of one subject
+    are not either, so that fewer searches find somebody.
+    Source: Grother et al., FRVT part 2: identification (NIST IR 8271), on the binomial model.
+
+    >>> f"{fmr_for_fpir(0.01, 1000):.4g}"
+    '1.005e-05'
+    """
+    return -math.expm1(math.log1p(-fpir) / max(1, num_templates))
 
 
 def threshold_at(impostor: npt.NDArray[np.floating[Any]], rate: float) -> float | None:
@@ -113,11 +100,3 @@ def operating_points(
         fnmr = float(np.mean(genuine.astype(np.float64) < threshold))
         points.append(OperatingPoint(rate, threshold, fnmr, int(genuine.size), int(impostor.size)))
     return tuple(points)
-
-
-_CALIBRATION = TypeAdapter(Calibration)
-
-
-def parse_calibration(text: bytes | str) -> Calibration:
-    """Read `calibration.json`. Raises `BundleError`."""
-    return parse_document(_CALIBRATION, text, what="calibration.json", error=BundleError)

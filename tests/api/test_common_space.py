@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
+from models.calibration import Calibration
 from models.linear import LinearMap
-from models.operating_point import Calibration, OperatingPoint
+from models.operating_point import OperatingPoint
 from models.space import Space
 from service.app import create_app
 from service.galleries.oracle import OracleGalleryStore

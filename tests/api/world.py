@@ -22,11 +22,12 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from models.bundle import Bundle, Manifest, Provenance, write_bundle
+from models.calibration import Calibration
 from models.documents import readable_json
 from models.features import FloatArray, unit_features
 from models.graph import check_graph
 from models.linear import LinearMap
-from models.operating_point import Calibration, OperatingPoint
+from models.operating_point import OperatingPoint
 from models.space import InputPreparation, Space
 from service.inference.engine import Engine, Picture
 from training.export.linear_graph import linear_graph

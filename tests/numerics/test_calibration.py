@@ -47,7 +47,7 @@ def naive_rates(a: FloatArray, b: FloatArray, subject: list[str], threshold: flo
     return sum(matched) / len(matched), sum(missed) / len(missed)
 
 
-SIDES = ("native-source", "native-target", "translated")
+SIDES = ("native-source", "native-target", "translated", "both-translated")
 
 
 @pytest.mark.parametrize("comparison", SIDES)
@@ -61,6 +61,7 @@ def test_operating_points_hold_for_two_people_drawn_at_random(comparison: str) -
                 (pairs.source.feature, pairs.source.feature),
                 (pairs.target.feature, pairs.target.feature),
                 (translated, pairs.target.feature),
+                (translated, translated),
             ),
             strict=True,
         )

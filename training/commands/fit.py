@@ -23,9 +23,10 @@ from pathlib import Path
 
 import numpy as np
 from pydantic import JsonValue
+from rich.console import Console
 
 from models.bundle import COMMON_SPACE_METHODS, Manifest, read_bundle
-from models.operating_point import Calibration
+from models.calibration import Calibration
 from models.split import SplitRule
 from training.commands import fit_common, fit_encoder, fit_r3an
 from training.commands.arguments import add_split_arguments, check_shares
@@ -34,8 +35,9 @@ from training.data.feature_set_files import load_feature_set
 from training.data.pairs import Pairs, join_by_image
 from training.data.partial import sole_partial
 from training.errors import TrainingError
-from training.evaluation.calibration import calibrate
+from training.evaluation.calibration import HeldOut, calibrate
 from training.export.bundles import all_or_none, check_bundle_path, write_translator_bundle
+from training.recipes.cross_fitting import NUM_FOLDS, cross_fitted
 from training.recipes.r3an import LEFT
 from training.recipes.translators import AUTO, METHODS, STUDENT, FittedMethod, SplitPairs, fit_methods
 
@@ -56,6 +58,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", required=True, type=Path, metavar="BUNDLE", help="new folder; its name is the bundle's"
     )
     add_split_arguments(parser)
+    parser.add_argument(
+        "--calibration-folds",
+        type=int,
+        default=NUM_FOLDS,
+        metavar="N",
+        help="measure thresholds on training people too, by N translators that have not seen a share of them; 0 for "
+        "validation people alone (default: %(default)s)",
+    )
     parser.add_argument("--half-weights", action="store_true", help="store weights as float16: half the size")
     parser.add_argument(
         "--teacher", type=Path, metavar="BUNDLE", help="for --method r3an-student: an R3AN that is trained already"
@@ -115,8 +125,9 @@ def _fit_translator(options: argparse.Namespace) -> None:
                     on_method=lambda name: status.update(f"fitting {name}"),
                 )
         best = results[0]
+        crossed = _cross_fitted(options, parts, best.method, console)
         with all_or_none() as written:
-            calibration = calibrate(parts.validation, best.translate(parts.validation.source.feature))
+            calibration = calibrate(parts.validation, best.translate(parts.validation.source.feature), crossed)
             manifest = _write(options, pairs, parts, results, calibration)
             written.append(options.out)
             generator = fit_r3an.write_generator(options.out, manifest, best)
@@ -128,10 +139,22 @@ def _fit_translator(options: argparse.Namespace) -> None:
         f"{options.out}: {chosen}, fitted on {len(parts.train)} pairs, digest {manifest.digest[:16]}", soft_wrap=True
     )
     if parts.validation.source.has_subjects:
-        stated = calibration.points.get("translated", ())
-        console.print(thresholds_line(stated, len(np.unique(parts.validation.source.subject))), soft_wrap=True)
+        people = [len(np.unique(one.source.subject)) for one in (parts.validation, *(held.pairs for held in crossed))]
+        console.print(thresholds_line(calibration.points.get("translated", ()), people), soft_wrap=True)
     if generator:
         console.print(f"{generator}: paints the faces that features are of; keep it from whoever must not see them")
+
+
+def _cross_fitted(options: argparse.Namespace, parts: SplitPairs, method: str, console: Console) -> list[HeldOut]:
+    """The training people, each translated by a translator that has not seen them."""
+    with console.status("") as status:
+        return cross_fitted(
+            parts,
+            method,
+            options.seed,
+            options.calibration_folds,
+            on_fold=lambda fold: status.update(f"calibrating on training people, fold {fold + 1}"),
+        )
 
 
 def _teacher_digest(options: argparse.Namespace) -> dict[str, str]:

@@ -139,12 +139,16 @@ def pairs_table(found: OfPairs) -> Table:
     return table
 
 
-def thresholds_line(points: Sequence[OperatingPoint], num_people: int) -> str:
-    """At which false-match rates there are thresholds, and what the next one would take."""
+def thresholds_line(points: Sequence[OperatingPoint], num_people: Sequence[int]) -> str:
+    """At which false-match rates there are thresholds, from how many people (of each part that is compared within itself), and
+    what the next one would take.
+    """
     stated = ", ".join(f"{point.fmr:g}" for point in points) or "none"
     lower = [rate for rate in STATED_RATES if rate not in {point.fmr for point in points}]
-    more = f"; {lower[0]:g} takes {people_needed(lower[0]):,}" if lower else ""
-    return f"thresholds at false-match rates {stated}, from {num_people:,} people to validate on{more}"
+    more = f"; {lower[0]:g} takes {people_needed(lower[0]):,} people" if lower else ""
+    num_validation, *num_in_fold = num_people
+    folds = f", and {sum(num_in_fold):,} training people in {len(num_in_fold)} folds" if num_in_fold else ""
+    return f"thresholds at false-match rates {stated}, from {num_validation:,} people to validate on{folds}{more}"
 
 
 def comparison_table(comparison: Comparison) -> Table:

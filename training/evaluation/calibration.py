@@ -1,52 +1,210 @@
-"""Operating points from pictures with known subjects that the translator was not fitted to: each pair of people counts once.
+"""What scores mean, from pictures with known subjects that the translator was not fitted to: each pair of people counts once.
 
 Somebody with five hundred pictures would otherwise decide alone which scores strangers reach. So an impostor comparison is of
 two people drawn at random, with a picture of each, and a genuine one of a person drawn at random, with two of their pictures.
+Where modalities are known, a comparison is of two photos, or of one photo and one picture of another modality.
 
-Shapes: N pictures, S source and T target dimension. A picture is never compared with itself.
+Shapes: N pictures, A and B rows of either side of a comparison, S source and T target dimension. A picture is never compared
+with itself.
 """
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from models.calibration import PHOTO, Calibration, Comparison, ScoreScale, comparison_of
 from models.feature_set import FeatureSet
 from models.features import FloatArray
-from models.operating_point import RULE_OF, STATED_RATES, Calibration, Comparison, OperatingPoint
+from models.operating_point import RULE_OF, STATED_RATES
 from training.data.pairs import Pairs
+from training.evaluation.isotonic import pool_adjacent_violators
 from training.evaluation.scoring import NUM_BINS, StrArray, bins_of, reaching, score_blocks, start_of
 
 MAX_PICTURES = 8192
 """Of more, pictures of those go who have many, down to two each, and then people; 8,192 give 67 million scores."""
+STEPS_A_DECADE = 20
+"""Of a scale: a threshold keeps the rate asked for, and may be as strict as one for a rate lower by 11 %."""
 
 _ROUNDING = 1e-12
 _WeightArray = npt.NDArray[np.float64]
+_RowArray = npt.NDArray[np.int64]
 
 
-def calibrate(pairs: Pairs, translated_NT: FloatArray) -> Calibration:
-    """Operating points of both native comparisons and the translated one; none where subjects are not known."""
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """Pictures of people whom the translator of `translated_NT` has not seen, in any role."""
+
+    pairs: Pairs
+    translated_NT: FloatArray
+
+
+def calibrate(pairs: Pairs, translated_NT: FloatArray, crossed: Sequence[HeldOut] = ()) -> Calibration:
+    """Scales and operating points of native and translated comparisons; none where subjects are not known.
+
+    `crossed` are people of other parts, each part translated by a translator of its own: they are compared within
+    their part, and only for the comparisons that translate. What is native is measured on `pairs` alone: their encoder
+    may have been trained on the others.
+    """
     if not pairs.source.has_subjects:
         return Calibration()
-    rows = _thinned(pairs.source.subject)
-    subject = pairs.source.subject[rows]
-    source, target, translated = pairs.source.feature[rows], pairs.target.feature[rows], translated_NT[rows]
-    sides: dict[Comparison, tuple[FloatArray, FloatArray]] = {
-        "native-source": (source, source),
-        "native-target": (target, target),
-        "translated": (translated, target),
+    held = [_thinned(one) for one in (HeldOut(pairs, translated_NT), *crossed)]
+    first = held[0].pairs
+    sources, targets = [(first.source, first.source.feature)], [(first.target, first.target.feature)]
+    translated = [(one.pairs.source, one.translated_NT) for one in held]
+    into = [(one.pairs.target, one.pairs.target.feature) for one in held]
+    sides = {
+        "native-source": (sources, sources),
+        "native-target": (targets, targets),
+        "translated": (translated, into),
+        "both-translated": (translated, translated),
     }
-    points = {name: _points(a, b, subject) for name, (a, b) in sides.items()}
-    return Calibration({name: found for name, found in points.items() if found}, counted="people")
+    return _calibration(sides)
 
 
 def calibrate_native(feature_set: FeatureSet) -> Calibration:
-    """Operating points of an encoder's own space, from pictures of subjects it has not seen."""
-    rows = _thinned(feature_set.subject)
-    feature = feature_set.feature[rows]
-    points = _points(feature, feature, feature_set.subject[rows])
-    return Calibration({"native-target": points} if points else {}, counted="people")
+    """Scales and operating points of an encoder's own space, from pictures of subjects it has not seen."""
+    known = feature_set.take(_thinned_rows(feature_set.subject))
+    side = [(known, known.feature)]
+    return _calibration({"native-target": (side, side)})
 
 
-def _thinned(subject: StrArray) -> npt.NDArray[np.int64]:
+_Side = Sequence[tuple[FeatureSet, FloatArray]]
+
+
+def _calibration(sides: Mapping[str, tuple[_Side, _Side]]) -> Calibration:
+    scales: dict[Comparison, ScoreScale] = {}
+    for kind, (one, other) in sides.items():
+        for modality in sorted({PHOTO}.union(*(_modalities(rows) for rows, _ in one))):
+            tallies = [_tally(rows, a, b, modality) for (rows, a), (_, b) in zip(one, other, strict=True)]
+            scale = _scale(_Tally.sum(tallies))
+            if scale:
+                scales[comparison_of(kind, modality)] = scale
+    points = {
+        name: tuple(point for rate in STATED_RATES if (point := scale.point_at(rate)) and point.fmr == rate)
+        for name, scale in scales.items()
+    }
+    return Calibration(points, counted="people", scales=scales)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tally:
+    """How much genuine and impostor scores weigh in each bin, and of how many people and pairs of people they are."""
+
+    genuine: _WeightArray
+    impostor: _WeightArray
+    num_genuine: int
+    num_pairs: int
+
+    @classmethod
+    def sum(cls, tallies: Iterable["_Tally"]) -> "_Tally":
+        genuine, impostor, num_genuine, num_pairs = np.zeros(NUM_BINS), np.zeros(NUM_BINS), 0, 0
+        for one in tallies:
+            genuine += one.genuine
+            impostor += one.impostor
+            num_genuine += one.num_genuine
+            num_pairs += one.num_pairs
+        return cls(genuine, impostor, num_genuine, num_pairs)
+
+
+def _tally(rows: FeatureSet, a_ND: FloatArray, b_ND: FloatArray, modality: str) -> _Tally:
+    """Photos with photos, or pictures of a modality with photos, whichever of the two is on side a."""
+    _, code_N = np.unique(rows.subject, return_inverse=True)
+    is_photo = np.ones(len(rows), dtype=bool) if rows.modality is None else rows.modality == PHOTO
+    photos = np.flatnonzero(is_photo)
+    if modality == PHOTO:
+        return _weighed(a_ND, b_ND, code_N, photos, photos)
+    others = np.flatnonzero(~is_photo) if rows.modality is None else np.flatnonzero(rows.modality == modality)
+    one, other = (_weighed(a_ND, b_ND, code_N, *roles) for roles in ((others, photos), (photos, others)))
+    # The same people, and the same pairs of them, both times.
+    return _Tally(one.genuine + other.genuine, one.impostor + other.impostor, one.num_genuine, one.num_pairs)
+
+
+def _weighed(a_ND: FloatArray, b_ND: FloatArray, code_N: _RowArray, a_rows: _RowArray, b_rows: _RowArray) -> _Tally:
+    """Scores of every a with every b but of a picture with itself: those of one person weigh one together, those of two
+    people one each way.
+    """
+    num_people = int(code_N.max()) + 1
+    num_a, num_b = (np.bincount(code_N[rows], minlength=num_people) for rows in (a_rows, b_rows))
+    is_one_role = np.array_equal(a_rows, b_rows)
+    num_own = num_a * (num_b - is_one_role)
+    code_B = code_N[b_rows]
+    genuine, impostor = np.zeros(NUM_BINS), np.zeros(NUM_BINS)
+    for block, score_AB in score_blocks(a_ND[a_rows], b_ND[b_rows]):
+        bin_AB = bins_of(score_AB).reshape(score_AB.shape)
+        rows_A = a_rows[block]
+        same_AB = code_N[rows_A, None] == code_B
+        one, other = np.nonzero(same_AB)
+        is_other_picture = rows_A[one] != b_rows[other]
+        one, other = one[is_other_picture], other[is_other_picture]
+        genuine += np.bincount(bin_AB[one, other], weights=1.0 / num_own[code_B[other]], minlength=NUM_BINS)
+        weight_AB = np.where(same_AB, 0.0, (1.0 / num_a[code_N[rows_A], None]) * (1.0 / num_b[code_B]))
+        impostor += np.bincount(bin_AB.reshape(-1), weights=weight_AB.reshape(-1), minlength=NUM_BINS)
+    in_a, in_b = num_a > 0, num_b > 0
+    num_in_both = int((in_a & in_b).sum())
+    num_pairs = int(in_a.sum()) * int(in_b.sum()) - num_in_both - num_in_both * (num_in_both - 1) // 2
+    return _Tally(genuine, impostor, int((num_own > 0).sum()), num_pairs)
+
+
+def _scale(tally: _Tally) -> ScoreScale | None:
+    """Thresholds from a rate of one down to the lowest that so many pairs of people show; None where that is no stated one."""
+    if not tally.num_genuine or max(STATED_RATES) * tally.num_pairs < RULE_OF:
+        return None
+    rates = [_rate(step) for step in range(STEPS_A_DECADE * 10)]
+    rate_K = np.array([rate for rate in rates if rate * tally.num_pairs >= RULE_OF])
+    # The lowest start of a bin that no more than the rate reaches.
+    place_K = np.searchsorted(-reaching(tally.impostor), -(rate_K + _ROUNDING) * tally.impostor.sum())
+    impostor_K = reaching(tally.impostor)[place_K] / tally.impostor.sum()
+    genuine_K = reaching(tally.genuine)[place_K] / tally.genuine.sum()
+    return ScoreScale(
+        tuple(start_of(int(place)) for place in place_K),
+        tuple(rate_K.tolist()),
+        tuple(np.clip(1.0 - genuine_K, 0.0, 1.0).tolist()),
+        tuple(_log10_lr(genuine_K, impostor_K, tally).tolist()),
+        tally.num_genuine,
+        tally.num_pairs,
+    )
+
+
+def _log10_lr(genuine_K: _WeightArray, impostor_K: _WeightArray, tally: _Tally) -> _WeightArray:
+    """The log likelihood ratio of each step, from the shares of genuine and impostor scores that reach it (K,).
+
+    Steps are pooled until the ratio rises with the score. No step claims less than one genuine or one impostor score more
+    than there was, so that no ratio is larger than the evidence.
+    Source: Zadrozny and Elkan, Transforming classifier scores into accurate multiclass probability estimates (KDD 2002), by
+    pool adjacent violators; Brümmer and du Preez, Application-independent evaluation of speaker detection (CSL 2006).
+    """
+    in_genuine_K, in_impostor_K = (np.append(-np.diff(share_K), share_K[-1]) for share_K in (genuine_K, impostor_K))
+    # What lies below the first step is the first step's too.
+    in_genuine_K[0] += 1.0 - genuine_K[0]
+    in_impostor_K[0] += 1.0 - impostor_K[0]
+    weight_K = in_genuine_K + in_impostor_K
+    ratio_K = np.divide(in_genuine_K, weight_K, out=np.zeros_like(weight_K), where=weight_K > 0)
+    pooled = pool_adjacent_violators(ratio_K, weight_K)
+    log10_lr_K = np.empty(len(genuine_K))
+    for rows in pooled:
+        genuine, impostor = in_genuine_K[rows].sum(), in_impostor_K[rows].sum()
+        log10_lr_K[rows] = np.log10(max(genuine, 1 / tally.num_genuine)) - np.log10(max(impostor, 1 / tally.num_pairs))
+    return np.maximum.accumulate(log10_lr_K)
+
+
+def _rate(step: int) -> float:
+    """The rate of a step; those of whole decades are the stated ones, to the last digit."""
+    rate = float(f"{10 ** (-step / STEPS_A_DECADE):.4g}")
+    return next((stated for stated in STATED_RATES if step == -round(STEPS_A_DECADE * np.log10(stated))), rate)
+
+
+def _modalities(rows: FeatureSet) -> set[str]:
+    return set() if rows.modality is None else set(rows.modality.tolist()) - {""}
+
+
+def _thinned(held: HeldOut) -> HeldOut:
+    rows = _thinned_rows(held.pairs.source.subject)
+    return HeldOut(held.pairs.take(rows), held.translated_NT[rows])
+
+
+def _thinned_rows(subject: StrArray) -> _RowArray:
     """The rows of at most MAX_PICTURES pictures: the first few of everybody, two or more, or of as many people as fit."""
     _, code_N, num = np.unique(subject, return_inverse=True, return_counts=True)
     order = np.argsort(code_N, kind="stable")
@@ -57,39 +215,3 @@ def _thinned(subject: StrArray) -> npt.NDArray[np.int64]:
     num_people = len(num) if np.minimum(num, most).sum() <= MAX_PICTURES else MAX_PICTURES // 2
     people = np.linspace(0, len(num) - 1, num_people).astype(np.int64)
     return np.flatnonzero((place_N < most) & np.isin(code_N, people))
-
-
-def _points(a_ND: FloatArray, b_ND: FloatArray, subject: StrArray) -> tuple[OperatingPoint, ...]:
-    """Thresholds at each stated rate that so many pairs of people can show, by the rule of 30."""
-    num_people, genuine, impostor = _weighed(a_ND, b_ND, subject)
-    num_pairs, num_genuine = num_people * (num_people - 1) // 2, round(float(genuine.sum()))
-    points = []
-    for rate in STATED_RATES:
-        if not num_genuine or rate * num_pairs < RULE_OF:
-            break
-        # The lowest start of a bin that no more than the rate reaches.
-        place = int(np.argmax(reaching(impostor) <= (rate + _ROUNDING) * impostor.sum()))
-        fnmr = float(genuine[:place].sum() / genuine.sum())
-        points.append(OperatingPoint(rate, start_of(place), fnmr, num_genuine, num_pairs))
-    return tuple(points)
-
-
-def _weighed(a_ND: FloatArray, b_ND: FloatArray, subject: StrArray) -> tuple[int, _WeightArray, _WeightArray]:
-    """The number of people, and how much genuine and impostor scores of every two rows weigh in each bin.
-
-    Those of one person with several pictures weigh one together, those of two people, both ways, two.
-    """
-    _, code_N, num = np.unique(subject, return_inverse=True, return_counts=True)
-    num_N = num[code_N]
-    genuine, impostor = np.zeros(NUM_BINS), np.zeros(NUM_BINS)
-    for rows, score_BN in score_blocks(a_ND, b_ND):
-        bin_BN = bins_of(score_BN).reshape(score_BN.shape)
-        same_BN = code_N[rows, None] == code_N
-        one, other = np.nonzero(same_BN)
-        is_other_picture = one + rows.start != other
-        one, other = one[is_other_picture], other[is_other_picture]
-        weight = 1.0 / (num_N[other] * (num_N[other] - 1))
-        genuine += np.bincount(bin_BN[one, other], weights=weight, minlength=NUM_BINS)
-        weight_BN = np.where(same_BN, 0.0, (1.0 / num_N[rows, None]) * (1.0 / num_N))
-        impostor += np.bincount(bin_BN.reshape(-1), weights=weight_BN.reshape(-1), minlength=NUM_BINS)
-    return len(num), genuine, impostor

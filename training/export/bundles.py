@@ -10,10 +10,10 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from models.bundle import CALIBRATION, MODEL, Manifest, Provenance, write_bundle
+from models.calibration import Calibration
 from models.documents import readable_json
 from models.errors import BundleError
 from models.graph import check_graph
-from models.operating_point import Calibration
 from models.space import NAME_PATTERN, Space
 from models.split import SplitRule
 from training.data.encoders import Encoder

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import JsonValue
 
+from models.calibration import Calibration, strictest
 from models.documents import sha256_hex
 from models.feature_set import FeatureSet
-from models.operating_point import Calibration, Comparison, OperatingPoint
 from models.space import Space
 from models.split import SplitRule
 from training.data.pairs import Pairs, join_all
@@ -32,6 +32,8 @@ COMMON_METHODS: Mapping[str, TranslatorRecipe] = {
 }
 """Trainers take `CommonData` and give `FittedSides`."""
 _PARITY_ROWS = 512
+_CROSS = "translated"
+"""The comparison with the other side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,28 +163,30 @@ def _compare(
 
 
 def _without_native_target(calibration: Calibration) -> Calibration:
-    points: dict[Comparison, tuple[OperatingPoint, ...]] = {
-        name: points for name, points in calibration.points.items() if name != "native-target"
-    }
-    return replace(calibration, points=points)
+    return replace(
+        calibration,
+        points={name: points for name, points in calibration.points.items() if not name.startswith("native-target")},
+        scales={name: scale for name, scale in calibration.scales.items() if not name.startswith("native-target")},
+    )
 
 
 def _of_all(calibrations: Mapping[str, Calibration]) -> Calibration:
     """What was measured with each other space, by its fingerprint, and what holds with any of them.
 
-    That is the highest threshold at each rate that all state, so that no comparison is above its rate.
+    That is the highest threshold at each rate that all state, so that no comparison is above its rate. What this
+    encoder's own features are compared with among themselves is the same whatever the other space is.
     """
-    against = {
-        other: found.points["translated"] for other, found in calibrations.items() if "translated" in found.points
-    }
-    # Native in the source space: the same pairs, whatever the other space is.
-    points: dict[Comparison, tuple[OperatingPoint, ...]] = {
-        "native-source": next(iter(calibrations.values())).points.get("native-source", ())
-    }
+    of_any = next(iter(calibrations.values()))
+    against = {other: found.points[_CROSS] for other, found in calibrations.items() if _CROSS in found.points}
+    scales_against = {other: found.scales[_CROSS] for other, found in calibrations.items() if _CROSS in found.scales}
+    points = {name: found for name, found in of_any.points.items() if name != _CROSS}
+    scales = {name: scale for name, scale in of_any.scales.items() if name != _CROSS}
     if len(against) == len(calibrations):
-        points["translated"] = tuple(
+        points[_CROSS] = tuple(
             max(at_one_rate, key=lambda point: (point.threshold, point.fnmr))
             for at_one_rate in zip(*against.values(), strict=False)
         )
-    counted = next(iter(calibrations.values())).counted
-    return Calibration({name: found for name, found in points.items() if found}, against, counted)
+    if len(scales_against) == len(calibrations):
+        scales[_CROSS] = strictest(list(scales_against.values()))
+    stated = {name: found for name, found in points.items() if found}
+    return Calibration(stated, against, of_any.counted, scales, scales_against)

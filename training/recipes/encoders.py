@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import JsonValue
 
+from models.calibration import Calibration
 from models.documents import canonical_json, sha256_hex
 from models.feature_set import FeatureSet
-from models.operating_point import Calibration
 from models.picture import prepare_picture
 from models.runtime import Device
 from models.space import InputPreparation, Space

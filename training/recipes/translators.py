@@ -177,17 +177,7 @@ def best_first(results: list[FittedMethod]) -> list[FittedMethod]:
 
 def _fit(method: str, parts: SplitPairs, seed: int, extras: Extras, *, half_weights: bool) -> FittedMethod:
     recipe = METHODS[method]
-    data = TrainingData(
-        parts.train.source.feature,
-        parts.train.target.feature,
-        parts.validation.source.feature,
-        parts.validation.target.feature,
-        seed,
-        extras.picture_NHW3,
-        subjects(parts.train.source),
-        extras.workplace,
-        extras.teacher,
-    )
+    data = training_data(parts.train, parts.validation, seed, extras)
     settings = () if recipe.paths is None else (extras.recipe(recipe.paths),)
     fitted: Fitted[Translate] = load(recipe.trainer)(data, *settings)
     num_source = data.source_NS.shape[1]
@@ -199,6 +189,22 @@ def _fit(method: str, parts: SplitPairs, seed: int, extras: Extras, *, half_weig
     generator = load(_GENERATOR_EXPORTER)(fitted.model, num_source) if extras.with_generator else None
     validation = evaluate_translation(parts.validation, translate)
     return FittedMethod(method, fitted, graph, translate, parity, validation, test, generator)
+
+
+def training_data(train: Pairs, validation: Pairs, seed: int, extras: Extras | None = None) -> TrainingData:
+    """What a trainer takes."""
+    extras = extras or Extras()
+    return TrainingData(
+        train.source.feature,
+        train.target.feature,
+        validation.source.feature,
+        validation.target.feature,
+        seed,
+        extras.picture_NHW3,
+        subjects(train.source),
+        extras.workplace,
+        extras.teacher,
+    )
 
 
 def check_enough(feature_set: FeatureSet, part: npt.NDArray[np.str_]) -> None:

@@ -12,9 +12,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from models.bundle import Bundle, Manifest, Provenance, read_bundle, write_bundle
+from models.calibration import Calibration
 from models.documents import canonical_json, readable_json
 from models.errors import BundleError, GraphError
-from models.operating_point import Calibration, operating_points
+from models.operating_point import operating_points
 from models.space import InputPreparation, Space
 from models.split import SplitRule
 

@@ -4,18 +4,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from models.calibration import Calibration, parse_calibration
 from models.documents import canonical_json
 from models.errors import BundleError
-from models.operating_point import (
-    RULE_OF,
-    STATED_RATES,
-    Calibration,
-    OperatingPoint,
-    operating_points,
-    parse_calibration,
-    point_at,
-    threshold_at,
-)
+from models.operating_point import RULE_OF, STATED_RATES, OperatingPoint, operating_points, point_at, threshold_at
 
 POINT = OperatingPoint(fmr=1e-3, threshold=0.5, fnmr=0.25, num_genuine=4, num_impostors=30_000)
 

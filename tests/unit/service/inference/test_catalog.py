@@ -4,8 +4,9 @@ from typing import Any
 import pytest
 
 from models.bundle import Bundle, Manifest, Provenance
+from models.calibration import Calibration, Comparison
 from models.graph import GraphSignature
-from models.operating_point import Calibration, Comparison, OperatingPoint
+from models.operating_point import OperatingPoint
 from models.space import Space
 from service.errors import NoRouteError, SpaceMismatchError
 from service.inference.catalog import Catalog

@@ -6,7 +6,8 @@ from typing import Any, Literal
 import pytest
 
 from models.bundle import Bundle
-from models.operating_point import Calibration, OperatingPoint
+from models.calibration import Calibration
+from models.operating_point import OperatingPoint
 from models.space import Space
 from service.entities import Route
 from service.errors import NoRouteError

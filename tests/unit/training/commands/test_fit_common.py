@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from models.bundle import Bundle, Manifest, read_bundle
+from models.calibration import Calibration
 from models.errors import BundleError
 from models.feature_set import FeatureSet
 from models.features import FloatArray
-from models.operating_point import Calibration, OperatingPoint
+from models.operating_point import OperatingPoint
 from models.runtime import Session
 from models.split import SplitRule
 from training.commands import fit_common

@@ -13,11 +13,11 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from models.bundle import Manifest, Provenance, write_bundle
+from models.calibration import Calibration
 from models.documents import readable_json
 from models.feature_set import FeatureSet
 from models.features import FloatArray
 from models.graph import check_graph
-from models.operating_point import Calibration
 from models.space import Space
 from models.split import SplitRule
 from training.data.feature_set_files import load_feature_set, save_feature_set
