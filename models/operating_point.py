@@ -61,6 +61,15 @@ def fmr_for_fpir(fpir: float, num_templates: int) -> float:
     return -math.expm1(math.log1p(-fpir) / max(1, num_templates))
 
 
+def fpir_for_fmr(fmr: float, num_templates: int) -> float:
+    """The other way round: how many searches among that many templates find somebody who is not there.
+
+    >>> f"{fpir_for_fmr(0.001, 1000):.3f}"
+    '0.632'
+    """
+    return -math.expm1(num_templates * math.log1p(-fmr)) if fmr < 1 else float(num_templates > 0)
+
+
 def threshold_at(impostor: npt.NDArray[np.floating[Any]], rate: float) -> float | None:
     """A threshold that exactly int(rate n) of `impostor` (n,) reach, fewer where scores tie; None where n < 1 / rate.
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from models.calibration import PHOTO
 from models.picture import Landmarks
 from models.space import Space
 
@@ -24,6 +25,7 @@ class Probe:
     feature: npt.NDArray[np.floating[Any]] | None = None
     picture: bytes | None = None
     landmarks: Landmarks | None = None
+    modality: str = PHOTO
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,21 @@ class Route:
     def bundles(self) -> tuple[str, ...]:
         """The names of its translators, in order, the other side's last."""
         return tuple(step.bundle for step in (*self.steps, *self.target_steps))
+
+    @property
+    def sides(self) -> "tuple[Side, Side]":
+        """How either feature came to where they are compared."""
+        one, other = (tuple(step.bundle for step in steps) for steps in (self.steps, self.target_steps))
+        return Side(self.source.fingerprint, one), Side(self.target.fingerprint, other)
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """How a feature came to where it is compared: by which translators, none where its encoder made it there."""
+
+    space: str
+    """Fingerprint of the space of its encoder."""
+    bundles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,3 +127,5 @@ class Candidate:
     subject: str
     score: float
     template_id: str
+    origin: Side
+    """How the template came into the gallery's space."""

@@ -179,13 +179,17 @@ class EmbeddedGalleryStore:
                 index.projection.add(replace(rows, features_GD=projected_GD))
             self._replace(replace(gallery, indexes={**gallery.indexes, fingerprint: index}))
 
-    def search(self, name: str, probes_BD: FloatArray, space: Space, top_k: int) -> SearchResult:
+    def search(
+        self, name: str, probes_BD: FloatArray, space: Space, top_k: int, *, by_origin: bool = False
+    ) -> SearchResult:
         """See the port."""
         gallery = self._gallery(name)
         index = gallery.indexes.get(space.fingerprint)
         check_probes(probes_BD, space, index.space if index else gallery.entry.space)
         projection = index.projection if index else gallery.projection
-        return SearchResult(gallery.entry.generation, projection.search(probes_BD, top_k))
+        num_templates, _ = projection.counts()
+        found = projection.search(probes_BD, top_k, by_origin=by_origin)
+        return SearchResult(gallery.entry.generation, num_templates, found)
 
     def close(self) -> None:
         """See the port."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from models.space import Space
-from service.entities import Candidate, FloatArray, Gallery, NewTemplate, Template
+from service.entities import Candidate, FloatArray, Gallery, NewTemplate, Side, Template
 from service.errors import AlreadyExistsError, EngineError, InvalidInputError, NotFoundError
 from service.galleries.port import Project, SearchResult, TemplatePage
 from service.galleries.rules import (
@@ -151,7 +151,9 @@ class OracleGalleryStore:
                     ) from None
             shelf.indexes.setdefault(space.fingerprint, (space, projections))
 
-    def search(self, name: str, probes_BD: FloatArray, space: Space, top_k: int) -> SearchResult:
+    def search(
+        self, name: str, probes_BD: FloatArray, space: Space, top_k: int, *, by_origin: bool = False
+    ) -> SearchResult:
         """See the port."""
         with self._lock:
             shelf = self._shelf(name)
@@ -159,10 +161,23 @@ class OracleGalleryStore:
         own, projections = indexes.get(space.fingerprint, (shelf.space, None))
         check_probes(probes_BD, space, own)
         if not rows:
-            return SearchResult(1, ((),) * len(probes_BD))
+            return SearchResult(1, 0, ((),) * len(probes_BD))
         features = [shelf.projected(row, own, projections) if projections else row.feature for row in rows]
         features_GD = np.stack(features).astype(np.float64)
-        return SearchResult(1, tuple(_ranked(exact_scores(probe_D, features_GD), rows, top_k) for probe_D in probes_BD))
+        everything = np.arange(len(rows))
+        parts = [everything]
+        if by_origin:
+            origins = [_origin(row.template) for row in rows]
+            parts = [
+                everything[[other == origin for other in origins]]
+                for origin in sorted(set(origins), key=lambda side: (side.space, side.bundles))
+            ]
+        candidates: list[tuple[Candidate, ...]] = []
+        for probe_D in probes_BD:
+            score_G = exact_scores(probe_D, features_GD)
+            found = [_ranked(score_G[part], [rows[place] for place in part], top_k) for part in parts]
+            candidates.append(tuple(itertools.chain.from_iterable(found)))
+        return SearchResult(1, len(rows), tuple(candidates))
 
     def close(self) -> None:
         """See the port."""
@@ -181,7 +196,14 @@ def _ranked(scores_G: FloatArray, rows: list[_Row], top_k: int) -> tuple[Candida
         if subject not in best or score > best[subject][0]:
             best[subject] = (score, row.template)
     ranking = sorted((-score, subject) for subject, (score, _) in best.items())[:top_k]
-    return tuple(Candidate(subject, -negative, best[subject][1].template_id) for negative, subject in ranking)
+    return tuple(
+        Candidate(subject, -negative, best[subject][1].template_id, _origin(best[subject][1]))
+        for negative, subject in ranking
+    )
+
+
+def _origin(template: Template) -> Side:
+    return Side(template.space, template.route)
 
 
 def _described(template: NewTemplate) -> Template:

@@ -19,6 +19,8 @@ class SearchResult:
     """Ranked candidates for each probe, all from one generation."""
 
     generation: int
+    num_templates: int
+    """Of the gallery, when it was searched."""
     candidates: tuple[tuple[Candidate, ...], ...]
 
 
@@ -72,8 +74,13 @@ class GalleryStore(Protocol):
         gives no unit vectors, and, naming it, for a template that a projection finds no direction for.
         """
 
-    def search(self, name: str, probes_BD: FloatArray, space: Space, top_k: int) -> SearchResult:
+    def search(
+        self, name: str, probes_BD: FloatArray, space: Space, top_k: int, *, by_origin: bool = False
+    ) -> SearchResult:
         """The `top_k` (at least 1) most alike subjects for each probe, by their best template, from the highest score down.
+
+        With `by_origin`, as many of each origin of templates, one origin after the other: what is a high score for one
+        may be a low one for another.
 
         Exact: scores are float64 dot products rounded to float32; equal scores are ordered by subject, and of one
         subject's templates with equal scores the first enrolled is named. Raises `NotFoundError`;

@@ -9,7 +9,7 @@ Shapes: B probes, D dimension, G templates, K nominated templates of one probe.
 
 import heapq
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeAlias
@@ -18,11 +18,13 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from service.entities import Candidate, FloatArray
+from service.entities import Candidate, FloatArray, Side
 from service.galleries.record import GalleryRows
 from service.galleries.rules import LENGTH_TOLERANCE, exact_scores
 
 SeqArray: TypeAlias = npt.NDArray[np.int64]
+_Candidates: TypeAlias = list[tuple[Candidate, int]]
+"""With the `seq` of the templates."""
 
 _GROWTH = 4
 """How many times more templates are nominated when the last number did not settle a probe."""
@@ -49,73 +51,117 @@ def tune_faiss() -> None:
 
 
 class Projection:
-    """An exact index that may be searched, added to and removed from by several threads at once."""
+    """An exact index that may be searched, added to and removed from by several threads at once.
+
+    Templates of every origin have an index of their own, as their scores may be searched apart.
+    """
 
     def __init__(self, dimension: int) -> None:
-        self._index = faiss.IndexIDMap2(faiss.IndexFlatIP(dimension))
-        self._label_by_seq: dict[int, tuple[str, str]] = {}
-        """Subject and template id."""
+        self._dimension = dimension
+        self._parts: dict[Side, _Part] = {}
         self._num_by_subject: Counter[str] = Counter()
         self._counts = (0, 0)
         """Replaced as a whole by every write, so that it is read without waiting."""
         self._lock = _ReadersWriterLock()
-        # The bound for a float32 sum of D products of unit vectors, in any order, and two roundings to float32 more.
-        self._score_error = max(1e-5, (dimension + 4) * 2.0**-24 * (1 + LENGTH_TOLERANCE) ** 2)
 
     def add(self, rows: GalleryRows) -> None:
         """Put in templates whose features (G, D) were checked; a search that starts afterwards sees them."""
-        labels = zip(rows.seqs.tolist(), rows.subjects, rows.template_ids, strict=True)
+        places_by_origin: dict[Side, list[int]] = defaultdict(list)
+        for place, origin in enumerate(rows.origins):
+            places_by_origin[origin].append(place)
         with self._lock.writing():
-            self._index.add_with_ids(np.ascontiguousarray(rows.features_GD), rows.seqs)
-            self._label_by_seq.update((seq, (subject, template_id)) for seq, subject, template_id in labels)
+            for origin, places in places_by_origin.items():
+                self._parts.setdefault(origin, _Part(self._dimension, origin)).add(rows, places)
             self._num_by_subject.update(rows.subjects)
-            self._counts = len(self._label_by_seq), len(self._num_by_subject)
+            self._count()
 
     def remove(self, seqs: Sequence[int]) -> None:
         """Take out templates that are in. Costs a pass over the index."""
         with self._lock.writing():
-            self._index.remove_ids(faiss.IDSelectorBatch(np.array(seqs, dtype=np.int64)))
-            for seq in seqs:
-                subject, _ = self._label_by_seq.pop(seq)
-                self._num_by_subject[subject] -= 1
-                if not self._num_by_subject[subject]:
-                    del self._num_by_subject[subject]
-            self._counts = len(self._label_by_seq), len(self._num_by_subject)
+            for origin, part in list(self._parts.items()):
+                self._num_by_subject -= Counter(part.remove(seqs))
+                if not len(part):
+                    del self._parts[origin]
+            self._count()
 
     def counts(self) -> tuple[int, int]:
         """The numbers of templates and of subjects, at one moment."""
         return self._counts
 
-    def search(self, probes_BD: FloatArray, top_k: int) -> tuple[tuple[Candidate, ...], ...]:
+    def search(
+        self, probes_BD: FloatArray, top_k: int, *, by_origin: bool = False
+    ) -> tuple[tuple[Candidate, ...], ...]:
         """The best `top_k` subjects of each checked probe (B, D), as the port defines them.
 
         Writers get their turn between blocks of probes, so later probes may see what was enrolled meanwhile.
         """
         candidates: list[tuple[Candidate, ...]] = []
         for start in range(0, len(probes_BD), _PROBES_A_TURN):
-            candidates += self._search_block(probes_BD[start : start + _PROBES_A_TURN], top_k)
+            block_BD = probes_BD[start : start + _PROBES_A_TURN]
+            with self._lock.reading():
+                parts = sorted(self._parts.values(), key=lambda part: (part.origin.space, part.origin.bundles))
+                found = [part.search(block_BD, top_k) for part in parts]
+            for row in range(len(block_BD)):
+                of_parts = [candidate for of_part in found for candidate in of_part[row]]
+                is_ranked = by_origin or len(found) == 1
+                ranked = of_parts if is_ranked else _merged(of_parts, top_k)
+                candidates.append(tuple(candidate for candidate, _ in ranked))
         return tuple(candidates)
 
-    def _search_block(self, probes_BD: FloatArray, top_k: int) -> tuple[tuple[Candidate, ...], ...]:
-        with self._lock.reading():
-            num_templates, num_subjects = len(self._label_by_seq), len(self._num_by_subject)
-            top_k = min(top_k, num_subjects)
-            if top_k < 1:
-                return ((),) * len(probes_BD)
-            settled: dict[int, tuple[Candidate, ...]] = {}
-            open_rows = list(range(len(probes_BD)))
-            num_nominated = top_k * -(-num_templates // num_subjects) + 8
-            while open_rows:
-                num_nominated = min(num_nominated, num_templates)
-                for part in _parts(open_rows, num_nominated * probes_BD.shape[1]):
-                    settled.update(self._settle(part, probes_BD[part], num_nominated, top_k))
-                open_rows = [row for row in open_rows if row not in settled]
-                num_nominated *= _GROWTH
-            return tuple(settled[row] for row in range(len(probes_BD)))
+    def _count(self) -> None:
+        self._counts = sum(map(len, self._parts.values())), len(self._num_by_subject)
+
+
+class _Part:
+    """The templates of one origin. Not to be searched beside an add."""
+
+    def __init__(self, dimension: int, origin: Side) -> None:
+        self.origin = origin
+        self._index = faiss.IndexIDMap2(faiss.IndexFlatIP(dimension))
+        self._label_by_seq: dict[int, tuple[str, str]] = {}
+        """Subject and template id."""
+        self._num_by_subject: Counter[str] = Counter()
+        # The bound for a float32 sum of D products of unit vectors, in any order, and two roundings to float32 more.
+        self._score_error = max(1e-5, (dimension + 4) * 2.0**-24 * (1 + LENGTH_TOLERANCE) ** 2)
+
+    def __len__(self) -> int:
+        return len(self._label_by_seq)
+
+    def add(self, rows: GalleryRows, places: list[int]) -> None:
+        """Put in the rows at `places`."""
+        seqs = rows.seqs[places]
+        self._index.add_with_ids(np.ascontiguousarray(rows.features_GD[places]), seqs)
+        for place, seq in zip(places, seqs.tolist(), strict=True):
+            self._label_by_seq[seq] = (rows.subjects[place], rows.template_ids[place])
+            self._num_by_subject[rows.subjects[place]] += 1
+
+    def remove(self, seqs: Sequence[int]) -> list[str]:
+        """Take out those of `seqs` that are in; their subjects."""
+        mine = [seq for seq in seqs if seq in self._label_by_seq]
+        if mine:
+            self._index.remove_ids(faiss.IDSelectorBatch(np.array(mine, dtype=np.int64)))
+        subjects = [self._label_by_seq.pop(seq)[0] for seq in mine]
+        self._num_by_subject -= Counter(subjects)
+        return subjects
+
+    def search(self, probes_BD: FloatArray, top_k: int) -> list[_Candidates]:
+        """The best `top_k` subjects of each probe among these templates."""
+        num_templates, num_subjects = len(self._label_by_seq), len(self._num_by_subject)
+        top_k = min(top_k, num_subjects)
+        settled: dict[int, _Candidates] = {}
+        open_rows = list(range(len(probes_BD)))
+        num_nominated = top_k * -(-num_templates // num_subjects) + 8
+        while open_rows:
+            num_nominated = min(num_nominated, num_templates)
+            for part in _parts(open_rows, num_nominated * probes_BD.shape[1]):
+                settled.update(self._settle(part, probes_BD[part], num_nominated, top_k))
+            open_rows = [row for row in open_rows if row not in settled]
+            num_nominated *= _GROWTH
+        return [settled[row] for row in range(len(probes_BD))]
 
     def _settle(
         self, rows: list[int], probes_BD: FloatArray, num_nominated: int, top_k: int
-    ) -> Iterator[tuple[int, tuple[Candidate, ...]]]:
+    ) -> Iterator[tuple[int, _Candidates]]:
         """Candidates of those probes for which this many nominated templates (at most all) are enough."""
         num_templates = len(self._label_by_seq)
         with _threads_for(probes_BD.size * num_templates):
@@ -125,23 +171,33 @@ class Projection:
             candidates = self._ranked(probe_D, seqs_K, top_k)
             # Strictly above, so that nothing left out can tie with a candidate either.
             out_of_reach = float(rough_K[-1]) + self._score_error
-            if everything or (len(candidates) == top_k and candidates[-1].score > out_of_reach):
+            if everything or (len(candidates) == top_k and candidates[-1][0].score > out_of_reach):
                 yield row, candidates
 
-    def _ranked(self, probe_D: FloatArray, seqs_K: SeqArray, top_k: int) -> tuple[Candidate, ...]:
+    def _ranked(self, probe_D: FloatArray, seqs_K: SeqArray, top_k: int) -> _Candidates:
         best: dict[str, tuple[float, int]] = {}
         for seq, score in zip(seqs_K.tolist(), self._exact_scores(probe_D, seqs_K), strict=True):
             subject, _ = self._label_by_seq[seq]
             # The negative `seq` prefers the first enrolled among equal scores.
             best[subject] = max(best.get(subject, (-np.inf, 0)), (score, -seq))
         ranked = heapq.nsmallest(top_k, best.items(), key=lambda item: (-item[1][0], item[0]))
-        return tuple(Candidate(subject, score, self._label_by_seq[-seq][1]) for subject, (score, seq) in ranked)
+        return [
+            (Candidate(subject, score, self._label_by_seq[-seq][1], self.origin), -seq)
+            for subject, (score, seq) in ranked
+        ]
 
     def _exact_scores(self, probe_D: FloatArray, seqs_K: SeqArray) -> list[float]:
         scores: list[float] = []
         for part_K in np.array_split(seqs_K, -(-len(seqs_K) * len(probe_D) // _MAX_NUMBERS)):
             scores += exact_scores(probe_D, self._index.reconstruct_batch(part_K)).tolist()
         return scores
+
+
+def _merged(found: _Candidates, top_k: int) -> _Candidates:
+    """The best of several parts: of each subject the best template, of equal scores the first enrolled."""
+    worst_first = sorted(found, key=lambda one: (one[0].score, -one[1]))
+    best = {one[0].subject: one for one in worst_first}
+    return heapq.nsmallest(top_k, best.values(), key=lambda one: (-one[0].score, one[0].subject))
 
 
 def _parts(rows: list[int], numbers_per_row: int) -> Iterator[list[int]]:

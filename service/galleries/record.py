@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from models.documents import canonical_json
 from models.space import Space, parse_space
-from service.entities import FloatArray, NewTemplate, Template
+from service.entities import FloatArray, NewTemplate, Side, Template
 from service.errors import AlreadyExistsError, InsufficientStorageError, StartupError, StorageError
 from service.galleries.port import TemplatePage
 from service.galleries.rules import gallery_feature, new_template_id, timestamp
@@ -85,6 +85,7 @@ class GalleryRows:
     template_ids: tuple[str, ...]
     subjects: tuple[str, ...]
     features_GD: FloatArray
+    origins: tuple[Side, ...]
     foreign: Mapping[int, tuple[str, FloatArray]] = field(default_factory=dict)
     """Of those translated, by row: the fingerprint of the space that they came from, and what they were there."""
 
@@ -180,6 +181,7 @@ class Record:
             template_ids,
             tuple(t.subject for t in templates),
             features_GD,
+            tuple(Side(fingerprint_by_space[t.original_space], t.route) for t in templates),
             foreign_originals(templates),
         )
 
@@ -212,7 +214,8 @@ class Record:
         while True:
             rows = self._read(
                 "SELECT seq, template_id, subject, template.space,"
-                " COALESCE(translated.crc, template.crc), feature IS NULL, COALESCE(feature, original), template.crc, original"
+                " COALESCE(translated.crc, template.crc), feature IS NULL, COALESCE(feature, original), template.crc, original,"
+                " COALESCE(route, '[]')"
                 " FROM template LEFT JOIN translated ON translated.template = seq AND generation = ?"
                 " WHERE gallery = ? AND seq > ? ORDER BY seq LIMIT ?",
                 (entry.generation_id, entry.gallery_id, after, block_size),
@@ -220,19 +223,20 @@ class Record:
             if not rows:
                 return
             self._check(entry, rows)
-            seqs, template_ids, subjects, _, _, _, features, _, _ = zip(*rows, strict=True)
+            seqs, template_ids, subjects, spaces, _, _, features, _, _, routes = zip(*rows, strict=True)
             features_GD = np.frombuffer(b"".join(features), dtype="<f4").reshape(len(rows), -1).astype(np.float32)
             foreign = {
                 place: (space, np.frombuffer(original, dtype="<f4").astype(np.float32))
-                for place, (_, _, _, space, _, is_native, _, _, original) in enumerate(rows)
+                for place, (_, _, _, space, _, is_native, _, _, original, _) in enumerate(rows)
                 if not is_native
             }
-            yield GalleryRows(np.array(seqs, dtype=np.int64), template_ids, subjects, features_GD, foreign)
+            origins = tuple(Side(space, tuple(json.loads(route))) for space, route in zip(spaces, routes, strict=True))
+            yield GalleryRows(np.array(seqs, dtype=np.int64), template_ids, subjects, features_GD, origins, foreign)
             after = seqs[-1]
 
     def _check(self, entry: GalleryEntry, rows: list[Any]) -> None:
         fingerprint, num_bytes = entry.space.fingerprint, 4 * entry.space.dimension
-        for _, template_id, _, space, crc, is_native, feature, crc_of_original, original in rows:
+        for _, template_id, _, space, crc, is_native, feature, crc_of_original, original, _ in rows:
             if not isinstance(feature, bytes) or zlib.crc32(feature) != crc or len(feature) != num_bytes:
                 reason = "its stored feature does not match its CRC32"
             elif is_native and space != fingerprint:

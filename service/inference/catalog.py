@@ -2,18 +2,18 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any
 
 from models.bundle import COMMON_SPACE_METHODS, Bundle
-from models.operating_point import OperatingPoint, point_at
+from models.operating_point import OperatingPoint
 from models.space import Space
 from service.entities import Route, RouteStep
 from service.errors import NoRouteError, SpaceMismatchError
+from service.inference.thresholds import Thresholds, shared
 
 MAX_HOPS = 3
-RateT = TypeVar("RateT")
 
 
 class Catalog:
@@ -23,7 +23,7 @@ class Catalog:
         self._translators = {bundle.manifest.name: bundle for bundle in translators}
         self._encoders: dict[str, Bundle] = {}
         encoders = tuple(encoders)
-        self._all = sorted((*self._translators.values(), *encoders), key=lambda bundle: bundle.manifest.name)
+        self.thresholds = Thresholds((*self._translators.values(), *encoders))
         for bundle in encoders:
             self._encoders.setdefault(bundle.manifest.target.fingerprint, bundle)
         self._spaces: dict[str, Space] = {}
@@ -116,7 +116,7 @@ class Catalog:
             if self._is_common(ways_a[fingerprint][0], ways_b[fingerprint][0])
         ]
         missed = [self._missed(route) for route in routes]
-        rate = min(_shared([one for one in missed if one]), default=(math.nan, ""))
+        rate = min(shared([one for one in missed if one]), default=(math.nan, ""))
         merits = [(one.get(rate, math.inf), -self.quality(route)) for one, route in zip(missed, routes, strict=True)]
         return [routes[place] for place in sorted(range(len(routes)), key=merits.__getitem__)]
 
@@ -155,40 +155,8 @@ class Catalog:
         return merit
 
     def operating_points(self, route: Route) -> tuple[OperatingPoint, ...]:
-        """The thresholds measured for comparisons at the end of `route`; none for routes of several steps.
-
-        In a common space the higher one at each rate of the two projections', whichever side is named first; none with
-        features that were kept there: they may be of the same encoder, and nothing says so.
-        """
-        if route.target_step:
-            return self._points_in_common(route.steps, route.target_step)
-        if route.steps and self._is_common(route.steps[-1]):
-            return ()
-        if len(route.steps) == 1:
-            measured = (self._translators[name].calibration.points.get("translated", ()) for name in route.bundles)
-            return next((points for points in measured if points), ())
-        if route.steps:
-            return ()
-        fingerprint = route.target.fingerprint
-        found = [
-            (bundle.calibration.counted == "people", points)
-            for bundle in self._all
-            for points in _native_points(bundle, fingerprint)
-        ]
-        # Measured on the most pairs, of people if there are any; of equals the first by the bundle's name.
-        return max(found, key=lambda one: (one[0], one[1][0].num_impostors), default=(True, ()))[1]
-
-    def _points_in_common(self, steps: Sequence[RouteStep], other: RouteStep) -> tuple[OperatingPoint, ...]:
-        if not steps:
-            return ()
-        sides = [self._points_against(steps[0], other.source), self._points_against(other, steps[0].source)]
-        by_rate = [{point.fmr: point for point in side} for side in sides if side]
-        rates = sorted(_shared(by_rate), reverse=True)
-        return tuple(max((side[rate] for side in by_rate), key=lambda p: (p.threshold, p.fnmr)) for rate in rates)
-
-    def _points_against(self, step: RouteStep, other: Space) -> tuple[OperatingPoint, ...]:
-        calibration = self._translators[step.bundle].calibration
-        return calibration.against.get(other.fingerprint, calibration.points.get("translated", ()))
+        """The thresholds measured for comparisons of native features at the end of `route`, at the usual rates."""
+        return self.thresholds.between(*route.sides).points
 
     def _best(self, *directions: tuple[Space, Space], fmr: float | None = None) -> Route:
         translated = []
@@ -197,7 +165,7 @@ class Catalog:
                 translated.append(self.route(source, target))
         meetings = self.meetings(*directions[0])
         if fmr is not None:
-            stating = [r for r in (*translated, *meetings) if point_at(self.operating_points(r), fmr)]
+            stating = [r for r in (*translated, *meetings) if self.thresholds.between(*r.sides).point_at(fmr)]
             if stating:
                 translated = [route for route in translated if route in stating]
                 meetings = [route for route in meetings if route in stating]
@@ -215,7 +183,7 @@ class Catalog:
 
     def _misses_fewer(self, one: Route, other: Route) -> bool:
         missed, missed_by_other = self._missed(one), self._missed(other)
-        rate = min(_shared([missed, missed_by_other]), default=None)
+        rate = min(shared([missed, missed_by_other]), default=None)
         return rate is not None and missed[rate] < missed_by_other[rate]
 
     def _missed(self, route: Route) -> dict[tuple[float, str], float]:
@@ -236,22 +204,6 @@ class Catalog:
             if there is None or quality > there[1]:
                 steps[source.fingerprint][target.fingerprint] = (RouteStep(name, source, target), quality)
         return steps
-
-
-def _shared(by_rate: Sequence[Mapping[RateT, Any]]) -> set[RateT]:
-    """The false-match rates that are stated in all of them."""
-    return set(by_rate[0]).intersection(*by_rate[1:]) if by_rate else set()
-
-
-def _native_points(bundle: Bundle, fingerprint: str) -> list[tuple[OperatingPoint, ...]]:
-    """What the bundle measured on native comparisons in that space."""
-    manifest, points = bundle.manifest, bundle.calibration.points
-    found = []
-    if manifest.target.fingerprint == fingerprint:
-        found.append(points.get("native-target", ()))
-    if manifest.source is not None and manifest.source.fingerprint == fingerprint:
-        found.append(points.get("native-source", ()))
-    return [measured for measured in found if measured]
 
 
 def _quality(metrics: Mapping[str, Any], against: str = "") -> float:

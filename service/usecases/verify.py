@@ -4,19 +4,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.operating_point import STATED_RATES, OperatingPoint, people_needed, point_at
+from models.calibration import PHOTO
+from models.operating_point import OperatingPoint
 from models.space import Space
 from service.entities import Probe, Route
-from service.errors import NoOperatingPointError, NoRouteError, SpaceMismatchError
+from service.errors import NoRouteError, SpaceMismatchError
 from service.inference.inference import Inference
+from service.inference.thresholds import NOTHING, Measured
+from service.usecases.decisions import Meaning, meaning_of, threshold_for
 from service.usecases.probes import Probes
 
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """The score, the route that made it comparable, and the operating point at the asked rate."""
+    """The score and what it means, the route that made it comparable, and the operating point at the asked rate."""
 
     score: float
+    meaning: Meaning
     route: Route
     operating_point: OperatingPoint | None
 
@@ -48,12 +52,13 @@ class Verify:
         route = self._comparison(native_a.space, native_b.space, fmr)
         if route.source.fingerprint != native_a.space.fingerprint:
             native_a, native_b = native_b, native_a
-        point = self._operating_point(route, fmr)
+        measured = self._measured(route, a.modality, b.modality)
+        point = None if fmr is None else threshold_for(measured, fmr)
         features_a = await self._inference.translate(native_a.features, route.steps)
         features_b = await self._inference.translate(native_b.features, route.target_steps)
         cosine = np.dot(features_a[0].astype(np.float64), features_b[0].astype(np.float64))
         score = float(np.clip(cosine, -1.0, 1.0))
-        return Verified(score, route, point)
+        return Verified(score, meaning_of(score, measured), route, point)
 
     def _comparison(self, a: Space, b: Space, fmr: float | None) -> Route:
         try:
@@ -64,14 +69,9 @@ class Verify:
                 "no translator leads from one to the other, and they have no common space"
             ) from None
 
-    def _operating_point(self, route: Route, fmr: float | None) -> OperatingPoint | None:
-        if fmr is None:
-            return None
-        points = self._inference.catalog.operating_points(route)
-        if point := point_at(points, fmr):
-            return point
-        measured = ", ".join(f"{point.fmr:g}" for point in points) or "none"
-        takes = f", which takes {people_needed(fmr):,} people to validate on" if fmr >= min(STATED_RATES) else ""
-        raise NoOperatingPointError(
-            f"no threshold was measured at this false-match rate here{takes}; measured: {measured}"
-        )
+    def _measured(self, route: Route, *modalities: str) -> Measured:
+        others = [modality for modality in modalities if modality != PHOTO]
+        # Two drawings have never been compared.
+        if len(others) > 1:
+            return NOTHING
+        return self._inference.catalog.thresholds.between(*route.sides, *others)

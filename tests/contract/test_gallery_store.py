@@ -4,6 +4,7 @@ Shapes: B probes, G templates, D dimension.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from models.space import Space
-from service.entities import Candidate, FloatArray, NewTemplate, Template
+from service.entities import Candidate, FloatArray, NewTemplate, Side, Template
 from service.errors import (
     AlreadyExistsError,
     DimensionMismatchError,
@@ -30,6 +31,10 @@ from service.galleries.port import GalleryStore, Project
 PLANE = Space("plane", 2, "external:plane")
 OTHER_PLANE = Space("other-plane", 2, "external:other")
 SOLID = Space("solid", 3, "external:solid")
+
+HERE = Side(PLANE.fingerprint)
+"""Of native templates."""
+THERE = Side(SOLID.fingerprint, ("solid-to-plane",))
 
 EAST, NORTH, NORTH_EAST = (1.0, 0.0), (0.0, 1.0), (0.6, 0.8)
 
@@ -268,8 +273,8 @@ def test_search_ranks_subjects_by_their_best_template(store: GalleryStore) -> No
     result = store.search("staff", np.stack([vector(*EAST), vector(*NORTH)]), PLANE, 2)
     eight_tenths, six_tenths = float(np.float32(0.8)), float(np.float32(0.6))
     assert result.generation == 1
-    assert result.candidates[0] == (Candidate("ann", 1.0, ids[2]), Candidate("bob", eight_tenths, ids[1]))
-    assert result.candidates[1] == (Candidate("bob", six_tenths, ids[1]), Candidate("ann", 0.0, ids[0]))
+    assert result.candidates[0] == (Candidate("ann", 1.0, ids[2], HERE), Candidate("bob", eight_tenths, ids[1], HERE))
+    assert result.candidates[1] == (Candidate("bob", six_tenths, ids[1], HERE), Candidate("ann", 0.0, ids[0], HERE))
 
 
 def test_search_compares_with_the_translated_feature_and_not_the_original(store: GalleryStore) -> None:
@@ -278,11 +283,32 @@ def test_search_compares_with_the_translated_feature_and_not_the_original(store:
     assert found(store, "staff", NORTH) == [("ann", 1.0)]
 
 
+def test_each_origin_of_templates_may_be_searched_by_itself(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    came = (1.0, 0.0, 0.0)
+    store.enrol("staff", [native("ann", EAST), translated("ann", came, NORTH), translated("bob", came, NORTH_EAST)])
+    store.enrol("staff", [native("zoe", EAST)])
+    together = store.search("staff", vector(*NORTH)[None], PLANE, 2)
+    apart = store.search("staff", vector(*NORTH)[None], PLANE, 2, by_origin=True)
+    assert (together.num_templates, apart.num_templates) == (4, 4)
+    eight_tenths = float(np.float32(0.8))
+    assert [(c.subject, c.score, c.origin) for c in together.candidates[0]] == [
+        ("ann", 1.0, THERE),
+        ("bob", eight_tenths, THERE),
+    ]
+    assert {(c.subject, c.score, c.origin) for c in apart.candidates[0]} == {
+        ("ann", 1.0, THERE),
+        ("bob", eight_tenths, THERE),
+        ("ann", 0.0, HERE),
+        ("zoe", 0.0, HERE),
+    }
+
+
 def test_equal_scores_are_ordered_by_subject_and_name_the_first_enrolled_template(store: GalleryStore) -> None:
     store.create("staff", PLANE)
     ids = store.enrol("staff", [native(subject, EAST) for subject in ("zoe", "bob", "ann", "bob", "ann")])
     (candidates,) = store.search("staff", vector(*EAST)[None], PLANE, 2).candidates
-    assert candidates == (Candidate("ann", 1.0, ids[2]), Candidate("bob", 1.0, ids[1]))
+    assert candidates == (Candidate("ann", 1.0, ids[2], HERE), Candidate("bob", 1.0, ids[1], HERE))
 
 
 def test_search_gives_as_many_candidates_as_there_are_subjects_at_most(store: GalleryStore) -> None:
@@ -391,12 +417,14 @@ class Twins:
         self.assert_same_candidates(name, probes_BD, top_k)
 
     def assert_same_candidates(self, name: str, probes_BD: FloatArray, top_k: int) -> None:
-        truth = self.oracle.search(name, probes_BD, self.space, top_k).candidates
-        expected = tuple(
-            tuple(Candidate(c.subject, c.score, self.same_id[c.template_id]) for c in candidates)
-            for candidates in truth
-        )
-        assert self.embedded.search(name, probes_BD, self.space, top_k).candidates == expected
+        for by_origin in (False, True):
+            truth = self.oracle.search(name, probes_BD, self.space, top_k, by_origin=by_origin)
+            expected = tuple(
+                tuple(replace(c, template_id=self.same_id[c.template_id]) for c in candidates)
+                for candidates in truth.candidates
+            )
+            found = self.embedded.search(name, probes_BD, self.space, top_k, by_origin=by_origin)
+            assert found == replace(truth, candidates=expected)
 
 
 @pytest.mark.parametrize("dimension", [4, 64])
@@ -435,7 +463,7 @@ def test_over_ten_thousand_templates_the_embedded_store_finds_the_oracles_candid
     truth = twins.oracle.search("staff", probes_BD, twins.space, 50).candidates
     for top_k in (1, 5, 50):
         expected = tuple(
-            tuple(Candidate(c.subject, c.score, twins.same_id[c.template_id]) for c in candidates[:top_k])
+            tuple(replace(c, template_id=twins.same_id[c.template_id]) for c in candidates[:top_k])
             for candidates in truth
         )
         assert twins.embedded.search("staff", probes_BD, twins.space, top_k).candidates == expected

@@ -1,6 +1,7 @@
 import numpy as np
 import numpy.typing as npt
 import pytest
+from sklearn.isotonic import IsotonicRegression
 
 from models.feature_set import FeatureSet
 from models.features import unit_features
@@ -8,7 +9,7 @@ from models.operating_point import OperatingPoint
 from models.space import Space
 from training.data.pairs import Pairs, join_by_image
 from training.evaluation import calibration, scoring
-from training.evaluation.calibration import calibrate, calibrate_native
+from training.evaluation.calibration import HeldOut, calibrate, calibrate_native
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -145,3 +146,95 @@ def test_an_encoder_has_the_points_that_a_translator_into_its_space_measures_the
 def test_an_encoder_states_nothing_on_too_few_people_or_without_a_second_picture_of_anybody() -> None:
     assert calibrate_native(noisy_pairs(num_subjects=70)[0].target).points == {}
     assert calibrate_native(noisy_pairs(num_subjects=90, pictures=1)[0].target).points == {}
+
+
+@pytest.mark.parametrize("comparison", SIDES)
+def test_every_step_of_a_scale_says_what_reaches_it(comparison: str) -> None:
+    pairs, translated = noisy_pairs(90, 3, uneven=True)
+    scale = calibrate(pairs, translated).scales[comparison]
+    source, target = pairs.source.feature, pairs.target.feature
+    sides = ((source, source), (target, target), (translated, target), (translated, translated))
+    a, b = dict(zip(SIDES, sides, strict=True))[comparison]
+    # The rule of 30 over 4,005 pairs of people: down to 0.0075; twenty steps a decade.
+    assert scale.lowest_fmr == pytest.approx(10 ** (-42 / 20), rel=1e-3)
+    assert len(scale.threshold) == 43
+    for place in (0, 7, 20, 33, 42):
+        (above, fnmr), (below, _) = (
+            naive_rates(a, b, pairs.source.subject.tolist(), scale.threshold[place] + step) for step in (1e-6, -3e-6)
+        )
+        assert above <= scale.fmr[place] * (1 + 1e-9) <= below + 1e-9
+        assert scale.fnmr[place] == pytest.approx(fnmr, abs=1e-9)
+
+
+def test_the_likelihood_ratio_is_that_of_isotonic_regression() -> None:
+    pairs, translated = noisy_pairs(200, 4)
+    scale = calibrate(pairs, translated).scales["translated"]
+    # Shares of genuine and impostor scores in every step, and what lies below the first in that too.
+    in_genuine = -np.diff(np.append(1 - np.array(scale.fnmr), 0.0))
+    in_genuine[0] = 1 - in_genuine[1:].sum()
+    score = translated.astype(np.float64) @ pairs.target.feature.T.astype(np.float64)
+    code = np.unique(pairs.source.subject, return_inverse=True)[1]
+    impostor = score[code[:, None] != code]
+    in_impostor = np.histogram(impostor, [-2.0, *scale.threshold[1:], 2.0])[0] / impostor.size
+    weight = in_genuine + in_impostor
+    fitted = IsotonicRegression().fit_transform(np.arange(len(weight)), in_genuine / weight, sample_weight=weight)
+    # Below, a step holds less than one of 200 people's genuine scores, and says no more than one would.
+    is_inside = (fitted > 0.09) & (fitted < 0.999)
+    assert is_inside.sum() > 20
+    ratio = np.log10(fitted[is_inside] / (1 - fitted[is_inside]))
+    np.testing.assert_allclose(np.array(scale.log10_lr)[is_inside], ratio, atol=2e-3)
+
+
+def test_no_ratio_is_larger_than_the_evidence() -> None:
+    identity = np.repeat(np.eye(90, dtype=np.float32), 3, axis=0)
+    pairs, _ = noisy_pairs(90, 3)
+    columns = [
+        side.columns() | {"feature": identity, "image": np.sort(side.image)} for side in (pairs.source, pairs.target)
+    ]
+    perfect = Pairs(*(FeatureSet.build(Space(n, 90, f"external:{n}"), c) for n, c in zip("ab", columns, strict=True)))
+    scale = calibrate(perfect, identity).scales["translated"]
+    assert scale.log10_lr_of(1.0) == pytest.approx(np.log10(4005))
+    assert scale.log10_lr_of(-1.0) == pytest.approx(-np.log10(90))
+    assert (scale.fmr_of(1.0), scale.fmr_of(0.0)) == (scale.lowest_fmr, 1.0)
+
+
+def test_people_of_other_parts_are_compared_within_their_part() -> None:
+    pairs, translated = noisy_pairs(180, 3)
+    is_first = np.isin(pairs.source.subject, np.unique(pairs.source.subject)[:90])
+    first, second = (HeldOut(pairs.take(rows), translated[rows]) for rows in (is_first, ~is_first))
+    found = calibrate(first.pairs, first.translated_NT, [second])
+    (point,) = found.points["translated"]
+    assert (point.num_genuine, point.num_impostors) == (180, 2 * 4005)
+    assert found.points["native-target"][0].num_impostors == 4005
+    rates = [
+        naive_rates(one.translated_NT, one.pairs.target.feature, one.pairs.source.subject.tolist(), t)
+        for t in (point.threshold + 1e-6, point.threshold - 3e-6)
+        for one in (first, second)
+    ]
+    (above, below) = (np.mean([fmr for fmr, _ in rates[of : of + 2]]) for of in (0, 2))
+    assert above <= 1e-2 < below
+    assert point.fnmr == pytest.approx(np.mean([fnmr for _, fnmr in rates[:2]]), abs=1e-9)
+
+
+def test_a_modality_is_compared_with_photos_and_photos_with_each_other() -> None:
+    pairs, translated = noisy_pairs(90, 3)
+    modality = np.tile(["photo", "photo", "sketch"], 90)
+    drawn = Pairs(
+        *(FeatureSet.build(s.space, s.columns() | {"modality": modality}) for s in (pairs.source, pairs.target))
+    )
+    found = calibrate(drawn, translated)
+    is_photo = modality == "photo"
+    photos = calibrate(pairs.take(is_photo), translated[is_photo])
+    for name in SIDES:
+        assert found.scales[name] == photos.scales[name]
+    scale = found.scales["translated/sketch"]
+    # Sketches are of the same 90 people as photos.
+    assert (scale.num_genuine, scale.num_impostors) == (90, 4005)
+    score = translated.astype(np.float64) @ pairs.target.feature.T.astype(np.float64)
+    code = np.unique(pairs.source.subject, return_inverse=True)[1]
+    is_mixed = is_photo[:, None] != is_photo
+    impostor = score[is_mixed & (code[:, None] != code)]
+    genuine = score[is_mixed & (code[:, None] == code)]
+    for place in (5, 20, 40):
+        assert scale.fmr[place] == pytest.approx(np.mean(impostor >= scale.threshold[place]), abs=2e-4)
+        assert scale.fnmr[place] == pytest.approx(np.mean(genuine < scale.threshold[place]), abs=2e-3)

@@ -12,14 +12,17 @@ from service.api.deps import Services, ServicesDep
 from service.api.openapi import accepts
 from service.api.problems import Problem, documented
 from service.api.schemas.identify import (
+    Answered,
+    BatchQuery,
     CandidateView,
     IdentifyBatchResponse,
     IdentifyRequest,
     IdentifyResponse,
+    candidate_json,
 )
-from service.api.schemas.spaces import RouteView
 from service.entities import Probe
 from service.errors import BatchTooLargeError, DimensionMismatchError, InvalidInputError
+from service.usecases.decisions import Wanted
 from service.usecases.identify import Identified
 
 router = APIRouter(tags=["identify"])
@@ -34,13 +37,9 @@ _read_json = JsonBody(IdentifyRequest)
     openapi_extra=accepts(IdentifyRequest, NPY, NPZ),
 )
 async def identify(
-    request: Request,
-    services: ServicesDep,
-    gallery: Annotated[str | None, Query(description="with npy and npz: the gallery")] = None,
-    space: Annotated[str | None, Query(description="with npy: the space of the probes")] = None,
-    top_k: Annotated[int, Query(ge=1, description="with npy and npz: candidates a probe")] = 5,
+    request: Request, services: ServicesDep, query: Annotated[BatchQuery, Query()]
 ) -> IdentifyResponse | Response:
-    """Rank the subjects of a gallery by their likeness to a probe.
+    """Rank the subjects of a gallery by their likeness to a probe, and with `fmr` or `fpir` say which it is of, or nobody.
 
     One probe as JSON; many as one `.npy` array of rows or an `.npz` feature set, which names its space itself. Probes of
     another space than the gallery's are translated where a route leads there, and refused with 409 where none does.
@@ -48,18 +47,17 @@ async def identify(
     declared = require_media_type(request, JSON, NPY, NPZ)
     if declared == JSON:
         body = await _read_json(request)
-        probe = body.probe.probe(body.probe.space, "/probe")
-        found = await _run(services, body.gallery, [probe], body.top_k)
+        probe = body.probe.asked("/probe")
+        found = await _run(services, body.gallery, [probe], body.top_k, body.wanted)
         return IdentifyResponse(
-            gallery=found.gallery,
-            generation=found.generation,
-            route=RouteView.of(found.route),
+            **Answered.head(found).model_dump(),
+            decision=found.decisions[0],
             candidates=CandidateView.ranked(found.candidates[0]),
         )
-    if gallery is None or (declared == NPY and space is None):
+    if query.gallery is None or (declared == NPY and query.space is None):
         raise Problem(422, "invalid-request", "give gallery (and for npy also space) in the query")
-    probes, keys = await _batch(request, declared, space or "")
-    found = await _run(services, gallery, probes, top_k)
+    probes, keys = await _batch(request, declared, query.space or "", query.modality)
+    found = await _run(services, query.gallery, probes, query.top_k, query.wanted)
     return Response(await asyncio.to_thread(_batch_answer, found, keys), media_type=JSON)
 
 
@@ -68,29 +66,35 @@ def _batch_answer(found: Identified, keys: Sequence[str | None]) -> bytes:
     results = [
         {
             "image": key,
-            "candidates": [
-                {"rank": rank, "subject": one.subject, "score": one.score, "template_id": one.template_id}
-                for rank, one in enumerate(candidates, start=1)
-            ],
+            "decision": decision,
+            "candidates": [candidate_json(rank, one) for rank, one in enumerate(candidates, start=1)],
         }
-        for key, candidates in zip(keys, found.candidates, strict=True)
+        for key, decision, candidates in zip(keys, found.decisions, found.candidates, strict=True)
     ]
-    head = {"gallery": found.gallery, "generation": found.generation, "route": RouteView.of(found.route).model_dump()}
-    return orjson.dumps(head | {"results": results})
+    return orjson.dumps(Answered.head(found).model_dump() | {"results": results})
 
 
-async def _batch(request: Request, declared: str, space: str) -> tuple[list[Probe], Sequence[str | None]]:
+async def _batch(
+    request: Request, declared: str, space: str, modality: str
+) -> tuple[list[Probe], Sequence[str | None]]:
     if declared == NPZ:
         feature_set = await read_feature_set(request)
-        fingerprint = feature_set.space.fingerprint
-        return [Probe(fingerprint, feature=row) for row in feature_set.feature], feature_set.image.tolist()
+        fingerprint, num = feature_set.space.fingerprint, len(feature_set)
+        known = [""] * num if feature_set.modality is None else feature_set.modality.tolist()
+        probes = [
+            Probe(fingerprint, feature=row, modality=of_row or modality)
+            for row, of_row in zip(feature_set.feature, known, strict=True)
+        ]
+        return probes, feature_set.image.tolist()
     rows = await read_array(request)
     if rows.ndim != 2 or rows.dtype.kind != "f" or len(rows) == 0:
         raise DimensionMismatchError("features must be rows of floating-point numbers, at least one")
-    return [Probe(space, feature=row) for row in rows], [None] * len(rows)
+    return [Probe(space, feature=row, modality=modality) for row in rows], [None] * len(rows)
 
 
-async def _run(services: Services, gallery: str, probes: Sequence[Probe], top_k: int) -> Identified:
+async def _run(
+    services: Services, gallery: str, probes: Sequence[Probe], top_k: int, wanted: Wanted | None
+) -> Identified:
     settings = services.settings
     if len(probes) > settings.max_batch_rows:
         raise BatchTooLargeError(f"at most {settings.max_batch_rows} probes a request")
@@ -98,7 +102,7 @@ async def _run(services: Services, gallery: str, probes: Sequence[Probe], top_k:
         raise InvalidInputError(f"top_k may be at most {settings.max_top_k}")
     if len(probes) * top_k > settings.max_candidates:
         raise BatchTooLargeError(f"probes times top_k may be at most {settings.max_candidates}; send fewer at a time")
-    found = await services.identify(gallery, probes, top_k=top_k)
+    found = await services.identify(gallery, probes, top_k=top_k, wanted=wanted)
     if found.route.steps:
         route = found.route
         services.metrics.translated_vectors.labels(route.source.name, route.target.name).inc(len(probes))

@@ -19,7 +19,7 @@ async def verify(
     body: Annotated[VerifyRequest, Depends(JsonBody(VerifyRequest))], services: ServicesDep
 ) -> VerifyResponse:
     """Compare two probes. With `fmr`, decide at the threshold measured for that false-match rate on this route."""
-    a, b = body.a.probe(body.a.space, "/a"), body.b.probe(body.b.space, "/b")
+    a, b = body.a.asked("/a"), body.b.asked("/b")
     verified = await services.verify(a, b, fmr=body.fmr)
     point = verified.operating_point
     decision = None if verified.is_match is None else "match" if verified.is_match else "non-match"
@@ -29,5 +29,7 @@ async def verify(
         threshold=point.threshold if point else None,
         fmr=point.fmr if point else None,
         fnmr=point.fnmr if point else None,
+        score_fmr=verified.meaning.fmr,
+        log10_likelihood_ratio=verified.meaning.log10_lr,
         route=RouteView.of(verified.route),
     )

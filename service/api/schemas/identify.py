@@ -1,22 +1,67 @@
 """`/identify` on the wire."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
-from service.api.schemas.probes import STRICT, GalleryName, ProbeBody
+from models.calibration import PHOTO
+from models.operating_point import fpir_for_fmr
+from service.api.schemas.probes import STRICT, ComparedProbe, GalleryName, Modality
 from service.api.schemas.spaces import RouteView
-from service.entities import Candidate
+from service.usecases.decisions import Wanted
+from service.usecases.identify import Identified, JudgedCandidate
 
 
-class IdentifyRequest(BaseModel):
-    """One probe against one gallery."""
+class Rates(BaseModel):
+    """The rate to decide at, or none: then there are candidates, and no decision."""
+
+    fmr: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            lt=1,
+            description="let through only candidates above the threshold for this false-match rate of a comparison, e.g. 1e-5",
+        ),
+    ] = None
+    fpir: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            lt=1,
+            description="let through only candidates above the threshold at which this share of searches, of people who are "
+            "not in the gallery, finds somebody, e.g. 0.01",
+        ),
+    ] = None
+
+    @model_validator(mode="after")
+    def _one_rate(self) -> Self:
+        if self.fmr is not None and self.fpir is not None:
+            raise ValueError("give either fmr or fpir")
+        return self
+
+    @property
+    def wanted(self) -> Wanted | None:
+        """The rate as the use case takes it."""
+        return None if self.fmr is None and self.fpir is None else Wanted(self.fmr, self.fpir)
+
+
+class IdentifyRequest(Rates):
+    """One probe against one gallery; with `fmr` or `fpir` the answer may be nobody."""
 
     model_config = STRICT
 
     gallery: GalleryName
-    probe: ProbeBody
+    probe: ComparedProbe
     top_k: Annotated[int, Field(ge=1)] = 5
+
+
+class BatchQuery(Rates):
+    """With npy and npz, in the query; JSON bodies hold all of it themselves."""
+
+    gallery: Annotated[str | None, Field(description="with npy and npz: the gallery")] = None
+    space: Annotated[str | None, Field(description="with npy: the space of the probes")] = None
+    top_k: Annotated[int, Field(ge=1, description="with npy and npz: candidates a probe")] = 5
+    modality: Annotated[Modality, Field(description="with npy: what the probes are")] = PHOTO
 
 
 class CandidateView(BaseModel):
@@ -26,34 +71,98 @@ class CandidateView(BaseModel):
     subject: str
     score: float
     template_id: str
+    threshold: float | None
+    """That it reached, where a rate was asked for."""
+    score_fmr: float | None
+    """At most this share of impostors scores as high; null where that was not measured."""
+    log10_likelihood_ratio: float | None
+    """Log to the base 10 of how many times as likely the score is where both are of one person as where they are of two."""
 
     @classmethod
-    def ranked(cls, candidates: tuple[Candidate, ...]) -> list[Self]:
+    def ranked(cls, candidates: tuple[JudgedCandidate, ...]) -> list[Self]:
         """Views of candidates, the best first."""
-        return [
-            cls(rank=rank, subject=candidate.subject, score=candidate.score, template_id=candidate.template_id)
-            for rank, candidate in enumerate(candidates, start=1)
-        ]
+        return [cls(**candidate_json(rank, judged)) for rank, judged in enumerate(candidates, start=1)]
+
+
+def candidate_json(rank: int, judged: JudgedCandidate) -> dict[str, int | str | float | None]:
+    """A `CandidateView` as JSON, for answers of many thousand."""
+    return {
+        "rank": rank,
+        "subject": judged.candidate.subject,
+        "score": judged.candidate.score,
+        "template_id": judged.candidate.template_id,
+        "threshold": judged.point.threshold if judged.point else None,
+        "score_fmr": judged.meaning.fmr,
+        "log10_likelihood_ratio": judged.meaning.log10_lr,
+    }
+
+
+class OperatingPointView(BaseModel):
+    """A threshold that was used: of probes of a modality, and templates that came into the gallery by `bundles`."""
+
+    bundles: list[str]
+    modality: str
+    threshold: float
+    fmr: float
+    """Of a comparison at this threshold."""
+    fnmr: float
+    """The measured share of genuine pairs below it."""
 
 
 class Answered(BaseModel):
-    """What every identification names: gallery, its generation, and the route of the probes."""
+    """What every identification names: gallery, its generation, the route of the probes, and what was decided by."""
 
     gallery: str
     generation: int
+    num_templates: int
     route: RouteView
+    fmr: float | None
+    """The false-match rate of a comparison that was asked for, or follows from the FPIR."""
+    fpir: float | None
+    """The share of searches, of people who are not in the gallery, that finds somebody: asked for, or what follows from the FMR
+    among so many templates, if comparisons were independent."""
+    operating_points: list[OperatingPointView]
+
+    @classmethod
+    def head(cls, found: Identified) -> "Answered":
+        """What is the same for all probes."""
+        wanted, num = found.wanted, found.num_templates
+        fmr = wanted.fmr_among(num) if wanted else None
+        return Answered(
+            gallery=found.gallery,
+            generation=found.generation,
+            num_templates=num,
+            route=RouteView.of(found.route),
+            fmr=fmr,
+            fpir=None if wanted is None or fmr is None else wanted.fpir or fpir_for_fmr(fmr, num),
+            operating_points=[
+                OperatingPointView(
+                    bundles=list(used.origin.bundles),
+                    modality=used.modality,
+                    threshold=used.point.threshold,
+                    fmr=used.point.fmr,
+                    fnmr=used.point.fnmr,
+                )
+                for used in found.points
+            ],
+        )
+
+
+Decision = Literal["match", "nobody"] | None
 
 
 class IdentifyResponse(Answered):
-    """Candidates of one probe, the best first."""
+    """Candidates of one probe, the best first; where a rate was asked for, those above the threshold, and the decision."""
 
+    decision: Decision
     candidates: list[CandidateView]
 
 
 class IdentifyResult(BaseModel):
-    """Candidates of one probe of several; `image` is its key where it came in a feature set."""
+    """Decision and candidates of one probe of several; `image` is its key where it came in a feature set."""
 
     image: str | None
+    decision: Decision
     candidates: list[CandidateView]
 
 

@@ -2,12 +2,14 @@
 
 import base64
 import binascii
+from dataclasses import replace
 from typing import Annotated, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from models.calibration import MODALITY_PATTERN, PHOTO
 from service.api.problems import UNION_TAGS, Problem, ProblemError
 from service.entities import Probe
 
@@ -24,6 +26,14 @@ Base64 = Annotated[str, Field(min_length=1, description="base64 of little-endian
 Point = Annotated[list[float], Field(min_length=2, max_length=2)]
 SUBJECT_PATTERN = r"^[^\x00-\x1f\x7f]{1,128}$"
 Subject = Annotated[str, Field(pattern=SUBJECT_PATTERN, description="who it is; 1 to 128 printable characters")]
+Modality = Annotated[
+    str,
+    Field(
+        pattern=rf"^{MODALITY_PATTERN}$",
+        description="what it is: thresholds are measured for each",
+        examples=["sketch"],
+    ),
+]
 GalleryName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$", examples=["people"])]
 
 
@@ -77,6 +87,16 @@ class ProbeBody(Sample):
     """A sample with its space."""
 
     space: SpaceReference
+
+
+class ComparedProbe(ProbeBody):
+    """What is compared, with what it is: thresholds are measured for each modality."""
+
+    modality: Modality = PHOTO
+
+    def asked(self, pointer: str) -> Probe:
+        """The probe. Raises `Problem` naming `pointer` where base64 is broken."""
+        return replace(self.probe(self.space, pointer), modality=self.modality)
 
 
 def vector(feature: list[float] | str, pointer: str) -> npt.NDArray[Any]:

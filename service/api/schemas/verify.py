@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from service.api.schemas.probes import STRICT, ProbeBody
+from service.api.schemas.probes import STRICT, ComparedProbe
 from service.api.schemas.spaces import RouteView
 
 
@@ -13,18 +13,23 @@ class VerifyRequest(BaseModel):
 
     model_config = STRICT
 
-    a: ProbeBody
-    b: ProbeBody
+    a: ComparedProbe
+    b: ComparedProbe
     fmr: Annotated[float | None, Field(gt=0, lt=1, description="decide at this false-match rate, e.g. 1e-3")] = None
 
 
 class VerifyResponse(BaseModel):
-    """The cosine in the space of comparison; threshold and decision only where a rate was asked for."""
+    """The cosine in the space of comparison and what it means there; threshold and decision only where a rate was asked for."""
 
     score: float
     decision: Literal["match", "non-match"] | None
     threshold: float | None
     fmr: float | None
+    """Of the threshold: as asked for, or as much lower as a measured one may be."""
     fnmr: float | None
     """The measured share of genuine pairs below the threshold."""
+    score_fmr: float | None
+    """At most this share of impostors scores as high; null where that was not measured."""
+    log10_likelihood_ratio: float | None
+    """Log to the base 10 of how many times as likely the score is where both are of one person as where they are of two."""
     route: RouteView

@@ -4,6 +4,7 @@ import faiss
 import numpy as np
 import pytest
 
+from service.entities import Side
 from service.galleries.projection import Projection, tune_faiss
 from service.galleries.record import GalleryRows
 from service.galleries.rules import exact_scores
@@ -11,7 +12,8 @@ from service.galleries.rules import exact_scores
 
 def rows_of(features_GD: np.ndarray[tuple[int, int], np.dtype[np.float32]], *, first_seq: int = 1) -> GalleryRows:
     seqs = np.arange(first_seq, first_seq + len(features_GD), dtype=np.int64)
-    return GalleryRows(seqs, tuple(f"id-{seq}" for seq in seqs), tuple(f"subject-{seq}" for seq in seqs), features_GD)
+    ids, subjects = (tuple(f"{what}-{seq}" for seq in seqs) for what in ("id", "subject"))
+    return GalleryRows(seqs, ids, subjects, features_GD, (Side("space"),) * len(seqs))
 
 
 @pytest.mark.parametrize(("default", "chosen"), [(128_000, 2048), (20, 8)])
