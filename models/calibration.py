@@ -16,12 +16,8 @@ from models.errors import BundleError
 from models.operating_point import OperatingPoint, Rate
 
 MODALITY_PATTERN = "[a-z][a-z0-9-]{0,31}"
-Comparison = Annotated[
-    str,
-    StringConstraints(
-        pattern=rf"^(native-source|native-target|translated|both-translated)(/{MODALITY_PATTERN})?$",
-    ),
-]
+COMPARISON_PATTERN = rf"(native-source|native-target|translated|both-translated)(/{MODALITY_PATTERN})?"
+Comparison = Annotated[str, StringConstraints(pattern=f"^{COMPARISON_PATTERN}$")]
 """`native-source`, `native-target`: both native in that space; `translated`: one translated, one native in the target space;
 `both-translated`: both by this bundle. With `/sketch` behind it, or another modality: of one such picture and one photo."""
 PHOTO = "photo"

@@ -8,7 +8,7 @@ from importlib import metadata
 from models.command_line import OneLineParser
 from models.errors import ContractError
 from models.runtime import InferenceError
-from training.commands import compare, evaluate, extract, fit, package, privacy, select, synth, translate
+from training.commands import calibrate, compare, evaluate, extract, fit, package, privacy, select, synth, translate
 from training.errors import TrainingError
 
 COMMANDS = {
@@ -17,6 +17,7 @@ COMMANDS = {
     "fit": fit,
     "compare": compare,
     "evaluate": evaluate,
+    "calibrate": calibrate,
     "translate": translate,
     "select": select,
     "privacy": privacy,

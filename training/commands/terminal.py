@@ -17,6 +17,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from models.calibration import Calibration
 from models.operating_point import STATED_RATES, OperatingPoint, people_needed
 from training.evaluation.bootstrap import Interval
 from training.evaluation.cross_space import CrossSpaceEvaluation, Figures, NativeEvaluation
@@ -149,6 +150,20 @@ def thresholds_line(points: Sequence[OperatingPoint], num_people: Sequence[int])
     num_validation, *num_in_fold = num_people
     folds = f", and {sum(num_in_fold):,} training people in {len(num_in_fold)} folds" if num_in_fold else ""
     return f"thresholds at false-match rates {stated}, from {num_validation:,} people to validate on{folds}{more}"
+
+
+def calibration_table(title: str, calibration: Calibration) -> Table:
+    """Thresholds at the usual rates, and how many genuine pairs they miss."""
+    caption = "threshold (share of genuine pairs that it misses); any rate down to the lowest may be asked for"
+    table = Table(title=Text(title), title_justify="left", caption=Text(caption), caption_justify="left")
+    table.add_column("comparison")
+    for rate in STATED_RATES:
+        table.add_column(f"FMR {rate:g}", justify="right")
+    table.add_column("lowest", justify="right")
+    for name, scale in calibration.scales.items():
+        by_rate = {point.fmr: f"{point.threshold:.3f} ({point.fnmr:.4f})" for point in calibration.points.get(name, ())}
+        table.add_row(name, *(by_rate.get(rate, "-") for rate in STATED_RATES), f"{scale.lowest_fmr:.2g}")
+    return table
 
 
 def comparison_table(comparison: Comparison) -> Table:

@@ -70,6 +70,24 @@ def calibrate_native(feature_set: FeatureSet) -> Calibration:
     return _calibration({"native-target": (side, side)})
 
 
+def calibrate_scores(
+    a: Sequence[str], b: Sequence[str], score_N: npt.NDArray[np.float32], comparison: Comparison
+) -> Calibration:
+    """Scale and operating points of one comparison, from scores (N,) of pictures of a and b, genuine where they are one."""
+    _, code = np.unique(np.array([*a, *b]), return_inverse=True)
+    one_N, other_N = np.sort(np.stack([code[: len(a)], code[len(a) :]]), axis=0)
+    is_genuine_N = one_N == other_N
+    _, pair_N, num = np.unique(one_N * (code.max() + 1) + other_N, return_inverse=True, return_counts=True)
+    weight_N, bin_N = 1.0 / num[pair_N], bins_of(score_N)
+    genuine, impostor = (
+        np.bincount(bin_N[rows], weights=weight_N[rows], minlength=NUM_BINS).astype(np.float64)
+        for rows in (is_genuine_N, ~is_genuine_N)
+    )
+    num_genuine, num_pairs = (len(np.unique(pair_N[rows])) for rows in (is_genuine_N, ~is_genuine_N))
+    scale = _scale(_Tally(genuine, impostor, num_genuine, num_pairs))
+    return _with_points({comparison: scale} if scale else {})
+
+
 _Side = Sequence[tuple[FeatureSet, FloatArray]]
 
 
@@ -81,6 +99,10 @@ def _calibration(sides: Mapping[str, tuple[_Side, _Side]]) -> Calibration:
             scale = _scale(_Tally.sum(tallies))
             if scale:
                 scales[comparison_of(kind, modality)] = scale
+    return _with_points(scales)
+
+
+def _with_points(scales: dict[Comparison, ScoreScale]) -> Calibration:
     points = {
         name: tuple(point for rate in STATED_RATES if (point := scale.point_at(rate)) and point.fmr == rate)
         for name, scale in scales.items()

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from models.bundle import CALIBRATION, MODEL, Manifest, Provenance, write_bundle
+from models.bundle import CALIBRATION, MODEL, Bundle, Manifest, Provenance, write_bundle
 from models.calibration import Calibration
-from models.documents import readable_json
+from models.documents import readable_json, sha256_hex
 from models.errors import BundleError
 from models.graph import check_graph
 from models.space import NAME_PATTERN, Space
@@ -151,6 +151,23 @@ def write_encoder_bundle(
         CARD: encoder_card(manifest, measured).encode(),
     }
     return _write(folder, manifest, files)
+
+
+def write_recalibrated_bundle(
+    folder: Path, original: Path, bundle: Bundle, calibration: Calibration, data_digests: Mapping[str, str]
+) -> Manifest:
+    """Write the bundle that lies at `original` once more under another name, with another calibration.
+
+    `data_digests` name what that was measured on, by role. Raises `BundleError`.
+    """
+    manifest = bundle.manifest
+    made = replace(manifest.provenance, data_digests=manifest.provenance.data_digests | dict(data_digests))
+    files = {name: (original / name).read_bytes() for name in manifest.files}
+    for name, data in files.items():
+        if sha256_hex(data) != manifest.files[name]:
+            raise BundleError(f"{original}/{name}: was changed while it was read")
+    files[CALIBRATION] = readable_json(calibration.to_json())
+    return _write(folder, replace(manifest, name=folder.name, provenance=made, files={}, digest=""), files)
 
 
 def _write(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Manifest:

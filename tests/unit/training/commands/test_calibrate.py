@@ -1,0 +1,154 @@
+"""Thresholds on pictures or scores of one's own, as a user measures them in process."""
+
+import csv
+from collections.abc import Callable
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.bundle import read_bundle
+from models.feature_set import FeatureSet
+from training.data.feature_set_files import load_feature_set, save_feature_set
+from training.data.pairs import join_by_image
+from training.evaluation.calibration import calibrate
+from training.export.loaded import LoadedTranslator
+
+Run = Callable[..., str]
+Fails = Callable[..., str]
+Files = dict[str, Path]
+
+
+@pytest.fixture
+def own(files: Files, tmp_path: Path) -> Files:
+    """A hundred people the bundle knows nothing of, three pictures each, in both of its spaces."""
+    made = {}
+    for side in ("source", "target"):
+        space = load_feature_set(files[side]).space
+        random = np.random.default_rng(space.dimension)
+        identity = np.repeat(np.random.default_rng(9).normal(size=(100, 6)), 3, axis=0)
+        feature = identity @ random.normal(size=(6, space.dimension)) + 0.4 * random.normal(size=(300, space.dimension))
+        columns = {
+            "feature": feature.astype(np.float32),
+            "image": np.array([f"own/{row:03d}.png" for row in range(300)]),
+            "subject": np.array([f"own-{row // 3}" for row in range(300)]),
+        }
+        made[side] = tmp_path / f"own-{side}.npz"
+        save_feature_set(FeatureSet.build(space, columns), made[side])
+    return made
+
+
+def words(files: Files, own: Files, out: Path, *more: object) -> list[object]:
+    return ["calibrate", "--bundle", files["bundle"], "--source", own["source"], "--target", own["target"],
+            "--out", out, *more]  # fmt: skip
+
+
+def test_the_same_model_gets_thresholds_of_other_people(run: Run, files: Files, own: Files, tmp_path: Path) -> None:
+    printed = run(*words(files, own, tmp_path / "ours", "--subjects", "all"))
+    old, new = read_bundle(files["bundle"]), read_bundle(tmp_path / "ours")
+    assert new.model == old.model
+    assert new.manifest.name == "ours"
+    assert new.manifest.metrics == old.manifest.metrics
+    pairs = join_by_image(load_feature_set(own["source"]), load_feature_set(own["target"]))
+    assert new.calibration == calibrate(pairs, LoadedTranslator(old, "cpu")(pairs.source.feature))
+    assert [point.num_impostors for point in new.calibration.points["translated"]] == [4950]
+    digests = new.manifest.provenance.data_digests
+    assert digests["source"] == old.manifest.provenance.data_digests["source"]
+    assert digests["calibration target"] == pairs.target.digest
+    assert (tmp_path / "ours" / "MODEL_CARD.md").read_bytes() == (files["bundle"] / "MODEL_CARD.md").read_bytes()
+    (threshold,) = (point.threshold for point in new.calibration.points["translated"])
+    assert f"{threshold:.3f}" in printed
+    assert "ours: from 100 people" in printed
+
+
+def test_people_of_the_training_part_do_not_count_unless_told(
+    fails: Fails, files: Files, own: Files, tmp_path: Path
+) -> None:
+    line = fails(*words(files, own, tmp_path / "ours"))
+    rule = read_bundle(files["bundle"]).manifest.provenance.split
+    assert rule is not None
+    known = np.unique(load_feature_set(own["source"]).subject)
+    num = sum(rule.part_of(name) != "train" for name in known.tolist())
+    assert line.startswith(
+        f"facebridge-train calibrate: {num} people are too few to state any threshold: 0.01 takes 78"
+    )
+    assert not (tmp_path / "ours").exists()
+
+
+def write_scores(path: Path, pairs: list[tuple[str, str, float]]) -> Path:
+    with path.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["a", "b", "score"])
+        writer.writerows(pairs)
+    return path
+
+
+def own_scores(num_people: int = 90) -> list[tuple[str, str, float]]:
+    """A score of every two people, the first two compared nine times; one of everybody with themselves."""
+    random = np.random.default_rng(4)
+    rows = [(f"p{a}", f"p{b}", float(random.normal(0, 0.2))) for a, b in combinations(range(num_people), 2)]
+    rows += [("p1", "p0", 0.95)] * 9
+    return rows + [(f"p{a}", f"p{a}", float(np.clip(random.normal(0.7, 0.1), -1, 1))) for a in range(num_people)]
+
+
+def test_scores_of_ones_own_are_enough(run: Run, files: Files, tmp_path: Path) -> None:
+    rows = own_scores()
+    path = write_scores(tmp_path / "scores.csv", rows)
+    run("calibrate", "--bundle", files["bundle"], "--scores", path, "--comparison", "translated/sketch",
+        "--out", tmp_path / "ours")  # fmt: skip
+    old, new = read_bundle(files["bundle"]).calibration, read_bundle(tmp_path / "ours").calibration
+    assert {name: new.scales[name] for name in old.scales} == old.scales
+    (point,) = new.points["translated/sketch"]
+    assert (point.num_genuine, point.num_impostors) == (90, 4005)
+    impostor: dict[tuple[str, ...], list[float]] = {}
+    for a, b, score in rows:
+        if a != b:
+            impostor.setdefault(tuple(sorted((a, b))), []).append(score)
+    share = np.mean([np.mean(np.array(scores) >= point.threshold) for scores in impostor.values()])
+    assert 0.0095 < share <= 0.01
+    assert point.fnmr == pytest.approx(np.mean([s < point.threshold for a, b, s in rows if a == b]))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("", "needs a header line"),
+        ("a,b\nx,y\n", "needs a header line"),
+        ("a,b,score\n", "has no scores"),
+        ("a,b,score\nx,y,0.5\nx,,0.5\n", "line 3: name the people"),
+        ("a,b,score\nx,y,\n", "line 2: '' is no cosine"),
+        ("a,b,score\nx,y,nan\n", "line 2: 'nan' is no cosine"),
+        ("a,b,score\nx,y,7\n", "line 2: '7' is no cosine"),
+        ("a,b,score\nx,y\n", "line 2: '' is no cosine"),
+        ("a,b,score\nx,y,0.1\n", "2 people are too few to state any threshold: 0.01 takes 78"),
+    ],
+)
+def test_scores_that_cannot_be_used_are_one_line(
+    fails: Fails, files: Files, tmp_path: Path, content: str, reason: str
+) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_text(content)
+    line = fails("calibrate", "--bundle", files["bundle"], "--scores", path, "--comparison", "translated",
+                 "--out", tmp_path / "ours")  # fmt: skip
+    assert reason in line
+    assert not (tmp_path / "ours").exists()
+
+
+def test_what_does_not_belong_together_is_refused(fails: Fails, files: Files, own: Files, tmp_path: Path) -> None:
+    out = ("--bundle", files["bundle"], "--out", tmp_path / "ours")
+    scores = write_scores(tmp_path / "s.csv", own_scores())
+    assert "belong together" in fails("calibrate", *out, "--scores", scores)
+    assert "belong together" in fails("calibrate", *out, "--comparison", "translated")
+    both = fails("calibrate", *out, "--scores", scores, "--comparison", "translated", "--target", own["target"])
+    assert "either --scores or feature sets" in both
+    assert "--source and --target" in fails("calibrate", *out, "--target", own["target"])
+    assert "translates from" in fails("calibrate", *out, "--source", own["target"], "--target", own["source"])
+    assert "no comparison" in fails("calibrate", *out, "--scores", scores, "--comparison", "translatd")
+    nobody = load_feature_set(own["target"])
+    path = tmp_path / "nobody.npz"
+    save_feature_set(FeatureSet.build(nobody.space, nobody.columns() | {"subject": np.full(300, "")}), path)
+    assert "does not say who is on" in fails("calibrate", *out, "--source", own["source"], "--target", path)
+    exists = fails("calibrate", "--bundle", files["bundle"], "--out", files["bundle"], "--source", own["source"],
+                   "--target", own["target"])  # fmt: skip
+    assert "exists already" in exists
