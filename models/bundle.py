@@ -1,7 +1,8 @@
 """A bundle: one exported encoder, translator, sampler or generator, as an immutable folder whose every byte is accounted for.
 
     model.onnx        dynamic batch, opset stated, normalisation inside the graph
-    calibration.json  operating points
+    calibration.json  operating points, and what scores mean
+    stats.npz         what features of its spaces look like, and how far translations can be trusted; where it is known
     MODEL_CARD.md     for people
     bundle.json       the manifest: what it is, where it came from, SHA-256 of every file, and a digest of itself
 
@@ -19,6 +20,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, JsonValue, StringConstraints, TypeAdapter
 
 from models.calibration import Calibration, parse_calibration
+from models.confidence import ConfidenceModel, read_confidence
 from models.documents import canonical_json, parse_document, readable_json, sha256_hex
 from models.errors import BundleError, GraphError
 from models.graph import GraphSignature, check_graph
@@ -28,6 +30,7 @@ from models.split import SplitRule
 MANIFEST = "bundle.json"
 MODEL = "model.onnx"
 CALIBRATION = "calibration.json"
+STATS = "stats.npz"
 MAX_FILE_BYTES = 2 << 30
 COMMON_SPACE_METHODS = ("cca", "two-sided")
 """Methods of translators into a common space, which is no encoder's own: there features of several are compared."""
@@ -98,6 +101,8 @@ class Bundle:
     model: bytes
     graph: GraphSignature
     calibration: Calibration
+    confidence: ConfidenceModel | None = None
+    """Of a translator that has one."""
 
 
 _MANIFEST = TypeAdapter(Manifest)
@@ -117,6 +122,7 @@ def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -
         if name == MANIFEST or not _is_plain(name):
             raise BundleError(f"{folder}: {name!a} cannot be the name of a file in a bundle")
     parse_calibration(files[CALIBRATION])
+    _confidence(manifest, files, str(folder))
     # As it will be read again: checked, and with 0 for a float written as 0.0, or its digest would not hold.
     manifest = parse_document(_MANIFEST, _text(manifest, str(folder)), what=f"{folder}/{MANIFEST}", error=BundleError)
     complete = replace(manifest, files={name: sha256_hex(data) for name, data in sorted(files.items())})
@@ -150,7 +156,8 @@ def read_bundle(folder: Path) -> Bundle:
     except GraphError as failure:
         raise BundleError(f"{where}/{failure}") from None
     _check_signature(manifest, graph, where)
-    return Bundle(manifest, contents[MODEL], graph, parse_calibration(contents[CALIBRATION]))
+    calibration = parse_calibration(contents[CALIBRATION])
+    return Bundle(manifest, contents[MODEL], graph, calibration, _confidence(manifest, contents, where))
 
 
 def _read_files(folder: Path, manifest: Manifest, where: str) -> dict[str, bytes]:
@@ -170,6 +177,14 @@ def _read_files(folder: Path, manifest: Manifest, where: str) -> dict[str, bytes
         if name not in contents:
             raise BundleError(f"{where}/{MANIFEST}: names no {name}; export the bundle again")
     return contents
+
+
+def _confidence(manifest: Manifest, files: Mapping[str, bytes], where: str) -> ConfidenceModel | None:
+    if STATS not in files:
+        return None
+    if manifest.kind != "translator" or manifest.source is None:
+        raise BundleError(f"{where}/{STATS}: is for translators")
+    return read_confidence(files[STATS], manifest.source.dimension, manifest.target.dimension)
 
 
 def _text(manifest: Manifest, where: str) -> bytes:

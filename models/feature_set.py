@@ -6,10 +6,7 @@ columns have N entries, D is the space's dimension. `.npz` is read and written h
 """
 
 import hashlib
-import io
 import re
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +17,7 @@ import numpy.typing as npt
 from models.documents import canonical_json
 from models.errors import ContractError, FeatureSetError
 from models.features import FloatArray, unit_features
-from models.npy import is_unicode, read_npy
+from models.npy import NpyError, is_unicode, read_arrays, write_arrays
 from models.space import Space, parse_space
 
 StrArray = npt.NDArray[np.str_]
@@ -143,20 +140,9 @@ class FeatureSet:
 def read_npz(data: bytes, *, what: str = "feature set", max_bytes: int = 8 << 30) -> FeatureSet:
     """Read an `.npz` feature set that unpacks to at most `max_bytes`. Raises `FeatureSetError`."""
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            if sum(member.file_size for member in archive.infolist()) > max_bytes:
-                raise FeatureSetError(f"{what}: unpacks to more than {max_bytes} bytes; split it")
-            _check_members(archive.infolist(), data)
-            columns = {
-                member.filename.removesuffix(".npy"): read_npy(_read_member(archive, member))
-                for member in archive.infolist()
-            }
-    except FeatureSetError:
-        raise
-    except ContractError as failure:
+        columns = read_arrays(data, max_bytes=max_bytes)
+    except NpyError as failure:
         raise FeatureSetError(f"{what}: {failure}") from None
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError, RuntimeError):
-        raise FeatureSetError(f"{what}: not a complete .npz file; write it again") from None
     space_text = columns.pop("space", None)
     if space_text is None or space_text.dtype.kind != "U" or space_text.size != 1:
         raise FeatureSetError(f"{what}: array 'space' must hold the space as one JSON string")
@@ -190,25 +176,8 @@ def blended_with(key: str) -> str:
 
 def write_npz(feature_set: FeatureSet) -> bytes:
     """The feature set as the bytes of an `.npz` file; the same set gives the same bytes."""
-    stream = io.BytesIO()
     space = np.array(canonical_json(feature_set.space.to_json()).decode())
-    np.savez(stream, allow_pickle=False, space=space, **feature_set.columns())
-    return stream.getvalue()
-
-
-def _check_members(members: list[zipfile.ZipInfo], data: bytes) -> None:
-    """Refuse what `zipfile` lets pass: members that a damaged directory lost, doubled or renamed."""
-    names = {member.filename for member in members if member.filename.endswith(".npy")}
-    if data[-22:-18] != b"PK\5\6" or not len(names) == len(members) == int.from_bytes(data[-12:-10], "little"):
-        raise zipfile.BadZipFile
-    if any(member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in members):
-        raise zipfile.BadZipFile
-
-
-def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    """Unlike `archive.read`, which unpacks all there is before it looks at the size that was declared."""
-    with archive.open(member) as stream:
-        return stream.read(member.file_size)
+    return write_arrays({"space": space} | feature_set.columns())
 
 
 def _checked_features(feature: npt.NDArray[Any], space: Space, what: str) -> FloatArray:

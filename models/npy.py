@@ -1,7 +1,10 @@
-"""Reading `.npy` bytes that came from somebody else: no pickles, no allocation beyond what was sent."""
+"""Reading `.npy` and `.npz` bytes that came from somebody else: no pickles, no allocation beyond what was sent."""
 
 import io
 import tokenize
+import zipfile
+import zlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -76,3 +79,42 @@ def write_npy(array: npt.NDArray[Any]) -> bytes:
     stream = io.BytesIO()
     npy_format.write_array(stream, np.asarray(array, order="C"), allow_pickle=False)
     return stream.getvalue()
+
+
+def read_arrays(data: bytes, *, max_bytes: int = 8 << 30) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of a `.npz` file that unpacks to at most `max_bytes`, by name. Raises `NpyError`."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if sum(member.file_size for member in archive.infolist()) > max_bytes:
+                raise NpyError(f"unpacks to more than {max_bytes} bytes; split it")
+            _check_members(archive.infolist(), data)
+            return {
+                member.filename.removesuffix(".npy"): read_npy(_read_member(archive, member))
+                for member in archive.infolist()
+            }
+    except NpyError:
+        raise
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError, RuntimeError):
+        raise NpyError("not a complete .npz file; write it again") from None
+
+
+def write_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
+    """The bytes of a `.npz` file; the same arrays give the same bytes."""
+    stream = io.BytesIO()
+    np.savez(stream, allow_pickle=False, **arrays)
+    return stream.getvalue()
+
+
+def _check_members(members: list[zipfile.ZipInfo], data: bytes) -> None:
+    """Refuse what `zipfile` lets pass: members that a damaged directory lost, doubled or renamed."""
+    names = {member.filename for member in members if member.filename.endswith(".npy")}
+    if data[-22:-18] != b"PK\5\6" or not len(names) == len(members) == int.from_bytes(data[-12:-10], "little"):
+        raise zipfile.BadZipFile
+    if any(member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in members):
+        raise zipfile.BadZipFile
+
+
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    """Unlike `archive.read`, which unpacks all there is before it looks at the size that was declared."""
+    with archive.open(member) as stream:
+        return stream.read(member.file_size)

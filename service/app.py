@@ -1,12 +1,15 @@
 """The application: everything is built here, from settings, and nothing at import."""
 
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from importlib import metadata
 
 from fastapi import FastAPI
 
 from models.runtime import conflicting_packages
+from models.space import Space
 from service.api import openapi, problems
 from service.api.deps import Services
 from service.api.middleware import Observe
@@ -16,6 +19,7 @@ from service.galleries.embedded import EmbeddedGalleryStore
 from service.galleries.port import GalleryStore
 from service.inference.inference import Inference
 from service.inference.loading import EngineFactory, LoadedBundles, OnnxEngines, load_bundles
+from service.inference.watch import Seen
 from service.observability.metrics import Metrics
 from service.settings import Settings
 from service.usecases.enrol import Enrol
@@ -24,7 +28,10 @@ from service.usecases.identify import Identify
 from service.usecases.probes import Probes
 from service.usecases.reconstruct import Reconstruct
 from service.usecases.translate import Translate
+from service.usecases.trust import TrustPolicy
 from service.usecases.verify import Verify
+
+log = logging.getLogger("facebridge.spaces")
 
 _ROUTERS = tuple(module.router for module in (translate, verify, identify, galleries, reconstruct, spaces, health))
 
@@ -75,19 +82,29 @@ def _services(settings: Settings, loaded: LoadedBundles, store: GalleryStore) ->
         queue_rows=settings.queue_rows,
         queue_pictures=settings.queue_pictures,
         on_batch=lambda bundle, num_rows: metrics.batch_rows.labels(bundle).observe(num_rows),
+        on_suspicion=partial(_tell_suspicion, metrics),
     )
-    probes = Probes(inference)
+    trust = TrustPolicy(settings.low_confidence, settings.min_confidence)
+    probes = Probes(inference, trust, refuses_suspected=settings.wrong_space == "refuse")
     return Services(
         settings=settings,
         metrics=metrics,
         inference=inference,
-        translate=Translate(inference),
+        translate=Translate(inference, probes),
         verify=Verify(inference, probes),
         identify=Identify(inference, probes, store),
         enrol=Enrol(probes, store),
         galleries=KeepGalleries(inference, store),
         reconstruct=Reconstruct(inference, probes),
     )
+
+
+def _tell_suspicion(metrics: Metrics, space: Space, seen: Seen) -> None:
+    metrics.tell_suspicion(space, is_suspected=seen.state == "suspected")
+    if seen.state == "suspected":
+        log.warning("what arrives as features of the space %s does not look like it: %s", space.name, seen.reason)
+    else:
+        log.info("what arrives as features of the space %s looks like it again", space.name)
 
 
 def _lifespan(services: Services, store: GalleryStore) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:

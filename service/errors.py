@@ -5,9 +5,11 @@
     |  |- DimensionMismatchError, NonFiniteVectorError, ZeroNormVectorError, InvalidNameError, ImageRejectedError
     |  |- NoRouteError          no chain of translators leads from one space to the other
     |  |- NoOperatingPointError no threshold is known at the asked rate
+    |  |- LowConfidenceError    a translation can be trusted less than was asked for
     |- NotFoundError
     |- AlreadyExistsError
     |- SpaceMismatchError       vectors of two spaces would have been compared
+    |  |- SuspectedSpaceError   vectors that claim a space do not look like it
     |- BatchTooLargeError
     |- OverloadedError          try again later
     |  |- QueueFullError, DrainingError
@@ -56,6 +58,10 @@ class NoOperatingPointError(InvalidInputError):
     """No threshold was measured at the asked false-match rate."""
 
 
+class LowConfidenceError(InvalidInputError):
+    """A translation can be trusted less than was asked for."""
+
+
 class NotFoundError(FacebridgeError):
     """There is no such thing, or not for this caller."""
 
@@ -66,6 +72,10 @@ class AlreadyExistsError(FacebridgeError):
 
 class SpaceMismatchError(FacebridgeError):
     """Vectors of two spaces would have been compared."""
+
+
+class SuspectedSpaceError(SpaceMismatchError):
+    """What arrives under the name of a space does not look like features of it."""
 
 
 class BatchTooLargeError(FacebridgeError):

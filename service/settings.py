@@ -32,6 +32,19 @@ class Settings(BaseSettings):
     allow_reconstruction: Annotated[
         bool, Field(description="serve bundles that paint the faces that features are of, at /reconstruct")
     ] = False
+    low_confidence: Annotated[
+        Literal["pass", "flag", "refuse"],
+        Field(
+            description="what becomes of translations below min-confidence; a request may ask for more, not for less"
+        ),
+    ] = "flag"
+    min_confidence: Annotated[
+        float, Field(ge=0, le=1, description="least confidence in a translation; of features like no face it is 0")
+    ] = 0.05
+    wrong_space: Annotated[
+        Literal["log", "refuse"],
+        Field(description="what becomes of features whose stream does not look like the space that they claim"),
+    ] = "log"
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Field(description="least level logged")] = "info"
     max_json_bytes: Annotated[int, Field(ge=1024, description="largest JSON body")] = 8 << 20
     max_binary_bytes: Annotated[

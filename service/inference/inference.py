@@ -3,6 +3,7 @@
 Shapes: n rows of one call, S source and T target dimension of a route.
 """
 
+import asyncio
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,10 +16,11 @@ from models.features import FloatArray
 from models.space import Space
 from service.entities import RouteStep
 from service.errors import ImageRejectedError, NoRouteError
-from service.inference.batcher import MicroBatcher
+from service.inference.batcher import OFF_LOOP_ROWS, MicroBatcher
 from service.inference.catalog import Catalog
 from service.inference.engine import Picture
 from service.inference.loading import LoadedBundles
+from service.inference.watch import Seen, Watch
 
 
 class Inference:
@@ -32,9 +34,14 @@ class Inference:
         queue_rows: int,
         queue_pictures: int,
         on_batch: Callable[[str, int], None] = lambda bundle, num_rows: None,
+        on_suspicion: Callable[[Space, Seen], None] = lambda space, seen: None,
     ) -> None:
-        """`on_batch` hears the bundle's name and the size of every batch that is run."""
+        """`on_batch` hears the bundle's name and the size of every batch that is run, `on_suspicion` of spaces whose features
+        begin or end to look as if they were of another.
+        """
         self.loaded = loaded
+        self.watch = Watch((entry.bundle for entry in loaded.translators), on_suspicion)
+        self._confidence = {entry.bundle.manifest.name: entry.bundle.confidence for entry in loaded.translators}
         self.catalog = Catalog(
             (entry.bundle for entry in loaded.translators), (entry.bundle for entry in loaded.encoders)
         )
@@ -75,6 +82,30 @@ class Inference:
         for step in steps:
             features = await self._batchers[step.bundle].submit(features)
         return features
+
+    async def translate_judged(
+        self, features: FloatArray, steps: Iterable[RouteStep]
+    ) -> tuple[FloatArray, FloatArray | None]:
+        """As `translate`, and the confidence (n,) in what came of it: the least over the steps.
+
+        None where nothing was translated, or a translator does not tell.
+        """
+        confidence: FloatArray | None = None
+        is_told = True
+        for step in steps:
+            translated = await self._batchers[step.bundle].submit(features)
+            model = self._confidence[step.bundle]
+            is_told &= model is not None
+            if model is not None and is_told:
+                in_step = await self._off_loop(model, features, translated)
+                confidence = in_step if confidence is None else np.minimum(confidence, in_step)
+            features = translated
+        return features, confidence if is_told else None
+
+    async def _off_loop(self, work: Callable[..., FloatArray], *arrays: FloatArray) -> FloatArray:
+        if len(arrays[0]) < OFF_LOOP_ROWS:
+            return work(*arrays)
+        return await asyncio.get_running_loop().run_in_executor(self._prepare_executor, work, *arrays)
 
     @property
     def painted_spaces(self) -> dict[str, Space]:

@@ -2,6 +2,9 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from models.space import Space
+from service.entities import Route
+
 _LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
@@ -32,6 +35,33 @@ class Metrics:
             ("source", "target"),
             registry=self.registry,
         )
+        self.low_confidence_vectors = Counter(
+            "facebridge_low_confidence_vectors",
+            "Translated vectors below the least confidence, by route.",
+            ("source", "target"),
+            registry=self.registry,
+        )
+        self.space_suspected = Gauge(
+            "facebridge_space_suspected",
+            "1 where what arrives under the name of a space does not look like its features, else 0.",
+            ("space",),
+            registry=self.registry,
+        )
+        self.space_stream_score = Gauge(
+            "facebridge_space_stream_score",
+            "How far the last faces of a space are off together, over what hardly any stream of it is.",
+            ("space",),
+            registry=self.registry,
+        )
+        self.space_outlier_share = Gauge(
+            "facebridge_space_outlier_share",
+            "Share of the last 200 features of a space that are like hardly any of it.",
+            ("space",),
+            registry=self.registry,
+        )
+        self.space_alarms = Counter(
+            "facebridge_space_alarms", "Times that a space became suspected.", ("space",), registry=self.registry
+        )
         self.enrolled_templates = Counter(
             "facebridge_enrolled_templates", "Templates enrolled.", ("gallery",), registry=self.registry
         )
@@ -42,6 +72,18 @@ class Metrics:
             "facebridge_problems", "Refusals and failures, by type.", ("type",), registry=self.registry
         )
         self.bundles = Gauge("facebridge_bundles", "Bundles by state.", ("state",), registry=self.registry)
+
+    def count_translated(self, route: Route, num_rows: int, num_low: int) -> None:
+        """Count what was translated along a route, and how many of that are below the least confidence."""
+        if route.steps:
+            self.translated_vectors.labels(route.source.name, route.target.name).inc(num_rows)
+            self.low_confidence_vectors.labels(route.source.name, route.target.name).inc(num_low)
+
+    def tell_suspicion(self, space: Space, *, is_suspected: bool) -> None:
+        """Set what is thought of a space, and count where that is new."""
+        self.space_suspected.labels(space.name).set(is_suspected)
+        if is_suspected:
+            self.space_alarms.labels(space.name).inc()
 
     def exposition(self) -> bytes:
         """The text that Prometheus scrapes."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from service.entities import NewTemplate, Probe, Route
 from service.galleries.port import GalleryStore
 from service.usecases.probes import Probes
+from service.usecases.trust import Trusted
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,7 @@ class Enrolled:
     template_ids: tuple[str, ...]
     generation: int
     route: Route
+    trusted: Trusted
 
 
 class Enrol:
@@ -28,7 +30,7 @@ class Enrol:
     async def __call__(self, gallery: str, subjects: Sequence[str], samples: Sequence[Probe]) -> Enrolled:
         """Enrol one sample for each entry of `subjects`, all of one space, all or none.
 
-        Raises `NotFoundError`, `SpaceMismatchError`, and what is wrong with a sample.
+        Raises `NotFoundError`, `SpaceMismatchError`, `LowConfidenceError`, and what is wrong with a sample.
         """
         found = await asyncio.to_thread(self._galleries.get, gallery)
         native = await self._probes.read(samples, also=[found.space])
@@ -38,4 +40,4 @@ class Enrol:
             for subject, original, feature in zip(subjects, native.features, routed.features, strict=True)
         ]
         ids = await asyncio.to_thread(self._galleries.enrol, gallery, templates)
-        return Enrolled(tuple(ids), found.generation, routed.route)
+        return Enrolled(tuple(ids), found.generation, routed.route, routed.trusted)

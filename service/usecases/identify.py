@@ -12,7 +12,8 @@ from service.galleries.port import GalleryStore, SearchResult
 from service.inference.inference import Inference
 from service.inference.thresholds import Measured
 from service.usecases.decisions import Meaning, Wanted, meaning_of, threshold_for
-from service.usecases.probes import NativeFeatures, Probes
+from service.usecases.probes import Probes, RoutedFeatures
+from service.usecases.trust import Trusted, TrustPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class Identified:
     candidates: tuple[tuple[JudgedCandidate, ...], ...]
     points: tuple["UsedPoint", ...]
     """One for each way in which templates came into the gallery, where a rate was asked for."""
+    trusted: Trusted
 
     @property
     def decisions(self) -> list[Literal["match", "nobody"] | None]:
@@ -67,32 +69,44 @@ class Identify:
         self._galleries = galleries
 
     async def __call__(
-        self, gallery: str, probes: Sequence[Probe], *, top_k: int, wanted: Wanted | None = None
+        self,
+        gallery: str,
+        probes: Sequence[Probe],
+        *,
+        top_k: int,
+        wanted: Wanted | None = None,
+        trust: TrustPolicy | None = None,
     ) -> Identified:
         """Search one gallery with probes of one space; they are translated where a route leads to the gallery's.
 
         Raises `NotFoundError`, `SpaceMismatchError`, `NoOperatingPointError` where the gallery holds templates with which no
-        threshold was measured at the wanted rate, and what is wrong with a probe.
+        threshold was measured at the wanted rate, `LowConfidenceError`, and what is wrong with a probe.
         """
         found = await asyncio.to_thread(self._galleries.get, gallery)
         native = await self._probes.read(probes, also=[found.space])
-        route, result = await self._search(gallery, found.space, native, top_k, by_origin=wanted is not None)
+        routed = await self._probes.comparable(native, found.space, trust)
+        route = routed.route
+        result = await self._search(gallery, routed, top_k, by_origin=wanted is not None)
         judge = _Judge(self._inference, route, result.num_templates, wanted)
         candidates = await asyncio.to_thread(judge, result, [probe.modality for probe in probes], top_k)
         return Identified(
-            gallery, result.generation, result.num_templates, found.space, route, wanted, candidates, judge.points
+            gallery,
+            result.generation,
+            result.num_templates,
+            found.space,
+            route,
+            wanted,
+            candidates,
+            judge.points,
+            routed.trusted,
         )
 
-    async def _search(
-        self, gallery: str, space: Space, native: NativeFeatures, top_k: int, *, by_origin: bool
-    ) -> tuple[Route, SearchResult]:
-        routed = await self._probes.comparable(native, space)
+    async def _search(self, gallery: str, routed: RoutedFeatures, top_k: int, *, by_origin: bool) -> SearchResult:
         if step := routed.route.target_step:
             projections = self._inference.projections(step.target)
             await asyncio.to_thread(self._galleries.ensure_index, gallery, step.target, projections)
         features, where = routed.features, routed.route.space
-        result = await asyncio.to_thread(self._galleries.search, gallery, features, where, top_k, by_origin=by_origin)
-        return routed.route, result
+        return await asyncio.to_thread(self._galleries.search, gallery, features, where, top_k, by_origin=by_origin)
 
 
 class _Judge:

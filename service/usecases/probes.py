@@ -20,11 +20,13 @@ from service.errors import (
     NonFiniteVectorError,
     NoRouteError,
     SpaceMismatchError,
+    SuspectedSpaceError,
     ZeroNormVectorError,
 )
 from service.inference.batcher import OFF_LOOP_ROWS
 from service.inference.engine import Picture
 from service.inference.inference import Inference
+from service.usecases.trust import Trusted, TrustPolicy, judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +44,19 @@ class RoutedFeatures:
     native: NativeFeatures
     features: FloatArray
     route: Route
+    trusted: Trusted
 
 
 class Probes:
     """Reads probes and brings them into a space."""
 
-    def __init__(self, inference: Inference) -> None:
+    def __init__(
+        self, inference: Inference, trust: TrustPolicy | None = None, *, refuses_suspected: bool = False
+    ) -> None:
+        """`trust` holds for every request; with `refuses_suspected` features of a space that is under suspicion are refused."""
         self._inference = inference
+        self._trust = trust or TrustPolicy()
+        self._refuses_suspected = refuses_suspected
 
     async def read(self, probes: Sequence[Probe], also: Iterable[Space] = ()) -> NativeFeatures:
         """Unit features of probes of one space; pictures are encoded. `also` are spaces known besides the catalog's.
@@ -62,28 +70,62 @@ class Probes:
             )
         features = [probe.feature for probe in probes if probe.feature is not None]
         if len(features) == len(probes):
-            return NativeFeatures(space, await off_loop(_checked_together, features, space))
+            return await self.watched(NativeFeatures(space, await off_loop(_checked_together, features, space)))
         encoded = [self._encode(probe, space) for probe in probes]
-        return NativeFeatures(space, np.stack(await asyncio.gather(*encoded)))
+        return await self.watched(NativeFeatures(space, np.stack(await asyncio.gather(*encoded))))
 
-    async def comparable(self, native: NativeFeatures, target: Space) -> RoutedFeatures:
+    async def watched(self, native: NativeFeatures) -> NativeFeatures:
+        """The same, after a look at whether they are of the space that they claim.
+
+        Raises `SuspectedSpaceError` where they do not look like it and that is to be refused.
+        """
+        watch = self._inference.watch
+        if len(native.features) < OFF_LOOP_ROWS:
+            seen = watch.observe(native.features, native.space)
+        else:
+            seen = await asyncio.to_thread(watch.observe, native.features, native.space)
+        if self._refuses_suspected and seen.state == "suspected":
+            raise SuspectedSpaceError(
+                f"what arrives as features of the space {native.space.name} does not look like it: {seen.reason}. Compare "
+                "encoder, colour order, normalisation and alignment with the space's; see /spaces"
+            )
+        return native
+
+    async def along(
+        self, native: NativeFeatures, route: Route, asked: TrustPolicy | None = None, *, is_judged: bool = True
+    ) -> RoutedFeatures:
+        """Bring features where a route leads; `asked` may be stricter than the setting.
+
+        Confidence is not looked at where that would have no effect and `is_judged` is false. Raises `LowConfidenceError`.
+        """
+        policy = self._trust.and_also(asked)
+        if not is_judged and policy.on_low != "refuse" and asked is None:
+            return RoutedFeatures(
+                native, await self._inference.translate(native.features, route.steps), route, Trusted()
+            )
+        features, confidence = await self._inference.translate_judged(native.features, route.steps)
+        return RoutedFeatures(native, features, route, judge(confidence, policy))
+
+    async def comparable(
+        self, native: NativeFeatures, target: Space, asked: TrustPolicy | None = None
+    ) -> RoutedFeatures:
         """Bring features to where they can be compared with those of `target`: there, or in a common space.
 
-        Raises `SpaceMismatchError` where no way leads together.
+        Raises `SpaceMismatchError` where no way leads together, `LowConfidenceError`.
         """
         try:
             route = self._inference.catalog.comparison(native.space, target)
         except NoRouteError:
             raise _mismatch(native.space, target, "no translator leads there, and they have no common space") from None
-        return RoutedFeatures(native, await self._inference.translate(native.features, route.steps), route)
+        return await self.along(native, route, asked)
 
     async def into(self, native: NativeFeatures, target: Space) -> RoutedFeatures:
-        """Bring features into `target`. Raises `SpaceMismatchError` where no route leads there."""
+        """Bring features into `target`. Raises `SpaceMismatchError` where no route leads there, `LowConfidenceError`."""
         try:
             route = self._inference.catalog.route(native.space, target)
         except NoRouteError:
             raise _mismatch(native.space, target, "no translator leads there") from None
-        return RoutedFeatures(native, await self._inference.translate(native.features, route.steps), route)
+        return await self.along(native, route)
 
     async def _encode(self, probe: Probe, space: Space) -> FloatArray:
         if probe.feature is not None:

@@ -13,6 +13,7 @@ from service.inference.inference import Inference
 from service.inference.thresholds import NOTHING, Measured
 from service.usecases.decisions import Meaning, meaning_of, threshold_for
 from service.usecases.probes import Probes
+from service.usecases.trust import Trusted, TrustPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class Verified:
     meaning: Meaning
     route: Route
     operating_point: OperatingPoint | None
+    trusted: Trusted
 
     @property
     def space(self) -> Space:
@@ -42,11 +44,13 @@ class Verify:
         self._inference = inference
         self._probes = probes
 
-    async def __call__(self, a: Probe, b: Probe, *, fmr: float | None = None) -> Verified:
+    async def __call__(
+        self, a: Probe, b: Probe, *, fmr: float | None = None, trust: TrustPolicy | None = None
+    ) -> Verified:
         """Compare two probes.
 
         Raises `SpaceMismatchError` where no route joins their spaces, `NoOperatingPointError` where `fmr` was not
-        measured for this route.
+        measured for this route, `LowConfidenceError`.
         """
         native_a, native_b = await self._probes.read([a]), await self._probes.read([b])
         route = self._comparison(native_a.space, native_b.space, fmr)
@@ -54,11 +58,11 @@ class Verify:
             native_a, native_b = native_b, native_a
         measured = self._measured(route, a.modality, b.modality)
         point = None if fmr is None else threshold_for(measured, fmr)
-        features_a = await self._inference.translate(native_a.features, route.steps)
+        routed = await self._probes.along(native_a, route, trust)
         features_b = await self._inference.translate(native_b.features, route.target_steps)
-        cosine = np.dot(features_a[0].astype(np.float64), features_b[0].astype(np.float64))
+        cosine = np.dot(routed.features[0].astype(np.float64), features_b[0].astype(np.float64))
         score = float(np.clip(cosine, -1.0, 1.0))
-        return Verified(score, meaning_of(score, measured), route, point)
+        return Verified(score, meaning_of(score, measured), route, point, routed.trusted)
 
     def _comparison(self, a: Space, b: Space, fmr: float | None) -> Route:
         try:

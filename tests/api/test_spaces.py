@@ -17,6 +17,7 @@ async def test_every_space_of_a_bundle_is_listed_with_its_encoder(oracle_client:
             "dimension": space.dimension,
             "metric": "cosine",
             "encoder": encoder,
+            "arriving": None,
         }
         for space, encoder in ((A, "encode-a"), (B, None), (C, None), (D, "encode-d"))
     ]

@@ -27,6 +27,7 @@ from rich.console import Console
 
 from models.bundle import COMMON_SPACE_METHODS, Manifest, read_bundle
 from models.calibration import Calibration
+from models.confidence import ConfidenceModel
 from models.split import SplitRule
 from training.commands import fit_common, fit_encoder, fit_r3an
 from training.commands.arguments import add_split_arguments, check_shares
@@ -37,6 +38,7 @@ from training.data.partial import sole_partial
 from training.errors import TrainingError
 from training.evaluation.calibration import HeldOut, calibrate
 from training.export.bundles import all_or_none, check_bundle_path, write_translator_bundle
+from training.recipes.confidence import fit_confidence
 from training.recipes.cross_fitting import NUM_FOLDS, cross_fitted
 from training.recipes.r3an import LEFT
 from training.recipes.translators import AUTO, METHODS, STUDENT, FittedMethod, SplitPairs, fit_methods
@@ -127,8 +129,10 @@ def _fit_translator(options: argparse.Namespace) -> None:
         best = results[0]
         crossed = _cross_fitted(options, parts, best.method, console)
         with all_or_none() as written:
-            calibration = calibrate(parts.validation, best.translate(parts.validation.source.feature), crossed)
-            manifest = _write(options, pairs, parts, results, calibration)
+            unseen = HeldOut(parts.validation, best.translate(parts.validation.source.feature))
+            calibration = calibrate(unseen.pairs, unseen.translated_NT, crossed)
+            confidence = fit_confidence(parts, [unseen, *crossed], calibration, options.seed)
+            manifest = _write(options, pairs, parts, results, calibration=calibration, confidence=confidence)
             written.append(options.out)
             generator = fit_r3an.write_generator(options.out, manifest, best)
     shown = [(result.method, result.test or result.validation) for result in results]
@@ -184,7 +188,9 @@ def _write(
     pairs: Pairs,
     parts: SplitPairs,
     results: list[FittedMethod],
+    *,
     calibration: Calibration,
+    confidence: ConfidenceModel | None,
 ) -> Manifest:
     best = results[0]
     metrics: dict[str, JsonValue] = {
@@ -215,4 +221,5 @@ def _write(
         hyperparameters=best.fitted.hyperparameters,
         metrics=metrics,
         test=best.test,
+        confidence=confidence,
     )

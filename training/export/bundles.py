@@ -9,8 +9,9 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from models.bundle import CALIBRATION, MODEL, Bundle, Manifest, Provenance, write_bundle
+from models.bundle import CALIBRATION, MODEL, STATS, Bundle, Manifest, Provenance, write_bundle
 from models.calibration import Calibration
+from models.confidence import ConfidenceModel
 from models.documents import readable_json, sha256_hex
 from models.errors import BundleError
 from models.graph import check_graph
@@ -62,6 +63,7 @@ def write_translator_bundle(
     hyperparameters: dict[str, JsonValue],
     metrics: dict[str, JsonValue],
     test: CrossSpaceEvaluation | None,
+    confidence: ConfidenceModel | None = None,
 ) -> Manifest:
     """Write a translator's bundle; `data_digests` name what it was fitted on by role. Raises `BundleError`."""
     signature = check_graph(graph)
@@ -88,6 +90,8 @@ def write_translator_bundle(
         CALIBRATION: readable_json(calibration.to_json()),
         CARD: translator_card(manifest, test, split.by).encode(),
     }
+    if confidence:
+        files[STATS] = confidence.to_bytes()
     return _write(folder, manifest, files)
 
 

@@ -146,8 +146,12 @@ async def _enrol(services: Services, gallery: str, subjects: list[str], samples:
     _check_subjects(subjects)
     enrolled = await services.enrol(gallery, subjects, samples)
     services.metrics.enrolled_templates.labels(gallery).inc(len(samples))
+    services.metrics.count_translated(enrolled.route, len(samples), len(enrolled.trusted.flagged))
     return EnrolResponse(
-        template_ids=list(enrolled.template_ids), generation=enrolled.generation, route=RouteView.of(enrolled.route)
+        template_ids=list(enrolled.template_ids),
+        generation=enrolled.generation,
+        route=RouteView.of(enrolled.route),
+        flagged=list(enrolled.trusted.flagged),
     )
 
 

@@ -40,6 +40,12 @@ async def ready(services: ServicesDep) -> Readiness:
 async def metrics(services: ServicesDep) -> Response:
     """Metrics for Prometheus."""
     services.metrics.queued_rows.set(services.inference.num_queued_rows)
+    for fingerprint, seen in services.inference.watch.spaces.items():
+        space = services.inference.catalog.find_space(fingerprint)
+        if space is not None:
+            services.metrics.space_outlier_share.labels(space.name).set(seen.outlier_share)
+            if seen.stream_score is not None:
+                services.metrics.space_stream_score.labels(space.name).set(seen.stream_score)
     galleries = await services.galleries.list_all()
     services.metrics.gallery_templates.clear()
     for gallery in galleries:

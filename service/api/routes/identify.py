@@ -20,10 +20,12 @@ from service.api.schemas.identify import (
     IdentifyResponse,
     candidate_json,
 )
+from service.api.schemas.trust import trusted_one
 from service.entities import Probe
 from service.errors import BatchTooLargeError, DimensionMismatchError, InvalidInputError
 from service.usecases.decisions import Wanted
 from service.usecases.identify import Identified
+from service.usecases.trust import TrustPolicy
 
 router = APIRouter(tags=["identify"])
 
@@ -48,28 +50,33 @@ async def identify(
     if declared == JSON:
         body = await _read_json(request)
         probe = body.probe.asked("/probe")
-        found = await _run(services, body.gallery, [probe], body.top_k, body.wanted)
+        trust = body.trust.policy if body.trust else None
+        found = await _run(services, body.gallery, [probe], body.top_k, wanted=body.wanted, trust=trust)
         return IdentifyResponse(
             **Answered.head(found).model_dump(),
+            **trusted_one(found.trusted),
             decision=found.decisions[0],
             candidates=CandidateView.ranked(found.candidates[0]),
         )
     if query.gallery is None or (declared == NPY and query.space is None):
         raise Problem(422, "invalid-request", "give gallery (and for npy also space) in the query")
     probes, keys = await _batch(request, declared, query.space or "", query.modality)
-    found = await _run(services, query.gallery, probes, query.top_k, query.wanted)
+    found = await _run(services, query.gallery, probes, query.top_k, wanted=query.wanted, trust=query.policy)
     return Response(await asyncio.to_thread(_batch_answer, found, keys), media_type=JSON)
 
 
 def _batch_answer(found: Identified, keys: Sequence[str | None]) -> bytes:
     """`IdentifyBatchResponse` as JSON, written without a model for each of what may be many thousand candidates."""
+    confidence, flagged = found.trusted.confidence, frozenset(found.trusted.flagged)
     results = [
         {
             "image": key,
             "decision": decision,
             "candidates": [candidate_json(rank, one) for rank, one in enumerate(candidates, start=1)],
+            "confidence": None if confidence is None else float(confidence[row]),
+            "flagged": row in flagged,
         }
-        for key, decision, candidates in zip(keys, found.decisions, found.candidates, strict=True)
+        for row, (key, decision, candidates) in enumerate(zip(keys, found.decisions, found.candidates, strict=True))
     ]
     return orjson.dumps(Answered.head(found).model_dump() | {"results": results})
 
@@ -93,7 +100,13 @@ async def _batch(
 
 
 async def _run(
-    services: Services, gallery: str, probes: Sequence[Probe], top_k: int, wanted: Wanted | None
+    services: Services,
+    gallery: str,
+    probes: Sequence[Probe],
+    top_k: int,
+    *,
+    wanted: Wanted | None,
+    trust: TrustPolicy | None,
 ) -> Identified:
     settings = services.settings
     if len(probes) > settings.max_batch_rows:
@@ -102,8 +115,6 @@ async def _run(
         raise InvalidInputError(f"top_k may be at most {settings.max_top_k}")
     if len(probes) * top_k > settings.max_candidates:
         raise BatchTooLargeError(f"probes times top_k may be at most {settings.max_candidates}; send fewer at a time")
-    found = await services.identify(gallery, probes, top_k=top_k, wanted=wanted)
-    if found.route.steps:
-        route = found.route
-        services.metrics.translated_vectors.labels(route.source.name, route.target.name).inc(len(probes))
+    found = await services.identify(gallery, probes, top_k=top_k, wanted=wanted, trust=trust)
+    services.metrics.count_translated(found.route, len(probes), len(found.trusted.flagged))
     return found

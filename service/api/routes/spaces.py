@@ -1,5 +1,6 @@
 """`/spaces`, `/routes` and `/bundles`: what this service can compare, and with what."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -7,6 +8,7 @@ from fastapi import APIRouter, Query
 from service.api.deps import ServicesDep
 from service.api.problems import documented
 from service.api.schemas.spaces import (
+    ArrivingView,
     BundleList,
     BundleView,
     ListedRoute,
@@ -23,8 +25,14 @@ router = APIRouter(tags=["spaces"])
 async def list_spaces(services: ServicesDep) -> list[ListedSpace]:
     """The spaces that the loaded bundles know, and which of them can take pictures."""
     catalog = services.inference.catalog
+    watched = services.inference.watch.spaces
     return [
-        ListedSpace(**SpaceView.of(space).model_dump(), encoder=catalog.encoder_of(space)) for space in catalog.spaces
+        ListedSpace(
+            **SpaceView.of(space).model_dump(),
+            encoder=catalog.encoder_of(space),
+            arriving=ArrivingView(**asdict(watched[space.fingerprint])) if space.fingerprint in watched else None,
+        )
+        for space in catalog.spaces
     ]
 
 

@@ -1,11 +1,13 @@
 """`POST /translate`."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import Field
 
 from models.npy import write_npy
 from service.api.bodies import JSON, NPY, JsonBody, read_array, require_media_type
@@ -15,12 +17,23 @@ from service.api.problems import Problem, documented
 from service.api.schemas.probes import vector
 from service.api.schemas.spaces import RouteView
 from service.api.schemas.translate import TranslateRequest, TranslateResponse
+from service.api.schemas.trust import TrustQuery
 from service.errors import BatchTooLargeError, DimensionMismatchError
-from service.usecases.translate import Translated
+from service.usecases.probes import RoutedFeatures
+from service.usecases.trust import TrustPolicy
 
 router = APIRouter(tags=["translate"])
 
 _read_json = JsonBody(TranslateRequest)
+
+_LISTED = 100
+
+
+class TranslateQuery(TrustQuery):
+    """With npy, in the query; JSON bodies hold all of it themselves."""
+
+    source: Annotated[str | None, Field(description="with npy: the space to translate from")] = None
+    target: Annotated[str | None, Field(description="with npy: the space to translate to")] = None
 
 
 @router.post(
@@ -29,37 +42,54 @@ _read_json = JsonBody(TranslateRequest)
     responses=documented(400, 409, 413, 415, 422, 429, 503),
     openapi_extra=accepts(TranslateRequest, NPY),
 )
-async def translate(
-    request: Request,
-    services: ServicesDep,
-    source: Annotated[str | None, Query(description="with npy: the space to translate from")] = None,
-    target: Annotated[str | None, Query(description="with npy: the space to translate to")] = None,
-) -> Response:
+async def translate(request: Request, services: ServicesDep, query: Annotated[TranslateQuery, Query()]) -> Response:
     """Translate features from one space into another.
 
-    As JSON, or as one `.npy` array of rows with `source` and `target` in the query; the answer comes as it was sent, the
-    route of an npy answer in the header `x-facebridge-route`.
+    As JSON, or as one `.npy` array of rows with `source` and `target` in the query; the answer comes as it was sent. Of an
+    npy answer the header `x-facebridge-route` names the translators, and where `on_low` or `min_confidence` is given
+    `x-facebridge-flagged` the rows that can be trusted less.
     """
     if require_media_type(request, JSON, NPY) == NPY:
-        if source is None or target is None:
+        if query.source is None or query.target is None:
             raise Problem(422, "invalid-request", "with an npy body give source and target in the query")
-        translated = await _run(services, await read_array(request), source, target)
-        route = ",".join(translated.route.bundles)
-        return Response(write_npy(translated.features), media_type=NPY, headers={"x-facebridge-route": route})
+        rows = await read_array(request)
+        translated = await _run(services, rows, query.source, query.target, query.policy, is_judged=False)
+        headers = {"x-facebridge-route": ",".join(translated.route.bundles)}
+        if query.policy:
+            headers["x-facebridge-flagged"] = _listed(translated.trusted.flagged)
+        return Response(write_npy(translated.features), media_type=NPY, headers=headers)
     body = await _read_json(request)
-    translated = await _run(services, _rows(body, services), body.source, body.target)
-    answer = {"features": translated.features, "route": RouteView.of(translated.route).model_dump()}
+    policy = body.trust.policy if body.trust else None
+    translated = await _run(services, _rows(body, services), body.source, body.target, policy)
+    answer = {
+        "features": translated.features,
+        "route": RouteView.of(translated.route).model_dump(),
+        "confidence": translated.trusted.confidence,
+        "flagged": translated.trusted.flagged,
+    }
     return Response(orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), media_type=JSON)
 
 
-async def _run(services: Services, rows: npt.NDArray[Any], source: str, target: str) -> Translated:
+def _listed(rows: Sequence[int]) -> str:
+    """The first rows of those that are flagged, and of more their number; headers cannot be long."""
+    return ",".join(map(str, rows[:_LISTED])) + (f", ... of {len(rows)}" if len(rows) > _LISTED else "")
+
+
+async def _run(
+    services: Services,
+    rows: npt.NDArray[Any],
+    source: str,
+    target: str,
+    trust: TrustPolicy | None,
+    *,
+    is_judged: bool = True,
+) -> RoutedFeatures:
     if rows.ndim != 2 or rows.dtype.kind != "f" or len(rows) == 0:
         raise DimensionMismatchError("features must be rows of floating-point numbers, at least one")
     if len(rows) > services.settings.max_batch_rows:
         raise BatchTooLargeError(f"at most {services.settings.max_batch_rows} vectors a request")
-    translated = await services.translate(rows, source=source, target=target)
-    route = translated.route
-    services.metrics.translated_vectors.labels(route.source.name, route.target.name).inc(len(rows))
+    translated = await services.translate(rows, source=source, target=target, trust=trust, is_judged=is_judged)
+    services.metrics.count_translated(translated.route, len(rows), len(translated.trusted.flagged))
     return translated
 
 

@@ -9,6 +9,7 @@ from service.api.deps import ServicesDep
 from service.api.openapi import accepts
 from service.api.problems import documented
 from service.api.schemas.spaces import RouteView
+from service.api.schemas.trust import trusted_one
 from service.api.schemas.verify import VerifyRequest, VerifyResponse
 
 router = APIRouter(tags=["verify"])
@@ -20,7 +21,8 @@ async def verify(
 ) -> VerifyResponse:
     """Compare two probes. With `fmr`, decide at the threshold measured for that false-match rate on this route."""
     a, b = body.a.asked("/a"), body.b.asked("/b")
-    verified = await services.verify(a, b, fmr=body.fmr)
+    verified = await services.verify(a, b, fmr=body.fmr, trust=body.trust.policy if body.trust else None)
+    services.metrics.count_translated(verified.route, 1, len(verified.trusted.flagged))
     point = verified.operating_point
     decision = None if verified.is_match is None else "match" if verified.is_match else "non-match"
     return VerifyResponse(
@@ -32,4 +34,5 @@ async def verify(
         score_fmr=verified.meaning.fmr,
         log10_likelihood_ratio=verified.meaning.log10_lr,
         route=RouteView.of(verified.route),
+        **trusted_one(verified.trusted),
     )

@@ -68,6 +68,8 @@ class EnrolResponse(BaseModel):
     template_ids: list[str]
     generation: int
     route: RouteView
+    flagged: list[int]
+    """Those whose translation can be trusted less than the service's setting asks for."""
 
 
 class TemplateView(BaseModel):

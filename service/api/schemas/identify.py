@@ -8,6 +8,7 @@ from models.calibration import PHOTO
 from models.operating_point import fpir_for_fmr
 from service.api.schemas.probes import STRICT, ComparedProbe, GalleryName, Modality
 from service.api.schemas.spaces import RouteView
+from service.api.schemas.trust import TrustBody, TrustedOne, TrustQuery
 from service.usecases.decisions import Wanted
 from service.usecases.identify import Identified, JudgedCandidate
 
@@ -53,9 +54,10 @@ class IdentifyRequest(Rates):
     gallery: GalleryName
     probe: ComparedProbe
     top_k: Annotated[int, Field(ge=1)] = 5
+    trust: TrustBody | None = None
 
 
-class BatchQuery(Rates):
+class BatchQuery(Rates, TrustQuery):
     """With npy and npz, in the query; JSON bodies hold all of it themselves."""
 
     gallery: Annotated[str | None, Field(description="with npy and npz: the gallery")] = None
@@ -151,14 +153,14 @@ class Answered(BaseModel):
 Decision = Literal["match", "nobody"] | None
 
 
-class IdentifyResponse(Answered):
+class IdentifyResponse(Answered, TrustedOne):
     """Candidates of one probe, the best first; where a rate was asked for, those above the threshold, and the decision."""
 
     decision: Decision
     candidates: list[CandidateView]
 
 
-class IdentifyResult(BaseModel):
+class IdentifyResult(TrustedOne):
     """Decision and candidates of one probe of several; `image` is its key where it came in a feature set."""
 
     image: str | None

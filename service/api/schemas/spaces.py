@@ -1,6 +1,6 @@
 """Spaces, routes and bundles on the wire."""
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel
 
@@ -27,6 +27,23 @@ class ListedSpace(SpaceView):
 
     encoder: str | None
     """The bundle that makes features of this space from pictures."""
+    arriving: "ArrivingView | None"
+    """What is thought of features that arrive under its name; null where no bundle knows what they look like."""
+
+
+class ArrivingView(BaseModel):
+    """Whether what arrives under the name of a space looks like its features."""
+
+    state: Literal["unknown", "usual", "suspected"]
+    """Unknown until enough has arrived."""
+    reason: str
+    num_seen: int
+    outlier_share: float
+    """Of the last 200 features, those like hardly any of the space."""
+    num_faces: int
+    """Different ones among the last that are judged together."""
+    stream_score: float | None
+    """How far these are off together, over what hardly any are; null with too few."""
 
 
 class RouteView(BaseModel):

@@ -6,6 +6,7 @@ from pydantic import BaseModel, Field
 
 from service.api.schemas.probes import STRICT, ComparedProbe
 from service.api.schemas.spaces import RouteView
+from service.api.schemas.trust import TrustBody, TrustedOne
 
 
 class VerifyRequest(BaseModel):
@@ -16,9 +17,10 @@ class VerifyRequest(BaseModel):
     a: ComparedProbe
     b: ComparedProbe
     fmr: Annotated[float | None, Field(gt=0, lt=1, description="decide at this false-match rate, e.g. 1e-3")] = None
+    trust: TrustBody | None = None
 
 
-class VerifyResponse(BaseModel):
+class VerifyResponse(TrustedOne):
     """The cosine in the space of comparison and what it means there; threshold and decision only where a rate was asked for."""
 
     score: float

@@ -1,0 +1,165 @@
+"""`stats.npz` of a translator's bundle: what is needed to tell how far a translated feature can be trusted.
+
+Confidence is what came of faces that the translator had not seen and that looked alike to it: of their genuine comparisons with
+native features of the target space, the share that reached the threshold at a false-match rate of 1e-3 (`tar`); where
+thresholds were not measured, the mean cosine with the native feature of the same picture (`cosine`). A feature that hardly
+any of its space is like has the confidence 0.
+
+Nothing here is a feature of anybody: neighbours are means of many faces.
+
+Shapes: N features, S source and T target dimension, C centres, F inputs of the estimator, H hidden units, K steps.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from models.errors import BundleError, ContractError
+from models.features import FloatArray
+from models.npy import read_arrays, write_arrays
+from models.reference import SpaceReference, checked_arrays
+
+NUM_SIGNALS = 4
+MAX_BYTES = 256 << 20
+
+Meaning = Literal["tar", "cosine"]
+
+
+@dataclass(frozen=True, slots=True)
+class ConfidenceModel:
+    """Looks at a feature and its translation, never at pictures."""
+
+    meaning: Meaning
+    source: SpaceReference
+    target: SpaceReference
+    centre_CS: FloatArray
+    """Unit vectors: means of training features that are neighbours."""
+    back_weight_TS: FloatArray
+    """The ridge map back into the source space; how much of a feature comes back is the cycle's cosine."""
+    back_bias_S: FloatArray
+    signal_mean_4: FloatArray
+    signal_sd_4: FloatArray
+    signal_limit_4: FloatArray
+    """Beyond which hardly any feature of a face is: above for distances, below for cosines (`signals`)."""
+    weight_in_FH: FloatArray
+    bias_in_H: FloatArray
+    weight_out_H: FloatArray
+    bias_out_1: FloatArray
+    step_K: FloatArray
+    """Estimates, ascending; entry k of `confidence_K` holds from `step_K[k]` to below the next."""
+    confidence_K: FloatArray
+
+    def __call__(self, source_NS: FloatArray, translated_NT: FloatArray) -> FloatArray:
+        """The confidence in each translation, (N,), in [0, 1]."""
+        signal_N4 = self.signals(source_NS, translated_NT)
+        estimate_N = self.estimate(
+            inputs(source_NS, translated_NT, (signal_N4 - self.signal_mean_4) / self.signal_sd_4)
+        )
+        place_N = np.maximum(0, np.searchsorted(self.step_K, estimate_N, side="right") - 1)
+        is_odd_N = (np.array([1, 1, -1, -1]) * (signal_N4 - self.signal_limit_4) > 0).any(axis=1)
+        is_odd_N |= self.source.is_outlier(self.source.whitened(source_NS))
+        confidence_N: FloatArray = np.where(is_odd_N, np.float32(0), self.confidence_K[place_N])
+        return confidence_N
+
+    def signals(self, source_NS: FloatArray, translated_NT: FloatArray) -> FloatArray:
+        """Mahalanobis distances in both spaces, cosines with the nearest centre and of what comes back, (N, 4)."""
+        back_NS = translated_NT @ self.back_weight_TS + self.back_bias_S
+        length_N = np.maximum(np.linalg.norm(back_NS, axis=1), 1e-9)
+        return np.stack(
+            [
+                self.source.mahalanobis(source_NS),
+                self.target.mahalanobis(translated_NT),
+                (source_NS @ self.centre_CS.T).max(axis=1),
+                np.einsum("ns,ns->n", source_NS, back_NS) / length_N,
+            ],
+            axis=1,
+        ).astype(np.float32)
+
+    def estimate(self, input_NF: FloatArray) -> FloatArray:
+        """One hidden layer of rectified units, (N,)."""
+        hidden_NH = np.maximum(input_NF @ self.weight_in_FH + self.bias_in_H, 0.0)
+        estimate_N: FloatArray = hidden_NH @ self.weight_out_H + self.bias_out_1
+        return estimate_N
+
+    def to_bytes(self) -> bytes:
+        """`stats.npz`; the same model gives the same bytes."""
+        arrays: dict[str, npt.NDArray[Any]] = {"meaning": np.array(self.meaning)}
+        for side, reference in (("source", self.source), ("target", self.target)):
+            arrays |= {f"{side}_{name}": array for name, array in reference.to_arrays().items()}
+        own = {name: getattr(self, field) for name, field in _FIELDS.items()}
+        return write_arrays(arrays | own)
+
+
+_FIELDS = {
+    "centre": "centre_CS",
+    "back_weight": "back_weight_TS",
+    "back_bias": "back_bias_S",
+    "signal_mean": "signal_mean_4",
+    "signal_sd": "signal_sd_4",
+    "signal_limit": "signal_limit_4",
+    "weight_in": "weight_in_FH",
+    "bias_in": "bias_in_H",
+    "weight_out": "weight_out_H",
+    "bias_out": "bias_out_1",
+    "step": "step_K",
+    "confidence": "confidence_K",
+}
+
+
+def inputs(source_NS: FloatArray, translated_NT: FloatArray, scaled_signal_N4: FloatArray) -> FloatArray:
+    """What the estimator looks at, (N, S + T + 4): numbers of about one."""
+    scaled = (side * np.float32(np.sqrt(side.shape[1])) for side in (source_NS, translated_NT))
+    return np.concatenate([*scaled, scaled_signal_N4], axis=1, dtype=np.float32)
+
+
+def read_confidence(data: bytes, num_source: int, num_target: int) -> ConfidenceModel:
+    """Read `stats.npz` of a translator between spaces of these dimensions. Raises `BundleError`."""
+    try:
+        arrays = read_arrays(data, max_bytes=MAX_BYTES)
+        source = SpaceReference.from_arrays(_of_side(arrays, "source"), num_source)
+        target = SpaceReference.from_arrays(_of_side(arrays, "target"), num_target)
+        num_in = num_source + num_target + NUM_SIGNALS
+        shapes = {
+            "centre": (-1, num_source),
+            "back_weight": (num_target, num_source),
+            "back_bias": (num_source,),
+            **dict.fromkeys(("signal_mean", "signal_sd", "signal_limit"), (NUM_SIGNALS,)),
+            "weight_in": (num_in, -1),
+            "bias_in": (-1,),
+            "weight_out": (-1,),
+            "bias_out": (1,),
+            "step": (-1,),
+            "confidence": (-1,),
+        }
+        own = checked_arrays(arrays, shapes)
+        _check(own, arrays.get("meaning"))
+        meaning: Any = str(arrays["meaning"])
+        return ConfidenceModel(meaning, source, target, *(own[name] for name in _FIELDS))
+    except ContractError as failure:
+        raise BundleError(f"stats.npz: {failure}") from None
+
+
+def _of_side(arrays: Mapping[str, npt.NDArray[Any]], side: str) -> dict[str, npt.NDArray[Any]]:
+    prefix = f"{side}_"
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _check(own: Mapping[str, npt.NDArray[np.float32]], meaning: npt.NDArray[Any] | None) -> None:
+    if meaning is None or meaning.shape != () or str(meaning) not in ("tar", "cosine"):
+        raise ContractError("meaning must be tar or cosine")
+    if not own["weight_in"].shape[1] == len(own["bias_in"]) == len(own["weight_out"]) or not len(own["centre"]):
+        raise ContractError("the estimator's weights do not belong together, or there is no centre")
+    steps, confidence = own["step"], own["confidence"]
+    if not len(steps) or steps.shape != confidence.shape:
+        raise ContractError("as many steps as confidences are needed, and one at least")
+    if (
+        (np.diff(steps) < 0).any()
+        or (np.diff(confidence) < 0).any()
+        or not ((confidence >= 0) & (confidence <= 1)).all()
+    ):
+        raise ContractError("steps and confidences must rise, and confidences lie between 0 and 1")
+    if (own["signal_sd"] <= 0).any():
+        raise ContractError("signal_sd must be above zero")

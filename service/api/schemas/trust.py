@@ -1,0 +1,57 @@
+"""How far translations can be trusted, on the wire."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field
+
+from service.api.schemas.probes import STRICT
+from service.usecases.trust import Policy, Trusted, TrustPolicy
+
+_LOW_DESCRIPTION = "what becomes of translations below min_confidence; the setting's where that is stricter"
+_LEAST_DESCRIPTION = "least confidence in a translation; the setting's where that is higher"
+
+
+class TrustBody(BaseModel):
+    """Asked by a request, beside the service's settings; the stricter of both holds."""
+
+    model_config = STRICT
+
+    on_low: Annotated[Policy, Field(description=_LOW_DESCRIPTION)] = "flag"
+    min_confidence: Annotated[float, Field(ge=0, le=1, description=_LEAST_DESCRIPTION)] = 0.0
+
+    @property
+    def policy(self) -> TrustPolicy:
+        """As the use cases take it."""
+        return TrustPolicy(self.on_low, self.min_confidence)
+
+
+class TrustQuery(BaseModel):
+    """The same in the query, for binary bodies."""
+
+    on_low: Annotated[Policy | None, Field(description=f"with npy and npz: {_LOW_DESCRIPTION}")] = None
+    min_confidence: Annotated[
+        float | None, Field(ge=0, le=1, description=f"with npy and npz: {_LEAST_DESCRIPTION}")
+    ] = None
+
+    @property
+    def policy(self) -> TrustPolicy | None:
+        """As the use cases take it; None where nothing was asked."""
+        if self.on_low is None and self.min_confidence is None:
+            return None
+        return TrustPolicy(self.on_low or "flag", self.min_confidence or 0.0)
+
+
+class TrustedOne(BaseModel):
+    """How far the translation of one probe can be trusted."""
+
+    confidence: float | None
+    """What came of faces that looked alike to the translator: the share found at a false-match rate of 1e-3, or the mean cosine
+    with native features, as its bundle says; null where nothing was translated or nothing tells."""
+    flagged: bool
+    """Whether it is below what was asked for."""
+
+
+def trusted_one(trusted: Trusted, row: int = 0) -> dict[str, Any]:
+    """A `TrustedOne` as JSON."""
+    confidence = None if trusted.confidence is None else float(trusted.confidence[row])
+    return {"confidence": confidence, "flagged": row in trusted.flagged}

@@ -1,0 +1,172 @@
+"""Confidence in translations: what is measured, learned and stored for it in a bundle's `stats.npz`.
+
+Source of the idea to learn how well a face will be recognised from its recogniser's scores: Hernandez-Ortega et al., FaceQnet
+(ICB 2019); here the input is the feature alone, as there may be no picture.
+
+Shapes: N pictures of people the translator has not seen, S source and T target dimension, C centres.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.calibration import Calibration
+from models.confidence import NUM_SIGNALS, ConfidenceModel, Meaning, inputs
+from models.features import FloatArray, unit_features
+from models.reference import SpaceReference
+from training.data.pairs import Pairs
+from training.evaluation.calibration import HeldOut
+from training.evaluation.isotonic import pool_adjacent_violators
+from training.evaluation.references import RARE, SLACK, fit_reference
+from training.recipes.translators import SplitPairs, load, subjects
+from training.trainers.fitted import TrainingData
+from training.trainers.linear import fit_ridge
+
+FMRS = (1e-3, 1e-2)
+"""Confidence is told for the first of them that has a threshold."""
+MOST_CENTRES = 256
+MOST_STEPS = 100
+FEWEST = 200
+"""Pictures of people the translator has not seen."""
+COSINE_SLACK = 0.02
+
+_ESTIMATOR = "training.trainers.confidence:fit_estimator"
+_IntArray = npt.NDArray[np.int64]
+
+
+def fit_confidence(
+    parts: SplitPairs, held: Sequence[HeldOut], calibration: Calibration, seed: int
+) -> ConfidenceModel | None:
+    """From `held`, people whom the translators at work had not seen; None where they, or those trained on, are too few."""
+    seen = parts.train.originals()
+    source_NS, translated_NT, target_NT = (
+        np.concatenate(sides)
+        for sides in zip(
+            *((one.pairs.source.feature, one.translated_NT, one.pairs.target.feature) for one in held), strict=True
+        )
+    )
+    code_N = _codes([one.pairs for one in held])
+    references = _references([seen, parts.validation], seed)
+    if references is None or len(source_NS) < FEWEST:
+        return None
+    back = fit_ridge(_backwards(seen, parts.validation, seed)).model
+    wanted_N2, found_N, meaning = _wanted(translated_NT, target_NT, code_N, calibration)
+    # Signals first, by a model that cannot estimate yet.
+    nothing: Any = np.zeros(0, dtype=np.float32)
+    centre_CS = _centres(seen.source.feature, seed)
+    bare = ConfidenceModel(meaning, *references, centre_CS, back.weight_ST, back.bias_T, *([nothing] * 9))
+    signal_N4 = bare.signals(source_NS, translated_NT)
+    mean_4, sd_4 = signal_N4.mean(axis=0), np.maximum(signal_N4.std(axis=0), 1e-6)
+    num_of_person_N = np.bincount(code_N)[code_N]
+    estimator = load(_ESTIMATOR)(
+        inputs(source_NS, translated_NT, (signal_N4 - mean_4) / sd_4),
+        wanted_N2,
+        (1 / np.sqrt(num_of_person_N)).astype(np.float32),
+        code_N,
+        seed,
+    )
+    step_K, confidence_K = _steps(estimator.unseen_N, found_N, 1 / num_of_person_N)
+    return ConfidenceModel(
+        meaning,
+        *references,
+        centre_CS,
+        back.weight_ST,
+        back.bias_T,
+        mean_4,
+        sd_4,
+        _limits(signal_N4),
+        estimator.weight_in_FH,
+        estimator.bias_in_H,
+        estimator.weight_out_H,
+        estimator.bias_out_1,
+        step_K,
+        confidence_K,
+    )
+
+
+def _codes(pairs: Sequence[Pairs]) -> _IntArray:
+    """Whose each picture is, over all of them: parts share nobody."""
+    codes: list[_IntArray] = []
+    for one in pairs:
+        codes.append(subjects(one.source) + (int(codes[-1].max()) + 1 if codes else 0))
+    return np.concatenate(codes)
+
+
+def _references(known: Sequence[Pairs], seed: int) -> tuple[SpaceReference, SpaceReference] | None:
+    code_N = _codes(known)
+    source = fit_reference(np.concatenate([one.source.feature for one in known]), code_N, seed)
+    target = fit_reference(np.concatenate([one.target.feature for one in known]), code_N, seed)
+    return (source, target) if source and target else None
+
+
+def _backwards(seen: Pairs, validation: Pairs, seed: int) -> TrainingData:
+    return TrainingData(
+        seen.target.feature, seen.source.feature, validation.target.feature, validation.source.feature, seed
+    )
+
+
+def _wanted(
+    translated_NT: FloatArray, target_NT: FloatArray, code_N: _IntArray, calibration: Calibration
+) -> tuple[FloatArray, FloatArray, Meaning]:
+    """What to estimate (N, 2): the mean score with the person's other pictures, NaN where there is none, and with their own;
+    and what came of each, (N,): the share of those scores that reach the threshold, or the cosine.
+    """
+    order = np.argsort(code_N, kind="stable")
+    genuine_N, found_N = (np.full(len(code_N), np.nan, dtype=np.float32) for _ in range(2))
+    points = {point.fmr: point for point in calibration.points.get("translated", ())}
+    threshold = next((points[rate].threshold for rate in FMRS if rate in points), None)
+    for rows in np.split(order, np.flatnonzero(np.diff(code_N[order])) + 1):
+        if len(rows) > 1:
+            score = translated_NT[rows] @ target_NT[rows].T
+            others = score[~np.eye(len(rows), dtype=bool)].reshape(len(rows), -1)
+            genuine_N[rows] = others.mean(axis=1)
+            found_N[rows] = np.nan if threshold is None else (others >= threshold).mean(axis=1)
+    own_N = np.einsum("nt,nt->n", translated_NT, target_NT)
+    wanted_N2 = np.stack([genuine_N, own_N], axis=1)
+    if np.isnan(genuine_N).all():
+        wanted_N2 = wanted_N2[:, 1:]
+    if np.isnan(found_N).all():
+        return wanted_N2, np.clip(own_N, 0, 1), "cosine"
+    return wanted_N2, found_N, "tar"
+
+
+def _centres(feature_NS: FloatArray, seed: int, num_rounds: int = 10) -> FloatArray:
+    """Means of training features that are nearest to each other, of length one (k-means on the sphere), (C, S).
+
+    Source: Dhillon and Modha, Concept decompositions for large sparse text data using clustering (Machine Learning 2001).
+    """
+    random = np.random.default_rng(seed)
+    num = max(1, min(MOST_CENTRES, len(feature_NS) // 16))
+    centre_CS: FloatArray = feature_NS[random.choice(len(feature_NS), num, replace=False)]
+    for _ in range(num_rounds):
+        nearest_N = (feature_NS @ centre_CS.T).argmax(axis=1)
+        sum_CS = np.zeros_like(centre_CS)
+        np.add.at(sum_CS, nearest_N, feature_NS)
+        # Of a single face a centre would be that face's feature.
+        is_kept_C = np.bincount(nearest_N, minlength=len(centre_CS)) > 1
+        centre_CS = unit_features(sum_CS[is_kept_C] if is_kept_C.any() else feature_NS.mean(axis=0, keepdims=True))
+    return centre_CS
+
+
+def _limits(signal_N4: FloatArray) -> FloatArray:
+    """Distances hardly anything is above, cosines hardly anything is below."""
+    high, low = np.quantile(signal_N4, [1 - RARE, RARE], axis=0)
+    half = NUM_SIGNALS // 2
+    return np.concatenate([SLACK * high[:half], low[half:] - COSINE_SLACK]).astype(np.float32)
+
+
+def _steps(
+    estimate_N: FloatArray, found_N: FloatArray, weight_N: npt.NDArray[np.float64]
+) -> tuple[FloatArray, FloatArray]:
+    """What came of features by their estimate, in steps that rise with it."""
+    known = np.flatnonzero(~np.isnan(found_N))
+    order = known[np.argsort(estimate_N[known], kind="stable")]
+    bins = np.array_split(order, min(MOST_STEPS, len(order)))
+    weight_K = np.array([weight_N[rows].sum() for rows in bins])
+    value_K = np.array([np.average(found_N[rows], weights=weight_N[rows]) for rows in bins])
+    runs = pool_adjacent_violators(value_K, weight_K)
+    steps = [estimate_N[bins[run.start][0]] for run in runs]
+    means = [np.average(value_K[run], weights=weight_K[run]) for run in runs]
+    return np.array(steps, dtype=np.float32), np.maximum.accumulate(np.array(means, dtype=np.float32))
