@@ -13,6 +13,7 @@ from rich.console import Console
 
 from benchmarks import (
     ablation,
+    confidence,
     contrast,
     demo,
     extraction,
@@ -26,6 +27,7 @@ from benchmarks import (
     synthesis,
     thresholds,
     translation,
+    wrong_space,
 )
 from benchmarks.document import machine, write_section
 from benchmarks.faces import Faces
@@ -38,6 +40,8 @@ BENCHMARKS: dict[str, Callable[[Faces], str]] = {
     "ablation": ablation.measure,
     "contrast": contrast.measure,
     "thresholds": thresholds.measure,
+    "confidence": confidence.measure,
+    "wrong-space": wrong_space.measure,
     "r3an": r3an_tables.measure,
     "privacy": privacy.measure,
     "extraction": extraction.measure,

@@ -4,7 +4,7 @@ Features are seen in the directions in which those of the space vary, each scale
 they hardly vary tell most, as nothing but a feature of another origin has anything there. Directions are grouped in BLOCKS
 blocks, from the widest to the narrowest.
 
-Shapes: N features, D dimension of the space, K BLOCKS blocks.
+Shapes: N features, D dimension of the space, K BLOCKS blocks, Z statistics of a stream.
 """
 
 from collections.abc import Mapping
@@ -20,8 +20,11 @@ from models.features import FloatArray
 BLOCKS = 4
 STREAM = 200
 """Different faces of a stream for which its scores are calibrated."""
+NUM_STATISTICS = 2 * BLOCKS + 1
+FEWEST_SPREAD = 20
+"""Different faces from which on their spread is looked at."""
 FEWEST_FACES = 50
-"""Of fewer a stream has no scores: what they have in common may be one person's."""
+"""Different faces from which on their mean is looked at: what fewer have in common may be one person's."""
 SAME_FACE = 0.5
 """Cosine from which on two features of a stream may be of one person, who then counts once."""
 
@@ -37,9 +40,9 @@ class SpaceReference:
     """Columns are directions, the widest first, over the standard deviation there."""
     limit_K: _FieldArray
     """Energy of a feature in each block that hardly any of the space has."""
-    stream_mean_2K: _FieldArray
-    """Of the logs of energy and shift in each block, over streams of STREAM different faces."""
-    stream_sd_2K: _FieldArray
+    stream_mean_Z: _FieldArray
+    """Of `stream_statistics`, over streams of STREAM different faces."""
+    stream_sd_Z: _FieldArray
     stream_limit: float
     """How many standard deviations hardly any stream of the space is off."""
 
@@ -58,15 +61,18 @@ class SpaceReference:
         is_outlier_N: npt.NDArray[np.bool_] = np.any(energies(whitened_ND) > self.limit_K, axis=1)
         return is_outlier_N
 
-    def stream_score(self, whitened_ND: FloatArray) -> float:
-        """How far a stream of N different faces is off, in standard deviations: the farthest of energy and shift in any block.
+    def stream_score(self, whitened_ND: FloatArray) -> float | None:
+        """How far a stream of N different faces is off, in standard deviations: the farthest of the statistics.
 
-        Less energy than usual counts as much as more; a shift only where it is larger.
+        Faces of a space are no less like it for having less energy than usual, or less in common. None for too few faces.
         """
-        off_2K = (stream_statistics(whitened_ND) - self.stream_mean_2K) / self.stream_sd_2K
-        # Of fewer faces the mean energy varies more; that of a shift does not, as it is scaled by their number.
-        energy_K = np.abs(off_2K[:BLOCKS]) * np.sqrt(min(1.0, len(whitened_ND) / STREAM))
-        return float(max(energy_K.max(), off_2K[BLOCKS:].max()))
+        num = len(whitened_ND)
+        if num < FEWEST_SPREAD:
+            return None
+        off_Z = (stream_statistics(whitened_ND) - self.stream_mean_Z) / self.stream_sd_Z
+        # Of fewer faces the mean energy varies more; a shift does not, as it is scaled by their number.
+        energy = float(off_Z[:BLOCKS].max() * np.sqrt(min(1.0, num / STREAM)))
+        return energy if num < FEWEST_FACES else max(energy, float(off_Z[BLOCKS:].max()))
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """By name, as `from_arrays` takes them."""
@@ -74,8 +80,8 @@ class SpaceReference:
             "mean": self.mean_D,
             "basis": self.basis_DD,
             "limit": self.limit_K,
-            "stream_mean": self.stream_mean_2K,
-            "stream_sd": self.stream_sd_2K,
+            "stream_mean": self.stream_mean_Z,
+            "stream_sd": self.stream_sd_Z,
             "stream_limit": np.array([self.stream_limit], dtype=np.float32),
         }
 
@@ -86,8 +92,8 @@ class SpaceReference:
             "mean": (dimension,),
             "basis": (dimension, dimension),
             "limit": (BLOCKS,),
-            "stream_mean": (2 * BLOCKS,),
-            "stream_sd": (2 * BLOCKS,),
+            "stream_mean": (NUM_STATISTICS,),
+            "stream_sd": (NUM_STATISTICS,),
             "stream_limit": (1,),
         }
         found = checked_arrays(arrays, shapes)
@@ -109,13 +115,16 @@ def energies(whitened_ND: FloatArray) -> FloatArray:
 
 
 def stream_statistics(whitened_ND: FloatArray) -> npt.NDArray[np.float64]:
-    """Of a stream of different faces, in each block, the log of the mean energy, and that of the mean feature's, (2 K,).
+    """Of a stream of different faces: the log of the mean energy in each block, of the energy of their mean in each block, and of
+    that over all blocks, (Z,).
 
-    The latter times the number of faces: of faces that have nothing in common it does not depend on that number.
+    The mean's times the number of faces: of faces that have nothing in common it does not depend on that number.
     """
     energy_K = energies(whitened_ND).mean(axis=0)
-    shift_K = energies(whitened_ND.mean(axis=0, keepdims=True))[0] * len(whitened_ND)
-    return np.log(np.maximum(np.concatenate([energy_K, shift_K]).astype(np.float64), 1e-12))
+    mean_1D = whitened_ND.mean(axis=0, keepdims=True)
+    shift_K = energies(mean_1D)[0] * len(whitened_ND)
+    shift = np.square(mean_1D).mean() * len(whitened_ND)
+    return np.log(np.maximum(np.array([*energy_K, *shift_K, shift], dtype=np.float64), 1e-12))
 
 
 def checked_arrays(

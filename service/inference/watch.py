@@ -61,12 +61,12 @@ class Watch:
         self, bundles: Iterable[Bundle], on_change: Callable[[Space, Seen], None] = lambda space, seen: None
     ) -> None:
         """`on_change` hears of every alarm that begins or ends."""
-        self._by_space: dict[str, _SpaceWatch] = {}
+        self._by_space: dict[str, SpaceWatch] = {}
         for bundle in sorted(bundles, key=lambda one: one.manifest.name):
             source, model = bundle.manifest.source, bundle.confidence
             if model is not None and source is not None:
                 for space, reference in ((source, model.source), (bundle.manifest.target, model.target)):
-                    self._by_space.setdefault(space.fingerprint, _SpaceWatch(space, reference, on_change))
+                    self._by_space.setdefault(space.fingerprint, SpaceWatch(space, reference, on_change))
 
     @property
     def spaces(self) -> Mapping[str, Seen]:
@@ -79,7 +79,9 @@ class Watch:
         return Seen() if watch is None else watch.observe(features)
 
 
-class _SpaceWatch:
+class SpaceWatch:
+    """Watches one space; may be told of features by several threads."""
+
     def __init__(self, space: Space, reference: SpaceReference, on_change: Callable[[Space, Seen], None]) -> None:
         self.seen = Seen()
         self._space = space
@@ -91,6 +93,7 @@ class _SpaceWatch:
         self._whitened_WD = self._faces_WD
 
     def observe(self, features: FloatArray) -> Seen:
+        """Look at unit features (n, D), and say what is thought of the space by now."""
         num = len(features)
         if num > MOST_AT_ONCE:
             features = features[np.linspace(0, num - 1, MOST_AT_ONCE).astype(np.int64)]
@@ -120,15 +123,14 @@ class _SpaceWatch:
     def _judge(self, before: Seen, num_new: int) -> Seen:
         num_outliers, num_faces = sum(self._outliers), len(self._faces_WD)
         share = num_outliers / len(self._outliers)
-        score = None
-        if num_faces >= FEWEST_FACES:
-            score = self._reference.stream_score(self._whitened_WD) / self._reference.stream_limit
+        score = self._reference.stream_score(self._whitened_WD)
+        score = None if score is None else score / self._reference.stream_limit
         ease = CALM if before.state == "suspected" else 1.0
         reasons = []
         if num_outliers >= ease * FEWEST_OUTLIERS and share > ease * OUTLIER_SHARE:
             reasons.append(f"{share:.0%} of the last {len(self._outliers)} features are like hardly any of this space")
         if score is not None and score > ease:
             reasons.append(f"the last {num_faces} faces together are {score:.1f} times as far off as is usual at most")
-        is_known = score is not None or len(self._outliers) == RECENT
+        is_known = num_faces >= FEWEST_FACES or len(self._outliers) == RECENT
         state: State = "suspected" if reasons else "usual" if is_known else "unknown"
         return Seen(state, "; ".join(reasons), before.num_seen + num_new, share, num_faces, score)

@@ -18,48 +18,39 @@ FLOOR = 1e-4
 RARE = 1e-3
 """The share of features beyond a limit before it is widened by SLACK."""
 SLACK = 1.1
-LEAST_LIMIT = 6.0
-"""Standard deviations: eight statistics, looked at whenever something arrives, are that far off by themselves hardly ever."""
+LEAST_LIMIT = 4.5
+"""Standard deviations: nine statistics, looked at whenever something arrives, are that far off by themselves hardly ever."""
+FOLDS = 5
 
 
 def fit_reference(feature_ND: FloatArray, code_N: npt.NDArray[np.int64], seed: int) -> SpaceReference | None:
     """The reference of a space from faces of many people (`code_N` says whose); None for too few, or too small a space.
 
-    What is usual is measured on one half of the people by directions found on the other, and the other way round: on their own
-    people directions without variance look emptier than they are.
+    What is usual is measured on people by directions found without them: on their own people directions that hardly vary look
+    emptier than they are.
     """
     people = np.random.default_rng(seed).permutation(int(code_N.max()) + 1)
-    half_N = np.isin(code_N, people[: len(people) // 2])
-    num_least = min(len(np.unique(code_N[rows])) for rows in (half_N, ~half_N))
-    if num_least < 2 * FEWEST_FACES or feature_ND.shape[1] < MIN_DIMENSION:
+    if len(people) < FOLDS * FEWEST_FACES or feature_ND.shape[1] < MIN_DIMENSION:
         return None
-    statistics, energy = [], []
-    halves = []
-    for place, (fitted, held) in enumerate(((half_N, ~half_N), (~half_N, half_N))):
-        mean_D, basis_DD = _directions(feature_ND[fitted])
-        whitened_ND = (feature_ND[held] - mean_D) @ basis_DD
-        energy.append(energies(whitened_ND))
-        halves.append((whitened_ND, code_N[held]))
-        statistics += [
-            stream_statistics(whitened_ND[rows])
-            for rows in _streams(code_N[held], min(STREAM, num_least), NUM_STREAMS // 2, seed + place)
-        ]
-    mean_D, basis_DD = _directions(feature_ND)
-    limit_K = SLACK * np.quantile(np.concatenate(energy), 1 - RARE, axis=0)
-    mean_2K, sd_2K = np.mean(statistics, axis=0), np.std(statistics, axis=0)
+    fold_N = people[code_N] % FOLDS
+    whitened_ND = np.empty_like(feature_ND)
+    for fold in range(FOLDS):
+        mean_D, basis_DD = _directions(feature_ND[fold_N != fold])
+        whitened_ND[fold_N == fold] = (feature_ND[fold_N == fold] - mean_D) @ basis_DD
+    size = min(STREAM, len(people) // 2)
+    statistics = [stream_statistics(whitened_ND[rows]) for rows in _streams(code_N, size, NUM_STREAMS, seed)]
+    limit_K = SLACK * np.quantile(energies(whitened_ND), 1 - RARE, axis=0)
     reference = SpaceReference(
-        mean_D,
-        basis_DD,
+        *_directions(feature_ND),
         limit_K.astype(np.float32),
-        mean_2K.astype(np.float32),
-        sd_2K.astype(np.float32),
+        np.mean(statistics, axis=0).astype(np.float32),
+        np.std(statistics, axis=0).astype(np.float32),
         LEAST_LIMIT,
     )
     farthest = max(
-        reference.stream_score(whitened_ND[rows])
-        for whitened_ND, code in halves
-        for size in (FEWEST_FACES, 2 * FEWEST_FACES, STREAM)
-        for rows in _streams(code, min(size, num_least), NUM_STREAMS // 2, seed + size)
+        reference.stream_score(whitened_ND[rows]) or 0.0
+        for smaller in (FEWEST_FACES, 2 * FEWEST_FACES, STREAM)
+        for rows in _streams(code_N, min(smaller, size), NUM_STREAMS, seed + smaller)
     )
     return replace(reference, stream_limit=max(LEAST_LIMIT, SLACK * farthest))
 
