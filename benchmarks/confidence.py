@@ -10,7 +10,7 @@ import numpy.typing as npt
 from benchmarks.cores import on_all_cores
 from benchmarks.document import table
 from benchmarks.faces import ENCODERS, Faces
-from benchmarks.translation import SEEDS, SIDES, TEST, VALIDATION
+from benchmarks.translation import SIDES, TEST, VALIDATION
 from models.features import FloatArray
 from models.operating_point import point_at
 from models.split import SplitRule
@@ -22,6 +22,8 @@ from training.recipes.confidence import fit_confidence
 from training.recipes.cross_fitting import cross_fitted
 from training.recipes.translators import SplitPairs, fit_methods
 
+SEEDS = (3, 4, 5)
+"""What confidence is made of was chosen while looking at six pairs with seeds 0 and 1."""
 METHODS = ("ridge", "residual-mlp")
 TRAINED = (
     ("mobilefacenet-128", "edgeface-xxs-512"),
@@ -51,11 +53,11 @@ class _Found:
 
 
 def measure(faces: Faces) -> str:
-    """All ordered pairs with ridge, every seed; some with `residual-mlp`, seed 0."""
+    """All ordered pairs with ridge, every seed; some with `residual-mlp`, the first."""
     for name in ENCODERS:
         faces.features(name)
     work = [(faces, pair, METHODS[0], seed) for pair in permutations(ENCODERS, 2) for seed in SEEDS]
-    work += [(faces, pair, METHODS[1], 0) for pair in TRAINED]
+    work += [(faces, pair, METHODS[1], SEEDS[0]) for pair in TRAINED]
     found = on_all_cores(_one, work)
     closed, trained = found[: -len(TRAINED)], dict(zip(TRAINED, found[-len(TRAINED) :], strict=True))
     rows = []
@@ -67,7 +69,7 @@ def measure(faces: Faces) -> str:
     return (
         f"Rank-1 errors of translated probes / of a translated gallery on test subjects, and which share of them the least "
         f"confident {LEAST_CONFIDENT:.0%} of translations hold (of a gallery: the templates of those who are asked for); "
-        f"`{METHODS[0]}` the mean of seeds {', '.join(map(str, SEEDS))}, `{METHODS[1]}` seed 0. In brackets what they "
+        f"`{METHODS[0]}` the mean of seeds {', '.join(map(str, SEEDS))}, `{METHODS[1]}` seed {SEEDS[0]}. In brackets what they "
         f"would hold if the "
         f"true cosine with the native feature were known. Where one in three is an error, a tenth cannot hold more than "
         f"{LEAST_CONFIDENT * 3:.0%}. {_summary('all pairs', found)} "

@@ -30,7 +30,8 @@ LENGTH = 200
 AT_ONCE = 10
 NUM_CLEAN = 1000
 NUM_FAULTY = 100
-_RULE = SplitRule("subject", 0, VALIDATION, TEST)
+_RULE, _LOOKED_AT = (SplitRule("subject", seed, VALIDATION, TEST) for seed in (1, 0))
+"""The watch's constants were chosen while looking at test subjects of the second: here only others count."""
 _UNSCALED = InputPreparation(mean=(127.5, 127.5, 127.5), std=(127.5, 127.5, 127.5))
 
 
@@ -109,7 +110,7 @@ def measure(faces: Faces) -> str:
     sets = {name: faces.features(name) for name in ENCODERS}
     rows, num_false, num_alarms, num_streams = [], [], 0, 0
     for name in ENCODERS:
-        reference, test = _reference(sets[name]), _part(sets[name], "test")
+        reference, test = _reference(sets[name]), _new(sets[name])
         clean = _streams(test.feature, NUM_CLEAN)
         false_alarms = sum(_found(reference, sets[name], stream) is not None for stream in clean)
         num_false.append(false_alarms)
@@ -119,7 +120,7 @@ def measure(faces: Faces) -> str:
             alike = float(np.mean(np.sum(faulty.feature * _rows_of(own, faulty), axis=1)))
             cells[f"{fault} (cosine {alike:.2f})"] = faulty.feature
         cells |= {
-            other: _part(sets[other], "test").feature
+            other: _new(sets[other]).feature
             for other in ENCODERS
             if other != name and sets[other].space.dimension == sets[name].space.dimension
         }
@@ -130,7 +131,7 @@ def measure(faces: Faces) -> str:
             rows.append([name, fault, f"{len(found)} of {len(after)}", str(int(median(found))) if found else "-"])
     header = ["claimed space", "what it is", f"found within {LENGTH}", "after (median)"]
     return (
-        f"References from people who are not test subjects (split of seed 0). Streams of {LENGTH} features of test "
+        f"References from people who are not test subjects (split of seed 1). Streams of {LENGTH} features of test "
         f"subjects, {AT_ONCE} at "
         f"a time, drawn at random: **{num_false}** false alarms in {NUM_CLEAN} clean streams of each encoder, in the "
         f"order of the table; "
@@ -165,8 +166,8 @@ def _reference(feature_set: FeatureSet) -> SpaceReference:
     return reference
 
 
-def _part(feature_set: FeatureSet, part: str) -> FeatureSet:
-    return feature_set.take(_RULE.parts(feature_set) == part)
+def _new(feature_set: FeatureSet) -> FeatureSet:
+    return feature_set.take((_RULE.parts(feature_set) == "test") & (_LOOKED_AT.parts(feature_set) != "test"))
 
 
 def _some(test: FeatureSet) -> list[str]:

@@ -25,8 +25,6 @@ FEWEST_SPREAD = 20
 """Different faces from which on their spread is looked at."""
 FEWEST_FACES = 50
 """Different faces from which on their mean is looked at: what fewer have in common may be one person's."""
-SAME_FACE = 0.5
-"""Cosine from which on two features of a stream may be of one person, who then counts once."""
 
 _FieldArray = npt.NDArray[np.float32]
 
@@ -38,6 +36,8 @@ class SpaceReference:
     mean_D: FloatArray
     basis_DD: FloatArray
     """Columns are directions, the widest first, over the standard deviation there."""
+    same_face: float
+    """Cosine that hardly any two people's features reach: from there on two of a stream may be of one, who then counts once."""
     limit_K: _FieldArray
     """Energy of a feature in each block that hardly any of the space has."""
     stream_mean_Z: _FieldArray
@@ -79,6 +79,7 @@ class SpaceReference:
         return {
             "mean": self.mean_D,
             "basis": self.basis_DD,
+            "same_face": np.array([self.same_face], dtype=np.float32),
             "limit": self.limit_K,
             "stream_mean": self.stream_mean_Z,
             "stream_sd": self.stream_sd_Z,
@@ -91,6 +92,7 @@ class SpaceReference:
         shapes = {
             "mean": (dimension,),
             "basis": (dimension, dimension),
+            "same_face": (1,),
             "limit": (BLOCKS,),
             "stream_mean": (NUM_STATISTICS,),
             "stream_sd": (NUM_STATISTICS,),
@@ -102,6 +104,7 @@ class SpaceReference:
         return cls(
             found["mean"],
             found["basis"],
+            float(found["same_face"][0]),
             found["limit"],
             found["stream_mean"],
             found["stream_sd"],

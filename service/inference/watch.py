@@ -22,7 +22,7 @@ import numpy as np
 
 from models.bundle import Bundle
 from models.features import FloatArray
-from models.reference import FEWEST_FACES, SAME_FACE, STREAM, SpaceReference
+from models.reference import FEWEST_FACES, STREAM, SpaceReference
 from models.space import Space
 
 RECENT = 200
@@ -111,8 +111,8 @@ class SpaceWatch:
     def _take(self, features: FloatArray, whitened: FloatArray) -> None:
         """Add those whose face is not in the window yet."""
         new: list[int] = []
-        known = (features @ self._faces_WD.T >= SAME_FACE).any(axis=1)
-        alike = features @ features.T >= SAME_FACE
+        known = (features @ self._faces_WD.T >= self._reference.same_face).any(axis=1)
+        alike = features @ features.T >= self._reference.same_face
         for row in np.flatnonzero(~known).tolist():
             if not alike[row, new].any():
                 new.append(row)

@@ -184,6 +184,7 @@ def write(
     calibration: Calibration | None = None,
     kind: Any = None,
     method: str = "procrustes",
+    more: Mapping[str, bytes] | None = None,
 ) -> Manifest:
     """Write a bundle: an encoder where there is no source, else a translator."""
     signature = check_graph(graph)
@@ -204,6 +205,7 @@ def write(
         "model.onnx": graph,
         "calibration.json": readable_json((calibration or Calibration()).to_json()),
         "MODEL_CARD.md": b"# A test bundle\n",
+        **(more or {}),
     }
     return write_bundle(folder, manifest, files)
 

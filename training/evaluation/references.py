@@ -21,6 +21,8 @@ SLACK = 1.1
 LEAST_LIMIT = 4.5
 """Standard deviations: nine statistics, looked at whenever something arrives, are that far off by themselves hardly ever."""
 FOLDS = 5
+ALIKE = 1e-5
+MOST_COMPARED = 2000
 
 
 def fit_reference(feature_ND: FloatArray, code_N: npt.NDArray[np.int64], seed: int) -> SpaceReference | None:
@@ -42,6 +44,7 @@ def fit_reference(feature_ND: FloatArray, code_N: npt.NDArray[np.int64], seed: i
     limit_K = SLACK * np.quantile(energies(whitened_ND), 1 - RARE, axis=0)
     reference = SpaceReference(
         *_directions(feature_ND),
+        _same_face(feature_ND, code_N, seed),
         limit_K.astype(np.float32),
         np.mean(statistics, axis=0).astype(np.float32),
         np.std(statistics, axis=0).astype(np.float32),
@@ -53,6 +56,13 @@ def fit_reference(feature_ND: FloatArray, code_N: npt.NDArray[np.int64], seed: i
         for rows in _streams(code_N, min(smaller, size), NUM_STREAMS, seed + smaller)
     )
     return replace(reference, stream_limit=max(LEAST_LIMIT, SLACK * farthest))
+
+
+def _same_face(feature_ND: FloatArray, code_N: npt.NDArray[np.int64], seed: int) -> float:
+    """The cosine that a share ALIKE of strangers reaches: one picture each, of as many people as compare in a moment."""
+    (rows,) = _streams(code_N, MOST_COMPARED, 1, seed)
+    score = (feature_ND[rows] @ feature_ND[rows].T)[np.triu_indices(len(rows), 1)]
+    return float(np.quantile(score, 1 - ALIKE))
 
 
 def _directions(feature_ND: FloatArray) -> tuple[FloatArray, FloatArray]:

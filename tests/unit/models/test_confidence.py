@@ -1,0 +1,163 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.confidence import ConfidenceModel, read_confidence
+from models.errors import BundleError, ContractError
+from models.features import unit_features
+from models.npy import read_arrays, write_arrays
+from models.reference import BLOCKS, FEWEST_FACES, FEWEST_SPREAD, SpaceReference, stream_statistics
+from tests.api.world import A_TO_B, COLOURS_TO_A, A, B, encoder_graph, write
+from tests.by_hand import confidence_model, reference
+from training.export.linear_graph import linear_graph
+
+MODEL = confidence_model(8, 12)
+TRANSLATED = unit_features(np.random.default_rng(0).normal(size=(4, 12)))
+
+
+def test_the_confidence_of_a_feature_is_that_of_its_step_and_of_one_like_no_face_it_is_none() -> None:
+    rows = np.zeros((4, 8))
+    rows[0, :2] = -0.6, 0.8
+    rows[1, :2] = 0.1, 1.0
+    rows[2, :2] = 0.6, 0.8
+    rows[3, 0], rows[3, 6:] = 0.2, (0.7, 0.7)
+    assert MODEL(unit_features(rows), TRANSLATED).tolist() == [pytest.approx(v) for v in (0.01, 0.5, 0.9, 0.0)]
+
+
+@pytest.mark.parametrize("signal", [0, 1, 2, 3])
+def test_any_signal_beyond_its_limit_is_enough(signal: int) -> None:
+    source = unit_features(np.eye(8)[[0, 0]] + 0.01)
+    found = MODEL.signals(source, TRANSLATED[:2])
+    limit = MODEL.signal_limit_4.copy()
+    limit[signal] = found[0, signal] + (0.1 if signal >= 2 else -0.1)
+    assert (replace(MODEL, signal_limit_4=limit)(source, TRANSLATED[:2]) == 0).all()
+    limit[signal] = found[0, signal] + (-0.1 if signal >= 2 else 0.1)
+    assert (replace(MODEL, signal_limit_4=limit)(source[:1], TRANSLATED[:1]) == np.float32(0.9)).all()
+
+
+def test_signals_are_distances_in_both_spaces_the_nearest_centre_and_what_comes_back() -> None:
+    random = np.random.default_rng(1)
+    back = random.normal(size=(12, 8)).astype(np.float32)
+    bias = random.normal(size=8).astype(np.float32)
+    model = replace(MODEL, back_weight_TS=back, back_bias_S=bias)
+    source = unit_features(random.normal(size=(4, 8)))
+    came_back = unit_features(TRANSLATED @ back + bias)
+    # Of unit vectors the distance is one where no direction is wider than another.
+    expected = [np.ones(4), np.ones(4), source.max(axis=1), (source * came_back).sum(axis=1)]
+    np.testing.assert_allclose(model.signals(source, TRANSLATED), np.stack(expected, axis=1), atol=1e-5)
+
+
+def test_the_estimator_is_a_network_with_one_hidden_layer() -> None:
+    random = np.random.default_rng(2)
+    weight, bias = random.normal(size=(24, 5)).astype(np.float32), random.normal(size=5).astype(np.float32)
+    last = random.normal(size=5).astype(np.float32)
+    model = replace(MODEL, weight_in_FH=weight, bias_in_H=bias, weight_out_H=last)
+    row = random.normal(size=24).astype(np.float32)
+    by_hand = sum(last[h] * max(0.0, float(row @ weight[:, h] + bias[h])) for h in range(5)) - 10.0
+    assert model.estimate(row[None])[0] == pytest.approx(by_hand, abs=1e-4)
+
+
+def same(one: ConfidenceModel, other: ConfidenceModel) -> bool:
+    return one.to_bytes() == other.to_bytes()
+
+
+def test_it_survives_the_file() -> None:
+    assert same(read_confidence(MODEL.to_bytes(), 8, 12), MODEL)
+
+
+def changed(**arrays: Any) -> bytes:
+    known = read_arrays(MODEL.to_bytes()) | {name: np.asarray(array) for name, array in arrays.items()}
+    return write_arrays({name: array for name, array in known.items() if array.shape != (0, 0, 0)})
+
+
+GONE = np.zeros((0, 0, 0), dtype=np.float32)
+F = np.float32
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"PK",
+        changed(source_mean=np.zeros(9, F)),
+        changed(source_basis=np.zeros((8, 9), F)),
+        changed(target_limit=GONE),
+        changed(target_mean=np.full(12, np.nan, F)),
+        changed(source_stream_sd=np.zeros(2 * BLOCKS + 1, F)),
+        changed(centre=np.zeros((0, 8), F)),
+        changed(centre=np.zeros((3, 8))),
+        changed(back_weight=np.zeros((8, 12), F)),
+        changed(weight_in=np.zeros((23, 1), F)),
+        changed(bias_in=np.zeros(2, F)),
+        changed(weight_out=np.zeros(3, F)),
+        changed(bias_out=np.zeros(2, F)),
+        changed(signal_sd=np.zeros(4, F)),
+        changed(signal_limit=np.full(4, np.inf, F)),
+        changed(step=np.zeros(0, F), confidence=np.zeros(0, F)),
+        changed(step=np.array([1, 0, 2], F)),
+        changed(confidence=np.array([0.5, 0.1, 0.9], F)),
+        changed(confidence=np.array([0.5, 0.7, 1.1], F)),
+        changed(confidence=np.array([0.5, 0.7], F)),
+        changed(meaning="sure"),
+        changed(meaning=np.array(["tar", "tar"])),
+        changed(meaning=GONE),
+    ],
+)
+def test_a_file_that_cannot_be_one_is_refused(data: bytes) -> None:
+    with pytest.raises(BundleError, match=r"^stats\.npz: "):
+        read_confidence(data, 8, 12)
+
+
+def test_a_stream_is_off_by_its_farthest_statistic() -> None:
+    random = np.random.default_rng(3)
+    ref = reference(8)
+    stream = random.normal(size=(FEWEST_FACES, 8)).astype(np.float32)
+    found = stream_statistics(stream)
+    by_hand = np.array_split(stream, BLOCKS, axis=1)
+    assert found[0] == pytest.approx(np.log(np.mean(by_hand[0] ** 2)), abs=1e-5)
+    assert found[BLOCKS + 1] == pytest.approx(np.log(np.mean(by_hand[1].mean(axis=0) ** 2) * len(stream)), abs=1e-5)
+    assert found[-1] == pytest.approx(np.log(np.mean(stream.mean(axis=0) ** 2) * len(stream)), abs=1e-5)
+    ref = replace(ref, stream_mean_Z=found.astype(F), stream_sd_Z=np.full(9, 0.1, F))
+    for place in range(9):
+        moved = found.copy()
+        moved[place] -= 0.7
+        score = replace(ref, stream_mean_Z=moved.astype(F)).stream_score(stream)
+        # 50 of 200 faces: energies vary twice as much.
+        assert score == pytest.approx(3.5 if place < BLOCKS else 7.0, abs=1e-3)
+    assert ref.stream_score(stream[: FEWEST_SPREAD - 1]) is None
+    few = ref.stream_score(stream[: FEWEST_FACES - 1] + 100)
+    assert few is not None
+
+
+def test_a_shift_of_few_faces_does_not_count() -> None:
+    random = np.random.default_rng(4)
+    person = random.normal(size=(1, 8)) * 0.5
+    stream = (person + random.normal(size=(FEWEST_FACES, 8)) * np.sqrt(0.75)).astype(np.float32)
+    ref = reference(8)
+    few, many = ref.stream_score(stream[:-1]), ref.stream_score(stream)
+    assert few is not None
+    assert many is not None
+    assert few < 1 < many
+
+
+def test_a_reference_survives_its_arrays_and_another_dimension_is_refused() -> None:
+    ref = reference(8)
+    again = SpaceReference.from_arrays(ref.to_arrays(), 8)
+    assert all(np.array_equal(a, b) for a, b in zip(ref.to_arrays().values(), again.to_arrays().values(), strict=True))
+    with pytest.raises(ContractError):
+        SpaceReference.from_arrays(ref.to_arrays(), 12)
+
+
+def test_stats_belong_to_translators_and_their_spaces(tmp_path: Path) -> None:
+    graph = linear_graph(A_TO_B, 8)
+    write(tmp_path / "good", graph, A, B, more={"stats.npz": confidence_model(8, 16).to_bytes()})
+    for name, made in (("other", confidence_model(8, 12)), ("reversed", confidence_model(16, 8))):
+        with pytest.raises(BundleError, match=r"stats\.npz"):
+            write(tmp_path / name, graph, A, B, more={"stats.npz": made.to_bytes()})
+    with pytest.raises(BundleError, match="is for translators"):
+        write(
+            tmp_path / "e", encoder_graph(COLOURS_TO_A), None, A, more={"stats.npz": confidence_model(8, 16).to_bytes()}
+        )

@@ -1,0 +1,130 @@
+"""People of whom some pictures are worse than others, and what is learned of that."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from models.calibration import Calibration
+from models.confidence import ConfidenceModel, read_confidence
+from models.feature_set import FeatureSet
+from models.features import FloatArray, unit_features
+from models.npy import read_arrays
+from models.space import Space
+from models.split import SplitRule
+from training.data.pairs import Pairs
+from training.evaluation.calibration import HeldOut, calibrate
+from training.recipes.confidence import fit_confidence
+from training.recipes.cross_fitting import cross_fitted
+from training.recipes.translators import SplitPairs, fit_methods
+
+NUM_PEOPLE, PICTURES, SOURCE, TARGET = 400, 4, 16, 12
+
+
+def world(*, keys: bool = True) -> tuple[Pairs, FloatArray]:
+    """Both spaces see an identity, and how bad a picture is: bad ones have little of it, and much of what bad ones share."""
+    random = np.random.default_rng(0)
+    identity = np.repeat(random.normal(size=(NUM_PEOPLE, 10)), PICTURES, axis=0)
+    bad = random.beta(0.7, 2.0, size=len(identity)).astype(np.float32)
+    maps = random.normal(size=(10, SOURCE)), random.normal(size=(10, TARGET))
+    common = random.normal(size=SOURCE), random.normal(size=TARGET)
+    sides = [
+        (1 - bad[:, None]) * (identity @ one) + 3 * bad[:, None] * shared + random.normal(size=(len(bad), len(shared)))
+        for one, shared in zip(maps, common, strict=True)
+    ]
+    columns = {
+        "image": np.array([f"{row:05d}" for row in range(len(bad))]),
+        "subject": np.repeat([f"s{number}" if keys else "" for number in range(NUM_PEOPLE)], PICTURES),
+    }
+    sets = [
+        FeatureSet.build(Space(name, side.shape[1], f"external:{name}"), columns | {"feature": side})
+        for name, side in zip("ab", sides, strict=True)
+    ]
+    return Pairs(*sets), bad
+
+
+@dataclass(frozen=True)
+class World:
+    """A fitted model, the test subjects, and how bad their pictures are."""
+
+    model: ConfidenceModel
+    calibration: Calibration
+    parts: SplitPairs
+    test: Pairs
+    translated: FloatArray
+    bad: FloatArray
+
+    @property
+    def confidence(self) -> FloatArray:
+        """Of the test subjects' pictures."""
+        return self.model(self.test.source.feature, self.translated)
+
+
+def fitted(*, keys: bool = True, calibrated: bool = True) -> World:
+    pairs, bad = world(keys=keys)
+    parts = SplitPairs.of(pairs, SplitRule("subject" if keys else "image", 0, 0.3, 0.2))
+    (best,) = fit_methods(parts, "ridge", 0)
+    unseen = HeldOut(parts.validation, best.translate(parts.validation.source.feature))
+    crossed = cross_fitted(parts, "ridge", 0)
+    calibration = calibrate(unseen.pairs, unseen.translated_NT, crossed) if calibrated else Calibration()
+    model = fit_confidence(parts, [unseen, *crossed], calibration, 0)
+    assert model is not None
+    assert parts.test is not None
+    row = {key: place for place, key in enumerate(pairs.source.image.tolist())}
+    bad_of_test = bad[[row[key] for key in parts.test.source.image.tolist()]]
+    return World(model, calibration, parts, parts.test, best.translate(parts.test.source.feature), bad_of_test)
+
+
+def test_bad_pictures_are_trusted_less_and_confidence_is_what_comes_of_them() -> None:
+    found = fitted()
+    assert found.model.meaning == "tar"
+    confidence = found.confidence
+    assert np.corrcoef(confidence, found.bad)[0, 1] < -0.35
+    threshold = max(point.threshold for point in found.calibration.points["translated"] if point.fmr >= 1e-3)
+    code = np.unique(found.test.source.subject, return_inverse=True)[1]
+    score = found.translated @ found.test.target.feature.T
+    same = (code[:, None] == code) & ~np.eye(len(code), dtype=bool)
+    came = np.array([(score[row][same[row]] >= threshold).mean() for row in range(len(score))])
+    for group in np.array_split(np.argsort(confidence), 3):
+        assert confidence[group].mean() == pytest.approx(came[group].mean(), abs=0.07)
+    lowest, *_, highest = np.array_split(np.argsort(confidence), 3)
+    assert came[highest].mean() > came[lowest].mean() + 0.15
+
+
+def test_no_feature_of_anybody_is_stored() -> None:
+    found = fitted()
+    parts = found.parts
+    for array in read_arrays(found.model.to_bytes()).values():
+        for side in (parts.train.source, parts.train.target, parts.validation.source, parts.validation.target):
+            if array.ndim == 2 and array.shape[1] == side.feature.shape[1]:
+                rows = array / np.maximum(np.linalg.norm(array, axis=1, keepdims=True), 1e-9)
+                assert (rows @ side.feature.T).max() < 0.9999
+
+
+def test_it_can_be_read_again_and_says_the_same() -> None:
+    found = fitted()
+    again = read_confidence(found.model.to_bytes(), SOURCE, TARGET)
+    np.testing.assert_array_equal(found.confidence, again(found.test.source.feature, found.translated))
+
+
+def test_where_nobody_knows_who_they_are_it_is_the_cosine_that_is_told() -> None:
+    found = fitted(keys=False)
+    assert found.model.meaning == "cosine"
+    cosine = np.sum(found.translated * found.test.target.feature, axis=1)
+    assert found.confidence.mean() == pytest.approx(np.clip(cosine, 0, 1).mean(), abs=0.05)
+    assert np.corrcoef(found.confidence, cosine)[0, 1] > 0.05
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_feature_of_nothing_like_a_face_is_not_trusted(seed: int) -> None:
+    found = fitted(calibrated=False)
+    noise, other = (unit_features(np.random.default_rng(seed).normal(size=(50, size))) for size in (SOURCE, TARGET))
+    assert found.model(noise, other).mean() < 0.2
+
+
+def test_of_too_few_people_nothing_is_told() -> None:
+    pairs, _ = world()
+    parts = SplitPairs.of(pairs.take(np.arange(600)), SplitRule("subject", 0, 0.3, 0.2))
+    (best,) = fit_methods(parts, "ridge", 0)
+    unseen = HeldOut(parts.validation, best.translate(parts.validation.source.feature))
+    assert fit_confidence(parts, [unseen], Calibration(), 0) is None
