@@ -1,0 +1,229 @@
+"""How far translations can be trusted, and whether features are of the space they claim."""
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import pytest_asyncio
+
+from service.app import create_app
+from service.settings import Settings
+from tests.api.world import A_TO_B, B_TO_C, A, B, C, Rows, base64_of, feature_set, npy, running, write
+from tests.by_hand import confidence_model
+from training.export.linear_graph import linear_graph
+
+GOOD, FAIR, POOR, ODD = range(4)
+ROWS = np.zeros((4, 8))
+ROWS[GOOD, :2] = 0.6, 0.8
+ROWS[FAIR, :2] = 0.1, 1.0
+ROWS[POOR, :2] = -0.6, 0.8
+ROWS[ODD, 0], ROWS[ODD, 6:] = 0.2, (0.7, 0.7)
+TOLD = [pytest.approx(value) for value in (0.9, 0.5, 0.01, 0.0)]
+NPY = {"content-type": "application/x-npy"}
+Serve = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Serve:
+    """A service with settings, whose translator from a to b tells, and that from b to c does not."""
+
+    def make(*, stream_limit: float = 1e6, **settings: Any) -> AbstractAsyncContextManager[httpx.AsyncClient]:
+        stats = confidence_model(8, 16, stream_limit=stream_limit).to_bytes()
+        bundles = tmp_path / "bundles"
+        write(bundles / "a-to-b", linear_graph(A_TO_B, 8), A, B, quality=0.9, more={"stats.npz": stats})
+        write(bundles / "b-to-c", linear_graph(B_TO_C, 16), B, C)
+        return running(create_app(Settings(bundles=bundles, data=tmp_path / "data", **settings)))
+
+    return make
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def client(serve: Serve) -> AsyncIterator[httpx.AsyncClient]:
+    async with serve() as opened:
+        yield opened
+
+
+def asked(rows: Rows = ROWS, target: str = "b", **more: Any) -> dict[str, Any]:
+    return {"source": "a", "target": target, "features": rows.tolist()} | more
+
+
+async def test_every_translation_is_told_how_far_it_can_be_trusted(client: httpx.AsyncClient) -> None:
+    answer = (await client.post("/translate", json=asked())).json()
+    assert answer["confidence"] == TOLD
+    assert answer["flagged"] == [POOR, ODD]
+
+
+async def test_nothing_is_told_where_nothing_is_translated_or_a_translator_does_not_tell(
+    client: httpx.AsyncClient,
+) -> None:
+    for target in ("a", "c"):
+        answer = (await client.post("/translate", json=asked(target=target))).json()
+        assert (answer["confidence"], answer["flagged"]) == (None, [])
+
+
+@pytest.mark.parametrize(
+    ("trust", "flagged"),
+    [
+        ({"min_confidence": 0.6}, [FAIR, POOR, ODD]),
+        ({"min_confidence": 0.0}, [POOR, ODD]),
+        ({"min_confidence": 0.6, "on_low": "pass"}, [FAIR, POOR, ODD]),
+    ],
+)
+async def test_a_request_may_ask_for_more_and_not_for_less(
+    client: httpx.AsyncClient, trust: dict[str, Any], flagged: list[int]
+) -> None:
+    assert (await client.post("/translate", json=asked(trust=trust))).json()["flagged"] == flagged
+
+
+async def test_a_refusal_names_the_rows_and_none_of_the_numbers(client: httpx.AsyncClient) -> None:
+    response = await client.post("/translate", json=asked(trust={"on_low": "refuse", "min_confidence": 0.3}))
+    assert (response.status_code, response.json()["type"]) == (422, "urn:facebridge:problem:low-confidence")
+    assert response.json()["detail"] == "2 of 4 translations cannot be trusted to 0.3: rows 2, 3"
+    many = await client.post("/translate", json=asked(np.tile(ROWS[[ODD]], (12, 1)), trust={"on_low": "refuse"}))
+    assert many.json()["detail"].endswith("rows 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ...")
+    fine = await client.post("/translate", json=asked(ROWS[:2], trust={"on_low": "refuse", "min_confidence": 0.3}))
+    assert fine.status_code == 200
+
+
+@pytest.mark.parametrize("trust", [{"on_low": "warn"}, {"min_confidence": 2}, {"min_confidence": "x"}, {"more": 1}, []])
+async def test_what_cannot_be_meant_is_refused(client: httpx.AsyncClient, trust: Any) -> None:
+    response = await client.post("/translate", json=asked(trust=trust))
+    assert response.json()["type"].endswith("invalid-request")
+    assert all(fault["pointer"].startswith("/trust") for fault in response.json()["errors"])
+
+
+async def test_binary_answers_tell_in_a_header_where_they_are_asked(client: httpx.AsyncClient) -> None:
+    query: dict[str, str | float] = {"source": "a", "target": "b"}
+    plain = await client.post("/translate", params=query, content=npy(ROWS), headers=NPY)
+    assert "x-facebridge-flagged" not in plain.headers
+    told = await client.post("/translate", params=query | {"min_confidence": 0.6}, content=npy(ROWS), headers=NPY)
+    assert told.headers["x-facebridge-flagged"] == "1,2,3"
+    assert told.content == plain.content
+    many = npy(np.tile(ROWS[[ODD]], (300, 1)))
+    long = await client.post("/translate", params=query | {"on_low": "flag"}, content=many, headers=NPY)
+    assert long.headers["x-facebridge-flagged"].endswith(",98,99, ... of 300")
+    refused = await client.post("/translate", params=query | {"on_low": "refuse"}, content=npy(ROWS), headers=NPY)
+    assert refused.json()["type"].endswith("low-confidence")
+    assert (
+        await client.post("/translate", params=query | {"on_low": "x"}, content=npy(ROWS), headers=NPY)
+    ).status_code == 422
+
+
+async def test_verify_and_identify_tell_it_of_the_probe(client: httpx.AsyncClient) -> None:
+    probe, other = ({"space": "a", "feature": ROWS[POOR].tolist()}, {"space": "b", "feature": [1.0] * 16})
+    for a, b in ((probe, other), (other, probe)):
+        verified = (await client.post("/verify", json={"a": a, "b": b})).json()
+        assert (verified["confidence"], verified["flagged"]) == (TOLD[POOR], True)
+    native = (await client.post("/verify", json={"a": other, "b": other})).json()
+    assert (native["confidence"], native["flagged"]) == (None, False)
+    await client.post("/galleries", json={"name": "people", "space": "b"})
+    await client.post(
+        "/galleries/people/templates", json={"space": "b", "templates": [{"subject": "ann", "feature": [1.0] * 16}]}
+    )
+    body = {"gallery": "people", "probe": probe}
+    found = (await client.post("/identify", json=body)).json()
+    assert (found["confidence"], found["flagged"], len(found["candidates"])) == (TOLD[POOR], True, 1)
+    refused = await client.post("/identify", json=body | {"trust": {"on_low": "refuse"}})
+    assert refused.json()["type"].endswith("low-confidence")
+    query: dict[str, str | float] = {"gallery": "people", "space": "a", "min_confidence": 0.6}
+    batch = (await client.post("/identify", params=query, content=npy(ROWS), headers=NPY)).json()["results"]
+    assert [one["confidence"] for one in batch] == TOLD
+    assert [one["flagged"] for one in batch] == [False, True, True, True]
+
+
+async def test_a_setting_holds_for_every_request_and_for_enrolments(serve: Serve) -> None:
+    async with serve(low_confidence="refuse", min_confidence=0.3) as client:
+        assert (await client.post("/translate", json=asked(trust={"on_low": "pass"}))).status_code == 422
+        query = {"source": "a", "target": "b"}
+        assert (await client.post("/translate", params=query, content=npy(ROWS), headers=NPY)).status_code == 422
+        await client.post("/galleries", json={"name": "people", "space": "b"})
+        data = feature_set(A, ROWS, ["ann", "bob", "cid", "dee"])
+        npz = {"content-type": "application/x-npz"}
+        refused = await client.post("/galleries/people/templates", content=data, headers=npz)
+        assert refused.json()["type"].endswith("low-confidence")
+        assert (await client.get("/galleries/people")).json()["num_templates"] == 0
+
+
+async def test_enrolments_are_flagged(client: httpx.AsyncClient) -> None:
+    await client.post("/galleries", json={"name": "people", "space": "b"})
+    templates = [{"subject": "ann", "feature": base64_of(row)} for row in ROWS]
+    body = {"space": "a", "templates": templates}
+    assert (await client.post("/galleries/people/templates", json=body)).json()["flagged"] == [POOR, ODD]
+    metrics = (await client.get("/metrics")).text
+    assert 'facebridge_low_confidence_vectors_total{source="a",target="b"} 2.0' in metrics
+
+
+def odd(num: int) -> Rows:
+    return np.tile(ROWS[[ODD]], (num, 1))
+
+
+async def arriving(client: httpx.AsyncClient, name: str) -> Any:
+    return next(one["arriving"] for one in (await client.get("/spaces")).json() if one["name"] == name)
+
+
+async def test_features_of_another_space_raise_an_alarm(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert (await arriving(client, "a"))["state"] == "unknown"
+    assert await arriving(client, "c") is None
+    with caplog.at_level(logging.INFO, "facebridge.spaces"):
+        answer = await client.post("/translate", json=asked(odd(6)))
+    assert answer.status_code == 200
+    seen = await arriving(client, "a")
+    assert (seen["state"], seen["num_seen"], seen["outlier_share"]) == ("suspected", 6, 1.0)
+    assert "100% of the last 6 features" in seen["reason"]
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "features of the space a does not look like it" in caplog.text
+    metrics = (await client.get("/metrics")).text
+    assert 'facebridge_space_suspected{space="a"} 1.0' in metrics
+    assert 'facebridge_space_alarms_total{space="a"} 1.0' in metrics
+    assert 'facebridge_space_outlier_share{space="a"} 1.0' in metrics
+    with caplog.at_level(logging.INFO, "facebridge.spaces"):
+        await client.post("/translate", json=asked(np.tile(ROWS[[GOOD]], (200, 1))))
+    assert (await arriving(client, "a"))["state"] == "usual"
+    assert 'facebridge_space_suspected{space="a"} 0.0' in (await client.get("/metrics")).text
+    assert "looks like it again" in caplog.text
+
+
+@pytest.mark.parametrize("verb", ["translate", "verify", "identify", "enrol"])
+async def test_under_the_strict_setting_a_suspected_space_is_refused_everywhere(serve: Serve, verb: str) -> None:
+    async with serve(wrong_space="refuse") as client:
+        await client.post("/galleries", json={"name": "people", "space": "b"})
+        assert (await client.post("/translate", json=asked(odd(4)))).status_code == 200
+        assert (await client.post("/translate", json=asked(odd(1)))).status_code == 409
+        one = {"space": "a", "feature": ROWS[GOOD].tolist()}
+        bodies: dict[str, tuple[str, dict[str, Any]]] = {
+            "translate": ("/translate", asked(ROWS[:1])),
+            "verify": ("/verify", {"a": one, "b": one}),
+            "identify": ("/identify", {"gallery": "people", "probe": one}),
+            "enrol": (
+                "/galleries/people/templates",
+                {"space": "a", "templates": [{"subject": "ann", "feature": ROWS[GOOD].tolist()}]},
+            ),
+        }
+        path, body = bodies[verb]
+        response = await client.post(path, json=body)
+        assert (response.status_code, response.json()["type"]) == (409, "urn:facebridge:problem:space-suspected")
+        assert "the space a does not look like it" in response.json()["detail"]
+        # Other spaces go on, and enough of the right features end it.
+        assert (await client.post("/verify", json={"a": one | {"space": "b", "feature": [1.0] * 16}, "b": {
+            "space": "b", "feature": [1.0] * 16}})).status_code == 200  # fmt: skip
+        for _ in range(4):
+            await client.post("/translate", json=asked(np.tile(ROWS[[GOOD]], (50, 1))))
+        assert (await client.post(path, json=body)).status_code in (200, 201)
+
+
+async def test_the_stream_is_told_too(serve: Serve) -> None:
+    async with serve(stream_limit=0.5) as client:
+        rows = np.abs(np.random.default_rng(0).normal(size=(80, 8)))
+        await client.post("/translate", json=asked(rows))
+        seen = await arriving(client, "a")
+        assert seen["num_faces"] >= 20
+        assert (
+            f'facebridge_space_stream_score{{space="a"}} {seen["stream_score"]}' in (await client.get("/metrics")).text
+        )
