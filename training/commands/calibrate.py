@@ -4,6 +4,9 @@ With feature sets: of a translator --source and --target, of the same pictures; 
 known. By default only people count whom the bundle's split kept from training; --subjects all counts everybody, which is honest
 only for people the bundle was not fitted to.
 
+What features of the bundle's spaces look like is measured anew too, so that a service does not suspect people who are unlike
+those that the bundle was fitted on.
+
 With --scores: a .csv with the columns a, b (who is on either picture) and score, as the service answered them; the comparison
 is of the kind that --comparison names. Every two people count once, however many scores they have.
 """
@@ -17,14 +20,16 @@ import numpy as np
 
 from models.bundle import COMMON_SPACE_METHODS, Bundle, read_bundle
 from models.calibration import COMPARISON_PATTERN, Calibration
+from models.confidence import ConfidenceModel
 from models.feature_set import FeatureSet
 from models.operating_point import STATED_RATES, people_needed
 from training.commands.terminal import calibration_table, out
 from training.data.feature_set_files import load_feature_set
-from training.data.pairs import join_by_image
+from training.data.pairs import Pairs, join_by_image
 from training.data.scores import read_scores
 from training.errors import JoinError, TrainingError
 from training.evaluation.calibration import calibrate, calibrate_native, calibrate_scores
+from training.evaluation.references import FEWEST_PEOPLE, fit_reference
 from training.export.bundles import check_bundle_path, write_recalibrated_bundle
 from training.export.loaded import LoadedTranslator, parts_of
 
@@ -54,13 +59,14 @@ def run(options: argparse.Namespace) -> None:
     check_bundle_path(options.out)
     bundle = read_bundle(options.bundle)
     _check(options, bundle)
+    confidence = bundle.confidence
     if options.scores:
         scores = read_scores(options.scores)
         measured = calibrate_scores(scores.a, scores.b, scores.score_N, options.comparison)
         num_people, digests = len({*scores.a, *scores.b}), {"calibration scores": scores.digest}
         calibration = _with(bundle.calibration, measured)
     else:
-        measured, num_people, digests = _of_sets(options, bundle)
+        measured, num_people, digests, confidence = _of_sets(options, bundle)
         calibration = measured
     if not measured.points:
         needed = people_needed(max(STATED_RATES))
@@ -68,8 +74,16 @@ def run(options: argparse.Namespace) -> None:
             f"{num_people} people are too few to state any threshold: {max(STATED_RATES):g} takes {needed}, some of them with "
             "two pictures"
         )
-    manifest = write_recalibrated_bundle(options.out, options.bundle, bundle, calibration, digests)
+    manifest = write_recalibrated_bundle(
+        options.out, options.bundle, bundle, calibration=calibration, confidence=confidence, data_digests=digests
+    )
     out().print(calibration_table(f"{manifest.name}: from {num_people:,} people", measured))
+    if confidence is not bundle.confidence:
+        out().print("what features of its spaces look like was measured anew too")
+    elif confidence is not None:
+        out().print(
+            f"what features of its spaces look like is as it was: that takes {FEWEST_PEOPLE} people, as feature sets"
+        )
     out().print(f"{options.out}: digest {manifest.digest[:16]}", soft_wrap=True)
 
 
@@ -94,14 +108,16 @@ def _check(options: argparse.Namespace, bundle: Bundle) -> None:
         raise TrainingError(f"bundle {manifest.name}: is measured with {wanted}, or --scores")
 
 
-def _of_sets(options: argparse.Namespace, bundle: Bundle) -> tuple[Calibration, int, dict[str, str]]:
-    """What was measured, on how many people, and the digests of the sets."""
+def _of_sets(
+    options: argparse.Namespace, bundle: Bundle
+) -> tuple[Calibration, int, dict[str, str], ConfidenceModel | None]:
+    """What was measured, on how many people, the digests of the sets, and confidence by what these spaces look like."""
     target = _known(options.target).originals()
     if options.source is None:
         if target.space.fingerprint != bundle.manifest.target.fingerprint:
             raise JoinError(f"{options.target}: is not of the encoder's space {bundle.manifest.target.name!r}")
         rows = _counted(options, bundle, target)
-        return calibrate_native(target.take(rows)), _num(target.take(rows)), {"calibration": target.digest}
+        return calibrate_native(target.take(rows)), _num(target.take(rows)), {"calibration": target.digest}, None
     translator = LoadedTranslator(bundle, options.device)
     pairs = join_by_image(_known(options.source).originals(), target)
     translator.check_source(pairs.source.space, what=str(options.source))
@@ -110,7 +126,16 @@ def _of_sets(options: argparse.Namespace, bundle: Bundle) -> tuple[Calibration, 
     pairs = pairs.take(_counted(options, bundle, pairs.source))
     measured = calibrate(pairs, translator(pairs.source.feature))
     digests = {"calibration source": pairs.source.digest, "calibration target": pairs.target.digest}
-    return measured, _num(pairs.source), digests
+    return measured, _num(pairs.source), digests, _seen_anew(bundle.confidence, pairs)
+
+
+def _seen_anew(confidence: ConfidenceModel | None, pairs: Pairs) -> ConfidenceModel | None:
+    """With references of these people's features, so that their like are not suspected; as it was for too few."""
+    if confidence is None:
+        return None
+    code_N = np.unique(pairs.source.subject, return_inverse=True)[1].astype(np.int64)
+    source, target = (fit_reference(side.feature, code_N, 0) for side in (pairs.source, pairs.target))
+    return replace(confidence, source=source, target=target) if source and target else confidence
 
 
 def _known(path: Path) -> FeatureSet:

@@ -21,6 +21,7 @@ SLACK = 1.1
 LEAST_LIMIT = 4.5
 """Standard deviations: nine statistics, looked at whenever something arrives, are that far off by themselves hardly ever."""
 FOLDS = 5
+FEWEST_PEOPLE = FOLDS * FEWEST_FACES
 ALIKE = 1e-5
 MOST_COMPARED = 2000
 
@@ -32,7 +33,7 @@ def fit_reference(feature_ND: FloatArray, code_N: npt.NDArray[np.int64], seed: i
     emptier than they are.
     """
     people = np.random.default_rng(seed).permutation(int(code_N.max()) + 1)
-    if len(people) < FOLDS * FEWEST_FACES or feature_ND.shape[1] < MIN_DIMENSION:
+    if len(people) < FEWEST_PEOPLE or feature_ND.shape[1] < MIN_DIMENSION:
         return None
     fold_N = people[code_N] % FOLDS
     whitened_ND = np.empty_like(feature_ND)

@@ -158,9 +158,15 @@ def write_encoder_bundle(
 
 
 def write_recalibrated_bundle(
-    folder: Path, original: Path, bundle: Bundle, calibration: Calibration, data_digests: Mapping[str, str]
+    folder: Path,
+    original: Path,
+    bundle: Bundle,
+    *,
+    calibration: Calibration,
+    confidence: ConfidenceModel | None,
+    data_digests: Mapping[str, str],
 ) -> Manifest:
-    """Write the bundle that lies at `original` once more under another name, with another calibration.
+    """Write the bundle that lies at `original` once more under another name, with other calibration and confidence.
 
     `data_digests` name what that was measured on, by role. Raises `BundleError`.
     """
@@ -171,6 +177,8 @@ def write_recalibrated_bundle(
         if sha256_hex(data) != manifest.files[name]:
             raise BundleError(f"{original}/{name}: was changed while it was read")
     files[CALIBRATION] = readable_json(calibration.to_json())
+    if confidence is not None:
+        files[STATS] = confidence.to_bytes()
     return _write(folder, replace(manifest, name=folder.name, provenance=made, files={}, digest=""), files)
 
 

@@ -2,14 +2,16 @@
 
 import csv
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from models.bundle import read_bundle
+from models.bundle import read_bundle, write_bundle
 from models.feature_set import FeatureSet
+from tests.by_hand import confidence_model
 from training.data.feature_set_files import load_feature_set, save_feature_set
 from training.data.pairs import join_by_image
 from training.evaluation.calibration import calibrate
@@ -74,6 +76,40 @@ def test_people_of_the_training_part_do_not_count_unless_told(
         f"facebridge-train calibrate: {num} people are too few to state any threshold: 0.01 takes 78"
     )
     assert not (tmp_path / "ours").exists()
+
+
+@pytest.mark.parametrize("num_people", [240, 260])
+def test_what_the_spaces_look_like_is_measured_anew_where_people_are_enough(
+    run: Run, files: Files, tmp_path: Path, num_people: int
+) -> None:
+    folder = tmp_path / "telling"
+    old = read_bundle(files["bundle"])
+    contents = {name: (files["bundle"] / name).read_bytes() for name in old.manifest.files}
+    stats = confidence_model(12, 10)
+    manifest = replace(old.manifest, name="telling", files={}, digest="")
+    write_bundle(folder, manifest, contents | {"stats.npz": stats.to_bytes()})
+    random, sets = np.random.default_rng(0), {}
+    for side in ("source", "target"):
+        space = load_feature_set(files[side]).space
+        columns = {
+            "feature": random.normal(size=(2 * num_people, space.dimension)).astype(np.float32),
+            "image": np.array([f"{row:03d}" for row in range(2 * num_people)]),
+            "subject": np.array([f"own-{row // 2}" for row in range(2 * num_people)]),
+        }
+        sets[side] = tmp_path / f"many-{side}.npz"
+        save_feature_set(FeatureSet.build(space, columns), sets[side])
+    printed = run(*words(files | {"bundle": folder}, sets, tmp_path / "ours", "--subjects", "all"))
+    new = read_bundle(tmp_path / "ours").confidence
+    assert new is not None
+    assert new.to_bytes() == replace(stats, source=new.source, target=new.target).to_bytes()
+    if num_people < 250:
+        assert "is as it was: that takes 250 people" in printed
+        assert new.to_bytes() == stats.to_bytes()
+    else:
+        assert "was measured anew too" in printed
+        pairs = join_by_image(*(load_feature_set(sets[side]) for side in ("source", "target")))
+        assert new.source.mahalanobis(pairs.source.feature).mean() == pytest.approx(1, abs=0.01)
+        assert new.target.mahalanobis(pairs.target.feature).mean() == pytest.approx(1, abs=0.01)
 
 
 def write_scores(path: Path, pairs: list[tuple[str, str, float]]) -> Path:
