@@ -16,7 +16,7 @@ from models.operating_point import point_at
 from models.split import SplitRule
 from training.data.pairs import join_by_image
 from training.evaluation.calibration import HeldOut, calibrate
-from training.evaluation.cross_space import comparisons, gallery_and_probes
+from training.evaluation.cross_space import comparisons, gallery_and_probes, mates
 from training.evaluation.identification import genuine_ranks
 from training.recipes.confidence import fit_confidence
 from training.recipes.cross_fitting import cross_fitted
@@ -113,17 +113,16 @@ def _one(faces: Faces, pair: tuple[str, str], method: str, seed: int) -> _Found:
     confidence_N = model(test.source.feature, translated_NT)
     cosine_N = np.sum(translated_NT * test.target.feature, axis=1)
     gallery, probes = gallery_and_probes(subject)
-    order = gallery[np.argsort(subject[gallery])]
-    mates = order[np.searchsorted(subject[order], subject[probes])]
+    own = mates(subject, gallery, probes)
     error, held, possible = {}, {}, {}
-    for side, asked in zip(SIDES, (probes, mates), strict=True):
+    for side, asked in zip(SIDES, (probes, own), strict=True):
         probe, stored = comparisons(test, translated_NT)[side]
         failed = genuine_ranks(probe[probes], subject[probes], stored[gallery], subject[gallery]) > 1
         error[side] = float(failed.mean())
         held[side], possible[side] = (_held(failed, by[asked]) for by in (confidence_N, cosine_N))
     point = point_at(calibration.points["translated"], FMR)
     assert point is not None
-    is_found = np.sum(translated_NT[probes] * test.target.feature[mates], axis=1) >= point.threshold
+    is_found = np.sum(translated_NT[probes] * test.target.feature[own], axis=1) >= point.threshold
     groups = np.array_split(np.argsort(confidence_N[probes], kind="stable"), HALVES)
     told = [float(confidence_N[probes][group].mean()) for group in groups]
     return _Found(error, held, possible, told, [float(is_found[group].mean()) for group in groups])

@@ -8,7 +8,19 @@ from importlib import metadata
 from models.command_line import OneLineParser
 from models.errors import ContractError
 from models.runtime import InferenceError
-from training.commands import calibrate, compare, evaluate, extract, fit, package, privacy, select, synth, translate
+from training.commands import (
+    calibrate,
+    compare,
+    evaluate,
+    extract,
+    fit,
+    package,
+    privacy,
+    report,
+    select,
+    synth,
+    translate,
+)
 from training.errors import TrainingError
 
 COMMANDS = {
@@ -18,6 +30,7 @@ COMMANDS = {
     "compare": compare,
     "evaluate": evaluate,
     "calibrate": calibrate,
+    "report": report,
     "translate": translate,
     "select": select,
     "privacy": privacy,

@@ -23,7 +23,7 @@ from training.errors import JoinError, TrainingError
 from training.evaluation.cross_space import evaluate_translation, in_common_space
 from training.evaluation.details import detailed, details_in_common_space
 from training.evaluation.protocols import pair_figures
-from training.export.loaded import LoadedTranslator, parts_of
+from training.export.loaded import LoadedTranslator, held_out
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> None:
     elif pairs.target.space.fingerprint != bundle.manifest.target.fingerprint:
         hint = "; give the other side's projection as --other" if _is_projection(bundle) else ""
         raise JoinError(f"{options.target}: is not of the bundle's target space {bundle.manifest.target.name!r}{hint}")
-    chosen = pairs if options.subjects == "all" else _held_out(bundle, pairs)
+    chosen = pairs if options.subjects == "all" else held_out(bundle, pairs)
     of_pairs = None
     if options.pairs:
         of_pairs = _of_pairs(options.pairs, chosen, translator, is_projected=bool(options.other))
@@ -143,10 +143,3 @@ def _write_json(path: Path, document: dict[str, Any]) -> None:
 
 def _kept_apart(subjects: str, pairs: Pairs) -> str:
     return subjects if subjects == "all" or pairs.source.has_subjects else "held-out pictures"
-
-
-def _held_out(bundle: Bundle, pairs: Pairs) -> Pairs:
-    held_out = parts_of(bundle, pairs.source) == "test"
-    if not held_out.any():
-        raise TrainingError("the bundle's split keeps none of these pictures apart; use --subjects all on new ones")
-    return pairs.take(held_out)

@@ -31,6 +31,7 @@ from models.confidence import ConfidenceModel
 from models.split import SplitRule
 from training.commands import fit_common, fit_encoder, fit_r3an
 from training.commands.arguments import add_split_arguments, check_shares
+from training.commands.report import draw_report
 from training.commands.terminal import evaluation_table, out, thresholds_line
 from training.data.feature_set_files import load_feature_set
 from training.data.pairs import Pairs, join_by_image
@@ -67,6 +68,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="measure thresholds on training people too, by N translators that have not seen a share of them; 0 for "
         "validation people alone (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--report",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="put a report into the bundle, a page of HTML (default: yes)",
     )
     parser.add_argument("--half-weights", action="store_true", help="store weights as float16: half the size")
     parser.add_argument(
@@ -193,6 +200,18 @@ def _write(
     confidence: ConfidenceModel | None,
 ) -> Manifest:
     best = results[0]
+
+    def page(manifest: Manifest) -> bytes:
+        measured_on = f"{'test' if parts.test else 'validation'} {parts.rule.by}s of its split"
+        return draw_report(
+            manifest,
+            parts.test or parts.validation,
+            best.translate,
+            calibration=calibration,
+            confidence=confidence,
+            measured_on=measured_on,
+        )
+
     metrics: dict[str, JsonValue] = {
         "parity": best.parity,
         "num_training_pairs": len(parts.train),
@@ -222,4 +241,5 @@ def _write(
         metrics=metrics,
         test=best.test,
         confidence=confidence,
+        report=page if options.report else None,
     )

@@ -125,6 +125,18 @@ def gallery_and_probes(subject: npt.NDArray[np.str_]) -> tuple[npt.NDArray[np.in
     return np.flatnonzero(is_gallery), np.flatnonzero(~is_gallery)
 
 
+def mates(
+    subject: npt.NDArray[np.str_], gallery: npt.NDArray[np.int64], probes: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Row numbers of the gallery's pictures of the probes' subjects, as `gallery_and_probes` parts them.
+
+    >>> mates(np.array(["b", "a", "b", "b"]), np.array([0, 1]), np.array([2, 3]))
+    array([0, 0])
+    """
+    by_name = gallery[np.argsort(subject[gallery])]
+    return by_name[np.searchsorted(subject[by_name], subject[probes])]
+
+
 def _figures(
     probe: FloatArray,
     probe_subject: npt.NDArray[np.str_],

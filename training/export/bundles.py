@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from training.export.manifest import provenance
 from training.export.model_card import encoder_card, generator_card, translator_card
 
 CARD = "MODEL_CARD.md"
+REPORT = "report/index.html"
 
 
 def check_bundle_path(folder: Path) -> None:
@@ -64,8 +65,12 @@ def write_translator_bundle(
     metrics: dict[str, JsonValue],
     test: CrossSpaceEvaluation | None,
     confidence: ConfidenceModel | None = None,
+    report: Callable[[Manifest], bytes] | None = None,
 ) -> Manifest:
-    """Write a translator's bundle; `data_digests` name what it was fitted on by role. Raises `BundleError`."""
+    """Write a translator's bundle; `data_digests` name what it was fitted on by role, `report` makes its page.
+
+    Raises `BundleError`.
+    """
     signature = check_graph(graph)
     manifest = Manifest(
         name=folder.name,
@@ -92,6 +97,8 @@ def write_translator_bundle(
     }
     if confidence:
         files[STATS] = confidence.to_bytes()
+    if report:
+        files[REPORT] = report(manifest)
     return _write(folder, manifest, files)
 
 
@@ -172,14 +179,26 @@ def write_recalibrated_bundle(
     """
     manifest = bundle.manifest
     made = replace(manifest.provenance, data_digests=manifest.provenance.data_digests | dict(data_digests))
+    files = _files_of(original, manifest) | {CALIBRATION: readable_json(calibration.to_json())}
+    if confidence is not None:
+        files[STATS] = confidence.to_bytes()
+    # A report is of the thresholds that were there before.
+    files.pop(REPORT, None)
+    return _write(folder, replace(manifest, name=folder.name, provenance=made, files={}, digest=""), files)
+
+
+def write_bundle_with_report(folder: Path, original: Path, bundle: Bundle, page: bytes) -> Manifest:
+    """Write the bundle that lies at `original` once more under another name, with a report in it. Raises `BundleError`."""
+    files = _files_of(original, bundle.manifest) | {REPORT: page}
+    return _write(folder, replace(bundle.manifest, name=folder.name, files={}, digest=""), files)
+
+
+def _files_of(original: Path, manifest: Manifest) -> dict[str, bytes]:
     files = {name: (original / name).read_bytes() for name in manifest.files}
     for name, data in files.items():
         if sha256_hex(data) != manifest.files[name]:
             raise BundleError(f"{original}/{name}: was changed while it was read")
-    files[CALIBRATION] = readable_json(calibration.to_json())
-    if confidence is not None:
-        files[STATS] = confidence.to_bytes()
-    return _write(folder, replace(manifest, name=folder.name, provenance=made, files={}, digest=""), files)
+    return files
 
 
 def _write(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Manifest:

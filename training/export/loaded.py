@@ -8,10 +8,19 @@ from models.feature_set import LABEL_PREFIX, TRANSLATED_BY, FeatureSet
 from models.features import FloatArray, unit_features
 from models.runtime import Device, Session
 from models.space import Space
+from training.data.pairs import Pairs
 from training.errors import JoinError, TrainingError
 
 _ROWS_A_RUN = 1024
 """What R3AN keeps of a picture on its way is a megabyte."""
+
+
+def held_out(bundle: Bundle, pairs: Pairs) -> Pairs:
+    """The pairs that the bundle's own split kept apart. Raises `TrainingError` where there are none."""
+    is_held_out = parts_of(bundle, pairs.source) == "test"
+    if not is_held_out.any():
+        raise TrainingError("the bundle's split keeps none of these pictures apart; use --subjects all on new ones")
+    return pairs.take(is_held_out)
 
 
 def parts_of(bundle: Bundle, feature_set: FeatureSet) -> npt.NDArray[np.str_]:

@@ -1,0 +1,140 @@
+"""Write a translator's report as one page of HTML: curves, scores, thresholds, confidence, groups.
+
+Measured, like `evaluate`, on subjects that the bundle's own split kept apart, unless --subjects all is given. The page needs
+nothing beside it, and can be put into the bundle with --into, which writes the bundle anew, as bundles do not change. With
+--images and --reconstruction it shows pictures and what a generator paints of their features: keep such a page from
+whoever must not see them.
+"""
+
+import argparse
+import base64
+import io
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from models.bundle import COMMON_SPACE_METHODS, Manifest, read_bundle
+from models.calibration import Calibration
+from models.confidence import ConfidenceModel
+from training.commands import report_plots
+from training.commands.terminal import out
+from training.data.feature_set_files import load_feature_set
+from training.data.pairs import Pairs, join_by_image
+from training.data.partial import check_writable
+from training.data.sources import open_source
+from training.errors import JoinError, TrainingError
+from training.evaluation.cross_space import Translate
+from training.evaluation.report import measure_report
+from training.export.bundles import REPORT, check_bundle_path, write_bundle_with_report
+from training.export.loaded import LoadedTranslator, held_out
+from training.export.report_page import Plots, Reconstructions, ReportedBundle, report_page
+from training.recipes.privacy import held_out as unseen_by_generator
+from training.recipes.privacy import paint
+
+SHOWN_FACES = 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument("--bundle", required=True, type=Path, help="the translator")
+    parser.add_argument("--source", required=True, type=Path, metavar="SET", help="features of its source space")
+    parser.add_argument("--target", required=True, type=Path, metavar="SET", help="features of its target space")
+    parser.add_argument("--subjects", choices=("held-out", "all"), default="held-out", help="default: %(default)s")
+    parser.add_argument("--images", type=Path, help="the pictures that --source was made from; with --reconstruction")
+    parser.add_argument("--reconstruction", type=Path, metavar="BUNDLE", help="a generator of its source space")
+    parser.add_argument("--out", required=True, type=Path, metavar="FILE.html", help="the page")
+    parser.add_argument(
+        "--into", type=Path, metavar="BUNDLE", help="write the bundle with the page in it, to a new folder"
+    )
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure, draw, write."""
+    if options.out.suffix.lower() != ".html":
+        raise TrainingError(f"{options.out}: the page's name must end in .html")
+    check_writable(options.out)
+    if options.into:
+        check_bundle_path(options.into)
+    if bool(options.images) != bool(options.reconstruction):
+        raise TrainingError("--images and --reconstruction belong together")
+    bundle = read_bundle(options.bundle)
+    if bundle.manifest.method in COMMON_SPACE_METHODS:
+        raise TrainingError(
+            f"bundle {bundle.manifest.name}: projects into a common space, where nothing is translated; see evaluate --other"
+        )
+    translator = LoadedTranslator(bundle, options.device)
+    pairs = join_by_image(load_feature_set(options.source).originals(), load_feature_set(options.target).originals())
+    translator.check_source(pairs.source.space, what=str(options.source))
+    if pairs.target.space.fingerprint != bundle.manifest.target.fingerprint:
+        raise JoinError(f"{options.target}: is not of the bundle's target space {bundle.manifest.target.name!r}")
+    chosen = pairs if options.subjects == "all" else held_out(bundle, pairs)
+    faces = _faces(options, chosen) if options.images else None
+    page = draw_report(
+        bundle.manifest,
+        chosen,
+        translator,
+        calibration=bundle.calibration,
+        confidence=bundle.confidence,
+        measured_on="people it has not seen" if options.subjects == "held-out" else "everybody in these sets",
+        faces=faces,
+    )
+    options.out.write_bytes(page)
+    out().print(f"{options.out}: {len(chosen)} of {len(pairs)} pictures, {len(page) / 1e6:.2f} MB", soft_wrap=True)
+    if options.into:
+        manifest = write_bundle_with_report(options.into, options.bundle, bundle, page)
+        out().print(f"{options.into}: holds it as {REPORT}, digest {manifest.digest[:16]}", soft_wrap=True)
+
+
+def draw_report(
+    manifest: Manifest,
+    pairs: Pairs,
+    translate: Translate,
+    *,
+    calibration: Calibration,
+    confidence: ConfidenceModel | None,
+    measured_on: str,
+    faces: Reconstructions | None = None,
+) -> bytes:
+    """The page of a translator, measured on pairs that it has not seen."""
+    assert manifest.source is not None
+    figures = measure_report(pairs, translate, calibration, confidence)
+    plots = Plots()
+    if figures is not None:
+        plots = Plots(
+            report_plots.det(figures),
+            report_plots.cmc(figures),
+            report_plots.histograms(figures),
+            report_plots.feature_map(figures.feature_map) if figures.feature_map else "",
+            report_plots.trust(figures.trust) if figures.trust else "",
+        )
+    of = ReportedBundle(
+        manifest.name,
+        manifest.method,
+        manifest.source,
+        manifest.target,
+        manifest.licence,
+        manifest.metrics,
+        calibration,
+        measured_on,
+    )
+    return report_page(of, figures, plots, faces)
+
+
+def _faces(options: argparse.Namespace, chosen: Pairs) -> Reconstructions:
+    """Some pictures, evenly spread, and what is painted of their features."""
+    generator = read_bundle(options.reconstruction)
+    unseen = unseen_by_generator(generator, chosen.source, everybody=options.subjects == "all")
+    unseen = unseen.take(np.linspace(0, len(unseen) - 1, min(SHOWN_FACES, len(unseen))).astype(np.int64))
+    with tempfile.TemporaryDirectory() as partial:
+        painted = paint(generator, unseen, open_source(options.images), options.device, Path(partial))
+        return Reconstructions([_url(one) for one in painted.real_NHW3], [_url(one) for one in painted.painted_NHW3])
+
+
+def _url(picture_HW3: npt.NDArray[np.uint8]) -> str:
+    stream = io.BytesIO()
+    Image.fromarray(picture_HW3).save(stream, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
