@@ -3,13 +3,16 @@
 Shapes: N features, D dimension.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from models.features import FloatArray
-from models.reference import FEWEST_FACES, STREAM, SpaceReference, energies, stream_statistics
+from models.reference import BLOCKS, FEWEST_FACES, STREAM, SpaceReference, energies, stream_statistics
+
+_IntArray = npt.NDArray[np.int64]
 
 MIN_DIMENSION = 8
 NUM_STREAMS = 1000
@@ -26,11 +29,11 @@ ALIKE = 1e-5
 MOST_COMPARED = 2000
 
 
-def fit_reference(feature_ND: FloatArray, code_N: npt.NDArray[np.int64], seed: int) -> SpaceReference | None:
+def fit_reference(feature_ND: FloatArray, code_N: _IntArray, seed: int) -> SpaceReference | None:
     """The reference of a space from faces of many people (`code_N` says whose); None for too few, or too small a space.
 
-    What is usual is measured on people by directions found without them: on their own people directions that hardly vary look
-    emptier than they are.
+    What is usual is measured on people by directions found without them, a fifth of the people at a time: on their own people
+    directions that hardly vary look emptier than they are.
     """
     people = np.random.default_rng(seed).permutation(int(code_N.max()) + 1)
     if len(people) < FEWEST_PEOPLE or feature_ND.shape[1] < MIN_DIMENSION:
@@ -40,28 +43,37 @@ def fit_reference(feature_ND: FloatArray, code_N: npt.NDArray[np.int64], seed: i
     for fold in range(FOLDS):
         mean_D, basis_DD = _directions(feature_ND[fold_N != fold])
         whitened_ND[fold_N == fold] = (feature_ND[fold_N == fold] - mean_D) @ basis_DD
-    size = min(STREAM, len(people) // 2)
-    statistics = [stream_statistics(whitened_ND[rows]) for rows in _streams(code_N, size, NUM_STREAMS, seed)]
+    statistics = _of_streams(whitened_ND, code_N, fold_N, STREAM, seed)
+    size = min(STREAM, int(min(len(np.unique(code_N[fold_N == fold])) for fold in range(FOLDS))))
+    sd_Z = np.std(statistics, axis=0)
+    # Of fewer faces the mean energy varies more.
+    sd_Z[:BLOCKS] *= np.sqrt(size / STREAM)
     limit_K = SLACK * np.quantile(energies(whitened_ND), 1 - RARE, axis=0)
     reference = SpaceReference(
         *_directions(feature_ND),
         _same_face(feature_ND, code_N, seed),
         limit_K.astype(np.float32),
         np.mean(statistics, axis=0).astype(np.float32),
-        np.std(statistics, axis=0).astype(np.float32),
+        sd_Z.astype(np.float32),
         LEAST_LIMIT,
     )
     farthest = max(
         reference.stream_score(whitened_ND[rows]) or 0.0
         for smaller in (FEWEST_FACES, 2 * FEWEST_FACES, STREAM)
-        for rows in _streams(code_N, min(smaller, size), NUM_STREAMS, seed + smaller)
+        for rows in _streams(code_N, fold_N, smaller, NUM_STREAMS, seed + smaller)
     )
     return replace(reference, stream_limit=max(LEAST_LIMIT, SLACK * farthest))
 
 
-def _same_face(feature_ND: FloatArray, code_N: npt.NDArray[np.int64], seed: int) -> float:
+def _of_streams(
+    whitened_ND: FloatArray, code_N: _IntArray, fold_N: _IntArray, size: int, seed: int
+) -> list[npt.NDArray[np.float64]]:
+    return [stream_statistics(whitened_ND[rows]) for rows in _streams(code_N, fold_N, size, NUM_STREAMS, seed)]
+
+
+def _same_face(feature_ND: FloatArray, code_N: _IntArray, seed: int) -> float:
     """The cosine that a share ALIKE of strangers reaches: one picture each, of as many people as compare in a moment."""
-    (rows,) = _streams(code_N, MOST_COMPARED, 1, seed)
+    (rows,) = _streams(code_N, np.zeros_like(code_N), MOST_COMPARED, 1, seed)
     score = (feature_ND[rows] @ feature_ND[rows].T)[np.triu_indices(len(rows), 1)]
     return float(np.quantile(score, 1 - ALIKE))
 
@@ -76,12 +88,14 @@ def _directions(feature_ND: FloatArray) -> tuple[FloatArray, FloatArray]:
     return mean_D.astype(np.float32), scaled_DD.astype(np.float32)
 
 
-def _streams(code_N: npt.NDArray[np.int64], size: int, num: int, seed: int) -> list[npt.NDArray[np.int64]]:
-    """Rows of streams: as many people, drawn without replacement, a random picture of each."""
+def _streams(code_N: _IntArray, fold_N: _IntArray, size: int, num: int, seed: int) -> Iterator[_IntArray]:
+    """Rows of streams: as many people of one fold, drawn without replacement, or all of them, a random picture of each.
+
+    Of one fold, as a site has the same few hundred people again and again, who are not quite like all others.
+    """
     random = np.random.default_rng(seed)
-    streams = []
-    for _ in range(num):
-        order = random.permutation(len(code_N))
+    rows_by_fold = [np.flatnonzero(fold_N == fold) for fold in range(int(fold_N.max()) + 1)]
+    for number in range(num):
+        order = random.permutation(rows_by_fold[number % len(rows_by_fold)])
         _, first = np.unique(code_N[order], return_index=True)
-        streams.append(order[random.permutation(first)[:size]])
-    return streams
+        yield order[random.permutation(first)[:size]]
