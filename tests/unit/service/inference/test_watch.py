@@ -1,3 +1,4 @@
+import functools
 import threading
 from dataclasses import replace
 
@@ -5,6 +6,7 @@ import numpy as np
 import pytest
 
 from models.features import FloatArray, unit_features
+from models.reference import SpaceReference
 from models.space import Space
 from service.inference.watch import FEWEST_OUTLIERS, RECENT, Seen, SpaceWatch
 from tests.by_hand import reference
@@ -21,14 +23,17 @@ def faces(num: int, seed: int = 1) -> FloatArray:
     return unit_features(np.random.default_rng(seed).normal(size=(num, DIMENSION)) * WIDTH)
 
 
-REFERENCE = fit_reference(faces(3000, 0), np.arange(3000), 0)
-assert REFERENCE is not None
+@functools.cache
+def known() -> SpaceReference:
+    """Of many other faces."""
+    found = fit_reference(faces(3000, 0), np.arange(3000), 0)
+    assert found is not None
+    return found
 
 
 def watch(heard: list[tuple[str, Seen]] | None = None) -> SpaceWatch:
-    assert REFERENCE is not None
     told = [] if heard is None else heard
-    return SpaceWatch(SPACE, REFERENCE, lambda space, seen: told.append((space.name, seen)))
+    return SpaceWatch(SPACE, known(), lambda space, seen: told.append((space.name, seen)))
 
 
 def feed(of: SpaceWatch, stream: FloatArray, at_once: int = 10) -> Seen:
@@ -65,9 +70,8 @@ def test_another_models_features_are_found_after_a_handful() -> None:
 
 def test_a_shift_that_no_single_feature_shows_is_found_in_the_stream() -> None:
     one = watch()
-    assert REFERENCE is not None
     shifted = unit_features(faces(200) + 0.25 * WIDTH / np.linalg.norm(WIDTH))
-    assert REFERENCE.is_outlier(REFERENCE.whitened(shifted)).mean() < 0.05
+    assert known().is_outlier(known().whitened(shifted)).mean() < 0.05
     seen = feed(one, shifted)
     assert seen.state == "suspected"
     assert "faces together are" in seen.reason
