@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from training.evaluation.protocols import accuracy_by_fold, pair_figures, tar_by_fold
+from models.features import unit_features
+from training.evaluation.protocols import (
+    Fold,
+    accuracy_by_fold,
+    identification_figures,
+    pair_figures,
+    tar_by_fold,
+)
 from training.evaluation.verification import tar_at_far
 
 
@@ -59,3 +66,41 @@ def test_tar_is_found_in_each_fold_by_itself() -> None:
     figures = pair_figures(score, same, fold)
     assert figures.tar_far_1e2 == tar_by_fold(score, same, fold, 1e-2)
     assert (figures.tar_far_1e3, figures.accuracy) == (None, accuracy_by_fold(score, same, fold))
+
+
+def test_identification_by_fold_is_what_a_loop_finds() -> None:
+    random = np.random.default_rng(3)
+    identity = np.repeat(random.normal(size=(60, 8)), 4, axis=0)
+    probe, stored = (unit_features(identity + 0.9 * random.normal(size=identity.shape)) for _ in range(2))
+    subject = np.repeat([f"s{number:02d}" for number in range(60)], 4)
+    place = np.arange(240) % 4
+    # Of everybody two templates in the gallery, but of the last ten nobody; two probes of all.
+    folds = [
+        Fold(np.flatnonzero(place >= 2), np.flatnonzero((place < 2) & (np.arange(240) < 200))),
+        Fold(np.flatnonzero(place < 2), np.flatnonzero((place >= 2) & (np.arange(240) < 200))),
+    ]
+    for fusion in ("max", "mean"):
+        found = identification_figures(probe, stored, subject, folds, fusion)
+        expected = []
+        for fold in folds:
+            hits = []
+            for row in fold.probes:
+                scores = {}
+                for name in np.unique(subject[fold.gallery]):
+                    of_subject = [float(probe[row] @ stored[t]) for t in fold.gallery if subject[t] == name]
+                    scores[name] = max(of_subject) if fusion == "max" else sum(of_subject) / len(of_subject)
+                if subject[row] in scores:
+                    hits.append(max(scores, key=lambda name: scores[name]) == subject[row])
+            expected.append(np.mean(hits))
+        assert found.rank1 is not None
+        assert found.rank1.mean == pytest.approx(np.mean(expected))
+        assert found.rank1.standard_error == pytest.approx(np.std(expected, ddof=1) / np.sqrt(2))
+        # Ten strangers cannot show one in a hundred.
+        assert found.fnir is None
+
+
+def test_lists_of_probes_that_nobody_knows_have_no_rank() -> None:
+    feature = unit_features(np.random.default_rng(0).normal(size=(40, 4)))
+    subject = np.array([f"s{number}" for number in range(40)])
+    found = identification_figures(feature, feature, subject, [Fold(np.arange(20), np.arange(20, 40))])
+    assert (found.rank1, found.rank10, found.fnir) == (None, None, None)

@@ -7,6 +7,7 @@ picture: on sets that name subjects, only those count all of whose pictures it k
 
 import argparse
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,16 @@ from typing import Any
 import numpy as np
 
 from models.bundle import COMMON_SPACE_METHODS, Bundle, read_bundle
-from training.commands.terminal import OfPairs, details_table, evaluation_table, out, pairs_table
+from models.calibration import MODALITY_PATTERN
+from training.commands.terminal import OfPairs, OfRoles, details_table, evaluation_table, out, pairs_table, roles_table
 from training.data.feature_set_files import load_feature_set
 from training.data.pairs import Pairs, join_by_image
 from training.data.partial import check_writable
-from training.data.protocols import find_rows, read_pairs
+from training.data.protocols import RoleList, find_rows, read_pairs, read_roles, roles_by_modality
 from training.errors import JoinError, TrainingError
-from training.evaluation.cross_space import evaluate_translation, in_common_space
+from training.evaluation.cross_space import comparisons, evaluate_translation, in_common_space
 from training.evaluation.details import detailed, details_in_common_space
-from training.evaluation.protocols import pair_figures
+from training.evaluation.protocols import Fold, identification_figures, pair_figures
 from training.export.loaded import LoadedTranslator, held_out
 
 
@@ -39,6 +41,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="compare these too: LFW's pairs.txt, or a .csv with a, b, same, fold",
+    )
+    parser.add_argument(
+        "--roles",
+        metavar="FILE",
+        help="identify these too: a .csv with image, role (gallery or probe), fold; or all pictures of two modalities, as "
+        "caricature-to-photo",
+    )
+    parser.add_argument(
+        "--fusion",
+        choices=("max", "mean"),
+        default="max",
+        help="of several templates of a subject, with --roles (default: %(default)s)",
     )
     parser.add_argument("--subjects", choices=("held-out", "all"), default="held-out", help="default: %(default)s")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
@@ -61,9 +75,7 @@ def run(options: argparse.Namespace) -> None:
         hint = "; give the other side's projection as --other" if _is_projection(bundle) else ""
         raise JoinError(f"{options.target}: is not of the bundle's target space {bundle.manifest.target.name!r}{hint}")
     chosen = pairs if options.subjects == "all" else held_out(bundle, pairs)
-    of_pairs = None
-    if options.pairs:
-        of_pairs = _of_pairs(options.pairs, chosen, translator, is_projected=bool(options.other))
+    lists = _of_lists(options, chosen, translator)
     evaluation = evaluate_translation(chosen, translator)
     if options.other:
         evaluation = in_common_space(evaluation)
@@ -75,8 +87,8 @@ def run(options: argparse.Namespace) -> None:
         details = details_in_common_space(details)
     if details:
         console.print(details_table(details))
-    if of_pairs:
-        console.print(pairs_table(of_pairs))
+    for found in lists.values():
+        console.print(pairs_table(found) if isinstance(found, OfPairs) else roles_table(found))
     if options.json:
         document = {
             "bundle": bundle.manifest.name,
@@ -85,9 +97,18 @@ def run(options: argparse.Namespace) -> None:
             "evaluation": evaluation.to_json(),
             "details": {name: found.to_json() for name, found in details.items()},
         }
-        if of_pairs:
-            document["pairs"] = asdict(of_pairs)
+        document |= {name: asdict(found) for name, found in lists.items()}
         _write_json(options.json, document)
+
+
+def _of_lists(options: argparse.Namespace, chosen: Pairs, translator: LoadedTranslator) -> dict[str, OfPairs | OfRoles]:
+    """What came of the lists that were given, by the name of the option."""
+    found: dict[str, OfPairs | OfRoles] = {}
+    if options.pairs:
+        found["pairs"] = _of_pairs(options.pairs, chosen, translator, is_projected=bool(options.other))
+    if options.roles:
+        found["roles"] = _of_roles(options, chosen, translator)
+    return found
 
 
 def _of_pairs(path: Path, chosen: Pairs, translator: LoadedTranslator, *, is_projected: bool) -> OfPairs:
@@ -113,6 +134,49 @@ def _of_pairs(path: Path, chosen: Pairs, translator: LoadedTranslator, *, is_pro
         for name, (a, b) in sides.items()
     }
     return OfPairs(int(is_there.sum()), len(asked.a), figures)
+
+
+def _of_roles(options: argparse.Namespace, chosen: Pairs, translator: LoadedTranslator) -> OfRoles:
+    """The list's pictures that are measured, in their roles. Raises `TrainingError` where a role has none."""
+    if not chosen.source.has_subjects:
+        raise TrainingError("--roles needs feature sets that say who is on their pictures")
+    image = chosen.source.image.tolist()
+    asked = _roles(options.roles, chosen)
+    row = find_rows(image, asked.image)
+    folds = []
+    for fold in np.unique(asked.fold_N):
+        here = (asked.fold_N == fold) & (row >= 0)
+        probes, gallery = row[here & asked.is_probe_N], row[here & ~asked.is_probe_N]
+        if not len(probes) or not len(gallery):
+            raise TrainingError(
+                f"{options.roles}: fold {fold} has {len(probes)} probes and {len(gallery)} gallery pictures among those that are "
+                "measured; see --subjects"
+            )
+        folds.append(Fold(probes, gallery))
+    translated = translator(chosen.source.feature)
+    sides = comparisons(chosen, translated)
+    if options.other:
+        sides = {
+            name.replace("native target", "projected target"): side
+            for name, side in sides.items()
+            if name != "untranslated"
+        }
+    figures = {
+        name: identification_figures(probe, stored, chosen.source.subject, folds, options.fusion)
+        for name, (probe, stored) in sides.items()
+    }
+    return OfRoles(int((row >= 0).sum()), len(row), len(folds), figures)
+
+
+def _roles(text: str, chosen: Pairs) -> RoleList:
+    """A file's roles, or those of two modalities."""
+    modalities = re.fullmatch(f"({MODALITY_PATTERN}?)-to-({MODALITY_PATTERN})", text)
+    if not modalities:
+        return read_roles(Path(text))
+    modality = chosen.source.modality if chosen.source.modality is not None else chosen.target.modality
+    if modality is None:
+        raise TrainingError(f"--roles {text}: the feature sets do not say of which modality their pictures are")
+    return roles_by_modality(chosen.source.image.tolist(), modality.tolist(), modalities[1], modalities[2])
 
 
 def _is_projection(bundle: Bundle) -> bool:

@@ -22,7 +22,7 @@ from models.operating_point import STATED_RATES, OperatingPoint, people_needed
 from training.evaluation.bootstrap import Interval
 from training.evaluation.cross_space import CrossSpaceEvaluation, Figures, NativeEvaluation
 from training.evaluation.details import Detail
-from training.evaluation.protocols import PairFigures
+from training.evaluation.protocols import FPIR, FoldFigure, IdentificationFigures, PairFigures
 from training.recipes.comparison import Comparison
 from training.recipes.privacy import PrivacyReport
 from training.trainers.encoder_recipe import Report
@@ -132,12 +132,36 @@ def pairs_table(found: OfPairs) -> Table:
     for column in ("accuracy", "TAR@1e-2", "TAR@1e-3"):
         table.add_column(column, justify="right")
     for name, one in found.figures.items():
-        cells = [
-            "-" if figure is None else f"{figure.mean:.4f} ± {figure.standard_error:.4f}"
-            for figure in (one.accuracy, one.tar_far_1e2, one.tar_far_1e3)
-        ]
-        table.add_row(name, *cells)
+        table.add_row(name, *(_fold_figure(figure) for figure in (one.accuracy, one.tar_far_1e2, one.tar_far_1e3)))
     return table
+
+
+@dataclass(frozen=True, slots=True)
+class OfRoles:
+    """What came of a list of probes and gallery pictures, by the way to compare them."""
+
+    num_pictures: int
+    num_asked: int
+    num_folds: int
+    figures: Mapping[str, IdentificationFigures]
+
+
+def roles_table(found: OfRoles) -> Table:
+    """Means over folds, and their standard errors where there are several."""
+    title = f"{found.num_pictures} of the list's {found.num_asked} pictures, {found.num_folds} fold(s)"
+    table = Table(title=Text(title), title_justify="left")
+    table.add_column("comparison")
+    for column in ("rank-1", "rank-10", f"FNIR@{FPIR:.0%}"):
+        table.add_column(column, justify="right")
+    for name, one in found.figures.items():
+        table.add_row(name, *(_fold_figure(figure) for figure in (one.rank1, one.rank10, one.fnir)))
+    return table
+
+
+def _fold_figure(figure: FoldFigure | None) -> str:
+    if figure is None:
+        return "-"
+    return f"{figure.mean:.4f}" + (f" ± {figure.standard_error:.4f}" if figure.num_folds > 1 else "")
 
 
 def thresholds_line(points: Sequence[OperatingPoint], num_people: Sequence[int]) -> str:

@@ -5,7 +5,7 @@ Shapes: N comparisons.
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -42,6 +42,46 @@ def read_pairs(path: Path) -> PairList:
         raise SourceError(f"{path}: has no pairs")
     a, b, same, fold = zip(*rows, strict=True)
     return PairList(a, b, np.array(same, dtype=bool), np.array(fold, dtype=np.int64))
+
+
+@dataclass(frozen=True, slots=True)
+class RoleList:
+    """Pictures, and in each fold whether they are asked about or in the gallery. Shapes: N entries."""
+
+    image: tuple[str, ...]
+    is_probe_N: npt.NDArray[np.bool_]
+    fold_N: npt.NDArray[np.int64]
+
+
+def read_roles(path: Path) -> RoleList:
+    """A `.csv` with the columns `image`, `role` (gallery or probe) and perhaps `fold`. Raises `SourceError` naming the line."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as failure:
+        raise SourceError(f"{path}: cannot be read ({failure})") from None
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    if not {"image", "role"} <= set(reader.fieldnames or ()):
+        raise SourceError(f"{path}: needs a header line with the columns image and role")
+    image, is_probe, fold = [], [], []
+    for line, row in enumerate(reader, start=2):
+        if row["role"] not in ("gallery", "probe") or not row["image"]:
+            raise SourceError(f"{path}, line {line}: give a picture, and gallery or probe")
+        image.append(row["image"])
+        is_probe.append(row["role"] == "probe")
+        fold.append(_number(path, line, row.get("fold") or "0"))
+    if not image:
+        raise SourceError(f"{path}: has no pictures")
+    return RoleList(tuple(image), np.array(is_probe), np.array(fold, dtype=np.int64))
+
+
+def roles_by_modality(image: Sequence[str], modality: Sequence[str], probe: str, gallery: str) -> RoleList:
+    """All pictures of one modality asked about among all of another: C2P for `caricature` and `photo`, P2C the other way.
+
+    Source: Huo et al., WebCaricature (BMVC 2018), caricature to photo and photo to caricature identification.
+    """
+    rows = [row for row, of in enumerate(modality) if of in (probe, gallery)]
+    is_probe_N = np.array([modality[row] == probe for row in rows], dtype=bool)
+    return RoleList(tuple(image[row] for row in rows), is_probe_N, np.zeros(len(rows), dtype=np.int64))
 
 
 def find_rows(image: Iterable[str], keys: Iterable[str]) -> npt.NDArray[np.int64]:

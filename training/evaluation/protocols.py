@@ -1,14 +1,17 @@
-"""Figures of protocols that compare given pairs, fold by fold.
+"""Figures of protocols that compare given pairs, or search given galleries with given probes, fold by fold.
 
 Shapes: N comparisons, F folds.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from training.evaluation.open_set import search
+from training.evaluation.scoring import Fusion
 from training.evaluation.verification import tar_at_far
 
 Scores = npt.NDArray[np.floating[Any]]
@@ -76,6 +79,49 @@ def pair_figures(score_N: Scores, is_same_N: npt.NDArray[np.bool_], fold_N: npt.
         tar_by_fold(score_N, is_same_N, fold_N, 1e-2),
         tar_by_fold(score_N, is_same_N, fold_N, 1e-3),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class IdentificationFigures:
+    """One way to compare the probes of a list with its gallery; None where no fold can say."""
+
+    rank1: FoldFigure | None
+    """Over probes whose subject is in the gallery."""
+    rank10: FoldFigure | None
+    fnir: FoldFigure | None
+    """The share of these people that is missed where `FPIR` of those who are not in the gallery find somebody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """Rows of a fold's probes and gallery."""
+
+    probes: npt.NDArray[np.int64]
+    gallery: npt.NDArray[np.int64]
+
+
+FPIR = 0.01
+
+
+def identification_figures(
+    probe_ND: npt.NDArray[np.float32],
+    stored_ND: npt.NDArray[np.float32],
+    subject: npt.NDArray[np.str_],
+    folds: Sequence[Fold],
+    fusion: Fusion = "max",
+) -> IdentificationFigures:
+    """Search each fold's gallery with its probes; several templates of a subject are fused."""
+    rank1, rank10, fnir = [], [], []
+    for fold in folds:
+        asked = (probe_ND[fold.probes], subject[fold.probes])
+        found = search(*asked, stored_ND[fold.gallery], subject[fold.gallery], fusion)
+        if found.mate_rank_M.size:
+            rank1.append(float((found.mate_rank_M <= 1).mean()))
+            rank10.append(float((found.mate_rank_M <= 10).mean()))
+        missed = found.fnir_at_fpir(FPIR)
+        if missed is not None:
+            fnir.append(missed)
+    return IdentificationFigures(*(_figure(shares) if shares else None for shares in (rank1, rank10, fnir)))
 
 
 def _best_threshold(score_N: Scores, is_same_N: npt.NDArray[np.bool_]) -> float:

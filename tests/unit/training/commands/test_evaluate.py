@@ -287,3 +287,45 @@ def test_without_subjects_it_is_pictures_that_are_held_out(run: Run, files: File
     sets = ["--source", files["unlabelled_source"], "--target", files["unlabelled_target"]]
     assert "of 240 pictures (held-out pictures)" in run("evaluate", "--bundle", by_picture, *sets)
     assert "of 240 pictures (all)" in run("evaluate", "--bundle", by_picture, *sets, "--subjects", "all")
+
+
+def test_evaluate_identifies_by_a_list_and_by_modality(run: Run, fails: Fails, files: Files, tmp_path: Path) -> None:
+    source = load_feature_set(files["source"])
+    image, subject = source.image.tolist(), source.subject.tolist()
+    roles = tmp_path / "roles.csv"
+    # Four pictures of everybody: two in the gallery, two asked about; then the other way round.
+    lines = [
+        f"{key},{'gallery' if (row % 4 < 2) == (fold == 1) else 'probe'},{fold}"
+        for fold in (1, 2)
+        for row, key in enumerate(image)
+    ]
+    roles.write_text("image,role,fold\n" + "\n".join([*lines, "not-there.png,probe,1"]) + "\n")
+    json_file = tmp_path / "figures.json"
+    printed = run(*evaluate(files, "--roles", roles, "--subjects", "all", "--json", json_file))
+    assert "480 of the list's 481 pictures, 2 fold(s)" in printed
+    found = json.loads(json_file.read_text())["roles"]["figures"]["translated probes"]
+    translated = GraphTranslator(read_bundle(files["bundle"]).model)(source.feature)
+    target = load_feature_set(files["target"]).feature
+    shares = []
+    for is_gallery in (np.arange(240) % 4 < 2, np.arange(240) % 4 >= 2):
+        score = translated[~is_gallery] @ target[is_gallery].T
+        named = np.array(subject)[is_gallery][score.argmax(axis=1)]
+        shares.append(np.mean(named == np.array(subject)[~is_gallery]))
+    assert found["rank1"]["mean"] == pytest.approx(np.mean(shares))
+    assert f"{np.mean(shares):.4f} ±" in printed
+    drawn = {}
+    for side in ("source", "target"):
+        known = load_feature_set(files[side])
+        modality = np.where(np.arange(240) % 4 == 0, "caricature", "photo")
+        drawn[side] = tmp_path / f"drawn-{side}.npz"
+        save_feature_set(FeatureSet.build(known.space, known.columns() | {"modality": modality}), drawn[side])
+    by_modality = files | drawn
+    for words, num in (("caricature-to-photo", 60), ("photo-to-caricature", 180)):
+        run(*evaluate(by_modality, "--roles", words, "--subjects", "all", "--json", json_file))
+        given = json.loads(json_file.read_text())["roles"]
+        assert (given["num_pictures"], given["num_folds"]) == (240, 1)
+        assert given["figures"]["native target"]["rank1"]["mean"] > 0.3
+        assert num in (60, 180)
+    assert "do not say of which modality" in fails(*evaluate(files, "--roles", "caricature-to-photo"))
+    assert "0 probes" in fails(*evaluate(by_modality, "--roles", "sketch-to-photo", "--subjects", "all"))
+    assert "cannot be read" in fails(*evaluate(files, "--roles", tmp_path / "none.csv"))

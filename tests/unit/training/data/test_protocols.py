@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from training.data.protocols import find_rows, read_pairs
+from training.data.protocols import find_rows, read_pairs, read_roles, roles_by_modality
 from training.errors import SourceError
 
 LFW = "2\t1\nAnn_Lee\t1\t3\nAnn_Lee\t1\tBob\t12\nBob\t2\t4\nCy\t7\tDee\t1\n"
@@ -76,3 +76,34 @@ def test_rows_are_found_by_key_or_by_a_name_that_only_one_has() -> None:
     image = ["A/A_0001.jpg", "B/B_0001.jpg", "C/same.png", "D/same.png"]
     asked = ["A_0001", "B/B_0001.jpg", "D/same.png", "same", "E_0001", "elsewhere/A_0001.bmp"]
     assert find_rows(image, asked).tolist() == [0, 1, 3, -1, -1, 0]
+
+
+def test_roles_are_read_with_their_folds(tmp_path: Path) -> None:
+    text = "image,role,fold\na.jpg,gallery,1\nb.jpg,probe,1\na.jpg,probe,2\n"
+    roles = read_roles(written(tmp_path, text, "roles.csv"))
+    assert roles.image == ("a.jpg", "b.jpg", "a.jpg")
+    assert (roles.is_probe_N.tolist(), roles.fold_N.tolist()) == ([False, True, True], [1, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "columns image and role"),
+        ("image,roles\n", "columns image and role"),
+        ("image,role\n", "has no pictures"),
+        ("image,role\na.jpg,query\n", "line 2: give a picture, and gallery or probe"),
+        ("image,role\n,probe\n", "line 2: give a picture"),
+        ("image,role,fold\na.jpg,probe,one\n", "line 2: 'one' is no number"),
+    ],
+)
+def test_roles_that_cannot_be_meant_name_the_line(tmp_path: Path, text: str, reason: str) -> None:
+    with pytest.raises(SourceError, match=reason):
+        read_roles(written(tmp_path, text, "roles.csv"))
+
+
+def test_modalities_make_roles_both_ways() -> None:
+    modality = ["photo", "caricature", "sketch", "photo"]
+    roles = roles_by_modality(["a", "b", "c", "d"], modality, "caricature", "photo")
+    assert (roles.image, roles.is_probe_N.tolist()) == (("a", "b", "d"), [False, True, False])
+    back = roles_by_modality(["a", "b", "c", "d"], modality, "photo", "caricature")
+    assert back.is_probe_N.tolist() == [True, False, True]
