@@ -7,7 +7,7 @@ from pydantic import JsonValue
 
 from models.space import Space
 from models.split import SplitRule
-from training.commands.terminal import evaluation_table, out
+from training.commands.terminal import evaluation_table, out, thresholds_line
 from training.data.feature_set_files import load_feature_set
 from training.errors import TrainingError
 from training.export.bundles import all_or_none, check_bundle_path, write_translator_bundle
@@ -50,6 +50,12 @@ def run(options: argparse.Namespace, files: list[Path]) -> None:
         f"space {common.space.name} ({common.space.fingerprint})",
         soft_wrap=True,
     )
+    if by == "subject":
+        for projection in common.projections:
+            stated = projection.calibration.points.get("translated", ())
+            people = projection.validation[projection.hardest].num_gallery_subjects
+            name = projection.source.space.name
+            console.print(f"{name} with the others: {thresholds_line(stated, [people])}", soft_wrap=True)
 
 
 def _place(asked: Path, space: Space) -> Path:

@@ -10,7 +10,7 @@ from rich.progress import Progress
 from models.space import MAX_DIMENSION
 from models.split import SplitRule
 from training.commands.arguments import positive
-from training.commands.terminal import StepWatch, native_table, out, progress_bar
+from training.commands.terminal import StepWatch, native_table, out, progress_bar, thresholds_line
 from training.data.partial import sole_partial
 from training.data.sources import open_source
 from training.errors import TrainingError
@@ -92,6 +92,8 @@ def run(options: argparse.Namespace) -> None:
         f"subjects, space {manifest.target.name} ({manifest.target.fingerprint})",
         soft_wrap=True,
     )
+    stated = trained.calibration.points.get("native-target", ())
+    console.print(thresholds_line(stated, [trained.validation.num_gallery_subjects]), soft_wrap=True)
 
 
 def _hooks(progress: Progress, num_pictures: int, batch: int) -> Hooks:
