@@ -30,8 +30,8 @@ LENGTH = 200
 AT_ONCE = 10
 NUM_CLEAN = 1000
 NUM_FAULTY = 100
-_RULE, _LOOKED_AT = (SplitRule("subject", seed, VALIDATION, TEST) for seed in (1, 0))
-"""The watch's constants were chosen while looking at test subjects of the second: here only others count."""
+_RULE, *_LOOKED_AT = (SplitRule("subject", seed, VALIDATION, TEST) for seed in (2, 0, 1))
+"""The watch's constants were chosen while looking at test subjects of the last two: here only others count."""
 _UNSCALED = InputPreparation(mean=(127.5, 127.5, 127.5), std=(127.5, 127.5, 127.5))
 
 
@@ -131,7 +131,7 @@ def measure(faces: Faces) -> str:
             rows.append([name, fault, f"{len(found)} of {len(after)}", str(int(median(found))) if found else "-"])
     header = ["claimed space", "what it is", f"found within {LENGTH}", "after (median)"]
     return (
-        f"References from people who are not test subjects (split of seed 1). Streams of {LENGTH} features of test "
+        f"References from people who are not test subjects (split of seed 2). Streams of {LENGTH} features of test "
         f"subjects, {AT_ONCE} at "
         f"a time, drawn at random: **{num_false}** false alarms in {NUM_CLEAN} clean streams of each encoder, in the "
         f"order of the table; "
@@ -167,7 +167,10 @@ def _reference(feature_set: FeatureSet) -> SpaceReference:
 
 
 def _new(feature_set: FeatureSet) -> FeatureSet:
-    return feature_set.take((_RULE.parts(feature_set) == "test") & (_LOOKED_AT.parts(feature_set) != "test"))
+    is_new = _RULE.parts(feature_set) == "test"
+    for rule in _LOOKED_AT:
+        is_new &= rule.parts(feature_set) != "test"
+    return feature_set.take(is_new)
 
 
 def _some(test: FeatureSet) -> list[str]:

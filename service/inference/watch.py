@@ -109,16 +109,21 @@ class SpaceWatch:
         return seen
 
     def _take(self, features: FloatArray, whitened: FloatArray) -> None:
-        """Add those whose face is not in the window yet."""
-        new: list[int] = []
-        known = (features @ self._faces_WD.T >= self._reference.same_face).any(axis=1)
-        alike = features @ features.T >= self._reference.same_face
-        for row in np.flatnonzero(~known).tolist():
-            if not alike[row, new].any():
-                new.append(row)
-        if new:
-            self._faces_WD = np.concatenate([self._faces_WD, features[new]])[-STREAM:]
-            self._whitened_WD = np.concatenate([self._whitened_WD, whitened[new]])[-STREAM:]
+        """Add them to the window. One that may be a face of it takes its place, so that people who come again count as they come
+        now.
+        """
+        num_known = len(self._faces_WD)
+        faces = np.concatenate([self._faces_WD, features])
+        alike = faces @ features.T
+        held = list(range(num_known))
+        for place in range(len(features)):
+            score = alike[held, place]
+            if held and score.max() >= self._reference.same_face:
+                held.pop(int(score.argmax()))
+            held.append(num_known + place)
+            del held[:-STREAM]
+        self._faces_WD = faces[held]
+        self._whitened_WD = np.concatenate([self._whitened_WD, whitened])[held]
 
     def _judge(self, before: Seen, num_new: int) -> Seen:
         num_outliers, num_faces = sum(self._outliers), len(self._faces_WD)

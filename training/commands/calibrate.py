@@ -64,20 +64,22 @@ def run(options: argparse.Namespace) -> None:
         scores = read_scores(options.scores)
         measured = calibrate_scores(scores.a, scores.b, scores.score_N, options.comparison)
         num_people, digests = len({*scores.a, *scores.b}), {"calibration scores": scores.digest}
-        calibration = _with(bundle.calibration, measured)
     else:
         measured, num_people, digests, confidence = _of_sets(options, bundle)
-        calibration = measured
     if not measured.points:
         needed = people_needed(max(STATED_RATES))
         raise TrainingError(
             f"{num_people} people are too few to state any threshold: {max(STATED_RATES):g} takes {needed}, some of them with "
             "two pictures"
         )
+    calibration = _with(bundle.calibration, measured)
     manifest = write_recalibrated_bundle(
         options.out, options.bundle, bundle, calibration=calibration, confidence=confidence, data_digests=digests
     )
     out().print(calibration_table(f"{manifest.name}: from {num_people:,} people", measured))
+    kept = sorted(calibration.points.keys() - measured.points.keys())
+    if kept:
+        out().print(f"as they were: {', '.join(kept)}", soft_wrap=True)
     if confidence is not bundle.confidence:
         out().print("what features of its spaces look like was measured anew too")
     elif confidence is not None:
@@ -163,7 +165,7 @@ def _num(feature_set: FeatureSet) -> int:
 
 
 def _with(old: Calibration, measured: Calibration) -> Calibration:
-    """The old calibration with one comparison measured anew. Raises `TrainingError` where it counted in another way."""
-    if old.points and old.counted != measured.counted:
-        raise TrainingError("the bundle's own thresholds count pictures, and scores count people; fit it anew")
+    """The old calibration with some comparisons measured anew; nothing of one that counted in another way."""
+    if old.counted != measured.counted:
+        return measured
     return replace(measured, points=old.points | measured.points, scales=old.scales | measured.scales)

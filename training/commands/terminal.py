@@ -180,13 +180,16 @@ def calibration_table(title: str, calibration: Calibration) -> Table:
     """Thresholds at the usual rates, and how many genuine pairs they miss."""
     caption = "threshold (share of genuine pairs that it misses); any rate down to the lowest may be asked for"
     table = Table(title=Text(title), title_justify="left", caption=Text(caption), caption_justify="left")
-    table.add_column("comparison")
-    for rate in STATED_RATES:
-        table.add_column(f"FMR {rate:g}", justify="right")
-    table.add_column("lowest", justify="right")
+    table.add_column("comparison", no_wrap=True)
+    stated = [
+        rate for rate in STATED_RATES if any(p.fmr == rate for found in calibration.points.values() for p in found)
+    ]
+    for rate in stated:
+        table.add_column(f"FMR {rate:g}", justify="right", no_wrap=True)
+    table.add_column("lowest", justify="right", no_wrap=True)
     for name, scale in calibration.scales.items():
         by_rate = {point.fmr: f"{point.threshold:.3f} ({point.fnmr:.4f})" for point in calibration.points.get(name, ())}
-        table.add_row(name, *(by_rate.get(rate, "-") for rate in STATED_RATES), f"{scale.lowest_fmr:.2g}")
+        table.add_row(name, *(by_rate.get(rate, "-") for rate in stated), f"{scale.lowest_fmr:.2g}")
     return table
 
 

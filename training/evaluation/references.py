@@ -21,7 +21,7 @@ FLOOR = 1e-4
 RARE = 1e-3
 """The share of features beyond a limit before it is widened by SLACK."""
 SLACK = 1.1
-LEAST_LIMIT = 4.5
+LEAST_LIMIT = 5.0
 """Standard deviations: nine statistics, looked at whenever something arrives, are that far off by themselves hardly ever."""
 FOLDS = 5
 FEWEST_PEOPLE = FOLDS * FEWEST_FACES

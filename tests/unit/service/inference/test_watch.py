@@ -77,6 +77,17 @@ def test_a_shift_that_no_single_feature_shows_is_found_in_the_stream() -> None:
     assert "faces together are" in seen.reason
 
 
+def test_people_who_come_again_count_as_they_come_now() -> None:
+    one = watch()
+    people = faces(150)
+    assert feed(one, people).state == "usual"
+    again = unit_features(people + 0.25 * WIDTH / np.linalg.norm(WIDTH))
+    assert feed(one, again).state == "suspected"
+    for _ in range(2):
+        seen = feed(one, people)
+    assert (seen.state, one.seen.num_seen) == ("usual", 600)
+
+
 def test_many_pictures_of_one_person_are_one_face() -> None:
     person = faces(1, 5)
     pictures = unit_features(person + 0.1 * faces(300, 6))
