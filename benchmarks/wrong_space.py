@@ -132,12 +132,11 @@ def measure(faces: Faces) -> str:
     header = ["claimed space", "what it is", f"found within {LENGTH}", "after (median)"]
     return (
         f"References from people who are not test subjects (split of seed 2). Streams of {LENGTH} features of test "
-        f"subjects, {AT_ONCE} at "
-        f"a time, drawn at random: **{num_false}** false alarms in {NUM_CLEAN} clean streams of each encoder, in the "
-        f"order of the table; "
-        f"of streams that are not what they claim **{num_alarms}** of {num_streams} were found. In brackets how like "
-        f"the features are to "
-        f"those of the same pictures rightly prepared.\n\n{table(header, rows)}"
+        f"subjects whom nobody looked at before, {AT_ONCE} at a time, drawn at random: **{sum(num_false)}** false alarms in "
+        f"{NUM_CLEAN * len(ENCODERS):,} clean streams ({', '.join(map(str, num_false))} in {NUM_CLEAN:,} of each encoder, in the "
+        f"order of the table); of streams that are not what they claim **{num_alarms}** of {num_streams} were found. In "
+        "brackets how like the features are to those of the same pictures rightly prepared.\n\n"
+        f"{table(header, rows)}"
     )
 
 
