@@ -1,11 +1,11 @@
 """`stats.npz` of a translator's bundle: what is needed to tell how far a translated feature can be trusted.
 
 Confidence is what came of faces that the translator had not seen and that looked alike to it: of their genuine comparisons with
-native features of the target space, the share that reached the threshold at a false-match rate of 1e-3 (`tar`); where
+native features of the target space, the share that reached the threshold at the false-match rate `fmr` (`tar`); where
 thresholds were not measured, the mean cosine with the native feature of the same picture (`cosine`). A feature that hardly
 any of its space is like has the confidence 0.
 
-Nothing here is a feature of anybody: neighbours are means of many faces.
+Nothing here is a feature of anybody: the centres are means of many people.
 
 Shapes: N features, S source and T target dimension, C centres, F inputs of the estimator, H hidden units, K steps.
 """
@@ -29,21 +29,50 @@ Meaning = Literal["tar", "cosine"]
 
 
 @dataclass(frozen=True, slots=True)
+class Signals:
+    """What four numbers say of a feature and its translation, by people that neither is of."""
+
+    mean_S: FloatArray
+    basis_SS: FloatArray
+    """Columns are directions of the source space over the standard deviation there."""
+    mean_T: FloatArray
+    basis_TT: FloatArray
+    centre_CS: FloatArray
+    """Unit vectors: means of people who are neighbours."""
+    back_weight_TS: FloatArray
+    """The ridge map back into the source space; how much of a feature comes back is the cycle's cosine."""
+    back_bias_S: FloatArray
+
+    def __call__(self, source_NS: FloatArray, translated_NT: FloatArray) -> FloatArray:
+        """Mahalanobis distances in both spaces, cosines with the nearest centre and of what comes back, (N, 4)."""
+        back_NS = translated_NT @ self.back_weight_TS + self.back_bias_S
+        length_N = np.maximum(np.linalg.norm(back_NS, axis=1), 1e-9)
+        return np.stack(
+            [
+                np.square((source_NS - self.mean_S) @ self.basis_SS).mean(axis=1),
+                np.square((translated_NT - self.mean_T) @ self.basis_TT).mean(axis=1),
+                (source_NS @ self.centre_CS.T).max(axis=1),
+                np.einsum("ns,ns->n", source_NS, back_NS) / length_N,
+            ],
+            axis=1,
+        ).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
 class ConfidenceModel:
     """Looks at a feature and its translation, never at pictures."""
 
     meaning: Meaning
+    fmr: float
+    """Of the threshold that `tar` is of; 0 for `cosine`."""
     source: SpaceReference
+    """With `target`, what features of the spaces look like, for those who watch them; may be measured anew."""
     target: SpaceReference
-    centre_CS: FloatArray
-    """Unit vectors: means of training features that are neighbours."""
-    back_weight_TS: FloatArray
-    """The ridge map back into the source space; how much of a feature comes back is the cycle's cosine."""
-    back_bias_S: FloatArray
+    signals_of: Signals
     signal_mean_4: FloatArray
     signal_sd_4: FloatArray
     signal_limit_4: FloatArray
-    """Beyond which hardly any feature of a face is: above for distances, below for cosines (`signals`)."""
+    """Beyond which hardly any feature of a face is: above for distances, below for cosines (`Signals`)."""
     weight_in_FH: FloatArray
     bias_in_H: FloatArray
     weight_out_H: FloatArray
@@ -54,32 +83,17 @@ class ConfidenceModel:
 
     def __call__(self, source_NS: FloatArray, translated_NT: FloatArray) -> FloatArray:
         """The confidence in each translation, (N,), in [0, 1]."""
-        signal_N4 = self.signals(source_NS, translated_NT)
-        estimate_N = self.estimate(
-            inputs(source_NS, translated_NT, (signal_N4 - self.signal_mean_4) / self.signal_sd_4)
-        )
+        signal_N4 = self.signals_of(source_NS, translated_NT)
+        estimate_N = self.estimate(source_NS, translated_NT, signal_N4)
         place_N = np.maximum(0, np.searchsorted(self.step_K, estimate_N, side="right") - 1)
         is_odd_N = (np.array([1, 1, -1, -1]) * (signal_N4 - self.signal_limit_4) > 0).any(axis=1)
         is_odd_N |= self.source.is_outlier(self.source.whitened(source_NS))
         confidence_N: FloatArray = np.where(is_odd_N, np.float32(0), self.confidence_K[place_N])
         return confidence_N
 
-    def signals(self, source_NS: FloatArray, translated_NT: FloatArray) -> FloatArray:
-        """Mahalanobis distances in both spaces, cosines with the nearest centre and of what comes back, (N, 4)."""
-        back_NS = translated_NT @ self.back_weight_TS + self.back_bias_S
-        length_N = np.maximum(np.linalg.norm(back_NS, axis=1), 1e-9)
-        return np.stack(
-            [
-                self.source.mahalanobis(source_NS),
-                self.target.mahalanobis(translated_NT),
-                (source_NS @ self.centre_CS.T).max(axis=1),
-                np.einsum("ns,ns->n", source_NS, back_NS) / length_N,
-            ],
-            axis=1,
-        ).astype(np.float32)
-
-    def estimate(self, input_NF: FloatArray) -> FloatArray:
+    def estimate(self, source_NS: FloatArray, translated_NT: FloatArray, signal_N4: FloatArray) -> FloatArray:
         """One hidden layer of rectified units, (N,)."""
+        input_NF = inputs(source_NS, translated_NT, (signal_N4 - self.signal_mean_4) / self.signal_sd_4)
         hidden_NH = np.maximum(input_NF @ self.weight_in_FH + self.bias_in_H, 0.0)
         estimate_N: FloatArray = hidden_NH @ self.weight_out_H + self.bias_out_1
         return estimate_N
@@ -89,14 +103,22 @@ class ConfidenceModel:
         arrays: dict[str, npt.NDArray[Any]] = {"meaning": np.array(self.meaning)}
         for side, reference in (("source", self.source), ("target", self.target)):
             arrays |= {f"{side}_{name}": array for name, array in reference.to_arrays().items()}
+        arrays["fmr"] = np.array([self.fmr], dtype=np.float32)
+        of_signals = {name: getattr(self.signals_of, field) for name, field in _SIGNAL_FIELDS.items()}
         own = {name: getattr(self, field) for name, field in _FIELDS.items()}
-        return write_arrays(arrays | own)
+        return write_arrays(arrays | of_signals | own)
 
 
-_FIELDS = {
+_SIGNAL_FIELDS = {
+    "mean_of_source": "mean_S",
+    "basis_of_source": "basis_SS",
+    "mean_of_target": "mean_T",
+    "basis_of_target": "basis_TT",
     "centre": "centre_CS",
     "back_weight": "back_weight_TS",
     "back_bias": "back_bias_S",
+}
+_FIELDS = {
     "signal_mean": "signal_mean_4",
     "signal_sd": "signal_sd_4",
     "signal_limit": "signal_limit_4",
@@ -123,9 +145,14 @@ def read_confidence(data: bytes, num_source: int, num_target: int) -> Confidence
         target = SpaceReference.from_arrays(_of_side(arrays, "target"), num_target)
         num_in = num_source + num_target + NUM_SIGNALS
         shapes = {
+            "mean_of_source": (num_source,),
+            "basis_of_source": (num_source, num_source),
+            "mean_of_target": (num_target,),
+            "basis_of_target": (num_target, num_target),
             "centre": (-1, num_source),
             "back_weight": (num_target, num_source),
             "back_bias": (num_source,),
+            "fmr": (1,),
             **dict.fromkeys(("signal_mean", "signal_sd", "signal_limit"), (NUM_SIGNALS,)),
             "weight_in": (num_in, -1),
             "bias_in": (-1,),
@@ -136,8 +163,18 @@ def read_confidence(data: bytes, num_source: int, num_target: int) -> Confidence
         }
         own = checked_arrays(arrays, shapes)
         _check(own, arrays.get("meaning"))
+        known = {
+            "meaning",
+            *shapes,
+            *(f"{side}_{name}" for side in ("source", "target") for name in source.to_arrays()),
+        }
+        if arrays.keys() - known:
+            raise ContractError(f"holds an array that nothing reads: {sorted(arrays.keys() - known)[0]!a}")
         meaning: Any = str(arrays["meaning"])
-        return ConfidenceModel(meaning, source, target, *(own[name] for name in _FIELDS))
+        signals = Signals(*(own[name] for name in _SIGNAL_FIELDS))
+        # As it was written: float32 has not the digits of 0.001.
+        fmr = float(f"{own['fmr'][0]:.6g}")
+        return ConfidenceModel(meaning, fmr, source, target, signals, *(own[name] for name in _FIELDS))
     except ContractError as failure:
         raise BundleError(f"stats.npz: {failure}") from None
 
@@ -161,5 +198,7 @@ def _check(own: Mapping[str, npt.NDArray[np.float32]], meaning: npt.NDArray[Any]
         or not ((confidence >= 0) & (confidence <= 1)).all()
     ):
         raise ContractError("steps and confidences must rise, and confidences lie between 0 and 1")
+    if not 0 <= own["fmr"][0] < 1:
+        raise ContractError("fmr must be a false-match rate")
     if (own["signal_sd"] <= 0).any():
         raise ContractError("signal_sd must be above zero")

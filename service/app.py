@@ -100,8 +100,8 @@ def _services(settings: Settings, loaded: LoadedBundles, store: GalleryStore) ->
 
 
 def _tell_suspicion(metrics: Metrics, space: Space, seen: Seen) -> None:
-    metrics.tell_suspicion(space, is_suspected=seen.state == "suspected")
     if seen.state == "suspected":
+        metrics.space_alarms.labels(space.name).inc()
         log.warning("what arrives as features of the space %s does not look like it: %s", space.name, seen.reason)
     else:
         log.info("what arrives as features of the space %s looks like it again", space.name)

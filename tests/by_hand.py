@@ -6,7 +6,7 @@ for a feature that has nearly all its length in the last quarter of its numbers.
 
 import numpy as np
 
-from models.confidence import NUM_SIGNALS, ConfidenceModel
+from models.confidence import NUM_SIGNALS, ConfidenceModel, Signals
 from models.reference import BLOCKS, NUM_STATISTICS, SpaceReference
 
 
@@ -34,11 +34,18 @@ def confidence_model(num_source: int, num_target: int, *, stream_limit: float = 
     one, ten = np.ones(1, dtype=np.float32), np.full(1, 10.0, dtype=np.float32)
     return ConfidenceModel(
         "tar",
+        1e-3,
         reference(num_source, stream_limit=stream_limit),
         reference(num_target, stream_limit=stream_limit),
-        np.eye(num_source, dtype=np.float32),
-        np.zeros((num_target, num_source), dtype=np.float32),
-        np.eye(num_source, dtype=np.float32)[0],
+        Signals(
+            np.zeros(num_source, dtype=np.float32),
+            np.eye(num_source, dtype=np.float32) * np.float32(np.sqrt(num_source)),
+            np.zeros(num_target, dtype=np.float32),
+            np.eye(num_target, dtype=np.float32) * np.float32(np.sqrt(num_target)),
+            np.eye(num_source, dtype=np.float32),
+            np.zeros((num_target, num_source), dtype=np.float32),
+            np.eye(num_source, dtype=np.float32)[0],
+        ),
         np.zeros(NUM_SIGNALS, dtype=np.float32),
         np.ones(NUM_SIGNALS, dtype=np.float32),
         far,

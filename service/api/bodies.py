@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Iterable
 from typing import Any, Generic, TypeVar
 
 import numpy.typing as npt
@@ -143,3 +144,12 @@ def _malformed(detail: str) -> Problem:
 
 def _too_large(limit: int) -> Problem:
     return Problem(413, "payload-too-large", f"the body may have at most {limit} bytes; send less at a time")
+
+
+def refuse_query(query: BaseModel, names: Iterable[str]) -> None:
+    """Raises `Problem` where a JSON body, which holds everything, comes with one of the parameters that change the answer's
+    meaning and would not be heeded.
+    """
+    given = sorted(query.model_fields_set.intersection(names))
+    if given:
+        raise Problem(422, "invalid-request", f"{given[0]} belongs into the JSON body, not into its query")

@@ -12,15 +12,19 @@ from typing import Any
 
 import numpy as np
 
+from models.confidence import ConfidenceModel
 from models.features import FloatArray
 from models.space import Space
 from service.entities import RouteStep
 from service.errors import ImageRejectedError, NoRouteError
-from service.inference.batcher import OFF_LOOP_ROWS, MicroBatcher
+from service.inference.batcher import MicroBatcher
 from service.inference.catalog import Catalog
 from service.inference.engine import Picture
 from service.inference.loading import LoadedBundles
 from service.inference.watch import Seen, Watch
+
+OFF_LOOP_JUDGED = 32
+"""Rows from which on what is thought of features is thought on a thread: 255 of 512 numbers take 10 ms."""
 
 
 class Inference:
@@ -83,19 +87,24 @@ class Inference:
             features = await self._batchers[step.bundle].submit(features)
         return features
 
+    def confidence_of(self, bundle: str) -> ConfidenceModel | None:
+        """What tells how far translations of a bundle can be trusted."""
+        return self._confidence.get(bundle)
+
     async def translate_judged(
         self, features: FloatArray, steps: Iterable[RouteStep]
     ) -> tuple[FloatArray, FloatArray | None]:
         """As `translate`, and the confidence (n,) in what came of it: the least over the steps.
 
-        None where nothing was translated, or a translator does not tell.
+        None where nothing was translated, a translator does not tell, or two mean different things by it.
         """
         confidence: FloatArray | None = None
-        is_told = True
+        steps = list(steps)
+        models = [self._confidence[step.bundle] for step in steps]
+        is_told = len({(model.meaning, model.fmr) if model else None for model in models}) == 1
         for step in steps:
             translated = await self._batchers[step.bundle].submit(features)
             model = self._confidence[step.bundle]
-            is_told &= model is not None
             if model is not None and is_told:
                 in_step = await self._off_loop(model, features, translated)
                 confidence = in_step if confidence is None else np.minimum(confidence, in_step)
@@ -103,7 +112,7 @@ class Inference:
         return features, confidence if is_told else None
 
     async def _off_loop(self, work: Callable[..., FloatArray], *arrays: FloatArray) -> FloatArray:
-        if len(arrays[0]) < OFF_LOOP_ROWS:
+        if len(arrays[0]) < OFF_LOOP_JUDGED:
             return work(*arrays)
         return await asyncio.get_running_loop().run_in_executor(self._prepare_executor, work, *arrays)
 

@@ -103,10 +103,10 @@ class SpaceWatch:
             self._outliers.extend(is_outlier.tolist())
             self._take(features, whitened)
             before, self.seen = self.seen, self._judge(self.seen, num)
-            seen = self.seen
-        if (before.state == "suspected") != (seen.state == "suspected"):
-            self._on_change(self._space, seen)
-        return seen
+            # Told under the lock, so that beginnings and ends are heard in their order.
+            if (before.state == "suspected") != (self.seen.state == "suspected"):
+                self._on_change(self._space, self.seen)
+            return self.seen
 
     def _take(self, features: FloatArray, whitened: FloatArray) -> None:
         """Add them to the window. One that may be a face of it takes its place, so that people who come again count as they come

@@ -2,7 +2,6 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from models.space import Space
 from service.entities import Route
 
 _LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -37,7 +36,7 @@ class Metrics:
         )
         self.low_confidence_vectors = Counter(
             "facebridge_low_confidence_vectors",
-            "Translated vectors below the least confidence, by route.",
+            "Translated vectors below the least confidence, by route; of npy bodies only where the request or a setting asks.",
             ("source", "target"),
             registry=self.registry,
         )
@@ -78,12 +77,6 @@ class Metrics:
         if route.steps:
             self.translated_vectors.labels(route.source.name, route.target.name).inc(num_rows)
             self.low_confidence_vectors.labels(route.source.name, route.target.name).inc(num_low)
-
-    def tell_suspicion(self, space: Space, *, is_suspected: bool) -> None:
-        """Set what is thought of a space, and count where that is new."""
-        self.space_suspected.labels(space.name).set(is_suspected)
-        if is_suspected:
-            self.space_alarms.labels(space.name).inc()
 
     def exposition(self) -> bytes:
         """The text that Prometheus scrapes."""

@@ -25,7 +25,7 @@ from service.errors import (
 )
 from service.inference.batcher import OFF_LOOP_ROWS
 from service.inference.engine import Picture
-from service.inference.inference import Inference
+from service.inference.inference import OFF_LOOP_JUDGED, Inference
 from service.usecases.trust import Trusted, TrustPolicy, judge
 
 
@@ -80,7 +80,7 @@ class Probes:
         Raises `SuspectedSpaceError` where they do not look like it and that is to be refused.
         """
         watch = self._inference.watch
-        if len(native.features) < OFF_LOOP_ROWS:
+        if len(native.features) < OFF_LOOP_JUDGED:
             seen = watch.observe(native.features, native.space)
         else:
             seen = await asyncio.to_thread(watch.observe, native.features, native.space)
@@ -98,13 +98,12 @@ class Probes:
 
         Confidence is not looked at where that would have no effect and `is_judged` is false. Raises `LowConfidenceError`.
         """
-        policy = self._trust.and_also(asked)
-        if not is_judged and policy.on_low != "refuse" and asked is None:
+        if not is_judged and self._trust.on_low != "refuse" and asked is None:
             return RoutedFeatures(
                 native, await self._inference.translate(native.features, route.steps), route, Trusted()
             )
         features, confidence = await self._inference.translate_judged(native.features, route.steps)
-        return RoutedFeatures(native, features, route, judge(confidence, policy))
+        return RoutedFeatures(native, features, route, judge(confidence, self._trust, asked))
 
     async def comparable(
         self, native: NativeFeatures, target: Space, asked: TrustPolicy | None = None

@@ -9,7 +9,6 @@ from models.features import FloatArray
 from service.errors import LowConfidenceError
 
 Policy = Literal["pass", "flag", "refuse"]
-_ORDER: tuple[Policy, ...] = ("pass", "flag", "refuse")
 _NAMED = 10
 """Rows that a refusal names at most."""
 
@@ -19,14 +18,8 @@ class TrustPolicy:
     """`on_low` is for translations whose confidence is below `min_confidence`."""
 
     on_low: Policy = "flag"
-    min_confidence: float = 0.05
-
-    def and_also(self, asked: "TrustPolicy | None") -> "TrustPolicy":
-        """The stricter of this, a setting, and what a request asks for: a request cannot lower what an operator set."""
-        if asked is None:
-            return self
-        on_low = max(self.on_low, asked.on_low, key=_ORDER.index)
-        return TrustPolicy(on_low, max(self.min_confidence, asked.min_confidence))
+    min_confidence: float | None = 0.05
+    """None in a request that leaves it to the setting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +30,26 @@ class Trusted:
     flagged: tuple[int, ...] = ()
 
 
-def judge(confidence: FloatArray | None, policy: TrustPolicy) -> Trusted:
-    """Raises `LowConfidenceError` naming the first rows, where the policy refuses."""
-    if confidence is None or policy.on_low == "pass":
-        return Trusted(confidence)
-    low = np.flatnonzero(confidence < policy.min_confidence).tolist()
-    if low and policy.on_low == "refuse":
-        more = ", ..." if len(low) > _NAMED else ""
+def judge(confidence: FloatArray | None, setting: TrustPolicy, asked: TrustPolicy | None = None) -> Trusted:
+    """By a setting and what a request asks for: a request cannot lower what an operator set.
+
+    Raises `LowConfidenceError` naming the first rows, where one of them refuses.
+    """
+    if confidence is None:
+        return Trusted()
+    policies = [(setting.on_low, setting.min_confidence or 0.0)]
+    if asked is not None:
+        least = setting.min_confidence if asked.min_confidence is None else asked.min_confidence
+        policies.append((asked.on_low, least or 0.0))
+    refused_below, flagged_below = (
+        max((least for on_low, least in policies if on_low in kinds), default=0.0)
+        for kinds in (("refuse",), ("refuse", "flag"))
+    )
+    refused = np.flatnonzero(confidence < refused_below).tolist()
+    if refused:
+        more = ", ..." if len(refused) > _NAMED else ""
         raise LowConfidenceError(
-            f"{len(low)} of {len(confidence)} translations cannot be trusted to {policy.min_confidence:g}: "
-            f"rows {', '.join(map(str, low[:_NAMED]))}{more}"
+            f"{len(refused)} of {len(confidence)} translations cannot be trusted to {refused_below:g}: "
+            f"rows {', '.join(map(str, refused[:_NAMED]))}{more}"
         )
-    return Trusted(confidence, tuple(low))
+    return Trusted(confidence, tuple(np.flatnonzero(confidence < flagged_below).tolist()))

@@ -71,13 +71,40 @@ async def test_nothing_is_told_where_nothing_is_translated_or_a_translator_does_
     [
         ({"min_confidence": 0.6}, [FAIR, POOR, ODD]),
         ({"min_confidence": 0.0}, [POOR, ODD]),
-        ({"min_confidence": 0.6, "on_low": "pass"}, [FAIR, POOR, ODD]),
+        ({"min_confidence": 0.6, "on_low": "pass"}, [POOR, ODD]),
+        ({"on_low": "flag"}, [POOR, ODD]),
     ],
 )
 async def test_a_request_may_ask_for_more_and_not_for_less(
     client: httpx.AsyncClient, trust: dict[str, Any], flagged: list[int]
 ) -> None:
     assert (await client.post("/translate", json=asked(trust=trust))).json()["flagged"] == flagged
+
+
+async def test_a_flag_that_is_asked_for_is_no_refusal_where_only_less_is_refused(serve: Serve) -> None:
+    async with serve(low_confidence="refuse", min_confidence=0.05) as client:
+        answer = await client.post("/translate", json=asked(ROWS[:2], trust={"min_confidence": 0.6}))
+        assert (answer.status_code, answer.json()["flagged"]) == (200, [FAIR])
+        assert (await client.post("/translate", json=asked(ROWS[:3]))).status_code == 422
+
+
+async def test_what_confidence_means_is_told_with_the_bundle(client: httpx.AsyncClient) -> None:
+    told = {one["name"]: one["confidence"] for one in (await client.get("/bundles")).json()["bundles"]}
+    assert told == {"a-to-b": {"meaning": "tar", "fmr": 0.001}, "b-to-c": None}
+
+
+@pytest.mark.parametrize("name", ["fmr", "fpir", "modality", "min_confidence", "on_low"])
+async def test_what_a_json_body_must_hold_is_not_taken_from_its_query(client: httpx.AsyncClient, name: str) -> None:
+    value = {"modality": "sketch", "on_low": "refuse"}.get(name, "0.5")
+    body = {"gallery": "people", "probe": {"space": "a", "feature": ROWS[GOOD].tolist()}}
+    response = await client.post("/identify", params={name: value}, json=body)
+    assert (response.status_code, response.json()["type"]) == (422, "urn:facebridge:problem:invalid-request")
+    assert name in response.json()["detail"]
+
+
+async def test_a_parameter_that_there_is_not_is_refused(client: httpx.AsyncClient) -> None:
+    query = {"gallery": "people", "space": "a", "frm": "0.01"}
+    assert (await client.post("/identify", params=query, content=npy(ROWS), headers=NPY)).status_code == 422
 
 
 async def test_a_refusal_names_the_rows_and_none_of_the_numbers(client: httpx.AsyncClient) -> None:

@@ -25,13 +25,14 @@ from models.feature_set import FeatureSet
 from models.operating_point import STATED_RATES, people_needed
 from training.commands.terminal import calibration_table, out
 from training.data.feature_set_files import load_feature_set
-from training.data.pairs import Pairs, join_by_image
+from training.data.pairs import join_by_image
 from training.data.scores import read_scores
 from training.errors import JoinError, TrainingError
 from training.evaluation.calibration import calibrate, calibrate_native, calibrate_scores
-from training.evaluation.references import FEWEST_PEOPLE, fit_reference
+from training.evaluation.references import FEWEST_PEOPLE
 from training.export.bundles import check_bundle_path, write_recalibrated_bundle
 from training.export.loaded import LoadedTranslator, parts_of
+from training.recipes.confidence import measured_anew
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,15 +78,18 @@ def run(options: argparse.Namespace) -> None:
         options.out, options.bundle, bundle, calibration=calibration, confidence=confidence, data_digests=digests
     )
     out().print(calibration_table(f"{manifest.name}: from {num_people:,} people", measured))
-    kept = sorted(calibration.points.keys() - measured.points.keys())
-    if kept:
-        out().print(f"as they were: {', '.join(kept)}", soft_wrap=True)
-    if confidence is not bundle.confidence:
-        out().print("what features of its spaces look like was measured anew too")
-    elif confidence is not None:
-        out().print(
-            f"what features of its spaces look like is as it was: that takes {FEWEST_PEOPLE} people, as feature sets"
-        )
+    for words, names in (
+        ("as they were", calibration.points.keys() - measured.points.keys()),
+        ("gone, as they count pictures and not people", bundle.calibration.points.keys() - calibration.points.keys()),
+    ):
+        if names:
+            out().print(f"{words}: {', '.join(sorted(names))}", soft_wrap=True)
+    if bundle.confidence is not None and confidence is not None:
+        is_new = confidence.source is not bundle.confidence.source
+        words = "measured anew too" if is_new else f"as it was: that takes {FEWEST_PEOPLE} people, as feature sets"
+        out().print(f"what features of its spaces look like: {words}")
+        is_new = confidence.step_K is not bundle.confidence.step_K
+        out().print(f"what confidence in translations says: {'measured anew too' if is_new else 'as it was'}")
     out().print(f"{options.out}: digest {manifest.digest[:16]}", soft_wrap=True)
 
 
@@ -93,6 +97,11 @@ def _check(options: argparse.Namespace, bundle: Bundle) -> None:
     """Refuse what does not belong together."""
     manifest = bundle.manifest
     is_translator = manifest.kind == "translator"
+    is_other = str(options.comparison or "").partition("/")[0] != "native-target"
+    if options.comparison and not is_translator and is_other:
+        raise TrainingError(
+            "--comparison: an encoder has native-target alone, with /sketch or another modality behind it"
+        )
     if not is_translator and manifest.kind != "encoder":
         raise TrainingError(f"bundle {manifest.name}: is of kind {manifest.kind}; translators and encoders have scores")
     if manifest.method in COMMON_SPACE_METHODS:
@@ -126,18 +135,11 @@ def _of_sets(
     if pairs.target.space.fingerprint != bundle.manifest.target.fingerprint:
         raise JoinError(f"{options.target}: is not of the bundle's target space {bundle.manifest.target.name!r}")
     pairs = pairs.take(_counted(options, bundle, pairs.source))
-    measured = calibrate(pairs, translator(pairs.source.feature))
+    translated = translator(pairs.source.feature)
+    measured = calibrate(pairs, translated)
     digests = {"calibration source": pairs.source.digest, "calibration target": pairs.target.digest}
-    return measured, _num(pairs.source), digests, _seen_anew(bundle.confidence, pairs)
-
-
-def _seen_anew(confidence: ConfidenceModel | None, pairs: Pairs) -> ConfidenceModel | None:
-    """With references of these people's features, so that their like are not suspected; as it was for too few."""
-    if confidence is None:
-        return None
-    code_N = np.unique(pairs.source.subject, return_inverse=True)[1].astype(np.int64)
-    source, target = (fit_reference(side.feature, code_N, 0) for side in (pairs.source, pairs.target))
-    return replace(confidence, source=source, target=target) if source and target else confidence
+    confidence = bundle.confidence and measured_anew(bundle.confidence, pairs, translated, measured)
+    return measured, _num(pairs.source), digests, confidence
 
 
 def _known(path: Path) -> FeatureSet:

@@ -147,6 +147,9 @@ def _of_roles(options: argparse.Namespace, chosen: Pairs, translator: LoadedTran
     for fold in np.unique(asked.fold_N):
         here = (asked.fold_N == fold) & (row >= 0)
         probes, gallery = row[here & asked.is_probe_N], row[here & ~asked.is_probe_N]
+        both = np.intersect1d(probes, gallery)
+        if len(both):
+            raise TrainingError(f"{options.roles}: fold {fold} has {image[both[0]]!r} as probe and in the gallery")
         if not len(probes) or not len(gallery):
             raise TrainingError(
                 f"{options.roles}: fold {fold} has {len(probes)} probes and {len(gallery)} gallery pictures among those that are "

@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> None:
         translator,
         calibration=bundle.calibration,
         confidence=bundle.confidence,
-        measured_on="people it has not seen" if options.subjects == "held-out" else "everybody in these sets",
+        measured_on=_measured_on(options.subjects, bundle.manifest),
         faces=faces,
     )
     options.out.write_bytes(page)
@@ -87,6 +87,15 @@ def run(options: argparse.Namespace) -> None:
     if options.into:
         manifest = write_bundle_with_report(options.into, options.bundle, bundle, page)
         out().print(f"{options.into}: holds it as {REPORT}, digest {manifest.digest[:16]}", soft_wrap=True)
+
+
+def _measured_on(subjects: str, manifest: Manifest) -> str:
+    if subjects == "all":
+        return "everybody in these sets"
+    is_calibrated = any(role.startswith("calibration") for role in manifest.provenance.data_digests)
+    return "people it has not seen" + (
+        ", some of whom its thresholds may have been measured on" if is_calibrated else ""
+    )
 
 
 def draw_report(

@@ -5,7 +5,7 @@ Shapes: N comparisons.
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -63,7 +63,7 @@ def read_roles(path: Path) -> RoleList:
     if not {"image", "role"} <= set(reader.fieldnames or ()):
         raise SourceError(f"{path}: needs a header line with the columns image and role")
     image, is_probe, fold = [], [], []
-    for line, row in enumerate(reader, start=2):
+    for line, row in numbered(path, reader):
         if row["role"] not in ("gallery", "probe") or not row["image"]:
             raise SourceError(f"{path}, line {line}: give a picture, and gallery or probe")
         image.append(row["image"])
@@ -98,6 +98,15 @@ def find_rows(image: Iterable[str], keys: Iterable[str]) -> npt.NDArray[np.int64
     return np.array(rows, dtype=np.int64)
 
 
+def numbered(path: Path, reader: "csv.DictReader[str]") -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows of a table, each with the line that it ends on. Raises `SourceError` for what is none."""
+    try:
+        for row in reader:
+            yield reader.line_num, row
+    except csv.Error as failure:
+        raise SourceError(f"{path}, line {reader.line_num}: cannot be read ({failure})") from None
+
+
 _Row = tuple[str, str, bool, int]
 
 
@@ -106,7 +115,7 @@ def _csv_rows(path: Path, text: str) -> list[_Row]:
     if not {"a", "b", "same"} <= set(reader.fieldnames or ()):
         raise SourceError(f"{path}: needs a header line with the columns a, b and same")
     rows = []
-    for line, row in enumerate(reader, start=2):
+    for line, row in numbered(path, reader):
         if row["same"] not in ("0", "1") or not row["a"] or not row["b"]:
             raise SourceError(f"{path}, line {line}: give two pictures, and 1 or 0 for whether they are of one person")
         rows.append((row["a"], row["b"], row["same"] == "1", _number(path, line, row.get("fold") or "0")))

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.documents import sha256_hex
+from training.data.protocols import numbered
 from training.errors import SourceError
 
 
@@ -35,7 +36,7 @@ def read_scores(path: Path) -> ScoreList:
     if not {"a", "b", "score"} <= set(reader.fieldnames or ()):
         raise SourceError(f"{path}: needs a header line with the columns a, b and score")
     a, b, score = [], [], []
-    for line, row in enumerate(reader, start=2):
+    for line, row in numbered(path, reader):
         if not row["a"] or not row["b"]:
             raise SourceError(f"{path}, line {line}: name the people on both pictures")
         a.append(row["a"])

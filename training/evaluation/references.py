@@ -41,7 +41,7 @@ def fit_reference(feature_ND: FloatArray, code_N: _IntArray, seed: int) -> Space
     fold_N = people[code_N] % FOLDS
     whitened_ND = np.empty_like(feature_ND)
     for fold in range(FOLDS):
-        mean_D, basis_DD = _directions(feature_ND[fold_N != fold])
+        mean_D, basis_DD = directions(feature_ND[fold_N != fold])
         whitened_ND[fold_N == fold] = (feature_ND[fold_N == fold] - mean_D) @ basis_DD
     statistics = _of_streams(whitened_ND, code_N, fold_N, STREAM, seed)
     size = min(STREAM, int(min(len(np.unique(code_N[fold_N == fold])) for fold in range(FOLDS))))
@@ -50,7 +50,7 @@ def fit_reference(feature_ND: FloatArray, code_N: _IntArray, seed: int) -> Space
     sd_Z[:BLOCKS] *= np.sqrt(size / STREAM)
     limit_K = SLACK * np.quantile(energies(whitened_ND), 1 - RARE, axis=0)
     reference = SpaceReference(
-        *_directions(feature_ND),
+        *directions(feature_ND),
         _same_face(feature_ND, code_N, seed),
         limit_K.astype(np.float32),
         np.mean(statistics, axis=0).astype(np.float32),
@@ -78,7 +78,7 @@ def _same_face(feature_ND: FloatArray, code_N: _IntArray, seed: int) -> float:
     return float(np.quantile(score, 1 - ALIKE))
 
 
-def _directions(feature_ND: FloatArray) -> tuple[FloatArray, FloatArray]:
+def directions(feature_ND: FloatArray) -> tuple[FloatArray, FloatArray]:
     """The mean, and the directions as columns, the widest first, over their standard deviations."""
     wide_ND = feature_ND.astype(np.float64)
     mean_D = wide_ND.mean(axis=0)

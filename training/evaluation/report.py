@@ -17,7 +17,7 @@ from training.data.pairs import Pairs
 from training.evaluation.cross_space import Translate, comparisons, gallery_and_probes, mates
 from training.evaluation.curves import ErrorCurve
 from training.evaluation.identification import cmc, genuine_ranks
-from training.evaluation.scoring import FINENESS, StrArray, count_scores
+from training.evaluation.scoring import FINENESS, StrArray, count_scores, score_blocks
 
 NUM_RANKS = 20
 NUM_BARS = 60
@@ -207,9 +207,11 @@ def _trust(
 
 def _slices(pairs: Pairs, translated_NT: FloatArray, threshold: float | None) -> list[Slice]:
     """Of every label with a few values, one a value."""
-    subject = pairs.source.subject
+    subject, target_NT = pairs.source.subject, pairs.target.feature
     gallery, probes = gallery_and_probes(subject)
-    ranks = genuine_ranks(translated_NT[probes], subject[probes], pairs.target.feature[gallery], subject[gallery])
+    ranks = genuine_ranks(translated_NT[probes], subject[probes], target_NT[gallery], subject[gallery])
+    own = mates(subject, gallery, probes)
+    genuine_P = np.einsum("pt,pt->p", translated_NT[probes], target_NT[own])
     labels = dict(pairs.target.labels) | dict(pairs.source.labels)
     found = []
     for label, column in sorted(labels.items()):
@@ -217,35 +219,34 @@ def _slices(pairs: Pairs, translated_NT: FloatArray, threshold: float | None) ->
         if not 2 <= len(values) <= MOST_SLICES:
             continue
         for value in values:
-            is_of = column[probes] == value
-            if not is_of.any():
+            is_of_P = column[probes] == value
+            if not is_of_P.any():
                 continue
-            asked, stored = probes[is_of], gallery[column[gallery] == value]
-            genuine, impostor = (np.zeros(0, dtype=np.float32),) * 2
+            stored = gallery[column[gallery] == value]
+            fmr = None
             if threshold is not None:
-                own = np.unique(mates(subject, gallery, asked))
-                genuine, impostor = _scores(pairs, translated_NT, asked, own, stored)
+                fmr = _fmr(translated_NT[probes[is_of_P]], own[is_of_P], target_NT[stored], stored, threshold)
             found.append(
                 Slice(
                     label,
                     value,
-                    len(np.unique(subject[asked])),
-                    len(asked),
-                    float((ranks[is_of] == 1).mean()),
-                    float((genuine < threshold).mean()) if threshold is not None and genuine.size else None,
-                    float((impostor >= threshold).mean()) if threshold is not None and impostor.size else None,
+                    len(np.unique(own[is_of_P])),
+                    int(is_of_P.sum()),
+                    float((ranks[is_of_P] == 1).mean()),
+                    None if threshold is None else float((genuine_P[is_of_P] < threshold).mean()),
+                    fmr,
                 )
             )
     return found
 
 
-def _scores(
-    pairs: Pairs, translated_NT: FloatArray, asked: _IntArray, own: _IntArray, stored: _IntArray
-) -> tuple[FloatArray, FloatArray]:
-    """Genuine scores of probes with their own templates, impostor scores with those of others in their group."""
-    subject, target = pairs.source.subject, pairs.target.feature
-    with_mates, with_group = (translated_NT[asked] @ target[rows].T for rows in (own, stored))
-    is_same, is_other = (
-        (subject[asked][:, None] == subject[rows]) == same for rows, same in ((own, True), (stored, False))
-    )
-    return with_mates[is_same], with_group[is_other]
+def _fmr(
+    probe_PT: FloatArray, own_P: _IntArray, stored_GT: FloatArray, stored_G: _IntArray, threshold: float
+) -> float | None:
+    """The share of impostor scores that reach the threshold; `own_P` and `stored_G` are rows of the gallery's pictures."""
+    matched, num = 0, 0
+    for rows, score_BG in score_blocks(probe_PT, stored_GT):
+        is_other_BG = own_P[rows, None] != stored_G
+        matched += int((is_other_BG & (score_BG >= threshold)).sum())
+        num += int(is_other_BG.sum())
+    return matched / num if num else None

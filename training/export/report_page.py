@@ -122,14 +122,17 @@ def _head(bundle: ReportedBundle, figures: ReportFigures | None) -> list[str]:
 
 def _methods(bundle: ReportedBundle) -> list[str]:
     """The table of all methods that were fitted, natives first."""
-    compared: Mapping[str, Any] = bundle.metrics.get("compared") or {}
+    compared = {
+        method: one for method, one in _mapping(bundle.metrics.get("compared")).items() if isinstance(one, dict)
+    }
     part = "test" if any(one.get("test") for one in compared.values()) else "validation"
     rows: list[tuple[str, ...]] = []
     chosen = set()
     # The file has them by name; the one in the bundle comes first.
     for method, one in sorted(compared.items(), key=lambda item: (item[0] != bundle.method, item[0])):
-        of_part = (one.get(part) or {}).get("rows") or {}
-        for name, row in sorted(of_part.items(), key=lambda item: _ROWS.index(item[0])):
+        of_part = _mapping(_mapping(one.get(part)).get("rows"))
+        for name in (name for name in _ROWS if isinstance(of_part.get(name), dict)):
+            row = of_part[name]
             if name.startswith("translated"):
                 if method == bundle.method:
                     chosen.add(len(rows))
@@ -144,6 +147,11 @@ def _methods(bundle: ReportedBundle) -> list[str]:
         f'<p class="small">As fit measured them, on {part} subjects of its split; the one in this bundle is bold.</p>',
         *_table(header, rows, chosen),
     ]
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """The value, where it is a mapping: metrics are what some exporter wrote."""
+    return value if isinstance(value, dict) else {}
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:

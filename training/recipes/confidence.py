@@ -7,19 +7,19 @@ Shapes: N pictures of people the translator has not seen, S source and T target 
 """
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from models.calibration import Calibration
-from models.confidence import NUM_SIGNALS, ConfidenceModel, Meaning, inputs
+from models.calibration import PHOTO, Calibration
+from models.confidence import NUM_SIGNALS, ConfidenceModel, Meaning, Signals, inputs
 from models.features import FloatArray, unit_features
 from models.reference import SpaceReference
 from training.data.pairs import Pairs
 from training.evaluation.calibration import HeldOut
 from training.evaluation.isotonic import pool_adjacent_violators
-from training.evaluation.references import RARE, SLACK, fit_reference
+from training.evaluation.references import RARE, SLACK, directions, fit_reference
 from training.recipes.translators import SplitPairs, load, subjects
 from training.trainers.fitted import TrainingData
 from training.trainers.linear import fit_ridge
@@ -28,6 +28,7 @@ FMRS = (1e-3, 1e-2)
 """Confidence is told for the first of them that has a threshold."""
 MOST_CENTRES = 256
 MOST_STEPS = 100
+FEWEST_OF_CENTRE = 16
 FEWEST = 200
 """Pictures of people the translator has not seen."""
 COSINE_SLACK = 0.02
@@ -39,25 +40,29 @@ _IntArray = npt.NDArray[np.int64]
 def fit_confidence(
     parts: SplitPairs, held: Sequence[HeldOut], calibration: Calibration, seed: int
 ) -> ConfidenceModel | None:
-    """From `held`, people whom the translators at work had not seen; None where they, or those trained on, are too few."""
+    """From `held`, people whom the translators at work had not seen; None where they, or those trained on, are too few.
+
+    Signals of training people are taken by what was measured without them, as their translations are.
+    """
     seen = parts.train.originals()
+    code_N = _codes([one.pairs for one in held])
+    known = [seen, parts.validation]
+    references = _references(known, seed)
+    if references is None or len(code_N) < FEWEST:
+        return None
     source_NS, translated_NT, target_NT = (
         np.concatenate(sides)
         for sides in zip(
             *((one.pairs.source.feature, one.translated_NT, one.pairs.target.feature) for one in held), strict=True
         )
     )
-    code_N = _codes([one.pairs for one in held])
-    references = _references([seen, parts.validation], seed)
-    if references is None or len(source_NS) < FEWEST:
-        return None
-    back = fit_ridge(_backwards(seen, parts.validation, seed)).model
-    wanted_N2, found_N, meaning = _wanted(translated_NT, target_NT, code_N, calibration)
-    # Signals first, by a model that cannot estimate yet.
-    nothing: Any = np.zeros(0, dtype=np.float32)
-    centre_CS = _centres(seen.source.feature, seed)
-    bare = ConfidenceModel(meaning, *references, centre_CS, back.weight_ST, back.bias_T, *([nothing] * 9))
-    signal_N4 = bare.signals(source_NS, translated_NT)
+    signal_N4 = np.concatenate(
+        [
+            _signals(_without(seen, one.pairs), parts.validation, seed)(one.pairs.source.feature, one.translated_NT)
+            for one in held
+        ]
+    )
+    wanted_N2, found_N, meaning, fmr = _wanted(translated_NT, target_NT, code_N, calibration)
     mean_4, sd_4 = signal_N4.mean(axis=0), np.maximum(signal_N4.std(axis=0), 1e-6)
     num_of_person_N = np.bincount(code_N)[code_N]
     estimator = load(_ESTIMATOR)(
@@ -70,10 +75,9 @@ def fit_confidence(
     step_K, confidence_K = _steps(estimator.unseen_N, found_N, 1 / num_of_person_N)
     return ConfidenceModel(
         meaning,
+        fmr,
         *references,
-        centre_CS,
-        back.weight_ST,
-        back.bias_T,
+        _signals(seen, parts.validation, seed),
         mean_4,
         sd_4,
         _limits(signal_N4),
@@ -83,6 +87,58 @@ def fit_confidence(
         estimator.bias_out_1,
         step_K,
         confidence_K,
+    )
+
+
+def measured_anew(
+    model: ConfidenceModel, pairs: Pairs, translated_NT: FloatArray, calibration: Calibration
+) -> ConfidenceModel:
+    """The same estimates, and what comes of them on other people: limits, steps, and what their features look like.
+
+    What these are too few for stays as it is.
+    """
+    code_N = _codes([pairs])
+    source, target = (fit_reference(side.feature, code_N, 0) for side in (pairs.source, pairs.target))
+    if source and target:
+        model = replace(model, source=source, target=target)
+    if pairs.source.modality is not None:
+        # Thresholds of drawings are others.
+        is_photo_N = pairs.source.modality == PHOTO
+        if is_photo_N.sum() < FEWEST:
+            return model
+        pairs, translated_NT, code_N = pairs.take(is_photo_N), translated_NT[is_photo_N], code_N[is_photo_N]
+    if len(code_N) < FEWEST:
+        return model
+    _, found_N, meaning, fmr = _wanted(translated_NT, pairs.target.feature, code_N, calibration)
+    if meaning != "tar":
+        return model
+    signal_N4 = model.signals_of(pairs.source.feature, translated_NT)
+    estimate_N = model.estimate(pairs.source.feature, translated_NT, signal_N4)
+    step_K, confidence_K = _steps(estimate_N, found_N, 1 / np.bincount(code_N)[code_N])
+    return replace(
+        model, meaning=meaning, fmr=fmr, signal_limit_4=_limits(signal_N4), step_K=step_K, confidence_K=confidence_K
+    )
+
+
+def _without(seen: Pairs, held: Pairs) -> Pairs:
+    """Those of whom none is among `held`."""
+    keys = held.source.subject if held.source.has_subjects else held.source.image
+    own = seen.source.subject if seen.source.has_subjects else seen.source.image
+    return seen.take(~np.isin(own, keys))
+
+
+def _signals(seen: Pairs, validation: Pairs, seed: int) -> Signals:
+    back = fit_ridge(
+        TrainingData(
+            seen.target.feature, seen.source.feature, validation.target.feature, validation.source.feature, seed
+        )
+    ).model
+    return Signals(
+        *directions(seen.source.feature),
+        *directions(seen.target.feature),
+        _centres(seen.source.feature, subjects(seen.source), seed),
+        back.weight_ST,
+        back.bias_T,
     )
 
 
@@ -101,22 +157,17 @@ def _references(known: Sequence[Pairs], seed: int) -> tuple[SpaceReference, Spac
     return (source, target) if source and target else None
 
 
-def _backwards(seen: Pairs, validation: Pairs, seed: int) -> TrainingData:
-    return TrainingData(
-        seen.target.feature, seen.source.feature, validation.target.feature, validation.source.feature, seed
-    )
-
-
 def _wanted(
     translated_NT: FloatArray, target_NT: FloatArray, code_N: _IntArray, calibration: Calibration
-) -> tuple[FloatArray, FloatArray, Meaning]:
+) -> tuple[FloatArray, FloatArray, Meaning, float]:
     """What to estimate (N, 2): the mean score with the person's other pictures, NaN where there is none, and with their own;
-    and what came of each, (N,): the share of those scores that reach the threshold, or the cosine.
+    and what came of each, (N,): the share of those scores that reach the threshold at the rate that is told, or the cosine.
     """
     order = np.argsort(code_N, kind="stable")
     genuine_N, found_N = (np.full(len(code_N), np.nan, dtype=np.float32) for _ in range(2))
     points = {point.fmr: point for point in calibration.points.get("translated", ())}
-    threshold = next((points[rate].threshold for rate in FMRS if rate in points), None)
+    fmr = next((rate for rate in FMRS if rate in points), 0.0)
+    threshold = points[fmr].threshold if fmr else None
     for rows in np.split(order, np.flatnonzero(np.diff(code_N[order])) + 1):
         if len(rows) > 1:
             score = translated_NT[rows] @ target_NT[rows].T
@@ -128,26 +179,33 @@ def _wanted(
     if np.isnan(genuine_N).all():
         wanted_N2 = wanted_N2[:, 1:]
     if np.isnan(found_N).all():
-        return wanted_N2, np.clip(own_N, 0, 1), "cosine"
-    return wanted_N2, found_N, "tar"
+        return wanted_N2, np.clip(own_N, 0, 1), "cosine", 0.0
+    return wanted_N2, found_N, "tar", fmr
 
 
-def _centres(feature_NS: FloatArray, seed: int, num_rounds: int = 10) -> FloatArray:
-    """Means of training features that are nearest to each other, of length one (k-means on the sphere), (C, S).
+def _centres(feature_NS: FloatArray, code_N: _IntArray, seed: int, num_rounds: int = 10) -> FloatArray:
+    """Means of people who are neighbours, of length one (k-means on the sphere), (C, S); each of FEWEST_OF_CENTRE people or more,
+    so that none says who was there.
 
     Source: Dhillon and Modha, Concept decompositions for large sparse text data using clustering (Machine Learning 2001).
     """
+    sum_PS = np.zeros((int(code_N.max()) + 1, feature_NS.shape[1]))
+    np.add.at(sum_PS, code_N, feature_NS)
+    person_PS = unit_features(sum_PS[np.linalg.norm(sum_PS, axis=1) > 1e-3])
     random = np.random.default_rng(seed)
-    num = max(1, min(MOST_CENTRES, len(feature_NS) // 16))
-    centre_CS: FloatArray = feature_NS[random.choice(len(feature_NS), num, replace=False)]
+    num = max(1, min(MOST_CENTRES, len(person_PS) // (2 * FEWEST_OF_CENTRE)))
+    centre_CS: FloatArray = person_PS[random.choice(len(person_PS), num, replace=False)]
     for _ in range(num_rounds):
-        nearest_N = (feature_NS @ centre_CS.T).argmax(axis=1)
-        sum_CS = np.zeros_like(centre_CS)
-        np.add.at(sum_CS, nearest_N, feature_NS)
-        # Of a single face a centre would be that face's feature.
-        is_kept_C = np.bincount(nearest_N, minlength=len(centre_CS)) > 1
-        centre_CS = unit_features(sum_CS[is_kept_C] if is_kept_C.any() else feature_NS.mean(axis=0, keepdims=True))
-    return centre_CS
+        nearest_P = (person_PS @ centre_CS.T).argmax(axis=1)
+        sum_CS = np.zeros(centre_CS.shape)
+        np.add.at(sum_CS, nearest_P, person_PS)
+        centre_CS = unit_features(np.where(np.linalg.norm(sum_CS, axis=1, keepdims=True) > 1e-3, sum_CS, centre_CS))
+    nearest_P = (person_PS @ centre_CS.T).argmax(axis=1)
+    # The last means are of exactly these people.
+    sum_CS = np.zeros(centre_CS.shape)
+    np.add.at(sum_CS, nearest_P, person_PS)
+    is_kept_C = np.bincount(nearest_P, minlength=len(centre_CS)) >= FEWEST_OF_CENTRE
+    return unit_features(sum_CS[is_kept_C] if is_kept_C.any() else person_PS.mean(axis=0, keepdims=True))
 
 
 def _limits(signal_N4: FloatArray) -> FloatArray:

@@ -43,6 +43,7 @@ async def metrics(services: ServicesDep) -> Response:
     for fingerprint, seen in services.inference.watch.spaces.items():
         space = services.inference.catalog.find_space(fingerprint)
         if space is not None:
+            services.metrics.space_suspected.labels(space.name).set(seen.state == "suspected")
             services.metrics.space_outlier_share.labels(space.name).set(seen.outlier_share)
             if seen.stream_score is not None:
                 services.metrics.space_stream_score.labels(space.name).set(seen.stream_score)

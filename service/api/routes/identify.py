@@ -7,11 +7,12 @@ from typing import Annotated
 import orjson
 from fastapi import APIRouter, Query, Request, Response
 
-from service.api.bodies import JSON, NPY, NPZ, JsonBody, read_array, read_feature_set, require_media_type
+from service.api.bodies import JSON, NPY, NPZ, JsonBody, read_array, read_feature_set, refuse_query, require_media_type
 from service.api.deps import Services, ServicesDep
 from service.api.openapi import accepts
 from service.api.problems import Problem, documented
 from service.api.schemas.identify import (
+    NOT_WITH_JSON,
     Answered,
     BatchQuery,
     CandidateView,
@@ -48,6 +49,7 @@ async def identify(
     """
     declared = require_media_type(request, JSON, NPY, NPZ)
     if declared == JSON:
+        refuse_query(query, NOT_WITH_JSON)
         body = await _read_json(request)
         probe = body.probe.asked("/probe")
         trust = body.trust.policy if body.trust else None

@@ -11,6 +11,7 @@ from service.api.schemas.spaces import (
     ArrivingView,
     BundleList,
     BundleView,
+    ConfidenceView,
     ListedRoute,
     ListedSpace,
     RejectedView,
@@ -69,7 +70,7 @@ async def list_bundles(services: ServicesDep) -> BundleList:
     loaded = services.inference.loaded
     views = []
     for entry in loaded.served:
-        manifest = entry.bundle.manifest
+        manifest, told = entry.bundle.manifest, entry.bundle.confidence
         views.append(
             BundleView(
                 name=manifest.name,
@@ -80,6 +81,7 @@ async def list_bundles(services: ServicesDep) -> BundleList:
                 device=entry.engine.device,
                 digest=manifest.digest,
                 licence=manifest.licence,
+                confidence=ConfidenceView(meaning=told.meaning, fmr=told.fmr or None) if told else None,
             )
         )
     rejected = [RejectedView(folder=entry.folder, reason=entry.reason) for entry in loaded.rejected]

@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from models.npy import write_npy
-from service.api.bodies import JSON, NPY, JsonBody, read_array, require_media_type
+from service.api.bodies import JSON, NPY, JsonBody, read_array, refuse_query, require_media_type
 from service.api.deps import Services, ServicesDep
 from service.api.openapi import accepts
 from service.api.problems import Problem, documented
@@ -31,6 +31,8 @@ _LISTED = 100
 
 class TranslateQuery(TrustQuery):
     """With npy, in the query; JSON bodies hold all of it themselves."""
+
+    model_config = ConfigDict(extra="forbid")
 
     source: Annotated[str | None, Field(description="with npy: the space to translate from")] = None
     target: Annotated[str | None, Field(description="with npy: the space to translate to")] = None
@@ -58,6 +60,7 @@ async def translate(request: Request, services: ServicesDep, query: Annotated[Tr
         if query.policy:
             headers["x-facebridge-flagged"] = _listed(translated.trusted.flagged)
         return Response(write_npy(translated.features), media_type=NPY, headers=headers)
+    refuse_query(query, TrustQuery.model_fields)
     body = await _read_json(request)
     policy = body.trust.policy if body.trust else None
     translated = await _run(services, _rows(body, services), body.source, body.target, policy)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from models.calibration import PHOTO
 from models.operating_point import fpir_for_fmr
@@ -30,7 +30,7 @@ class Rates(BaseModel):
             gt=0,
             lt=1,
             description="let through only candidates above the threshold at which this share of searches, of people who are "
-            "not in the gallery, finds somebody, e.g. 0.01",
+            "not in the gallery, finds somebody, about, e.g. 0.01",
         ),
     ] = None
 
@@ -60,10 +60,16 @@ class IdentifyRequest(Rates):
 class BatchQuery(Rates, TrustQuery):
     """With npy and npz, in the query; JSON bodies hold all of it themselves."""
 
+    model_config = ConfigDict(extra="forbid")
+
     gallery: Annotated[str | None, Field(description="with npy and npz: the gallery")] = None
     space: Annotated[str | None, Field(description="with npy: the space of the probes")] = None
     top_k: Annotated[int, Field(ge=1, description="with npy and npz: candidates a probe")] = 5
     modality: Annotated[Modality, Field(description="with npy: what the probes are")] = PHOTO
+
+
+NOT_WITH_JSON = (*Rates.model_fields, *TrustQuery.model_fields, "modality")
+"""What a JSON body must hold itself: ignored, it would change what an answer means."""
 
 
 class CandidateView(BaseModel):

@@ -75,6 +75,15 @@ class ListedRoute(RouteView):
     false_match_rates: list[float]
 
 
+class ConfidenceView(BaseModel):
+    """What the confidence in a translation says."""
+
+    meaning: Literal["tar", "cosine"]
+    """`tar`: of faces that looked alike to the translator, the share of genuine comparisons that was found at the false-match
+    rate `fmr`; `cosine`: their mean cosine with the native feature of the same picture."""
+    fmr: float | None
+
+
 class BundleView(BaseModel):
     """A loaded bundle and the device it runs on."""
 
@@ -86,6 +95,8 @@ class BundleView(BaseModel):
     device: str
     digest: str
     licence: str
+    confidence: ConfidenceView | None
+    """Of a translator that tells how far its translations can be trusted."""
 
 
 class RejectedView(BaseModel):

@@ -7,17 +7,17 @@ from pydantic import BaseModel, Field
 from service.api.schemas.probes import STRICT
 from service.usecases.trust import Policy, Trusted, TrustPolicy
 
-_LOW_DESCRIPTION = "what becomes of translations below min_confidence; the setting's where that is stricter"
-_LEAST_DESCRIPTION = "least confidence in a translation; the setting's where that is higher"
+_LOW_DESCRIPTION = "what becomes of translations below min_confidence, beside what the setting says"
+_LEAST_DESCRIPTION = "least confidence in a translation; the setting's where there is none"
 
 
 class TrustBody(BaseModel):
-    """Asked by a request, beside the service's settings; the stricter of both holds."""
+    """Asked by a request, beside the service's settings: both hold."""
 
     model_config = STRICT
 
     on_low: Annotated[Policy, Field(description=_LOW_DESCRIPTION)] = "flag"
-    min_confidence: Annotated[float, Field(ge=0, le=1, description=_LEAST_DESCRIPTION)] = 0.0
+    min_confidence: Annotated[float | None, Field(ge=0, le=1, description=_LEAST_DESCRIPTION)] = None
 
     @property
     def policy(self) -> TrustPolicy:
@@ -38,15 +38,15 @@ class TrustQuery(BaseModel):
         """As the use cases take it; None where nothing was asked."""
         if self.on_low is None and self.min_confidence is None:
             return None
-        return TrustPolicy(self.on_low or "flag", self.min_confidence or 0.0)
+        return TrustPolicy(self.on_low or "flag", self.min_confidence)
 
 
 class TrustedOne(BaseModel):
     """How far the translation of one probe can be trusted."""
 
     confidence: float | None
-    """What came of faces that looked alike to the translator: the share found at a false-match rate of 1e-3, or the mean cosine
-    with native features, as its bundle says; null where nothing was translated or nothing tells."""
+    """What came of faces that looked alike to the translator: the share that was found, or the mean cosine with native ones, as
+    /bundles says of it; null where nothing was translated or nothing tells."""
     flagged: bool
     """Whether it is below what was asked for."""
 

@@ -30,7 +30,7 @@ def test_the_confidence_of_a_feature_is_that_of_its_step_and_of_one_like_no_face
 @pytest.mark.parametrize("signal", [0, 1, 2, 3])
 def test_any_signal_beyond_its_limit_is_enough(signal: int) -> None:
     source = unit_features(np.eye(8)[[0, 0]] + 0.01)
-    found = MODEL.signals(source, TRANSLATED[:2])
+    found = MODEL.signals_of(source, TRANSLATED[:2])
     limit = MODEL.signal_limit_4.copy()
     limit[signal] = found[0, signal] + (0.1 if signal >= 2 else -0.1)
     assert (replace(MODEL, signal_limit_4=limit)(source, TRANSLATED[:2]) == 0).all()
@@ -42,12 +42,12 @@ def test_signals_are_distances_in_both_spaces_the_nearest_centre_and_what_comes_
     random = np.random.default_rng(1)
     back = random.normal(size=(12, 8)).astype(np.float32)
     bias = random.normal(size=8).astype(np.float32)
-    model = replace(MODEL, back_weight_TS=back, back_bias_S=bias)
+    signals = replace(MODEL.signals_of, back_weight_TS=back, back_bias_S=bias)
     source = unit_features(random.normal(size=(4, 8)))
     came_back = unit_features(TRANSLATED @ back + bias)
     # Of unit vectors the distance is one where no direction is wider than another.
     expected = [np.ones(4), np.ones(4), source.max(axis=1), (source * came_back).sum(axis=1)]
-    np.testing.assert_allclose(model.signals(source, TRANSLATED), np.stack(expected, axis=1), atol=1e-5)
+    np.testing.assert_allclose(signals(source, TRANSLATED), np.stack(expected, axis=1), atol=1e-5)
 
 
 def test_the_estimator_is_a_network_with_one_hidden_layer() -> None:
@@ -55,9 +55,10 @@ def test_the_estimator_is_a_network_with_one_hidden_layer() -> None:
     weight, bias = random.normal(size=(24, 5)).astype(np.float32), random.normal(size=5).astype(np.float32)
     last = random.normal(size=5).astype(np.float32)
     model = replace(MODEL, weight_in_FH=weight, bias_in_H=bias, weight_out_H=last)
-    row = random.normal(size=24).astype(np.float32)
+    source, signal = unit_features(random.normal(size=(1, 8))), random.normal(size=(1, 4)).astype(np.float32)
+    row = np.concatenate([source[0] * 8**0.5, TRANSLATED[0] * 12**0.5, signal[0]])
     by_hand = sum(last[h] * max(0.0, float(row @ weight[:, h] + bias[h])) for h in range(5)) - 10.0
-    assert model.estimate(row[None])[0] == pytest.approx(by_hand, abs=1e-4)
+    assert model.estimate(source, TRANSLATED[:1], signal)[0] == pytest.approx(by_hand, abs=1e-4)
 
 
 def same(one: ConfidenceModel, other: ConfidenceModel) -> bool:
@@ -102,6 +103,10 @@ F = np.float32
         changed(confidence=np.array([0.5, 0.7, 1.1], F)),
         changed(confidence=np.array([0.5, 0.7], F)),
         changed(meaning="sure"),
+        changed(fmr=np.array([1.5], F)),
+        changed(fmr=np.array([0.1, 0.1], F)),
+        changed(more=np.zeros(1, F)),
+        changed(basis_of_source=np.zeros((8, 7), F)),
         changed(meaning=np.array(["tar", "tar"])),
         changed(meaning=GONE),
     ],
