@@ -104,7 +104,7 @@ def numbered(path: Path, reader: "csv.DictReader[str]") -> Iterator[tuple[int, d
         for row in reader:
             yield reader.line_num, row
     except csv.Error as failure:
-        raise SourceError(f"{path}, line {reader.line_num}: cannot be read ({failure})") from None
+        raise SourceError(f"{path}, line {reader.line_num + 1}: cannot be read ({failure})") from None
 
 
 _Row = tuple[str, str, bool, int]

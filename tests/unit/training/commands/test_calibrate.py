@@ -11,10 +11,11 @@ import pytest
 
 from models.bundle import read_bundle, write_bundle
 from models.feature_set import FeatureSet
+from tests.api.world import COLOURS_TO_A, A, encoder_graph, write
 from tests.by_hand import confidence_model
 from training.data.feature_set_files import load_feature_set, save_feature_set
 from training.data.pairs import join_by_image
-from training.evaluation.calibration import calibrate
+from training.evaluation.calibration import calibrate, calibrate_native
 from training.export.loaded import LoadedTranslator
 
 Run = Callable[..., str]
@@ -120,6 +121,31 @@ def test_what_the_spaces_look_like_is_measured_anew_where_people_are_enough(
         assert new.target.mahalanobis(pairs.target.feature).mean() == pytest.approx(1, abs=0.01)
 
 
+def write_encoder(folder: Path) -> Path:
+    """An encoder bundle that nobody knows the training people of."""
+    write(folder, encoder_graph(COLOURS_TO_A), None, A)
+    return folder
+
+
+def test_an_encoders_own_thresholds_are_measured_on_people_it_does_not_know(
+    run: Run, fails: Fails, tmp_path: Path
+) -> None:
+    encoder = write_encoder(tmp_path / "encoder")
+    space, random = read_bundle(encoder).manifest.target, np.random.default_rng(0)
+    identity = np.repeat(random.normal(size=(90, 8)), 2, axis=0)
+    columns = {
+        "feature": (identity + 0.4 * random.normal(size=identity.shape)).astype(np.float32),
+        "image": np.array([f"{row:03d}" for row in range(180)]),
+        "subject": np.array([f"s{row // 2}" for row in range(180)]),
+    }
+    made = FeatureSet.build(space, columns)
+    save_feature_set(made, tmp_path / "own.npz")
+    asked = ("calibrate", "--bundle", encoder, "--target", tmp_path / "own.npz", "--out", tmp_path / "ours")
+    assert "does not say whom it was trained on" in fails(*asked)
+    run(*asked, "--subjects", "all")
+    assert read_bundle(tmp_path / "ours").calibration == calibrate_native(made)
+
+
 def write_scores(path: Path, pairs: list[tuple[str, str, float]]) -> Path:
     with path.open("w", newline="") as stream:
         writer = csv.writer(stream)
@@ -193,6 +219,9 @@ def test_what_does_not_belong_together_is_refused(fails: Fails, files: Files, ow
     path = tmp_path / "nobody.npz"
     save_feature_set(FeatureSet.build(nobody.space, nobody.columns() | {"subject": np.full(300, "")}), path)
     assert "does not say who is on" in fails("calibrate", *out, "--source", own["source"], "--target", path)
+    encoder = write_encoder(tmp_path / "encoder")
+    words_of = ("--scores", scores, "--comparison", "both-translated", "--out", tmp_path / "ours")
+    assert "an encoder has native-target alone" in fails("calibrate", "--bundle", encoder, *words_of)
     exists = fails("calibrate", "--bundle", files["bundle"], "--out", files["bundle"], "--source", own["source"],
                    "--target", own["target"])  # fmt: skip
     assert "exists already" in exists

@@ -329,3 +329,6 @@ def test_evaluate_identifies_by_a_list_and_by_modality(run: Run, fails: Fails, f
     assert "do not say of which modality" in fails(*evaluate(files, "--roles", "caricature-to-photo"))
     assert "0 probes" in fails(*evaluate(by_modality, "--roles", "sketch-to-photo", "--subjects", "all"))
     assert "cannot be read" in fails(*evaluate(files, "--roles", tmp_path / "none.csv"))
+    roles.write_text(f"image,role\n{image[0]},probe\n{image[0]},gallery\n{image[1]},gallery\n")
+    twice = fails(*evaluate(files, "--roles", roles, "--subjects", "all"))
+    assert f"fold 0 has '{image[0]}' as probe and in the gallery" in twice

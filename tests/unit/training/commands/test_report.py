@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -218,6 +219,20 @@ def test_what_does_not_belong_together_is_refused(fails: Fails, files: Files, tm
     swapped = {"bundle": files["bundle"], "source": files["target"], "target": files["source"]}
     assert "translates from" in fails(*report(swapped, page))
     assert not page.exists()
+
+
+def test_metrics_that_another_exporter_wrote_do_no_harm(run: Run, files: Files, tmp_path: Path) -> None:
+    old = read_bundle(files["bundle"])
+    contents = {name: (files["bundle"] / name).read_bytes() for name in old.manifest.files}
+    odd: list[dict[str, Any]] = [
+        {"compared": None},
+        {"compared": []},
+        {"compared": {"ridge": None, "other": {"test": {"rows": {"upside down": {"rank1": 1}, "native source": 3}}}}},
+    ]
+    for place, metrics in enumerate(odd):
+        manifest = replace(old.manifest, name=f"odd-{place}", metrics=metrics, files={}, digest="")
+        write_bundle(tmp_path / f"odd-{place}", manifest, contents)
+        run(*report(files | {"bundle": tmp_path / f"odd-{place}"}, tmp_path / f"page-{place}.html"))
 
 
 def test_names_are_text_and_nothing_else(run: Run, files: Files, tmp_path: Path) -> None:

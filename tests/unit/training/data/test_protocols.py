@@ -107,3 +107,12 @@ def test_modalities_make_roles_both_ways() -> None:
     assert (roles.image, roles.is_probe_N.tolist()) == (("a", "b", "d"), [False, True, False])
     back = roles_by_modality(["a", "b", "c", "d"], modality, "photo", "caricature")
     assert back.is_probe_N.tolist() == [True, False, True]
+
+
+def test_a_fault_names_the_line_that_it_is_on(tmp_path: Path) -> None:
+    text = 'image,role\n\n"a\nb.jpg",probe\nc.jpg,query\n'
+    with pytest.raises(SourceError, match="line 5: give a picture"):
+        read_roles(written(tmp_path, text, "roles.csv"))
+    endless = "image,role\n" + "x" * 200_000 + ",probe\n"
+    with pytest.raises(SourceError, match="line 2: cannot be read"):
+        read_roles(written(tmp_path, endless, "roles.csv"))

@@ -14,6 +14,7 @@ from models.space import Space
 from models.split import SplitRule
 from training.data.pairs import Pairs
 from training.evaluation.calibration import HeldOut, calibrate
+from training.recipes import confidence
 from training.recipes.confidence import fit_confidence
 from training.recipes.cross_fitting import cross_fitted
 from training.recipes.translators import SplitPairs, fit_methods
@@ -78,16 +79,16 @@ def fitted(*, keys: bool = True, calibrated: bool = True) -> World:
 def test_bad_pictures_are_trusted_less_and_confidence_is_what_comes_of_them() -> None:
     found = fitted()
     assert found.model.meaning == "tar"
-    confidence = found.confidence
-    assert np.corrcoef(confidence, found.bad)[0, 1] < -0.35
+    told = found.confidence
+    assert np.corrcoef(told, found.bad)[0, 1] < -0.35
     threshold = max(point.threshold for point in found.calibration.points["translated"] if point.fmr >= 1e-3)
     code = np.unique(found.test.source.subject, return_inverse=True)[1]
     score = found.translated @ found.test.target.feature.T
     same = (code[:, None] == code) & ~np.eye(len(code), dtype=bool)
     came = np.array([(score[row][same[row]] >= threshold).mean() for row in range(len(score))])
-    for group in np.array_split(np.argsort(confidence), 3):
-        assert confidence[group].mean() == pytest.approx(came[group].mean(), abs=0.07)
-    lowest, *_, highest = np.array_split(np.argsort(confidence), 3)
+    for group in np.array_split(np.argsort(told), 3):
+        assert told[group].mean() == pytest.approx(came[group].mean(), abs=0.07)
+    lowest, *_, highest = np.array_split(np.argsort(told), 3)
     assert came[highest].mean() > came[lowest].mean() + 0.15
 
 
@@ -128,3 +129,62 @@ def test_of_too_few_people_nothing_is_told() -> None:
     (best,) = fit_methods(parts, "ridge", 0)
     unseen = HeldOut(parts.validation, best.translate(parts.validation.source.feature))
     assert fit_confidence(parts, [unseen], Calibration(), 0) is None
+
+
+def test_every_centre_is_of_many_people() -> None:
+    random = np.random.default_rng(0)
+    # One person with as many pictures as all others together, and three who are each other's neighbours and nobody else's.
+    identity = unit_features(random.normal(size=(300, 24)))
+    identity[:3] = unit_features(random.normal(size=(1, 24)) + 0.01 * random.normal(size=(3, 24)))
+    code = np.concatenate([np.repeat(np.arange(300), 3), np.full(900, 7)])
+    feature = unit_features(identity[code] + 0.05 * random.normal(size=(len(code), 24)))
+    centres = confidence._centres(feature, code, 0)
+    people = unit_features(np.stack([feature[code == number].mean(axis=0) for number in range(300)]))
+    nearest = (people @ centres.T).argmax(axis=1)
+    assert len(centres) > 3
+    for number, centre in enumerate(centres):
+        # The mean of at least as many people: not much like any of them.
+        assert np.sort(people @ centre)[-confidence.FEWEST_OF_CENTRE :].min() > 0
+        assert (people @ centre).max() < 0.9, number
+    assert np.bincount(nearest).min() > 0
+
+
+def test_of_too_few_people_the_centre_is_everybodys() -> None:
+    feature = unit_features(np.random.default_rng(0).normal(size=(40, 6)) + 1)
+    centres = confidence._centres(feature, np.repeat(np.arange(10), 4), 0)
+    assert centres.shape == (1, 6)
+
+
+def test_signals_of_training_people_are_taken_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or distances of people who were seen would be shorter, and unseen ones look odd."""
+    taken: list[tuple[set[str], set[str]]] = []
+    real = confidence._without
+
+    def watched(seen: Pairs, held: Pairs) -> Pairs:
+        left = real(seen, held)
+        taken.append((set(left.source.subject.tolist()), set(held.source.subject.tolist())))
+        return left
+
+    monkeypatch.setattr(confidence, "_without", watched)
+    found = fitted()
+    everybody = set(found.parts.train.source.subject.tolist())
+    assert len(taken) == 6
+    assert all(not left & held for left, held in taken)
+    assert set().union(*(held for _, held in taken[1:])) == everybody
+    # Nobody is odd: as many of the test subjects as of those it was measured on.
+    assert (found.confidence == 0).mean() < 0.02
+
+
+def test_confidence_measured_anew_is_what_came_of_those_people() -> None:
+    found = fitted()
+    worse = unit_features(found.translated + 0.25 * np.random.default_rng(0).normal(size=found.translated.shape))
+    before = found.model(found.test.source.feature, worse)
+    anew = confidence.measured_anew(found.model, found.test, worse, found.calibration)
+    after = anew(found.test.source.feature, worse)
+    threshold = next(p.threshold for p in found.calibration.points["translated"] if p.fmr == anew.fmr)
+    code = np.unique(found.test.source.subject, return_inverse=True)[1]
+    score = worse @ found.test.target.feature.T
+    same = (code[:, None] == code) & ~np.eye(len(code), dtype=bool)
+    came = np.mean([(score[row][same[row]] >= threshold).mean() for row in range(len(score))])
+    assert after.mean() == pytest.approx(came, abs=0.03)
+    assert abs(before.mean() - came) > abs(after.mean() - came)
