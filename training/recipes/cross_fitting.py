@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from models.feature_set import FeatureSet, blended_with
 from training.evaluation.calibration import HeldOut
-from training.recipes.translators import METHODS, MIN_TRAINING_PAIRS, SplitPairs, load, training_data
+from training.recipes import translators
+from training.recipes.translators import MIN_TRAINING_PAIRS, SplitPairs, load, training_data
 
 NUM_FOLDS = 5
 
@@ -31,7 +32,7 @@ def cross_fitted(
 
     Nothing where nobody knows who they are, where they are too few, or where a fit takes hours.
     """
-    train, recipe = parts.train, METHODS[method]
+    train, recipe = parts.train, translators.METHODS[method]
     if not can_cross_fit(method) or not train.source.has_subjects or num_folds < 2:
         return []
     fold_N, fold_of_second_N = _folds(train.source, seed, num_folds)
@@ -52,7 +53,7 @@ def cross_fitted(
 
 def can_cross_fit(method: str) -> bool:
     """Whether it is fitted in a minute, and to features alone."""
-    return METHODS[method].paths is None
+    return translators.METHODS[method].paths is None
 
 
 def _folds(train: FeatureSet, seed: int, num_folds: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

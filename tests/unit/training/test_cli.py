@@ -1,5 +1,6 @@
 """The command line as a whole: what every command refuses, each time in one line."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -48,9 +49,7 @@ BAD_COLUMNS: dict[str, tuple[Callable[[Column], dict[str, Column]], str]] = {
 
 
 def copied(bundle: Path, to: Path) -> Path:
-    to.mkdir()
-    for path in bundle.iterdir():
-        (to / path.name).write_bytes(path.read_bytes())
+    shutil.copytree(bundle, to)
     return to
 
 
@@ -190,7 +189,9 @@ def test_a_place_that_cannot_be_written_is_said_so_by_every_command(
         assert "cannot be written" in fails(*arguments)
 
 
-@pytest.mark.parametrize("name", ["bundle.json", "model.onnx", "calibration.json", "MODEL_CARD.md"])
+@pytest.mark.parametrize(
+    "name", ["bundle.json", "model.onnx", "calibration.json", "MODEL_CARD.md", "report/index.html"]
+)
 def test_a_bundle_with_a_flipped_bit_is_refused_by_every_command(
     fails: Fails, files: Files, tmp_path: Path, name: str
 ) -> None:

@@ -97,9 +97,12 @@ def test_the_same_command_gives_the_same_bytes(
     outs = [tmp_path / side / "bundle" for side in ("one", "two")]
     for out in outs:
         run(*fit(files["source"], files["target"], out, "--method", method))
-    one, two = ({path.name: path.read_bytes() for path in out.iterdir()} for out in outs)
+    one, two = (
+        {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+        for out in outs
+    )
     assert one == two
-    assert set(one) == {"bundle.json", "model.onnx", "calibration.json", "MODEL_CARD.md"}
+    assert set(one) == {"bundle.json", "model.onnx", "calibration.json", "MODEL_CARD.md", "report/index.html"}
     assert json.loads(one["bundle.json"])["provenance"]["created_at"] == "2023-11-14T22:13:20+00:00"
 
 
