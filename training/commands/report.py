@@ -61,6 +61,8 @@ def run(options: argparse.Namespace) -> None:
         check_bundle_path(options.into)
     if bool(options.images) != bool(options.reconstruction):
         raise TrainingError("--images and --reconstruction belong together")
+    if options.images and options.into:
+        raise TrainingError("--into is for pages without faces: a bundle goes to whoever serves it")
     bundle = read_bundle(options.bundle)
     if bundle.manifest.method in COMMON_SPACE_METHODS:
         raise TrainingError(

@@ -1,5 +1,7 @@
 """The report as a user makes it, read as a browser would."""
 
+import base64
+import io
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,11 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from models.bundle import read_bundle, write_bundle
 from models.feature_set import FeatureSet
 from models.space import Space
 from tests.by_hand import confidence_model
+from tests.unit.training.commands.test_privacy import painting, write_generator
 from training.data.feature_set_files import load_feature_set, save_feature_set
 from training.data.pairs import Pairs, join_by_image
 from training.evaluation.cross_space import evaluate_translation, gallery_and_probes
@@ -160,6 +164,26 @@ def many(run: Run, tmp_path: Path) -> Files:
 
 def pairs_of(files: Files) -> Pairs:
     return join_by_image(load_feature_set(files["source"]), load_feature_set(files["target"]))
+
+
+def test_reconstructions_stand_beside_the_pictures(
+    run: Run, fails: Fails, files: Files, tmp_path: Path, picture: Callable[..., bytes]
+) -> None:
+    source = load_feature_set(files["source"])
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for row, key in enumerate(source.image.tolist()):
+        (folder / key).write_bytes(picture(row))
+    grey = painting(np.zeros((12, 3), dtype=np.float32), np.full(3, 128, dtype=np.float32))
+    generator = write_generator(tmp_path / "paints", grey, source.space)
+    faces = ("--images", folder, "--reconstruction", generator, "--subjects", "all")
+    assert "pages without faces" in fails(*report(files, tmp_path / "p.html", *faces, "--into", tmp_path / "new"))
+    run(*report(files, tmp_path / "page.html", *faces))
+    page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert len(page.loads) == 40
+    shown = [np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))) for url in page.loads]
+    assert all((one == 128).all() for one in shown[20:])
+    assert not any((one == 128).all() for one in shown[:20])
 
 
 def test_groups_are_judged_at_the_threshold_of_all(run: Run, many: Files, tmp_path: Path) -> None:

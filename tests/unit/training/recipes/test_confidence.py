@@ -1,5 +1,6 @@
 """People of whom some pictures are worse than others, and what is learned of that."""
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,6 +62,7 @@ class World:
         return self.model(self.test.source.feature, self.translated)
 
 
+@functools.cache
 def fitted(*, keys: bool = True, calibrated: bool = True) -> World:
     pairs, bad = world(keys=keys)
     parts = SplitPairs.of(pairs, SplitRule("subject" if keys else "image", 0, 0.3, 0.2))
@@ -166,7 +168,7 @@ def test_signals_of_training_people_are_taken_without_them(monkeypatch: pytest.M
         return left
 
     monkeypatch.setattr(confidence, "_without", watched)
-    found = fitted()
+    found = fitted.__wrapped__()
     everybody = set(found.parts.train.source.subject.tolist())
     assert len(taken) == 6
     assert all(not left & held for left, held in taken)
