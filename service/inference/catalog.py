@@ -81,14 +81,14 @@ class Catalog:
             reached = found
         raise NoRouteError(f"no route leads from this space to {target.name}; see /routes for those there are")
 
-    def comparison(self, source: Space, target: Space) -> Route:
+    def comparison(self, source: Space, target: Space, *, fmr: float | None = None) -> Route:
         """The best way to compare features of `source` with the native ones of `target`: translators, or a common space.
 
         One step is better than several. Of a translator and a common space the one that misses fewer genuine pairs at
-        the lowest false-match rate that both have measured; the translator where that is not known. Raises
-        `NoRouteError`.
+        the lowest false-match rate that both have measured; the translator where that is not known. Of those for which a
+        threshold was measured at `fmr`, where there are any. Raises `NoRouteError`.
         """
-        return self._best((source, target))
+        return self._best((source, target), fmr=fmr)
 
     def comparison_either_way(self, a: Space, b: Space, *, fmr: float | None = None) -> Route:
         """The best way to compare a feature of each, whichever is translated. Raises `NoRouteError`.

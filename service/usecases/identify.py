@@ -84,7 +84,8 @@ class Identify:
         """
         found = await asyncio.to_thread(self._galleries.get, gallery)
         native = await self._probes.read(probes, also=[found.space])
-        routed = await self._probes.comparable(native, found.space, trust)
+        fmr = wanted.fmr_among(found.num_templates) if wanted else None
+        routed = await self._probes.comparable(native, found.space, trust, fmr=fmr)
         route = routed.route
         result = await self._search(gallery, routed, top_k, by_origin=wanted is not None)
         judge = _Judge(self._inference, route, result.num_templates, wanted)

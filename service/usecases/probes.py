@@ -106,14 +106,15 @@ class Probes:
         return RoutedFeatures(native, features, route, judge(confidence, self._trust, asked))
 
     async def comparable(
-        self, native: NativeFeatures, target: Space, asked: TrustPolicy | None = None
+        self, native: NativeFeatures, target: Space, asked: TrustPolicy | None = None, *, fmr: float | None = None
     ) -> RoutedFeatures:
-        """Bring features to where they can be compared with those of `target`: there, or in a common space.
+        """Bring features to where they can be compared with those of `target`: there, or in a common space; by a way for which
+        a threshold was measured at `fmr`, where there is one.
 
         Raises `SpaceMismatchError` where no way leads together, `LowConfidenceError`.
         """
         try:
-            route = self._inference.catalog.comparison(native.space, target)
+            route = self._inference.catalog.comparison(native.space, target, fmr=fmr)
         except NoRouteError:
             raise _mismatch(native.space, target, "no translator leads there, and they have no common space") from None
         return await self.along(native, route, asked)

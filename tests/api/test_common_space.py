@@ -1,6 +1,7 @@
 """Verify and identify across encoders that have nothing but a common space, over both gallery stores."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest_asyncio
 
 from models.calibration import Calibration
 from models.linear import LinearMap
-from models.operating_point import OperatingPoint
+from models.operating_point import OperatingPoint, fpir_for_fmr
 from models.space import Space
 from service.app import create_app
 from service.galleries.oracle import OracleGalleryStore
@@ -221,3 +222,22 @@ async def test_galleries_are_indexed_again_when_the_service_starts(tmp_path: Pat
         body = {"gallery": "people", "probe": {"space": "camera", "feature": probe.tolist()}, "top_k": 6}
         answer = (await again.post("/identify", json=body)).json()
     assert [c["subject"] for c in answer["candidates"]] == [f"s{row}" for row, _ in expected_ranking(probe, rows)]
+
+
+async def test_a_rate_that_the_common_space_cannot_keep_goes_by_a_translator_that_can(tmp_path: Path) -> None:
+    """Though the common space misses fewer at the rate that both have measured."""
+    for space in (CAMERA, CLOUD):
+        graph = linear_graph(TO_COMMON[space.name], space.dimension)
+        folder = tmp_path / "bundles" / f"common-{space.name}"
+        write(folder, graph, space, COMMON, calibration=Calibration({"translated": POINTS}), method="cca")
+    lower = (replace(POINTS[0], fnmr=0.1), replace(POINTS[0], fmr=0.001, threshold=0.5, fnmr=0.2))
+    direct = linear_graph(_map(13, 8, 16), 8)
+    write(tmp_path / "bundles" / "direct", direct, CAMERA, CLOUD, calibration=Calibration({"translated": lower}))
+    settings = Settings(bundles=tmp_path / "bundles", data=tmp_path / "data", device="cpu")
+    async with running(create_app(settings)) as client:
+        await client.post("/galleries", json={"name": "people", "space": "cloud"})
+        await enrolled(client, [f"s{i}" for i in range(10)], features(10, 16, seed=1))
+        body = {"gallery": "people", "probe": {"space": "camera", "feature": features(1, 8, seed=2)[0].tolist()}}
+        for rate, bundles in (({}, 2), ({"fmr": 0.01}, 2), ({"fmr": 0.001}, 1), ({"fpir": fpir_for_fmr(0.001, 10)}, 1)):
+            answer = (await client.post("/identify", json=body | rate)).json()
+            assert len(answer["route"]["bundles"]) == bundles, (rate, answer)
