@@ -20,7 +20,7 @@ import numpy.typing as npt
 from models.errors import BundleError, ContractError
 from models.features import FloatArray
 from models.npy import read_arrays, write_arrays
-from models.reference import SpaceReference, checked_arrays
+from models.reference import SpaceReference, checked_arrays, whitened
 
 NUM_SIGNALS = 4
 MAX_BYTES = 256 << 20
@@ -49,8 +49,8 @@ class Signals:
         length_N = np.maximum(np.linalg.norm(back_NS, axis=1), 1e-9)
         return np.stack(
             [
-                np.square((source_NS - self.mean_S) @ self.basis_SS).mean(axis=1),
-                np.square((translated_NT - self.mean_T) @ self.basis_TT).mean(axis=1),
+                np.square(whitened(source_NS, self.mean_S, self.basis_SS)).mean(axis=1),
+                np.square(whitened(translated_NT, self.mean_T, self.basis_TT)).mean(axis=1),
                 (source_NS @ self.centre_CS.T).max(axis=1),
                 np.einsum("ns,ns->n", source_NS, back_NS) / length_N,
             ],

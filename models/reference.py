@@ -48,13 +48,7 @@ class SpaceReference:
 
     def whitened(self, feature_ND: FloatArray) -> FloatArray:
         """Features in the directions of the space, (N, D): mean zero and variance one in each, for those of the space."""
-        whitened_ND: FloatArray = np.matmul(feature_ND - self.mean_D, self.basis_DD, dtype=np.float32)
-        return whitened_ND
-
-    def mahalanobis(self, feature_ND: FloatArray) -> FloatArray:
-        """The squared Mahalanobis distance over the dimension, (N,): one on average."""
-        distance_N: FloatArray = np.square(self.whitened(feature_ND)).mean(axis=1, dtype=np.float32)
-        return distance_N
+        return whitened(feature_ND, self.mean_D, self.basis_DD)
 
     def is_outlier(self, whitened_ND: FloatArray) -> npt.NDArray[np.bool_]:
         """Which features, (N,), hardly any of the space is like."""
@@ -110,6 +104,12 @@ class SpaceReference:
             found["stream_sd"],
             float(found["stream_limit"][0]),
         )
+
+
+def whitened(feature_ND: FloatArray, mean_D: FloatArray, basis_DD: FloatArray) -> FloatArray:
+    """Features in the directions of a basis, from a mean, (N, D)."""
+    whitened_ND: FloatArray = np.matmul(feature_ND - mean_D, basis_DD, dtype=np.float32)
+    return whitened_ND
 
 
 def energies(whitened_ND: FloatArray) -> FloatArray:

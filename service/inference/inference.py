@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from models.confidence import ConfidenceModel
 from models.features import FloatArray
 from models.space import Space
 from service.entities import RouteStep
@@ -86,10 +85,6 @@ class Inference:
         for step in steps:
             features = await self._batchers[step.bundle].submit(features)
         return features
-
-    def confidence_of(self, bundle: str) -> ConfidenceModel | None:
-        """What tells how far translations of a bundle can be trusted."""
-        return self._confidence.get(bundle)
 
     async def translate_judged(
         self, features: FloatArray, steps: Iterable[RouteStep]

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.features import FloatArray
-from models.reference import BLOCKS, FEWEST_FACES, STREAM, SpaceReference, energies, stream_statistics
+from models.reference import BLOCKS, FEWEST_FACES, STREAM, SpaceReference, energies, stream_statistics, whitened
 
 _IntArray = npt.NDArray[np.int64]
 
@@ -41,9 +41,8 @@ def fit_reference(feature_ND: FloatArray, code_N: _IntArray, seed: int) -> Space
     fold_N = people[code_N] % FOLDS
     whitened_ND = np.empty_like(feature_ND)
     for fold in range(FOLDS):
-        mean_D, basis_DD = directions(feature_ND[fold_N != fold])
-        whitened_ND[fold_N == fold] = (feature_ND[fold_N == fold] - mean_D) @ basis_DD
-    statistics = _of_streams(whitened_ND, code_N, fold_N, STREAM, seed)
+        whitened_ND[fold_N == fold] = whitened(feature_ND[fold_N == fold], *directions(feature_ND[fold_N != fold]))
+    statistics = [stream_statistics(whitened_ND[rows]) for rows in _streams(code_N, fold_N, STREAM, NUM_STREAMS, seed)]
     size = min(STREAM, int(min(len(np.unique(code_N[fold_N == fold])) for fold in range(FOLDS))))
     sd_Z = np.std(statistics, axis=0)
     # Of fewer faces the mean energy varies more.
@@ -63,12 +62,6 @@ def fit_reference(feature_ND: FloatArray, code_N: _IntArray, seed: int) -> Space
         for rows in _streams(code_N, fold_N, smaller, NUM_STREAMS, seed + smaller)
     )
     return replace(reference, stream_limit=max(LEAST_LIMIT, SLACK * farthest))
-
-
-def _of_streams(
-    whitened_ND: FloatArray, code_N: _IntArray, fold_N: _IntArray, size: int, seed: int
-) -> list[npt.NDArray[np.float64]]:
-    return [stream_statistics(whitened_ND[rows]) for rows in _streams(code_N, fold_N, size, NUM_STREAMS, seed)]
 
 
 def _same_face(feature_ND: FloatArray, code_N: _IntArray, seed: int) -> float:

@@ -3,7 +3,7 @@ are too few to show.
 
 The people of each fold are translated by one of the same method, fitted to all other folds. Compared within their fold, nobody
 has been seen in any role by the translator at work: compared with everybody, a translator's training targets among them,
-the same thresholds let through a tenth to a fifth less.
+the same thresholds let through a tenth to a quarter less.
 
 Source: Wolpert, Stacked generalization (Neural Networks 1992), for judging by what was fitted without.
 """
