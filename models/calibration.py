@@ -122,13 +122,14 @@ class Calibration:
 
     points: dict[Comparison, tuple[OperatingPoint, ...]] = field(default_factory=dict)
     against: dict[str, tuple[OperatingPoint, ...]] = field(default_factory=dict)
-    """Of a projection into a common space, by the fingerprint of the other side's space: `translated` holds for them all."""
+    """Of a projection into a common space, by the fingerprint of the other side's space, with `/sketch` or another modality
+    behind it as in `Comparison`: `translated` holds for them all."""
     counted: Literal["pictures", "people"] = "pictures"
     """Whether every two pictures count alike, as once was usual, or every two people. Rates of one are not those of the other."""
     scales: dict[Comparison, ScoreScale] = field(default_factory=dict)
     """None in bundles that were made before there were scales."""
     scales_against: dict[str, ScoreScale] = field(default_factory=dict)
-    """Of a projection into a common space, by the fingerprint of the other side's space."""
+    """Of a projection into a common space, by the same keys as `against`."""
 
     def to_json(self) -> dict[str, Any]:
         """The calibration as JSON values."""

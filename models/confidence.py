@@ -7,7 +7,7 @@ any of its space is like has the confidence 0.
 
 Nothing here is a feature of anybody: the centres are means of many people.
 
-Shapes: N features, S source and T target dimension, C centres, F inputs of the estimator, H hidden units, K steps.
+Shapes: N features, S source and T target dimension, C centres, F inputs of the estimator, K steps.
 """
 
 from collections.abc import Mapping
@@ -43,14 +43,25 @@ class Signals:
     """The ridge map back into the source space; how much of a feature comes back is the cycle's cosine."""
     back_bias_S: FloatArray
 
+    def whitened(self, source_NS: FloatArray, translated_NT: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Both in the directions of their space, (N, S) and (N, T)."""
+        source = whitened(source_NS, self.mean_S, self.basis_SS)
+        return source, whitened(translated_NT, self.mean_T, self.basis_TT)
+
     def __call__(self, source_NS: FloatArray, translated_NT: FloatArray) -> FloatArray:
         """Mahalanobis distances in both spaces, cosines with the nearest centre and of what comes back, (N, 4)."""
+        return self.measure(source_NS, translated_NT, *self.whitened(source_NS, translated_NT))
+
+    def measure(
+        self, source_NS: FloatArray, translated_NT: FloatArray, white_NS: FloatArray, white_NT: FloatArray
+    ) -> FloatArray:
+        """The same of what is whitened already."""
         back_NS = translated_NT @ self.back_weight_TS + self.back_bias_S
         length_N = np.maximum(np.linalg.norm(back_NS, axis=1), 1e-9)
         return np.stack(
             [
-                np.square(whitened(source_NS, self.mean_S, self.basis_SS)).mean(axis=1),
-                np.square(whitened(translated_NT, self.mean_T, self.basis_TT)).mean(axis=1),
+                np.square(white_NS).mean(axis=1),
+                np.square(white_NT).mean(axis=1),
                 (source_NS @ self.centre_CS.T).max(axis=1),
                 np.einsum("ns,ns->n", source_NS, back_NS) / length_N,
             ],
@@ -67,42 +78,42 @@ class ConfidenceModel:
     """Of the threshold that `tar` is of; 0 for `cosine`."""
     source: SpaceReference
     """With `target`, what features of the spaces look like, for those who watch them; may be measured anew."""
-    target: SpaceReference
+    target: SpaceReference | None
+    """None of a common space, where features of several encoders lie, each like its own."""
     signals_of: Signals
     signal_mean_4: FloatArray
     signal_sd_4: FloatArray
     signal_limit_4: FloatArray
     """Beyond which hardly any feature of a face is: above for distances, below for cosines (`Signals`)."""
-    weight_in_FH: FloatArray
-    bias_in_H: FloatArray
-    weight_out_H: FloatArray
-    bias_out_1: FloatArray
+    weight_F: FloatArray
+    bias_1: FloatArray
     step_K: FloatArray
     """Estimates, ascending; entry k of `confidence_K` holds from `step_K[k]` to below the next."""
     confidence_K: FloatArray
 
     def __call__(self, source_NS: FloatArray, translated_NT: FloatArray) -> FloatArray:
         """The confidence in each translation, (N,), in [0, 1]."""
-        signal_N4 = self.signals_of(source_NS, translated_NT)
-        estimate_N = self.estimate(source_NS, translated_NT, signal_N4)
+        white = self.signals_of.whitened(source_NS, translated_NT)
+        signal_N4 = self.signals_of.measure(source_NS, translated_NT, *white)
+        estimate_N = self.estimate(*white, signal_N4)
         place_N = np.maximum(0, np.searchsorted(self.step_K, estimate_N, side="right") - 1)
         is_odd_N = (np.array([1, 1, -1, -1]) * (signal_N4 - self.signal_limit_4) > 0).any(axis=1)
         is_odd_N |= self.source.is_outlier(self.source.whitened(source_NS))
         confidence_N: FloatArray = np.where(is_odd_N, np.float32(0), self.confidence_K[place_N])
         return confidence_N
 
-    def estimate(self, source_NS: FloatArray, translated_NT: FloatArray, signal_N4: FloatArray) -> FloatArray:
-        """One hidden layer of rectified units, (N,)."""
-        input_NF = inputs(source_NS, translated_NT, (signal_N4 - self.signal_mean_4) / self.signal_sd_4)
-        hidden_NH = np.maximum(input_NF @ self.weight_in_FH + self.bias_in_H, 0.0)
-        estimate_N: FloatArray = hidden_NH @ self.weight_out_H + self.bias_out_1
+    def estimate(self, white_NS: FloatArray, white_NT: FloatArray, signal_N4: FloatArray) -> FloatArray:
+        """Linear in `inputs`, (N,)."""
+        input_NF = inputs(white_NS, white_NT, (signal_N4 - self.signal_mean_4) / self.signal_sd_4)
+        estimate_N: FloatArray = input_NF @ self.weight_F + self.bias_1
         return estimate_N
 
     def to_bytes(self) -> bytes:
         """`stats.npz`; the same model gives the same bytes."""
         arrays: dict[str, npt.NDArray[Any]] = {"meaning": np.array(self.meaning)}
         for side, reference in (("source", self.source), ("target", self.target)):
-            arrays |= {f"{side}_{name}": array for name, array in reference.to_arrays().items()}
+            if reference is not None:
+                arrays |= {f"{side}_{name}": array for name, array in reference.to_arrays().items()}
         arrays["fmr"] = np.array([self.fmr], dtype=np.float32)
         of_signals = {name: getattr(self.signals_of, field) for name, field in _SIGNAL_FIELDS.items()}
         own = {name: getattr(self, field) for name, field in _FIELDS.items()}
@@ -122,19 +133,20 @@ _FIELDS = {
     "signal_mean": "signal_mean_4",
     "signal_sd": "signal_sd_4",
     "signal_limit": "signal_limit_4",
-    "weight_in": "weight_in_FH",
-    "bias_in": "bias_in_H",
-    "weight_out": "weight_out_H",
-    "bias_out": "bias_out_1",
+    "weight": "weight_F",
+    "bias": "bias_1",
     "step": "step_K",
     "confidence": "confidence_K",
 }
 
 
-def inputs(source_NS: FloatArray, translated_NT: FloatArray, scaled_signal_N4: FloatArray) -> FloatArray:
-    """What the estimator looks at, (N, S + T + 4): numbers of about one."""
-    scaled = (side * np.float32(np.sqrt(side.shape[1])) for side in (source_NS, translated_NT))
-    return np.concatenate([*scaled, scaled_signal_N4], axis=1, dtype=np.float32)
+def inputs(white_NS: FloatArray, white_NT: FloatArray, scaled_signal_N4: FloatArray) -> FloatArray:
+    """What the estimator looks at, (N, 2 S + 2 T + 4): where whitened features lie, and how far out in each direction.
+
+    A face that is hard to recognise has little in the directions in which people differ, whichever way.
+    """
+    sides = (white_NS, white_NT)
+    return np.concatenate([*sides, *map(np.abs, sides), scaled_signal_N4], axis=1, dtype=np.float32)
 
 
 def read_confidence(data: bytes, num_source: int, num_target: int) -> ConfidenceModel:
@@ -142,8 +154,9 @@ def read_confidence(data: bytes, num_source: int, num_target: int) -> Confidence
     try:
         arrays = read_arrays(data, max_bytes=MAX_BYTES)
         source = SpaceReference.from_arrays(_of_side(arrays, "source"), num_source)
-        target = SpaceReference.from_arrays(_of_side(arrays, "target"), num_target)
-        num_in = num_source + num_target + NUM_SIGNALS
+        of_target = _of_side(arrays, "target")
+        target = SpaceReference.from_arrays(of_target, num_target) if of_target else None
+        num_in = 2 * (num_source + num_target) + NUM_SIGNALS
         shapes = {
             "mean_of_source": (num_source,),
             "basis_of_source": (num_source, num_source),
@@ -154,10 +167,8 @@ def read_confidence(data: bytes, num_source: int, num_target: int) -> Confidence
             "back_bias": (num_source,),
             "fmr": (1,),
             **dict.fromkeys(("signal_mean", "signal_sd", "signal_limit"), (NUM_SIGNALS,)),
-            "weight_in": (num_in, -1),
-            "bias_in": (-1,),
-            "weight_out": (-1,),
-            "bias_out": (1,),
+            "weight": (num_in,),
+            "bias": (1,),
             "step": (-1,),
             "confidence": (-1,),
         }
@@ -187,8 +198,8 @@ def _of_side(arrays: Mapping[str, npt.NDArray[Any]], side: str) -> dict[str, npt
 def _check(own: Mapping[str, npt.NDArray[np.float32]], meaning: npt.NDArray[Any] | None) -> None:
     if meaning is None or meaning.shape != () or str(meaning) not in ("tar", "cosine"):
         raise ContractError("meaning must be tar or cosine")
-    if not own["weight_in"].shape[1] == len(own["bias_in"]) == len(own["weight_out"]) or not len(own["centre"]):
-        raise ContractError("the estimator's weights do not belong together, or there is no centre")
+    if not len(own["centre"]):
+        raise ContractError("there is no centre")
     steps, confidence = own["step"], own["confidence"]
     if not len(steps) or steps.shape != confidence.shape:
         raise ContractError("as many steps as confidences are needed, and one at least")

@@ -8,7 +8,7 @@ columns have N entries, D is the space's dimension. `.npz` is read and written h
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -134,7 +134,18 @@ class FeatureSet:
 
     def take(self, rows: npt.NDArray[Any]) -> "FeatureSet":
         """The rows chosen by an index or boolean array, in its order."""
-        return FeatureSet.build(self.space, {name: column[rows] for name, column in self.columns().items()})
+        rows = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+        if not len(rows) or len(np.unique(rows % len(self))) < len(rows):
+            # Says what is wrong with that.
+            return FeatureSet.build(self.space, {name: column[rows] for name, column in self.columns().items()})
+        return replace(
+            self,
+            feature=self.feature[rows],
+            image=self.image[rows],
+            subject=self.subject[rows],
+            modality=None if self.modality is None else self.modality[rows],
+            labels={name: column[rows] for name, column in self.labels.items()},
+        )
 
 
 def read_npz(data: bytes, *, what: str = "feature set", max_bytes: int = 8 << 30) -> FeatureSet:

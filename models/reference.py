@@ -9,6 +9,7 @@ Shapes: N features, D dimension of the space, K BLOCKS blocks, Z statistics of a
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -114,7 +115,7 @@ def whitened(feature_ND: FloatArray, mean_D: FloatArray, basis_DD: FloatArray) -
 
 def energies(whitened_ND: FloatArray) -> FloatArray:
     """The mean square of each feature in each block, (N, K)."""
-    return np.stack([np.square(block_NE).mean(axis=1) for block_NE in np.array_split(whitened_ND, BLOCKS, axis=1)], 1)
+    return _block_means(np.square(whitened_ND))
 
 
 def stream_statistics(whitened_ND: FloatArray) -> npt.NDArray[np.float64]:
@@ -123,11 +124,23 @@ def stream_statistics(whitened_ND: FloatArray) -> npt.NDArray[np.float64]:
 
     The mean's times the number of faces: of faces that have nothing in common it does not depend on that number.
     """
-    energy_K = energies(whitened_ND).mean(axis=0)
-    mean_1D = whitened_ND.mean(axis=0, keepdims=True)
-    shift_K = energies(mean_1D)[0] * len(whitened_ND)
-    shift = np.square(mean_1D).mean() * len(whitened_ND)
-    return np.log(np.maximum(np.array([*energy_K, *shift_K, shift], dtype=np.float64), 1e-12))
+    energy_D = np.einsum("nd,nd->d", whitened_ND, whitened_ND) / len(whitened_ND)
+    shift_D = np.square(whitened_ND.mean(axis=0)) * len(whitened_ND)
+    means = [*_block_means(np.stack([energy_D, shift_D])).reshape(-1), shift_D.mean()]
+    return np.log(np.maximum(np.array(means, dtype=np.float64), 1e-12))
+
+
+def _block_means(value_ND: FloatArray) -> FloatArray:
+    """The mean of each block of directions, (N, K)."""
+    start_K, width_K = _blocks(value_ND.shape[1])
+    return np.add.reduceat(value_ND, start_K, axis=1).astype(np.float32) / width_K
+
+
+@cache
+def _blocks(dimension: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Where each block starts, and how wide it is."""
+    width_K = np.array([len(block) for block in np.array_split(np.arange(dimension), BLOCKS)])
+    return np.cumsum(width_K) - width_K, width_K.astype(np.float32)
 
 
 def checked_arrays(

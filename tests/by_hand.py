@@ -27,11 +27,9 @@ def reference(dimension: int, *, stream_limit: float = 5.0) -> SpaceReference:
 
 def confidence_model(num_source: int, num_target: int, *, stream_limit: float = 5.0) -> ConfidenceModel:
     """See above."""
-    num_in = num_source + num_target + NUM_SIGNALS
-    weight_in = np.zeros((num_in, 1), dtype=np.float32)
-    weight_in[0] = 1.0
+    weight = np.zeros(2 * (num_source + num_target) + NUM_SIGNALS, dtype=np.float32)
+    weight[0] = 1.0
     far = np.array([1e6, 1e6, -2.0, -2.0], dtype=np.float32)
-    one, ten = np.ones(1, dtype=np.float32), np.full(1, 10.0, dtype=np.float32)
     return ConfidenceModel(
         "tar",
         1e-3,
@@ -49,10 +47,8 @@ def confidence_model(num_source: int, num_target: int, *, stream_limit: float = 
         np.zeros(NUM_SIGNALS, dtype=np.float32),
         np.ones(NUM_SIGNALS, dtype=np.float32),
         far,
-        weight_in,
-        ten,
-        one,
-        -ten,
+        weight,
+        np.zeros(1, dtype=np.float32),
         np.array([-100.0, 0.0, 1.0], dtype=np.float32),
         np.array([0.01, 0.5, 0.9], dtype=np.float32),
     )

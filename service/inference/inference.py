@@ -95,8 +95,7 @@ class Inference:
         """
         confidence: FloatArray | None = None
         steps = list(steps)
-        models = [self._confidence[step.bundle] for step in steps]
-        is_told = len({(model.meaning, model.fmr) if model else None for model in models}) == 1
+        is_told = self.is_told(steps)
         for step in steps:
             translated = await self._batchers[step.bundle].submit(features)
             model = self._confidence[step.bundle]
@@ -105,6 +104,12 @@ class Inference:
                 confidence = in_step if confidence is None else np.minimum(confidence, in_step)
             features = translated
         return features, confidence if is_told else None
+
+    def is_told(self, steps: Iterable[RouteStep]) -> bool:
+        """Whether there are steps, all tell of confidence, and mean the same by it."""
+        models = [self._confidence[step.bundle] for step in steps]
+        meanings = {(model.meaning, model.fmr) if model else None for model in models}
+        return len(meanings) == 1 and None not in meanings
 
     async def _off_loop(self, work: Callable[..., FloatArray], *arrays: FloatArray) -> FloatArray:
         if len(arrays[0]) < OFF_LOOP_JUDGED:

@@ -87,9 +87,12 @@ class Thresholds:
 
     def _in_common(self, one: Side, other: Side, modality: str) -> Measured:
         """The higher threshold at each rate of the two projections', whichever side is named first."""
-        if not self._is_common(*one.bundles, *other.bundles) or modality != PHOTO:
+        if not self._is_common(*one.bundles, *other.bundles):
             return NOTHING
-        sides = [self._against(one.bundles[0], other.space), self._against(other.bundles[0], one.space)]
+        sides = [
+            self._against(one.bundles[0], other.space, modality),
+            self._against(other.bundles[0], one.space, modality),
+        ]
         scales = [side.scale for side in sides if side.scale]
         by_rate = [{point.fmr: point for point in side.points} for side in sides if side.points]
         points = tuple(
@@ -98,12 +101,12 @@ class Thresholds:
         )
         return Measured(points, strictest(scales) if scales and len(scales) == len(by_rate) else None)
 
-    def _against(self, name: str, fingerprint: str) -> Measured:
+    def _against(self, name: str, fingerprint: str, modality: str) -> Measured:
         calibration = self._translators[name].calibration
-        points = calibration.against.get(fingerprint)
+        points = calibration.against.get(comparison_of(fingerprint, modality))
         if points is None:
-            return self._of(name, "translated")
-        return Measured(points, calibration.scales_against.get(fingerprint))
+            return self._of(name, comparison_of("translated", modality))
+        return Measured(points, calibration.scales_against.get(comparison_of(fingerprint, modality)))
 
     def _is_common(self, *names: str) -> bool:
         return all(self._translators[name].manifest.method in COMMON_SPACE_METHODS for name in names)

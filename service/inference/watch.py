@@ -66,6 +66,8 @@ class Watch:
             source, model = bundle.manifest.source, bundle.confidence
             if model is not None and source is not None:
                 for space, reference in ((source, model.source), (bundle.manifest.target, model.target)):
+                    if reference is None:
+                        continue
                     self._by_space.setdefault(space.fingerprint, SpaceWatch(space, reference, on_change))
 
     @property

@@ -105,6 +105,20 @@ class Probes:
         features, confidence = await self._inference.translate_judged(native.features, route.steps)
         return RoutedFeatures(native, features, route, judge(confidence, self._trust, asked))
 
+    async def together(
+        self, one: NativeFeatures, other: NativeFeatures, route: Route, asked: TrustPolicy | None = None
+    ) -> tuple[FloatArray, FloatArray, Trusted]:
+        """Bring row i of both to where they are compared, one along a route and the other by the other side's steps, if there are
+        any; the confidence is the lesser of both. Raises `LowConfidenceError`.
+        """
+        features, confidence = await self._inference.translate_judged(one.features, route.steps)
+        others, of_others = await self._inference.translate_judged(other.features, route.target_steps)
+        if route.target_steps:
+            is_told = self._inference.is_told([*route.steps, *route.target_steps])
+            both = [told for told in (confidence, of_others) if told is not None]
+            confidence = np.min(both, axis=0) if is_told else None
+        return features, others, judge(confidence, self._trust, asked)
+
     async def comparable(
         self, native: NativeFeatures, target: Space, asked: TrustPolicy | None = None, *, fmr: float | None = None
     ) -> RoutedFeatures:

@@ -58,11 +58,10 @@ class Verify:
             native_a, native_b = native_b, native_a
         measured = self._measured(route, a.modality, b.modality)
         point = None if fmr is None else threshold_for(measured, fmr)
-        routed = await self._probes.along(native_a, route, trust)
-        features_b = await self._inference.translate(native_b.features, route.target_steps)
-        cosine = np.dot(routed.features[0].astype(np.float64), features_b[0].astype(np.float64))
+        features_a, features_b, trusted = await self._probes.together(native_a, native_b, route, trust)
+        cosine = np.dot(features_a[0].astype(np.float64), features_b[0].astype(np.float64))
         score = float(np.clip(cosine, -1.0, 1.0))
-        return Verified(score, meaning_of(score, measured), route, point, routed.trusted)
+        return Verified(score, meaning_of(score, measured), route, point, trusted)
 
     def _comparison(self, a: Space, b: Space, fmr: float | None) -> Route:
         try:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
+from models.space import Space
 from service.app import create_app
 from service.settings import Settings
-from tests.api.world import A_TO_B, B_TO_C, A, B, C, Rows, base64_of, feature_set, npy, running, write
+from tests.api.world import A_TO_B, B_TO_C, A, B, C, Rows, _map, base64_of, feature_set, npy, running, write
 from tests.by_hand import confidence_model
 from training.export.linear_graph import linear_graph
 
@@ -254,3 +256,31 @@ async def test_the_stream_is_told_too(serve: Serve) -> None:
         assert (
             f'facebridge_space_stream_score{{space="a"}} {seen["stream_score"]}' in (await client.get("/metrics")).text
         )
+
+
+@pytest.mark.parametrize("tells", [True, False])
+async def test_in_a_common_space_both_are_projected_and_the_lesser_confidence_is_told(
+    tmp_path: Path, tells: bool
+) -> None:
+    common = Space("common", 6, "sha256:" + "c" * 64)
+    for name, space in (("common-a", A), ("common-b", B)):
+        model = replace(confidence_model(space.dimension, 6), target=None)
+        more = {"stats.npz": model.to_bytes()} if tells or space == A else {}
+        graph = linear_graph(_map(5, space.dimension, 6), space.dimension)
+        write(tmp_path / "bundles" / name, graph, space, common, method="cca", more=more)
+    good, poor = np.zeros(16), np.zeros(16)
+    good[:2], poor[:2] = (0.8, 0.6), (-0.8, 0.6)
+    probe = {"space": "a", "feature": ROWS[FAIR].tolist()}
+    async with running(create_app(Settings(bundles=tmp_path / "bundles", data=tmp_path / "data"))) as client:
+        for row, least in ((good, FAIR), (poor, POOR)):
+            other = {"space": "b", "feature": row.tolist()}
+            for a, b in ((probe, other), (other, probe)):
+                verified = (await client.post("/verify", json={"a": a, "b": b})).json()
+                assert verified["confidence"] == (TOLD[least] if tells else None)
+                assert verified["flagged"] == (tells and least == POOR)
+        strict = {"a": probe, "b": other, "trust": {"on_low": "refuse", "min_confidence": 0.3}}
+        assert (await client.post("/verify", json=strict)).status_code == (422 if tells else 200)
+        # Of the common space, where features of both encoders lie, nothing says what is usual.
+        arriving = {one["name"]: one["arriving"] for one in (await client.get("/spaces")).json()}
+        assert arriving["a"] is not None
+        assert arriving["common"] is None

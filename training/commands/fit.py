@@ -70,6 +70,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "validation people alone (default: %(default)s)",
     )
     parser.add_argument(
+        "--confidence",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="learn how far translations can be trusted, and what features of the spaces look like (default: yes)",
+    )
+    parser.add_argument(
         "--report",
         action=argparse.BooleanOptionalAction,
         default=True,
@@ -138,7 +144,9 @@ def _fit_translator(options: argparse.Namespace) -> None:
         with all_or_none() as written:
             unseen = HeldOut(parts.validation, best.translate(parts.validation.source.feature))
             calibration = calibrate(unseen.pairs, unseen.translated_NT, crossed)
-            confidence = fit_confidence(parts, [unseen, *crossed], calibration, options.seed)
+            confidence = (
+                fit_confidence(parts, [unseen, *crossed], calibration, options.seed) if options.confidence else None
+            )
             manifest = _write(options, pairs, parts, results, calibration=calibration, confidence=confidence)
             written.append(options.out)
             generator = fit_r3an.write_generator(options.out, manifest, best)

@@ -33,6 +33,8 @@ def run(options: argparse.Namespace, files: list[Path]) -> None:
             options.out.name,
             options.method,
             half_weights=options.half_weights,
+            num_folds=options.calibration_folds,
+            with_confidence=options.confidence,
             on_step=lambda what: status.update(f"fitting {what}"),
         )
     with all_or_none() as written:
@@ -53,9 +55,8 @@ def run(options: argparse.Namespace, files: list[Path]) -> None:
     if by == "subject":
         for projection in common.projections:
             stated = projection.calibration.points.get("translated", ())
-            people = projection.validation[projection.hardest].num_gallery_subjects
             name = projection.source.space.name
-            console.print(f"{name} with the others: {thresholds_line(stated, [people])}", soft_wrap=True)
+            console.print(f"{name} with the others: {thresholds_line(stated, common.num_people)}", soft_wrap=True)
 
 
 def _place(asked: Path, space: Space) -> Path:
@@ -90,4 +91,5 @@ def _write(options: argparse.Namespace, common: CommonSpace, projection: Project
         hyperparameters=common.hyperparameters,
         metrics=metrics,
         test=test,
+        confidence=projection.confidence,
     )

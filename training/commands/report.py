@@ -8,6 +8,7 @@ whoever must not see them.
 
 import argparse
 import base64
+import importlib
 import io
 import tempfile
 from pathlib import Path
@@ -19,7 +20,6 @@ from PIL import Image
 from models.bundle import COMMON_SPACE_METHODS, Manifest, read_bundle
 from models.calibration import Calibration
 from models.confidence import ConfidenceModel
-from training.commands import report_plots
 from training.commands.terminal import out
 from training.data.feature_set_files import load_feature_set
 from training.data.pairs import Pairs, join_by_image
@@ -115,6 +115,8 @@ def draw_report(
     figures = measure_report(pairs, translate, calibration, confidence)
     plots = Plots()
     if figures is not None:
+        # By name: whoever draws nothing need not wait for matplotlib.
+        report_plots = importlib.import_module("training.commands.report_plots")
         plots = Plots(
             report_plots.det(figures),
             report_plots.cmc(figures),

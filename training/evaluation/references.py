@@ -73,9 +73,9 @@ def _same_face(feature_ND: FloatArray, code_N: _IntArray, seed: int) -> float:
 
 def directions(feature_ND: FloatArray) -> tuple[FloatArray, FloatArray]:
     """The mean, and the directions as columns, the widest first, over their standard deviations."""
-    wide_ND = feature_ND.astype(np.float64)
-    mean_D = wide_ND.mean(axis=0)
-    variance_D, direction_DD = np.linalg.eigh((wide_ND - mean_D).T @ (wide_ND - mean_D) / len(wide_ND))
+    mean_D = feature_ND.mean(axis=0, dtype=np.float64)
+    centred_ND = (feature_ND - mean_D).astype(np.float32)
+    variance_D, direction_DD = np.linalg.eigh((centred_ND.T @ centred_ND).astype(np.float64) / len(centred_ND))
     variance_D, direction_DD = variance_D[::-1], direction_DD[:, ::-1]
     scaled_DD = direction_DD / np.sqrt(np.maximum(variance_D, FLOOR * variance_D[0]))
     return mean_D.astype(np.float32), scaled_DD.astype(np.float32)
@@ -87,8 +87,10 @@ def _streams(code_N: _IntArray, fold_N: _IntArray, size: int, num: int, seed: in
     Of one fold, as a site has the same few hundred people again and again, who are not quite like all others.
     """
     random = np.random.default_rng(seed)
-    rows_by_fold = [np.flatnonzero(fold_N == fold) for fold in range(int(fold_N.max()) + 1)]
+    order = np.lexsort((code_N, fold_N))
+    _, start_P, num_P = np.unique(code_N[order], return_index=True, return_counts=True)
+    fold_P = fold_N[order][start_P]
+    people_by_fold = [np.flatnonzero(fold_P == fold) for fold in range(int(fold_N.max()) + 1)]
     for number in range(num):
-        order = random.permutation(rows_by_fold[number % len(rows_by_fold)])
-        _, first = np.unique(code_N[order], return_index=True)
-        yield order[random.permutation(first)[:size]]
+        people = random.permutation(people_by_fold[number % len(people_by_fold)])[:size]
+        yield order[start_P[people] + random.integers(num_P[people])]

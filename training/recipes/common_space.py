@@ -1,6 +1,6 @@
 """Methods `cca` and `two-sided`: a common space for several encoders, and one projection each, a bundle of its own.
 
-Shapes: N pictures, D dimension of an encoder's space.
+Shapes: N pictures, D dimension of an encoder's space, K dimension of the common space.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,18 +10,23 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import JsonValue
 
-from models.calibration import Calibration, strictest
+from models.calibration import PHOTO, Calibration, ScoreScale, comparison_of, strictest
+from models.confidence import ConfidenceModel
 from models.documents import sha256_hex
 from models.feature_set import FeatureSet
+from models.features import FloatArray, unit_features
+from models.operating_point import OperatingPoint
 from models.space import Space
 from models.split import SplitRule
 from training.data.pairs import Pairs, join_all
-from training.evaluation.calibration import calibrate
+from training.evaluation.calibration import HeldOut, calibrate
 from training.evaluation.cross_space import CrossSpaceEvaluation, evaluate_translation, in_common_space
 from training.export.half_weights import with_half_weights
 from training.export.loaded import GraphTranslator
 from training.export.parity import check_parity
-from training.recipes.translators import TranslatorRecipe, check_enough, load, subjects
+from training.recipes.confidence import fit_confidence
+from training.recipes.cross_fitting import folds
+from training.recipes.translators import SplitPairs, TranslatorRecipe, check_enough, load, subjects
 from training.trainers.fitted import CommonData, FittedSides, Translate
 
 COMMON_METHODS: Mapping[str, TranslatorRecipe] = {
@@ -48,11 +53,17 @@ class Projection:
     """By the name of the other space: probes and gallery of either side."""
     test: dict[str, CrossSpaceEvaluation]
     calibration: Calibration
+    confidence: ConfidenceModel | None
+    """In what comes of comparisons with the space against which it does worst."""
 
     @property
     def hardest(self) -> str:
         """The name of the other space against which it does worst on validation pictures."""
-        return min(self.validation, key=lambda name: self.validation[name].rows["translated probes"].mean_cosine or 0.0)
+        return _hardest(self.validation)
+
+
+def _hardest(validation: Mapping[str, CrossSpaceEvaluation]) -> str:
+    return min(validation, key=lambda name: validation[name].rows["translated probes"].mean_cosine or 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +74,52 @@ class CommonSpace:
     projections: list[Projection]
     num_training_pictures: int
     hyperparameters: dict[str, JsonValue]
+    num_people: list[int]
+    """On whom thresholds were measured: of validation, then of each fold of training."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Projected:
+    """The same pictures seen by each encoder, and projected."""
+
+    native: list[FeatureSet]
+    common: list[FeatureSet]
+
+    @classmethod
+    def by(cls, models: Sequence[Translate], sides: list[FeatureSet], space: Space) -> "_Projected":
+        common = [
+            FeatureSet.build(space, side.columns() | {"feature": model(side.feature)})
+            for side, model in zip(sides, models, strict=True)
+        ]
+        return cls(sides, common)
+
+    def held_out(self, one: int, other: int) -> HeldOut:
+        """What encoder `one` made of the pictures, to compare with what the other made of them."""
+        return HeldOut(Pairs(self.native[one], self.common[other]), self.common[one].feature)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fitter:
+    """How the projections are fitted, to whomever."""
+
+    method: str
+    validation: list[FeatureSet]
+    seed: int
+    on_step: Callable[[str], None]
+
+    def fit(self, train: list[FeatureSet], prefix: str = "") -> FittedSides[Translate]:
+        """One projection a side; `prefix` stands before what `on_step` hears."""
+        data = CommonData(
+            [side.space.name for side in train],
+            [side.feature for side in train],
+            [side.feature for side in self.validation],
+            self.seed,
+            subjects(train[0]),
+            self.validation[0].subject if self.validation[0].has_subjects else None,
+            lambda what: self.on_step(prefix + what),
+        )
+        fitted: FittedSides[Translate] = load(COMMON_METHODS[self.method].trainer)(data)
+        return fitted
 
 
 def make_common_space(
@@ -72,32 +129,54 @@ def make_common_space(
     method: str = "cca",
     *,
     half_weights: bool = False,
+    num_folds: int = 0,
+    with_confidence: bool = False,
     on_step: Callable[[str], None] = lambda what: None,
 ) -> CommonSpace:
     """Fit on the training part, measure and calibrate on the others. The space is defined by the projections' weights.
+
+    With `num_folds`, thresholds are measured on training people too, by projections that have not seen a share of them.
 
     Raises `TrainingError` where too little is left to train or validate on, `JoinError`.
     """
     joined = join_all(feature_sets)
     train, parts = _split(joined, rule.parts(joined[0]))
-    graphs, parities, chosen = _fit(method, train, parts["validation"], rule.seed, on_step, half_weights=half_weights)
-    digest = sha256_hex(b"".join(sha256_hex(graph).encode() for graph in graphs))
-    dimension = GraphTranslator(graphs[0])(train[0].feature[:1]).shape[1]
-    space = Space(name, dimension, f"sha256:{digest}")
-    compared = {name: _compare(sides, graphs, space) for name, sides in parts.items()}
+    fitter = _Fitter(method, parts["validation"], rule.seed, on_step)
+    fitted = fitter.fit(train)
+    exported = [
+        _export(method, side, model, half_weights=half_weights)
+        for side, model in zip(parts["validation"], fitted.models, strict=True)
+    ]
+    digest = sha256_hex(b"".join(sha256_hex(graph).encode() for graph, _ in exported))
+    models = [GraphTranslator(graph) for graph, _ in exported]
+    space = Space(name, models[0](train[0].feature[:1]).shape[1], f"sha256:{digest}")
+    measured = {part: _Projected.by(models, sides, space) for part, sides in parts.items()}
+    crossed = _cross_fitted(fitter, train, models, space, num_folds)
+    seen = _Projected.by(models, train, space) if with_confidence else None
     projections = []
-    for i, (side, graph, parity) in enumerate(zip(joined, graphs, parities, strict=True)):
-        evaluations = {
-            name: {other: evaluation for other, (evaluation, _) in sides[i].items()} for name, sides in compared.items()
-        }
-        measured = compared["validation"][i]
-        others = [other.space for other in joined if other.space.name in measured]
-        calibration = _of_all({other.fingerprint: measured[other.name][1] for other in others})
+    for one, (side, (graph, parity)) in enumerate(zip(joined, exported, strict=True)):
+        on_step(f"measuring {side.space.name}")
+        evaluated = {part: _evaluate(one, projected, models[one]) for part, projected in measured.items()}
+        calibrations = _calibrate(one, measured["validation"], crossed)
+        confidence = None
+        if seen:
+            hardest = [other.space.name for other in joined].index(_hardest(evaluated["validation"]))
+            of_pair = [part.held_out(one, hardest) for part in (seen, measured["validation"], *crossed)]
+            confidence = _fit_confidence(rule, of_pair, calibrations[joined[hardest].space.fingerprint])
         projections.append(
-            Projection(side, graph, parity, evaluations["validation"], evaluations.get("test", {}), calibration)
+            Projection(
+                side,
+                graph,
+                parity,
+                evaluated["validation"],
+                evaluated.get("test", {}),
+                _of_all(calibrations),
+                confidence,
+            )
         )
-    settings: dict[str, JsonValue] = {"dimension": dimension, "spaces": [side.space.name for side in joined]}
-    return CommonSpace(space, projections, len(train[0]), settings | chosen)
+    settings: dict[str, JsonValue] = {"dimension": space.dimension, "spaces": [side.space.name for side in joined]}
+    people = [len(np.unique(one.native[0].subject)) for one in (measured["validation"], *crossed)]
+    return CommonSpace(space, projections, len(train[0]), settings | fitted.hyperparameters, people)
 
 
 def _split(
@@ -113,53 +192,81 @@ def _split(
     return [side.take(part == "train") for side in joined], measured
 
 
-def _fit(
-    method: str,
-    train: list[FeatureSet],
-    validation: list[FeatureSet],
-    seed: int,
-    on_step: Callable[[str], None],
-    *,
-    half_weights: bool,
-) -> tuple[list[bytes], list[float], dict[str, JsonValue]]:
-    """Each side's graph, its parity with the model that it was made from, and the hyperparameters."""
-    recipe = COMMON_METHODS[method]
-    data = CommonData(
-        [side.space.name for side in train],
-        [side.feature for side in train],
-        [side.feature for side in validation],
-        seed,
-        subjects(train[0]),
-        validation[0].subject if validation[0].has_subjects else None,
-        on_step,
-    )
-    fitted: FittedSides[Translate] = load(recipe.trainer)(data)
-    graphs, parities = [], []
-    for side, model in zip(validation, fitted.models, strict=True):
-        graph: bytes = load(recipe.exporter)(model, side.space.dimension)
-        parities.append(check_parity(graph, model, side.feature[:_PARITY_ROWS]))
-        graphs.append(with_half_weights(graph) if half_weights else graph)
-    return graphs, parities, fitted.hyperparameters
+def _export(method: str, validation: FeatureSet, model: Translate, *, half_weights: bool) -> tuple[bytes, float]:
+    """The graph, and its parity with the model that it was made from."""
+    graph: bytes = load(COMMON_METHODS[method].exporter)(model, validation.space.dimension)
+    parity = check_parity(graph, model, validation.feature[:_PARITY_ROWS])
+    return with_half_weights(graph) if half_weights else graph, parity
 
 
-def _compare(
-    sides: list[FeatureSet], graphs: list[bytes], space: Space
-) -> dict[int, dict[str, tuple[CrossSpaceEvaluation, Calibration]]]:
-    """Each side against each other one, by the number of the first and the name of the second."""
-    translators = [GraphTranslator(graph) for graph in graphs]
-    projected = [
-        FeatureSet.build(space, side.columns() | {"feature": translate(side.feature)})
-        for side, translate in zip(sides, translators, strict=True)
-    ]
-    found: dict[int, dict[str, tuple[CrossSpaceEvaluation, Calibration]]] = {}
-    for i, (side, translate) in enumerate(zip(sides, translators, strict=True)):
-        found[i] = {}
-        for j, other in enumerate(sides):
-            if i != j:
-                pairs = Pairs(side, projected[j])
-                evaluation = in_common_space(evaluate_translation(pairs, translate))
-                found[i][other.space.name] = evaluation, _without_native_target(calibrate(pairs, projected[i].feature))
+def _cross_fitted(
+    fitter: _Fitter, train: list[FeatureSet], models: Sequence[Translate], space: Space, num_folds: int
+) -> list[_Projected]:
+    """The training people by fold, projected by what has not seen them, and turned onto the common space of `models`: each
+    fold's is another one, where the same is told in other directions. Scores stay as they are.
+    """
+    crossed = []
+    for number, fold in enumerate(folds(train[0], fitter.seed, num_folds)):
+        seen, unseen = ([side.take(rows) for side in train] for rows in (fold.is_seen_N, fold.is_measured_N))
+        own = fitter.fit(seen, f"fold {number + 1}, ").models
+        turn_KK = _turn(
+            *(
+                np.concatenate([model(side.feature) for side, model in zip(seen, fitted, strict=True)])
+                for fitted in (own, models)
+            )
+        )
+        turned = [_Turned(model, turn_KK) for model in own]
+        crossed.append(_Projected.by(turned, unseen, space))
+    return crossed
+
+
+def _turn(feature_NK: FloatArray, onto_NK: FloatArray) -> FloatArray:
+    """The rotation, or reflection, that brings features nearest to others; where these have fewer numbers it cuts.
+
+    Source: Schönemann, A generalized solution of the orthogonal Procrustes problem (Psychometrika 1966).
+    """
+    u, _, vt = np.linalg.svd(feature_NK.T.astype(np.float64) @ onto_NK, full_matrices=False)
+    turn_KK: FloatArray = (u @ vt).astype(np.float32)
+    return turn_KK
+
+
+@dataclass(frozen=True, slots=True)
+class _Turned:
+    """A projection, and a turn behind it."""
+
+    model: Translate
+    turn_KK: FloatArray
+
+    def __call__(self, source_NS: FloatArray) -> FloatArray:
+        return unit_features(self.model(source_NS) @ self.turn_KK)
+
+
+def _evaluate(one: int, measured: _Projected, model: Translate) -> dict[str, CrossSpaceEvaluation]:
+    """An encoder against each other one, by the other's name."""
+    return {
+        other.space.name: in_common_space(evaluate_translation(measured.held_out(one, number).pairs, model))
+        for number, other in enumerate(measured.native)
+        if number != one
+    }
+
+
+def _calibrate(one: int, validation: _Projected, crossed: Sequence[_Projected]) -> dict[str, Calibration]:
+    """An encoder against each other one, by the fingerprint of the other's space."""
+    found = {}
+    for number, other in enumerate(validation.native):
+        if number != one:
+            unseen, *others = (part.held_out(one, number) for part in (validation, *crossed))
+            measured = calibrate(unseen.pairs, unseen.translated_NT, others)
+            found[other.space.fingerprint] = _without_native_target(measured)
     return found
+
+
+def _fit_confidence(rule: SplitRule, of_pair: list[HeldOut], calibration: Calibration) -> ConfidenceModel | None:
+    """From those trained on, those of validation, and the folds of those trained on."""
+    seen, unseen, *crossed = of_pair
+    parts = SplitPairs(rule, seen.pairs, unseen.pairs, None)
+    found = fit_confidence(parts, [unseen, *crossed], calibration, rule.seed)
+    return found and replace(found, target=None)
 
 
 def _without_native_target(calibration: Calibration) -> Calibration:
@@ -177,16 +284,29 @@ def _of_all(calibrations: Mapping[str, Calibration]) -> Calibration:
     encoder's own features are compared with among themselves is the same whatever the other space is.
     """
     of_any = next(iter(calibrations.values()))
-    against = {other: found.points[_CROSS] for other, found in calibrations.items() if _CROSS in found.points}
-    scales_against = {other: found.scales[_CROSS] for other, found in calibrations.items() if _CROSS in found.scales}
-    points = {name: found for name, found in of_any.points.items() if name != _CROSS}
-    scales = {name: scale for name, scale in of_any.scales.items() if name != _CROSS}
-    if len(against) == len(calibrations):
-        points[_CROSS] = tuple(
-            max(at_one_rate, key=lambda point: (point.threshold, point.fnmr))
-            for at_one_rate in zip(*against.values(), strict=False)
-        )
-    if len(scales_against) == len(calibrations):
-        scales[_CROSS] = strictest(list(scales_against.values()))
-    stated = {name: found for name, found in points.items() if found}
-    return Calibration(stated, against, of_any.counted, scales, scales_against)
+    points = {name: found for name, found in of_any.points.items() if not _is_cross(name)}
+    scales = {name: found for name, found in of_any.scales.items() if not _is_cross(name)}
+    against: dict[str, tuple[OperatingPoint, ...]] = {}
+    scales_against: dict[str, ScoreScale] = {}
+    for name in sorted({name for found in calibrations.values() for name in found.points if _is_cross(name)}):
+        modality = name.partition("/")[2] or PHOTO
+        own = {comparison_of(other, modality): found.points.get(name) for other, found in calibrations.items()}
+        stated = {key: found for key, found in own.items() if found}
+        own_scales = {comparison_of(other, modality): found.scales.get(name) for other, found in calibrations.items()}
+        measured = {key: scale for key, scale in own_scales.items() if scale}
+        if len(stated) == len(calibrations):
+            points[name] = tuple(
+                max(at_one_rate, key=lambda point: (point.threshold, point.fnmr))
+                for at_one_rate in zip(*stated.values(), strict=False)
+            )
+        if len(measured) == len(calibrations):
+            scales[name] = strictest(list(measured.values()))
+        against |= stated
+        scales_against |= measured
+    kept = {name: found for name, found in points.items() if found}
+    return Calibration(kept, against, of_any.counted, scales, scales_against)
+
+
+def _is_cross(comparison: str) -> bool:
+    """Whether it is with the other side, of any modality."""
+    return comparison.partition("/")[0] == _CROSS

@@ -20,7 +20,8 @@ from training.data.pairs import Pairs
 from training.evaluation.calibration import HeldOut
 from training.evaluation.isotonic import pool_adjacent_violators
 from training.evaluation.references import RARE, SLACK, directions, fit_reference
-from training.recipes.translators import SplitPairs, load, subjects
+from training.recipes.translators import SplitPairs, subjects
+from training.trainers.confidence import fit_estimator
 from training.trainers.fitted import TrainingData
 from training.trainers.linear import fit_ridge
 
@@ -33,7 +34,6 @@ FEWEST = 200
 """Pictures of people the translator has not seen."""
 COSINE_SLACK = 0.02
 
-_ESTIMATOR = "training.trainers.confidence:fit_estimator"
 _IntArray = npt.NDArray[np.int64]
 
 
@@ -62,29 +62,23 @@ def fit_confidence(
             for one in held
         ]
     )
-    wanted_N2, found_N, meaning, fmr = _wanted(translated_NT, target_NT, code_N, calibration)
+    wanted_N, found_N, meaning, fmr = _wanted(translated_NT, target_NT, code_N, calibration)
     mean_4, sd_4 = signal_N4.mean(axis=0), np.maximum(signal_N4.std(axis=0), 1e-6)
     num_of_person_N = np.bincount(code_N)[code_N]
-    estimator = load(_ESTIMATOR)(
-        inputs(source_NS, translated_NT, (signal_N4 - mean_4) / sd_4),
-        wanted_N2,
-        (1 / np.sqrt(num_of_person_N)).astype(np.float32),
-        code_N,
-        seed,
-    )
+    signals = _signals(seen, parts.validation, seed)
+    input_NF = inputs(*signals.whitened(source_NS, translated_NT), (signal_N4 - mean_4) / sd_4)
+    estimator = fit_estimator(input_NF, wanted_N, (1 / num_of_person_N).astype(np.float32), code_N, seed)
     step_K, confidence_K = _steps(estimator.unseen_N, found_N, 1 / num_of_person_N)
     return ConfidenceModel(
         meaning,
         fmr,
         *references,
-        _signals(seen, parts.validation, seed),
+        signals,
         mean_4,
         sd_4,
         _limits(signal_N4),
-        estimator.weight_in_FH,
-        estimator.bias_in_H,
-        estimator.weight_out_H,
-        estimator.bias_out_1,
+        estimator.weight_F,
+        estimator.bias_1,
         step_K,
         confidence_K,
     )
@@ -113,7 +107,7 @@ def measured_anew(
     if meaning != "tar":
         return model
     signal_N4 = model.signals_of(pairs.source.feature, translated_NT)
-    estimate_N = model.estimate(pairs.source.feature, translated_NT, signal_N4)
+    estimate_N = model.estimate(*model.signals_of.whitened(pairs.source.feature, translated_NT), signal_N4)
     step_K, confidence_K = _steps(estimate_N, found_N, 1 / np.bincount(code_N)[code_N])
     return replace(
         model, meaning=meaning, fmr=fmr, signal_limit_4=_limits(signal_N4), step_K=step_K, confidence_K=confidence_K
@@ -160,8 +154,9 @@ def _references(known: Sequence[Pairs], seed: int) -> tuple[SpaceReference, Spac
 def _wanted(
     translated_NT: FloatArray, target_NT: FloatArray, code_N: _IntArray, calibration: Calibration
 ) -> tuple[FloatArray, FloatArray, Meaning, float]:
-    """What to estimate (N, 2): the mean score with the person's other pictures, NaN where there is none, and with their own;
-    and what came of each, (N,): the share of those scores that reach the threshold at the rate that is told, or the cosine.
+    """What to estimate, (N,): the mean score with the person's other pictures, NaN where there is none; with their own where
+    that is so of nearly all. And what came of each, (N,): the share of those scores that reach the threshold at the rate that
+    is told, or the cosine.
     """
     order = np.argsort(code_N, kind="stable")
     genuine_N, found_N = (np.full(len(code_N), np.nan, dtype=np.float32) for _ in range(2))
@@ -175,12 +170,10 @@ def _wanted(
             genuine_N[rows] = others.mean(axis=1)
             found_N[rows] = np.nan if threshold is None else (others >= threshold).mean(axis=1)
     own_N = np.einsum("nt,nt->n", translated_NT, target_NT)
-    wanted_N2 = np.stack([genuine_N, own_N], axis=1)
-    if np.isnan(genuine_N).all():
-        wanted_N2 = wanted_N2[:, 1:]
+    wanted_N = genuine_N if (~np.isnan(genuine_N)).sum() >= FEWEST else own_N
     if np.isnan(found_N).all():
-        return wanted_N2, np.clip(own_N, 0, 1), "cosine", 0.0
-    return wanted_N2, found_N, "tar", fmr
+        return wanted_N, np.clip(own_N, 0, 1), "cosine", 0.0
+    return wanted_N, found_N, "tar", fmr
 
 
 def _centres(feature_NS: FloatArray, code_N: _IntArray, seed: int, num_rounds: int = 10) -> FloatArray:
@@ -189,23 +182,29 @@ def _centres(feature_NS: FloatArray, code_N: _IntArray, seed: int, num_rounds: i
 
     Source: Dhillon and Modha, Concept decompositions for large sparse text data using clustering (Machine Learning 2001).
     """
-    sum_PS = np.zeros((int(code_N.max()) + 1, feature_NS.shape[1]))
-    np.add.at(sum_PS, code_N, feature_NS)
+    sum_PS = _sums(feature_NS, code_N, int(code_N.max()) + 1)
     person_PS = unit_features(sum_PS[np.linalg.norm(sum_PS, axis=1) > 1e-3])
     random = np.random.default_rng(seed)
     num = max(1, min(MOST_CENTRES, len(person_PS) // (2 * FEWEST_OF_CENTRE)))
     centre_CS: FloatArray = person_PS[random.choice(len(person_PS), num, replace=False)]
     for _ in range(num_rounds):
         nearest_P = (person_PS @ centre_CS.T).argmax(axis=1)
-        sum_CS = np.zeros(centre_CS.shape)
-        np.add.at(sum_CS, nearest_P, person_PS)
+        sum_CS = _sums(person_PS, nearest_P, num)
         centre_CS = unit_features(np.where(np.linalg.norm(sum_CS, axis=1, keepdims=True) > 1e-3, sum_CS, centre_CS))
     nearest_P = (person_PS @ centre_CS.T).argmax(axis=1)
     # The last means are of exactly these people.
-    sum_CS = np.zeros(centre_CS.shape)
-    np.add.at(sum_CS, nearest_P, person_PS)
+    sum_CS = _sums(person_PS, nearest_P, num)
     is_kept_C = np.bincount(nearest_P, minlength=len(centre_CS)) >= FEWEST_OF_CENTRE
     return unit_features(sum_CS[is_kept_C] if is_kept_C.any() else person_PS.mean(axis=0, keepdims=True))
+
+
+def _sums(feature_NS: FloatArray, code_N: _IntArray, num: int) -> npt.NDArray[np.float64]:
+    """The sum of the features of each code below `num`, (num, S)."""
+    order = np.argsort(code_N, kind="stable")
+    code, start = np.unique(code_N[order], return_index=True)
+    sums = np.zeros((num, feature_NS.shape[1]))
+    sums[code] = np.add.reduceat(feature_NS[order], start, axis=0, dtype=np.float64)
+    return sums
 
 
 def _limits(signal_N4: FloatArray) -> FloatArray:

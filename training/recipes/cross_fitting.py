@@ -9,6 +9,7 @@ Source: Wolpert, Stacked generalization (Neural Networks 1992), for judging by w
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -33,22 +34,40 @@ def cross_fitted(
     Nothing where nobody knows who they are, where they are too few, or where a fit takes hours.
     """
     train, recipe = parts.train, translators.METHODS[method]
-    if not can_cross_fit(method) or not train.source.has_subjects or num_folds < 2:
-        return []
-    fold_N, fold_of_second_N = _folds(train.source, seed, num_folds)
-    is_original_N = train.source.picture == train.source.image
     held = []
-    for fold in range(num_folds):
-        is_seen_N = (fold_N != fold) & (fold_of_second_N != fold)
-        is_measured_N = (fold_N == fold) & is_original_N
-        if (is_seen_N & is_original_N).sum() < MIN_TRAINING_PAIRS or not is_measured_N.any():
-            return []
-        on_fold(fold)
-        data = training_data(train.take(is_seen_N), parts.validation, seed)
+    for number, fold in enumerate(folds(train.source, seed, num_folds) if can_cross_fit(method) else []):
+        on_fold(number)
+        data = training_data(train.take(fold.is_seen_N), parts.validation, seed)
         model = load(recipe.trainer)(data).model
-        measured = train.take(is_measured_N)
+        measured = train.take(fold.is_measured_N)
         held.append(HeldOut(measured, model(measured.source.feature)))
     return held
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """Rows of the training part (N,)."""
+
+    is_seen_N: npt.NDArray[np.bool_]
+    """To fit to."""
+    is_measured_N: npt.NDArray[np.bool_]
+    """Of people of whom nothing is among those, in no blend either; without views and blends."""
+
+
+def folds(train: FeatureSet, seed: int, num_folds: int) -> list[Fold]:
+    """None where nobody knows who is on the pictures, or where they are too few."""
+    if not train.has_subjects or num_folds < 2:
+        return []
+    fold_N, fold_of_second_N = _folds(train, seed, num_folds)
+    is_original_N = train.picture == train.image
+    found = [
+        Fold((fold_N != fold) & (fold_of_second_N != fold), (fold_N == fold) & is_original_N)
+        for fold in range(num_folds)
+    ]
+    is_enough = all(
+        (one.is_seen_N & is_original_N).sum() >= MIN_TRAINING_PAIRS and one.is_measured_N.any() for one in found
+    )
+    return found if is_enough else []
 
 
 def can_cross_fit(method: str) -> bool:

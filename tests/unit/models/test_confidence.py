@@ -50,15 +50,17 @@ def test_signals_are_distances_in_both_spaces_the_nearest_centre_and_what_comes_
     np.testing.assert_allclose(signals(source, TRANSLATED), np.stack(expected, axis=1), atol=1e-5)
 
 
-def test_the_estimator_is_a_network_with_one_hidden_layer() -> None:
+def test_the_estimator_is_linear_in_where_features_lie_and_how_far_out() -> None:
     random = np.random.default_rng(2)
-    weight, bias = random.normal(size=(24, 5)).astype(np.float32), random.normal(size=5).astype(np.float32)
-    last = random.normal(size=5).astype(np.float32)
-    model = replace(MODEL, weight_in_FH=weight, bias_in_H=bias, weight_out_H=last)
+    weight = random.normal(size=2 * (8 + 12) + 4).astype(np.float32)
+    mean, sd = np.full(4, 0.5, dtype=np.float32), np.full(4, 2.0, dtype=np.float32)
+    bias = np.full(1, 3.0, dtype=np.float32)
+    model = replace(MODEL, weight_F=weight, bias_1=bias, signal_mean_4=mean, signal_sd_4=sd)
     source, signal = unit_features(random.normal(size=(1, 8))), random.normal(size=(1, 4)).astype(np.float32)
-    row = np.concatenate([source[0] * 8**0.5, TRANSLATED[0] * 12**0.5, signal[0]])
-    by_hand = sum(last[h] * max(0.0, float(row @ weight[:, h] + bias[h])) for h in range(5)) - 10.0
-    assert model.estimate(source, TRANSLATED[:1], signal)[0] == pytest.approx(by_hand, abs=1e-4)
+    x, y = source[0] * 8**0.5, TRANSLATED[0] * 12**0.5
+    by_hand = 3.0 + np.concatenate([x, y, abs(x), abs(y), (signal[0] - 0.5) / 2]) @ weight
+    white = model.signals_of.whitened(source, TRANSLATED[:1])
+    assert model.estimate(*white, signal)[0] == pytest.approx(by_hand, abs=1e-4)
 
 
 def same(one: ConfidenceModel, other: ConfidenceModel) -> bool:
@@ -67,6 +69,9 @@ def same(one: ConfidenceModel, other: ConfidenceModel) -> bool:
 
 def test_it_survives_the_file() -> None:
     assert same(read_confidence(MODEL.to_bytes(), 8, 12), MODEL)
+    of_common_space = replace(MODEL, target=None)
+    assert read_confidence(of_common_space.to_bytes(), 8, 12).target is None
+    assert same(read_confidence(of_common_space.to_bytes(), 8, 12), of_common_space)
 
 
 def changed(**arrays: Any) -> bytes:
@@ -91,10 +96,9 @@ F = np.float32
         changed(centre=np.zeros((0, 8), F)),
         changed(centre=np.zeros((3, 8))),
         changed(back_weight=np.zeros((8, 12), F)),
-        changed(weight_in=np.zeros((23, 1), F)),
-        changed(bias_in=np.zeros(2, F)),
-        changed(weight_out=np.zeros(3, F)),
-        changed(bias_out=np.zeros(2, F)),
+        changed(weight=np.zeros(43, F)),
+        changed(weight=np.zeros((44, 1), F)),
+        changed(bias=np.zeros(2, F)),
         changed(signal_sd=np.zeros(4, F)),
         changed(signal_limit=np.full(4, np.inf, F)),
         changed(step=np.zeros(0, F), confidence=np.zeros(0, F)),

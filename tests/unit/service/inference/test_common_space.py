@@ -9,7 +9,7 @@ from models.bundle import Bundle
 from models.calibration import Calibration
 from models.operating_point import OperatingPoint
 from models.space import Space
-from service.entities import Route
+from service.entities import Route, Side
 from service.errors import NoRouteError
 from service.inference.catalog import Catalog
 from tests.unit.service.inference.test_catalog import A, B, C, D, bundle, measured
@@ -262,3 +262,25 @@ def test_what_is_kept_in_a_common_space_is_compared_there_and_no_threshold_is_cl
         assert catalog.operating_points(catalog.comparison(*pair)) == ()
         assert catalog.operating_points(catalog.comparison_either_way(*pair)) == ()
         assert catalog.quality(catalog.comparison(*pair)) == pytest.approx(0.8)
+
+
+def at(threshold: float, fmr: float = 1e-3) -> tuple[OperatingPoint, ...]:
+    return (OperatingPoint(fmr, threshold, 0.1, 100, 100_000),)
+
+
+def test_the_stricter_of_both_projections_holds_in_the_common_space_and_of_drawings_their_own() -> None:
+    def projecting(name: str, source: Space, other: Space, photo: float, sketch: float) -> Bundle:
+        against = {other.fingerprint: at(photo), f"{other.fingerprint}/sketch": at(sketch)}
+        points = {"translated": at(0.9), "translated/sketch": at(0.95)}
+        return replace(projection(name, source), calibration=Calibration(points, against))
+
+    bundles = [projecting("ac", A, B, 0.5, 0.7), projecting("bc", B, A, 0.6, 0.4), projection("cc", C, missed=0.1)]
+    thresholds = Catalog(bundles, []).thresholds
+    a, b, c = (Side(space.fingerprint, (name,)) for space, name in ((A, "ac"), (B, "bc"), (C, "cc")))
+    for one, other in ((a, b), (b, a)):
+        assert [point.threshold for point in thresholds.between(one, other).points] == [0.6]
+        assert [point.threshold for point in thresholds.between(one, other, "sketch").points] == [0.7]
+    # Of another side than those that were measured what holds for all of them; and that side knows of no drawings.
+    assert [point.threshold for point in thresholds.between(a, c).points] == [0.9]
+    assert [point.threshold for point in thresholds.between(a, c, "sketch").points] == [0.95]
+    assert not thresholds.between(a, b, "caricature").points

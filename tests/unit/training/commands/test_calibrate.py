@@ -103,7 +103,7 @@ def test_what_the_spaces_look_like_is_measured_anew_where_people_are_enough(
     new = read_bundle(tmp_path / "ours").confidence
     assert new is not None
     # The estimator and its signals stay; what comes of its estimates is of these people.
-    assert new.weight_in_FH.tobytes() == stats.weight_in_FH.tobytes()
+    assert new.weight_F.tobytes() == stats.weight_F.tobytes()
     assert new.signals_of.basis_SS.tobytes() == stats.signals_of.basis_SS.tobytes()
     assert "what confidence in translations says: measured anew too" in printed
     pairs = join_by_image(*(load_feature_set(sets[side]) for side in ("source", "target")))
@@ -118,6 +118,7 @@ def test_what_the_spaces_look_like_is_measured_anew_where_people_are_enough(
     else:
         assert "what features of its spaces look like: measured anew too" in printed
         assert np.square(new.source.whitened(pairs.source.feature)).mean() == pytest.approx(1, abs=0.01)
+        assert new.target is not None
         assert np.square(new.target.whitened(pairs.target.feature)).mean() == pytest.approx(1, abs=0.01)
 
 

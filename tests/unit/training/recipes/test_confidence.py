@@ -23,9 +23,9 @@ from training.recipes.translators import SplitPairs, fit_methods
 NUM_PEOPLE, PICTURES, SOURCE, TARGET = 400, 4, 16, 12
 
 
-def world(*, keys: bool = True) -> tuple[Pairs, FloatArray]:
+def world(*, keys: bool = True, seed: int = 0) -> tuple[Pairs, FloatArray]:
     """Both spaces see an identity, and how bad a picture is: bad ones have little of it, and much of what bad ones share."""
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(seed)
     identity = np.repeat(random.normal(size=(NUM_PEOPLE, 10)), PICTURES, axis=0)
     bad = random.beta(0.7, 2.0, size=len(identity)).astype(np.float32)
     maps = random.normal(size=(10, SOURCE)), random.normal(size=(10, TARGET))
@@ -63,8 +63,8 @@ class World:
 
 
 @functools.cache
-def fitted(*, keys: bool = True, calibrated: bool = True) -> World:
-    pairs, bad = world(keys=keys)
+def fitted(*, keys: bool = True, calibrated: bool = True, seed: int = 0) -> World:
+    pairs, bad = world(keys=keys, seed=seed)
     parts = SplitPairs.of(pairs, SplitRule("subject" if keys else "image", 0, 0.3, 0.2))
     (best,) = fit_methods(parts, "ridge", 0)
     unseen = HeldOut(parts.validation, best.translate(parts.validation.source.feature))
@@ -79,19 +79,25 @@ def fitted(*, keys: bool = True, calibrated: bool = True) -> World:
 
 
 def test_bad_pictures_are_trusted_less_and_confidence_is_what_comes_of_them() -> None:
-    found = fitted()
-    assert found.model.meaning == "tar"
-    told = found.confidence
-    assert np.corrcoef(told, found.bad)[0, 1] < -0.35
-    threshold = max(point.threshold for point in found.calibration.points["translated"] if point.fmr >= 1e-3)
-    code = np.unique(found.test.source.subject, return_inverse=True)[1]
-    score = found.translated @ found.test.target.feature.T
-    same = (code[:, None] == code) & ~np.eye(len(code), dtype=bool)
-    came = np.array([(score[row][same[row]] >= threshold).mean() for row in range(len(score))])
-    for group in np.array_split(np.argsort(told), 3):
-        assert told[group].mean() == pytest.approx(came[group].mean(), abs=0.07)
-    lowest, *_, highest = np.array_split(np.argsort(told), 3)
-    assert came[highest].mean() > came[lowest].mean() + 0.15
+    correlations, told_of_groups, came_of_groups = [], [], []
+    for seed in range(4):
+        found = fitted(seed=seed)
+        assert found.model.meaning == "tar"
+        told = found.confidence
+        correlations.append(np.corrcoef(told, found.bad)[0, 1])
+        threshold = max(point.threshold for point in found.calibration.points["translated"] if point.fmr >= 1e-3)
+        code = np.unique(found.test.source.subject, return_inverse=True)[1]
+        score = found.translated @ found.test.target.feature.T
+        same = (code[:, None] == code) & ~np.eye(len(code), dtype=bool)
+        came = np.array([(score[row][same[row]] >= threshold).mean() for row in range(len(score))])
+        groups = np.array_split(np.argsort(told), 3)
+        told_of_groups.append([told[group].mean() for group in groups])
+        came_of_groups.append([came[group].mean() for group in groups])
+        assert came_of_groups[-1][-1] > came_of_groups[-1][0] + 0.15
+    assert max(correlations) < -0.3
+    assert np.mean(correlations) < -0.45
+    # Of 107 pictures in a group, one world says little.
+    np.testing.assert_allclose(np.mean(told_of_groups, axis=0), np.mean(came_of_groups, axis=0), atol=0.05)
 
 
 def test_no_feature_of_anybody_is_stored() -> None:
