@@ -20,7 +20,7 @@ import numpy.typing as npt
 from models.errors import BundleError, ContractError
 from models.features import FloatArray
 from models.npy import read_arrays, write_arrays
-from models.reference import SpaceReference, checked_arrays, whitened
+from models.reference import SMALLEST_SD, SpaceReference, checked_arrays, whitened
 
 NUM_SIGNALS = 4
 MAX_BYTES = 256 << 20
@@ -43,25 +43,14 @@ class Signals:
     """The ridge map back into the source space; how much of a feature comes back is the cycle's cosine."""
     back_bias_S: FloatArray
 
-    def whitened(self, source_NS: FloatArray, translated_NT: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Both in the directions of their space, (N, S) and (N, T)."""
-        source = whitened(source_NS, self.mean_S, self.basis_SS)
-        return source, whitened(translated_NT, self.mean_T, self.basis_TT)
-
     def __call__(self, source_NS: FloatArray, translated_NT: FloatArray) -> FloatArray:
         """Mahalanobis distances in both spaces, cosines with the nearest centre and of what comes back, (N, 4)."""
-        return self.measure(source_NS, translated_NT, *self.whitened(source_NS, translated_NT))
-
-    def measure(
-        self, source_NS: FloatArray, translated_NT: FloatArray, white_NS: FloatArray, white_NT: FloatArray
-    ) -> FloatArray:
-        """The same of what is whitened already."""
         back_NS = translated_NT @ self.back_weight_TS + self.back_bias_S
         length_N = np.maximum(np.linalg.norm(back_NS, axis=1), 1e-9)
         return np.stack(
             [
-                np.square(white_NS).mean(axis=1),
-                np.square(white_NT).mean(axis=1),
+                np.square(whitened(source_NS, self.mean_S, self.basis_SS)).mean(axis=1),
+                np.square(whitened(translated_NT, self.mean_T, self.basis_TT)).mean(axis=1),
                 (source_NS @ self.centre_CS.T).max(axis=1),
                 np.einsum("ns,ns->n", source_NS, back_NS) / length_N,
             ],
@@ -93,18 +82,19 @@ class ConfidenceModel:
 
     def __call__(self, source_NS: FloatArray, translated_NT: FloatArray) -> FloatArray:
         """The confidence in each translation, (N,), in [0, 1]."""
-        white = self.signals_of.whitened(source_NS, translated_NT)
-        signal_N4 = self.signals_of.measure(source_NS, translated_NT, *white)
-        estimate_N = self.estimate(*white, signal_N4)
+        signal_N4 = self.signals_of(source_NS, translated_NT)
+        estimate_N = self.estimate(source_NS, translated_NT, signal_N4)
         place_N = np.maximum(0, np.searchsorted(self.step_K, estimate_N, side="right") - 1)
-        is_odd_N = (np.array([1, 1, -1, -1]) * (signal_N4 - self.signal_limit_4) > 0).any(axis=1)
+        is_odd_N = ~np.isfinite(estimate_N) | (np.array([1, 1, -1, -1]) * (signal_N4 - self.signal_limit_4) > 0).any(
+            axis=1
+        )
         is_odd_N |= self.source.is_outlier(self.source.whitened(source_NS))
         confidence_N: FloatArray = np.where(is_odd_N, np.float32(0), self.confidence_K[place_N])
         return confidence_N
 
-    def estimate(self, white_NS: FloatArray, white_NT: FloatArray, signal_N4: FloatArray) -> FloatArray:
+    def estimate(self, source_NS: FloatArray, translated_NT: FloatArray, signal_N4: FloatArray) -> FloatArray:
         """Linear in `inputs`, (N,)."""
-        input_NF = inputs(white_NS, white_NT, (signal_N4 - self.signal_mean_4) / self.signal_sd_4)
+        input_NF = inputs(source_NS, translated_NT, (signal_N4 - self.signal_mean_4) / self.signal_sd_4)
         estimate_N: FloatArray = input_NF @ self.weight_F + self.bias_1
         return estimate_N
 
@@ -140,13 +130,10 @@ _FIELDS = {
 }
 
 
-def inputs(white_NS: FloatArray, white_NT: FloatArray, scaled_signal_N4: FloatArray) -> FloatArray:
-    """What the estimator looks at, (N, 2 S + 2 T + 4): where whitened features lie, and how far out in each direction.
-
-    A face that is hard to recognise has little in the directions in which people differ, whichever way.
-    """
-    sides = (white_NS, white_NT)
-    return np.concatenate([*sides, *map(np.abs, sides), scaled_signal_N4], axis=1, dtype=np.float32)
+def inputs(source_NS: FloatArray, translated_NT: FloatArray, scaled_signal_N4: FloatArray) -> FloatArray:
+    """What the estimator looks at, (N, S + T + 4): numbers of about one."""
+    scaled = (side * np.float32(np.sqrt(side.shape[1])) for side in (source_NS, translated_NT))
+    return np.concatenate([*scaled, scaled_signal_N4], axis=1, dtype=np.float32)
 
 
 def read_confidence(data: bytes, num_source: int, num_target: int) -> ConfidenceModel:
@@ -156,7 +143,7 @@ def read_confidence(data: bytes, num_source: int, num_target: int) -> Confidence
         source = SpaceReference.from_arrays(_of_side(arrays, "source"), num_source)
         of_target = _of_side(arrays, "target")
         target = SpaceReference.from_arrays(of_target, num_target) if of_target else None
-        num_in = 2 * (num_source + num_target) + NUM_SIGNALS
+        num_in = num_source + num_target + NUM_SIGNALS
         shapes = {
             "mean_of_source": (num_source,),
             "basis_of_source": (num_source, num_source),
@@ -211,5 +198,5 @@ def _check(own: Mapping[str, npt.NDArray[np.float32]], meaning: npt.NDArray[Any]
         raise ContractError("steps and confidences must rise, and confidences lie between 0 and 1")
     if not 0 <= own["fmr"][0] < 1:
         raise ContractError("fmr must be a false-match rate")
-    if (own["signal_sd"] <= 0).any():
-        raise ContractError("signal_sd must be above zero")
+    if (own["signal_sd"] < SMALLEST_SD).any():
+        raise ContractError(f"signal_sd must be {SMALLEST_SD:g} or more")

@@ -27,6 +27,10 @@ FEWEST_SPREAD = 20
 FEWEST_FACES = 50
 """Different faces from which on their mean is looked at: what fewer have in common may be one person's."""
 
+LARGEST = 1e9
+"""Of any number that is read: squares of what comes of them do not overflow."""
+SMALLEST_SD = 1e-6
+
 _FieldArray = npt.NDArray[np.float32]
 
 
@@ -94,8 +98,10 @@ class SpaceReference:
             "stream_limit": (1,),
         }
         found = checked_arrays(arrays, shapes)
-        if (found["stream_sd"] <= 0).any():
-            raise ContractError("stream_sd must be above zero")
+        if (found["stream_sd"] < SMALLEST_SD).any():
+            raise ContractError(f"stream_sd must be {SMALLEST_SD:g} or more")
+        if found["stream_limit"][0] <= 0 or not -1 <= found["same_face"][0] <= 1:
+            raise ContractError("stream_limit must be above zero, and same_face a cosine")
         return cls(
             found["mean"],
             found["basis"],
@@ -146,7 +152,7 @@ def _blocks(dimension: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float
 def checked_arrays(
     arrays: Mapping[str, npt.NDArray[Any]], shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, npt.NDArray[np.float32]]:
-    """The named arrays as finite float32 of these shapes; -1 stands for any extent. Raises `ContractError`."""
+    """The named arrays as float32 of these shapes, up to LARGEST; -1 stands for any extent. Raises `ContractError`."""
     found = {}
     for name, shape in shapes.items():
         array = arrays.get(name)
@@ -154,7 +160,7 @@ def checked_arrays(
             raise ContractError(f"{name} must be a float32 array of {len(shape)} dimensions")
         if any(wanted not in (-1, extent) for extent, wanted in zip(array.shape, shape, strict=True)):
             raise ContractError(f"{name} has not the shape that belongs to its space")
-        if not np.isfinite(array).all():
-            raise ContractError(f"{name} holds NaN or infinity")
+        if not (np.abs(array) <= LARGEST).all():
+            raise ContractError(f"{name} holds NaN, or a number beyond {LARGEST:g}")
         found[name] = array
     return found

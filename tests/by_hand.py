@@ -27,7 +27,7 @@ def reference(dimension: int, *, stream_limit: float = 5.0) -> SpaceReference:
 
 def confidence_model(num_source: int, num_target: int, *, stream_limit: float = 5.0) -> ConfidenceModel:
     """See above."""
-    weight = np.zeros(2 * (num_source + num_target) + NUM_SIGNALS, dtype=np.float32)
+    weight = np.zeros(num_source + num_target + NUM_SIGNALS, dtype=np.float32)
     weight[0] = 1.0
     far = np.array([1e6, 1e6, -2.0, -2.0], dtype=np.float32)
     return ConfidenceModel(

@@ -2,11 +2,12 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from contextlib import suppress
 from typing import Any
 
 from models.bundle import COMMON_SPACE_METHODS, Bundle
+from models.calibration import PHOTO
 from models.operating_point import OperatingPoint
 from models.space import Space
 from service.entities import Route, RouteStep
@@ -81,21 +82,25 @@ class Catalog:
             reached = found
         raise NoRouteError(f"no route leads from this space to {target.name}; see /routes for those there are")
 
-    def comparison(self, source: Space, target: Space, *, fmr: float | None = None) -> Route:
+    def comparison(
+        self, source: Space, target: Space, *, fmr: float | None = None, modalities: Set[str] = frozenset({PHOTO})
+    ) -> Route:
         """The best way to compare features of `source` with the native ones of `target`: translators, or a common space.
 
         One step is better than several. Of a translator and a common space the one that misses fewer genuine pairs at
         the lowest false-match rate that both have measured; the translator where that is not known. Of those for which a
-        threshold was measured at `fmr`, where there are any. Raises `NoRouteError`.
+        threshold was measured at `fmr` for pictures of these modalities, where there are any. Raises `NoRouteError`.
         """
-        return self._best((source, target), fmr=fmr)
+        return self._best((source, target), fmr=fmr, modalities=modalities)
 
-    def comparison_either_way(self, a: Space, b: Space, *, fmr: float | None = None) -> Route:
+    def comparison_either_way(
+        self, a: Space, b: Space, *, fmr: float | None = None, modalities: Set[str] = frozenset({PHOTO})
+    ) -> Route:
         """The best way to compare a feature of each, whichever is translated. Raises `NoRouteError`.
 
-        Of those for which a threshold was measured at the false-match rate `fmr`, where there are any.
+        Of those for which a threshold was measured at the false-match rate `fmr`, as in `comparison`.
         """
-        return self._best((a, b), (b, a), fmr=fmr)
+        return self._best((a, b), (b, a), fmr=fmr, modalities=modalities)
 
     def meetings(self, a: Space, b: Space) -> list[Route]:
         """The ways to compare features of two spaces in a common one, which may be that of `a` itself.
@@ -158,14 +163,18 @@ class Catalog:
         """The thresholds measured for comparisons of native features at the end of `route`, at the usual rates."""
         return self.thresholds.between(*route.sides).points
 
-    def _best(self, *directions: tuple[Space, Space], fmr: float | None = None) -> Route:
+    def _best(self, *directions: tuple[Space, Space], fmr: float | None, modalities: Set[str]) -> Route:
         translated = []
         for source, target in directions:
             with suppress(NoRouteError):
                 translated.append(self.route(source, target))
         meetings = self.meetings(*directions[0])
         if fmr is not None:
-            stating = [r for r in (*translated, *meetings) if self.thresholds.between(*r.sides).point_at(fmr)]
+            stating = [
+                route
+                for route in (*translated, *meetings)
+                if all(self.thresholds.between(*route.sides, one).point_at(fmr) for one in modalities)
+            ]
             if stating:
                 translated = [route for route in translated if route in stating]
                 meetings = [route for route in meetings if route in stating]

@@ -20,7 +20,7 @@ from typing import Literal
 
 import numpy as np
 
-from models.bundle import Bundle
+from models.bundle import COMMON_SPACE_METHODS, Bundle
 from models.features import FloatArray
 from models.reference import FEWEST_FACES, STREAM, SpaceReference
 from models.space import Space
@@ -62,11 +62,13 @@ class Watch:
     ) -> None:
         """`on_change` hears of every alarm that begins or ends."""
         self._by_space: dict[str, SpaceWatch] = {}
-        for bundle in sorted(bundles, key=lambda one: one.manifest.name):
+        for bundle in sorted(bundles, key=_precedence):
             source, model = bundle.manifest.source, bundle.confidence
             if model is not None and source is not None:
+                is_common = bundle.manifest.method in COMMON_SPACE_METHODS
                 for space, reference in ((source, model.source), (bundle.manifest.target, model.target)):
-                    if reference is None:
+                    # Features of several encoders lie in a common space, each like its own.
+                    if reference is None or (is_common and reference is model.target):
                         continue
                     self._by_space.setdefault(space.fingerprint, SpaceWatch(space, reference, on_change))
 
@@ -79,6 +81,11 @@ class Watch:
         """Look at unit features (n, D) that claim a space, and say what is thought of it by now."""
         watch = self._by_space.get(space.fingerprint)
         return Seen() if watch is None else watch.observe(features)
+
+
+def _precedence(bundle: Bundle) -> tuple[bool, str]:
+    """Who measured anew on people of their own knows best; of equals the first by name."""
+    return "calibration source" not in bundle.manifest.provenance.data_digests, bundle.manifest.name
 
 
 class SpaceWatch:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from models.calibration import PHOTO
 from models.features import FloatArray, NonFiniteError, ZeroNormError, unit_features
 from models.space import Space
 from service.entities import Probe, Route
@@ -35,6 +36,15 @@ class NativeFeatures:
 
     space: Space
     features: FloatArray
+    modalities: Sequence[str] = ()
+    """Of each; all are photos where there are none. What is usual of features, and confidence, is of photos alone."""
+
+    @property
+    def is_photo(self) -> npt.NDArray[np.bool_]:
+        """Which of them, (n,)."""
+        if not self.modalities:
+            return np.ones(len(self.features), dtype=bool)
+        return np.array([modality == PHOTO for modality in self.modalities])
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +80,23 @@ class Probes:
             )
         features = [probe.feature for probe in probes if probe.feature is not None]
         if len(features) == len(probes):
-            return await self.watched(NativeFeatures(space, await off_loop(_checked_together, features, space)))
-        encoded = [self._encode(probe, space) for probe in probes]
-        return await self.watched(NativeFeatures(space, np.stack(await asyncio.gather(*encoded))))
+            checked = await off_loop(_checked_together, features, space)
+        else:
+            checked = np.stack(await asyncio.gather(*(self._encode(probe, space) for probe in probes)))
+        return await self.watched(NativeFeatures(space, checked, [probe.modality for probe in probes]))
 
     async def watched(self, native: NativeFeatures) -> NativeFeatures:
         """The same, after a look at whether they are of the space that they claim.
 
         Raises `SuspectedSpaceError` where they do not look like it and that is to be refused.
         """
-        watch = self._inference.watch
-        if len(native.features) < OFF_LOOP_JUDGED:
-            seen = watch.observe(native.features, native.space)
+        watch, photos = self._inference.watch, native.features[native.is_photo]
+        if not len(photos):
+            return native
+        if len(photos) < OFF_LOOP_JUDGED:
+            seen = watch.observe(photos, native.space)
         else:
-            seen = await asyncio.to_thread(watch.observe, native.features, native.space)
+            seen = await asyncio.to_thread(watch.observe, photos, native.space)
         if self._refuses_suspected and seen.state == "suspected":
             raise SuspectedSpaceError(
                 f"what arrives as features of the space {native.space.name} does not look like it: {seen.reason}. Compare "
@@ -103,7 +116,7 @@ class Probes:
                 native, await self._inference.translate(native.features, route.steps), route, Trusted()
             )
         features, confidence = await self._inference.translate_judged(native.features, route.steps)
-        return RoutedFeatures(native, features, route, judge(confidence, self._trust, asked))
+        return RoutedFeatures(native, features, route, judge(_of_photos(confidence, native), self._trust, asked))
 
     async def together(
         self, one: NativeFeatures, other: NativeFeatures, route: Route, asked: TrustPolicy | None = None
@@ -117,18 +130,20 @@ class Probes:
             is_told = self._inference.is_told([*route.steps, *route.target_steps])
             both = [told for told in (confidence, of_others) if told is not None]
             confidence = np.min(both, axis=0) if is_told else None
-        return features, others, judge(confidence, self._trust, asked)
+            confidence = _of_photos(confidence, other)
+        return features, others, judge(_of_photos(confidence, one), self._trust, asked)
 
     async def comparable(
         self, native: NativeFeatures, target: Space, asked: TrustPolicy | None = None, *, fmr: float | None = None
     ) -> RoutedFeatures:
         """Bring features to where they can be compared with those of `target`: there, or in a common space; by a way for which
-        a threshold was measured at `fmr`, where there is one.
+        a threshold was measured at `fmr` for pictures like them, where there is one.
 
         Raises `SpaceMismatchError` where no way leads together, `LowConfidenceError`.
         """
         try:
-            route = self._inference.catalog.comparison(native.space, target, fmr=fmr)
+            kinds = frozenset(native.modalities or (PHOTO,))
+            route = self._inference.catalog.comparison(native.space, target, fmr=fmr, modalities=kinds)
         except NoRouteError:
             raise _mismatch(native.space, target, "no translator leads there, and they have no common space") from None
         return await self.along(native, route, asked)
@@ -147,6 +162,11 @@ class Probes:
             return feature
         assert probe.picture is not None
         return await self._inference.encode(Picture(probe.picture, probe.landmarks), space)
+
+
+def _of_photos(confidence: FloatArray | None, native: NativeFeatures) -> FloatArray | None:
+    """Nothing, NaN, of pictures of another modality."""
+    return None if confidence is None else np.where(native.is_photo, confidence, np.float32(np.nan))
 
 
 def _mismatch(source: Space, target: Space, reason: str) -> SpaceMismatchError:

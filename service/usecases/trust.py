@@ -24,10 +24,16 @@ class TrustPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Trusted:
-    """The confidence of each feature, (n,), None where nothing tells; and the rows below what was asked for."""
+    """The confidence of each feature, (n,), None where nothing tells, NaN of those of which it does not; and the rows below what
+    was asked for.
+    """
 
     confidence: FloatArray | None = None
     flagged: tuple[int, ...] = ()
+
+    def of(self, row: int) -> float | None:
+        """The confidence of one feature."""
+        return None if self.confidence is None or np.isnan(self.confidence[row]) else float(self.confidence[row])
 
 
 def judge(confidence: FloatArray | None, setting: TrustPolicy, asked: TrustPolicy | None = None) -> Trusted:

@@ -53,7 +53,7 @@ class Verify:
         measured for this route, `LowConfidenceError`.
         """
         native_a, native_b = await self._probes.read([a]), await self._probes.read([b])
-        route = self._comparison(native_a.space, native_b.space, fmr)
+        route = self._comparison(native_a.space, native_b.space, fmr, {a.modality, b.modality})
         if route.source.fingerprint != native_a.space.fingerprint:
             native_a, native_b = native_b, native_a
         measured = self._measured(route, a.modality, b.modality)
@@ -63,9 +63,11 @@ class Verify:
         score = float(np.clip(cosine, -1.0, 1.0))
         return Verified(score, meaning_of(score, measured), route, point, trusted)
 
-    def _comparison(self, a: Space, b: Space, fmr: float | None) -> Route:
+    def _comparison(self, a: Space, b: Space, fmr: float | None, modalities: set[str]) -> Route:
+        # A drawing and a photo are compared as such; so are two photos.
+        kinds = modalities - {PHOTO} or {PHOTO}
         try:
-            return self._inference.catalog.comparison_either_way(a, b, fmr=fmr)
+            return self._inference.catalog.comparison_either_way(a, b, fmr=fmr, modalities=kinds)
         except NoRouteError:
             raise SpaceMismatchError(
                 f"features of {a.name} ({a.fingerprint}) and {b.name} ({b.fingerprint}) cannot be compared: "

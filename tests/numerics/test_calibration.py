@@ -82,7 +82,8 @@ def test_operating_points_hold_for_two_people_drawn_at_random(comparison: str) -
 
 def test_somebody_with_many_pictures_does_not_move_a_threshold() -> None:
     pairs, translated = noisy_pairs(90, 1)
-    again = np.concatenate([np.arange(len(pairs)), np.zeros(200, dtype=np.int64)])
+    twice = np.tile(np.arange(90), 2)
+    again = np.concatenate([twice, np.zeros(200, dtype=np.int64)])
     columns = [side.columns() for side in (pairs.source, pairs.target)]
     image = np.array([f"{row:04d}.png" for row in range(len(again))])
     many = Pairs(
@@ -91,8 +92,8 @@ def test_somebody_with_many_pictures_does_not_move_a_threshold() -> None:
             for side, of in zip((pairs.source, pairs.target), columns, strict=True)
         )
     )
-    few = Pairs(*(side.take(np.arange(len(again)) < 91) for side in (many.source, many.target)))
-    point = calibrate(few, translated[again[:91]]).points["translated"][0]
+    few = Pairs(*(side.take(np.arange(len(again)) < len(twice)) for side in (many.source, many.target)))
+    point = calibrate(few, translated[twice]).points["translated"][0]
     assert calibrate(many, translated[again]).points["translated"][0].threshold == point.threshold
 
 

@@ -28,7 +28,7 @@ from training.data.feature_set_files import load_feature_set
 from training.data.pairs import join_by_image
 from training.data.scores import read_scores
 from training.errors import JoinError, TrainingError
-from training.evaluation.calibration import calibrate, calibrate_native, calibrate_scores
+from training.evaluation.calibration import FEWEST_GENUINE, calibrate, calibrate_native, calibrate_scores
 from training.evaluation.references import FEWEST_PEOPLE
 from training.export.bundles import check_bundle_path, write_recalibrated_bundle
 from training.export.loaded import LoadedTranslator, parts_of
@@ -70,8 +70,8 @@ def run(options: argparse.Namespace) -> None:
     if not measured.points:
         needed = people_needed(max(STATED_RATES))
         raise TrainingError(
-            f"{num_people} people are too few to state any threshold: {max(STATED_RATES):g} takes {needed}, some of them with "
-            "two pictures"
+            f"{num_people} people are too few to state any threshold: {max(STATED_RATES):g} takes {needed}, {FEWEST_GENUINE} of "
+            "them with two pictures"
         )
     calibration = _with(bundle.calibration, measured)
     manifest = write_recalibrated_bundle(
@@ -138,7 +138,13 @@ def _of_sets(
     translated = translator(pairs.source.feature)
     measured = calibrate(pairs, translated)
     digests = {"calibration source": pairs.source.digest, "calibration target": pairs.target.digest}
-    confidence = bundle.confidence and measured_anew(bundle.confidence, pairs, translated, measured)
+    # Confidence was learned from the validation people too.
+    is_unseen = np.ones(len(pairs), dtype=bool)
+    if options.subjects != "all":
+        is_unseen = parts_of(bundle, pairs.source) == "test"
+    confidence = bundle.confidence
+    if confidence and is_unseen.any():
+        confidence = measured_anew(confidence, pairs.take(is_unseen), translated[is_unseen], measured)
     return measured, _num(pairs.source), digests, confidence
 
 

@@ -32,7 +32,7 @@ from models.split import SplitRule
 from training.commands import fit_common, fit_encoder, fit_r3an
 from training.commands.arguments import add_split_arguments, check_shares
 from training.commands.report import draw_report
-from training.commands.terminal import evaluation_table, out, thresholds_line
+from training.commands.terminal import NO_CONFIDENCE, evaluation_table, out, thresholds_line
 from training.data.feature_set_files import load_feature_set
 from training.data.pairs import Pairs, join_by_image
 from training.data.partial import sole_partial
@@ -160,6 +160,8 @@ def _fit_translator(options: argparse.Namespace) -> None:
     if parts.validation.source.has_subjects:
         people = [len(np.unique(one.source.subject)) for one in (parts.validation, *(held.pairs for held in crossed))]
         console.print(thresholds_line(calibration.points.get("translated", ()), people), soft_wrap=True)
+    if options.confidence and confidence is None:
+        console.print(NO_CONFIDENCE, soft_wrap=True)
     if generator:
         console.print(f"{generator}: paints the faces that features are of; keep it from whoever must not see them")
 
@@ -216,7 +218,8 @@ def _write(
             parts.test or parts.validation,
             best.translate,
             calibration=calibration,
-            confidence=confidence,
+            # It was learned from validation people.
+            confidence=confidence if parts.test else None,
             measured_on=measured_on,
         )
 

@@ -7,7 +7,7 @@ from pydantic import JsonValue
 
 from models.space import Space
 from models.split import SplitRule
-from training.commands.terminal import evaluation_table, out, thresholds_line
+from training.commands.terminal import NO_CONFIDENCE, evaluation_table, out, thresholds_line
 from training.data.feature_set_files import load_feature_set
 from training.errors import TrainingError
 from training.export.bundles import all_or_none, check_bundle_path, write_translator_bundle
@@ -57,6 +57,8 @@ def run(options: argparse.Namespace, files: list[Path]) -> None:
             stated = projection.calibration.points.get("translated", ())
             name = projection.source.space.name
             console.print(f"{name} with the others: {thresholds_line(stated, common.num_people)}", soft_wrap=True)
+    if options.confidence and any(projection.confidence is None for projection in common.projections):
+        console.print(NO_CONFIDENCE, soft_wrap=True)
 
 
 def _place(asked: Path, space: Space) -> Path:

@@ -23,6 +23,7 @@ from training.evaluation.bootstrap import Interval
 from training.evaluation.cross_space import CrossSpaceEvaluation, Figures, NativeEvaluation
 from training.evaluation.details import Detail
 from training.evaluation.protocols import FPIR, FoldFigure, IdentificationFigures, PairFigures
+from training.evaluation.references import FEWEST_PEOPLE, MIN_DIMENSION
 from training.recipes.comparison import Comparison
 from training.recipes.privacy import PrivacyReport
 from training.trainers.encoder_recipe import Report
@@ -162,6 +163,12 @@ def _fold_figure(figure: FoldFigure | None) -> str:
     if figure is None:
         return "-"
     return f"{figure.mean:.4f}" + (f" ± {figure.standard_error:.4f}" if figure.num_folds > 1 else "")
+
+
+NO_CONFIDENCE = (
+    f"no confidence in translations: that takes photos of {FEWEST_PEOPLE} people, "
+    f"and features of {MIN_DIMENSION} numbers or more"
+)
 
 
 def thresholds_line(points: Sequence[OperatingPoint], num_people: Sequence[int]) -> str:

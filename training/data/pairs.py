@@ -44,7 +44,7 @@ def join_all(feature_sets: Sequence[FeatureSet]) -> list[FeatureSet]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise JoinError(f"two different spaces have the same name {twice[0]!r}; rename one")
-    return [replace(feature_set, subject=first.subject) for feature_set in joined]
+    return [replace(feature_set, subject=first.subject, modality=first.modality) for feature_set in joined]
 
 
 def join_by_image(source: FeatureSet, target: FeatureSet) -> Pairs:
@@ -63,7 +63,7 @@ def join_by_image(source: FeatureSet, target: FeatureSet) -> Pairs:
             f"no picture is in both feature sets: the source has keys like {str(source.image[0])!r}, the target like "
             f"{str(target.image[0])!r}; extract both from the same pictures"
         )
-    pairs = Pairs(source.take(source_rows), target.take(target_rows))
+    pairs = _with_modality(source.take(source_rows), target.take(target_rows))
     if target.has_subjects and not source.has_subjects:
         return Pairs(replace(pairs.source, subject=pairs.target.subject), pairs.target)
     if source.has_subjects and target.has_subjects:
@@ -72,3 +72,15 @@ def join_by_image(source: FeatureSet, target: FeatureSet) -> Pairs:
             key = str(common[np.argmax(differs)])
             raise JoinError(f"the sets name different subjects for {int(differs.sum())} pictures, {key!r} first")
     return pairs
+
+
+def _with_modality(source: FeatureSet, target: FeatureSet) -> Pairs:
+    """With the modalities of whichever side knows them. Raises `JoinError`."""
+    if source.modality is None or target.modality is None:
+        known = target.modality if source.modality is None else source.modality
+        return Pairs(replace(source, modality=known), replace(target, modality=known))
+    differs = source.modality != target.modality
+    if differs.any():
+        key = str(source.image[np.argmax(differs)])
+        raise JoinError(f"the sets name different modalities for {int(differs.sum())} pictures, {key!r} first")
+    return Pairs(source, target)

@@ -20,10 +20,12 @@ from models.features import FloatArray
 from models.operating_point import RULE_OF, STATED_RATES
 from training.data.pairs import Pairs
 from training.evaluation.isotonic import pool_adjacent_violators
-from training.evaluation.scoring import NUM_BINS, StrArray, bins_of, reaching, score_blocks, start_of
+from training.evaluation.scoring import NUM_BINS, bins_of, reaching, score_blocks, start_of
 
 MAX_PICTURES = 8192
 """Of more, pictures of those go who have many, down to two each, and then people; 8,192 give 67 million scores."""
+FEWEST_GENUINE = 20
+"""People with two pictures to compare."""
 STEPS_A_DECADE = 20
 """Of a scale: a threshold keeps the rate asked for, and may be as strict as one for a rate lower by 11 %."""
 
@@ -65,7 +67,7 @@ def calibrate(pairs: Pairs, translated_NT: FloatArray, crossed: Sequence[HeldOut
 
 def calibrate_native(feature_set: FeatureSet) -> Calibration:
     """Scales and operating points of an encoder's own space, from pictures of subjects it has not seen."""
-    known = feature_set.take(_thinned_rows(feature_set.subject))
+    known = feature_set.take(_thinned_rows(feature_set))
     side = [(known, known.feature)]
     return _calibration({"native-target": (side, side)})
 
@@ -84,6 +86,8 @@ def calibrate_scores(
         for rows in (is_genuine_N, ~is_genuine_N)
     )
     num_genuine, num_pairs = (len(np.unique(pair_N[rows])) for rows in (is_genuine_N, ~is_genuine_N))
+    of_a, of_b = (len(np.unique(side[~is_genuine_N])) for side in (code[: len(a)], code[len(a) :]))
+    num_pairs = min(num_pairs, _pairs_among(min(of_a, of_b) + 1))
     scale = _scale(_Tally(genuine, impostor, num_genuine, num_pairs))
     return _with_points({comparison: scale} if scale else {})
 
@@ -166,12 +170,22 @@ def _weighed(a_ND: FloatArray, b_ND: FloatArray, code_N: _RowArray, a_rows: _Row
     in_a, in_b = num_a > 0, num_b > 0
     num_in_both = int((in_a & in_b).sum())
     num_pairs = int(in_a.sum()) * int(in_b.sum()) - num_in_both - num_in_both * (num_in_both - 1) // 2
+    num_pairs = min(num_pairs, _pairs_among(min(int(in_a.sum()), int(in_b.sum()))))
     return _Tally(genuine, impostor, int((num_own > 0).sum()), num_pairs)
 
 
+def _pairs_among(num_people: int) -> int:
+    """Of two sides no more pairs count than the people of the smaller make among themselves: one person's scores with a thousand
+    strangers are that person's.
+    """
+    return num_people * (num_people - 1) // 2
+
+
 def _scale(tally: _Tally) -> ScoreScale | None:
-    """Thresholds from a rate of one down to the lowest that so many pairs of people show; None where that is no stated one."""
-    if not tally.num_genuine or max(STATED_RATES) * tally.num_pairs < RULE_OF:
+    """Thresholds from a rate of one down to the lowest that so many pairs of people show; None where that is no stated one, or
+    there are too few genuine scores to say anything of them.
+    """
+    if tally.num_genuine < FEWEST_GENUINE or max(STATED_RATES) * tally.num_pairs < RULE_OF:
         return None
     rates = [_rate(step) for step in range(STEPS_A_DECADE * 10)]
     rate_K = np.array([rate for rate in rates if rate * tally.num_pairs >= RULE_OF])
@@ -222,18 +236,27 @@ def _modalities(rows: FeatureSet) -> set[str]:
 
 
 def _thinned(held: HeldOut) -> HeldOut:
-    rows = _thinned_rows(held.pairs.source.subject)
+    rows = _thinned_rows(held.pairs.source)
     return HeldOut(held.pairs.take(rows), held.translated_NT[rows])
 
 
-def _thinned_rows(subject: StrArray) -> _RowArray:
-    """The rows of at most MAX_PICTURES pictures: the first few of everybody, two or more, or of as many people as fit."""
-    _, code_N, num = np.unique(subject, return_inverse=True, return_counts=True)
-    order = np.argsort(code_N, kind="stable")
-    # Each picture's place among its person's.
-    place_N = np.empty(len(subject), dtype=np.int64)
-    place_N[order] = np.arange(len(subject)) - np.repeat(np.cumsum(num) - num, num)
+def _thinned_rows(rows: FeatureSet) -> _RowArray:
+    """The rows of at most MAX_PICTURES pictures: of everybody the first few of each modality, two or more, or of as many people
+    as fit.
+    """
+    _, code_N = np.unique(rows.subject, return_inverse=True)
+    kind_N = (
+        np.zeros(len(rows), np.int64) if rows.modality is None else np.unique(rows.modality, return_inverse=True)[1]
+    )
+    num_kinds = int(kind_N.max()) + 1
+    _, group_N, num = np.unique(code_N * num_kinds + kind_N, return_inverse=True, return_counts=True)
+    order = np.argsort(group_N, kind="stable")
+    # Each picture's place among its person's of its modality.
+    place_N = np.empty(len(rows), dtype=np.int64)
+    place_N[order] = np.arange(len(rows)) - np.repeat(np.cumsum(num) - num, num)
     most = max((most for most in range(2, num.max() + 1) if np.minimum(num, most).sum() <= MAX_PICTURES), default=2)
-    num_people = len(num) if np.minimum(num, most).sum() <= MAX_PICTURES else MAX_PICTURES // 2
-    people = np.linspace(0, len(num) - 1, num_people).astype(np.int64)
+    num_people = int(code_N.max()) + 1
+    if np.minimum(num, most).sum() > MAX_PICTURES:
+        num_people = min(num_people, MAX_PICTURES // (2 * num_kinds))
+    people = np.linspace(0, int(code_N.max()), num_people).astype(np.int64)
     return np.flatnonzero((place_N < most) & np.isin(code_N, people))

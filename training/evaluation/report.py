@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from models.calibration import Calibration
+from models.calibration import PHOTO, Calibration
 from models.confidence import ConfidenceModel
 from models.features import FloatArray
 from models.operating_point import point_at
@@ -132,9 +132,15 @@ def measure_report(
     fmr = next((rate for rate in FMRS if point_at(points, rate)), None)
     point = None if fmr is None else point_at(points, fmr)
     threshold = None if point is None else point.threshold
-    trust = None
-    if confidence is not None and threshold is not None and fmr is not None:
-        trust = _trust(pairs, translated_NT, confidence(pairs.source.feature, translated_NT), threshold, fmr)
+    # The threshold is of photos.
+    is_photo = np.ones(len(pairs), bool) if pairs.source.modality is None else pairs.source.modality == PHOTO
+    trust, slices = None, []
+    if is_photo.any():
+        photos, translated_photos = pairs.take(is_photo), translated_NT[is_photo]
+        slices = _slices(photos, translated_photos, threshold)
+        if confidence is not None and threshold is not None and fmr is not None:
+            confidence_N = confidence(photos.source.feature, translated_photos)
+            trust = _trust(photos, translated_photos, confidence_N, threshold, fmr)
     return ReportFigures(
         len(pairs),
         len(gallery),
@@ -142,7 +148,7 @@ def measure_report(
         compared,
         _feature_map(pairs, translated_NT),
         trust,
-        _slices(pairs, translated_NT, threshold),
+        slices,
         fmr,
     )
 
@@ -209,6 +215,8 @@ def _slices(pairs: Pairs, translated_NT: FloatArray, threshold: float | None) ->
     """Of every label with a few values, one a value."""
     subject, target_NT = pairs.source.subject, pairs.target.feature
     gallery, probes = gallery_and_probes(subject)
+    if not len(probes):
+        return []
     ranks = genuine_ranks(translated_NT[probes], subject[probes], target_NT[gallery], subject[gallery])
     own = mates(subject, gallery, probes)
     genuine_P = np.einsum("pt,pt->p", translated_NT[probes], target_NT[own])

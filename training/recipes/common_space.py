@@ -265,8 +265,7 @@ def _fit_confidence(rule: SplitRule, of_pair: list[HeldOut], calibration: Calibr
     """From those trained on, those of validation, and the folds of those trained on."""
     seen, unseen, *crossed = of_pair
     parts = SplitPairs(rule, seen.pairs, unseen.pairs, None)
-    found = fit_confidence(parts, [unseen, *crossed], calibration, rule.seed)
-    return found and replace(found, target=None)
+    return fit_confidence(parts, [unseen, *crossed], calibration, rule.seed, watches_target=False)
 
 
 def _without_native_target(calibration: Calibration) -> Calibration:

@@ -15,7 +15,6 @@ import numpy.typing as npt
 from models.calibration import PHOTO, Calibration
 from models.confidence import NUM_SIGNALS, ConfidenceModel, Meaning, Signals, inputs
 from models.features import FloatArray, unit_features
-from models.reference import SpaceReference
 from training.data.pairs import Pairs
 from training.evaluation.calibration import HeldOut
 from training.evaluation.isotonic import pool_adjacent_violators
@@ -32,23 +31,38 @@ MOST_STEPS = 100
 FEWEST_OF_CENTRE = 16
 FEWEST = 200
 """Pictures of people the translator has not seen."""
+FEWEST_MATED = 50
+"""People with two of them or more, for what is told of genuine comparisons."""
+FEWEST_OF_STEP = 20
+"""People in a step of confidence."""
 COSINE_SLACK = 0.02
 
 _IntArray = npt.NDArray[np.int64]
 
 
 def fit_confidence(
-    parts: SplitPairs, held: Sequence[HeldOut], calibration: Calibration, seed: int
+    parts: SplitPairs, held: Sequence[HeldOut], calibration: Calibration, seed: int, *, watches_target: bool = True
 ) -> ConfidenceModel | None:
     """From `held`, people whom the translators at work had not seen; None where they, or those trained on, are too few.
 
-    Signals of training people are taken by what was measured without them, as their translations are.
+    Photos alone count: thresholds of drawings are others. Signals of training people are taken by what was measured without
+    them, as their translations are. Without `watches_target` nothing says what features of the target space look like.
     """
-    seen = parts.train.originals()
+    held = [photos for one in held if (photos := _photos(one)) is not None]
+    known = [_photos_of(parts.train.originals()), _photos_of(parts.validation)]
+    if any(one is None for one in known) or sum(len(one.pairs) for one in held) < FEWEST:
+        return None
+    seen, validation = (one for one in known if one is not None)
     code_N = _codes([one.pairs for one in held])
-    known = [seen, parts.validation]
-    references = _references(known, seed)
-    if references is None or len(code_N) < FEWEST:
+    everybody_N = _codes([seen, validation])
+    source, target = (
+        fit_reference(np.concatenate(features), everybody_N, seed) if is_wanted else None
+        for features, is_wanted in (
+            ([seen.source.feature, validation.source.feature], True),
+            ([seen.target.feature, validation.target.feature], watches_target),
+        )
+    )
+    if source is None or (watches_target and target is None):
         return None
     source_NS, translated_NT, target_NT = (
         np.concatenate(sides)
@@ -58,22 +72,22 @@ def fit_confidence(
     )
     signal_N4 = np.concatenate(
         [
-            _signals(_without(seen, one.pairs), parts.validation, seed)(one.pairs.source.feature, one.translated_NT)
+            _signals(_without(seen, one.pairs), validation, seed)(one.pairs.source.feature, one.translated_NT)
             for one in held
         ]
     )
     wanted_N, found_N, meaning, fmr = _wanted(translated_NT, target_NT, code_N, calibration)
     mean_4, sd_4 = signal_N4.mean(axis=0), np.maximum(signal_N4.std(axis=0), 1e-6)
     num_of_person_N = np.bincount(code_N)[code_N]
-    signals = _signals(seen, parts.validation, seed)
-    input_NF = inputs(*signals.whitened(source_NS, translated_NT), (signal_N4 - mean_4) / sd_4)
+    input_NF = inputs(source_NS, translated_NT, (signal_N4 - mean_4) / sd_4)
     estimator = fit_estimator(input_NF, wanted_N, (1 / num_of_person_N).astype(np.float32), code_N, seed)
-    step_K, confidence_K = _steps(estimator.unseen_N, found_N, 1 / num_of_person_N)
+    step_K, confidence_K = _steps(estimator.unseen_N, found_N, code_N)
     return ConfidenceModel(
         meaning,
         fmr,
-        *references,
-        signals,
+        source,
+        target,
+        _signals(seen, validation, seed),
         mean_4,
         sd_4,
         _limits(signal_N4),
@@ -89,29 +103,41 @@ def measured_anew(
 ) -> ConfidenceModel:
     """The same estimates, and what comes of them on other people: limits, steps, and what their features look like.
 
-    What these are too few for stays as it is.
+    What these are too few for stays as it is. Photos alone count.
     """
+    photos = _photos(HeldOut(pairs, translated_NT))
+    if photos is None:
+        return model
+    pairs, translated_NT = photos.pairs, photos.translated_NT
     code_N = _codes([pairs])
     source, target = (fit_reference(side.feature, code_N, 0) for side in (pairs.source, pairs.target))
     if source and target:
         model = replace(model, source=source, target=target)
-    if pairs.source.modality is not None:
-        # Thresholds of drawings are others.
-        is_photo_N = pairs.source.modality == PHOTO
-        if is_photo_N.sum() < FEWEST:
-            return model
-        pairs, translated_NT, code_N = pairs.take(is_photo_N), translated_NT[is_photo_N], code_N[is_photo_N]
     if len(code_N) < FEWEST:
         return model
     _, found_N, meaning, fmr = _wanted(translated_NT, pairs.target.feature, code_N, calibration)
     if meaning != "tar":
         return model
     signal_N4 = model.signals_of(pairs.source.feature, translated_NT)
-    estimate_N = model.estimate(*model.signals_of.whitened(pairs.source.feature, translated_NT), signal_N4)
-    step_K, confidence_K = _steps(estimate_N, found_N, 1 / np.bincount(code_N)[code_N])
+    estimate_N = model.estimate(pairs.source.feature, translated_NT, signal_N4)
+    step_K, confidence_K = _steps(estimate_N, found_N, code_N)
     return replace(
         model, meaning=meaning, fmr=fmr, signal_limit_4=_limits(signal_N4), step_K=step_K, confidence_K=confidence_K
     )
+
+
+def _photos(one: HeldOut) -> HeldOut | None:
+    """Those of them, None where there are none."""
+    modality = one.pairs.source.modality
+    if modality is None:
+        return one
+    is_photo_N = modality == PHOTO
+    return HeldOut(one.pairs.take(is_photo_N), one.translated_NT[is_photo_N]) if is_photo_N.any() else None
+
+
+def _photos_of(pairs: Pairs) -> Pairs | None:
+    photos = _photos(HeldOut(pairs, pairs.target.feature))
+    return None if photos is None else photos.pairs
 
 
 def _without(seen: Pairs, held: Pairs) -> Pairs:
@@ -144,19 +170,12 @@ def _codes(pairs: Sequence[Pairs]) -> _IntArray:
     return np.concatenate(codes)
 
 
-def _references(known: Sequence[Pairs], seed: int) -> tuple[SpaceReference, SpaceReference] | None:
-    code_N = _codes(known)
-    source = fit_reference(np.concatenate([one.source.feature for one in known]), code_N, seed)
-    target = fit_reference(np.concatenate([one.target.feature for one in known]), code_N, seed)
-    return (source, target) if source and target else None
-
-
 def _wanted(
     translated_NT: FloatArray, target_NT: FloatArray, code_N: _IntArray, calibration: Calibration
 ) -> tuple[FloatArray, FloatArray, Meaning, float]:
-    """What to estimate, (N,): the mean score with the person's other pictures, NaN where there is none; with their own where
-    that is so of nearly all. And what came of each, (N,): the share of those scores that reach the threshold at the rate that
-    is told, or the cosine.
+    """What to estimate, (N,): the mean score with the person's other pictures, NaN where there is none; where hardly anybody has
+    two the cosine with the native feature. And what came of each, (N,): the share of those scores that reach the threshold at the
+    rate that is told; where that cannot be told the cosine.
     """
     order = np.argsort(code_N, kind="stable")
     genuine_N, found_N = (np.full(len(code_N), np.nan, dtype=np.float32) for _ in range(2))
@@ -170,10 +189,11 @@ def _wanted(
             genuine_N[rows] = others.mean(axis=1)
             found_N[rows] = np.nan if threshold is None else (others >= threshold).mean(axis=1)
     own_N = np.einsum("nt,nt->n", translated_NT, target_NT)
-    wanted_N = genuine_N if (~np.isnan(genuine_N)).sum() >= FEWEST else own_N
-    if np.isnan(found_N).all():
-        return wanted_N, np.clip(own_N, 0, 1), "cosine", 0.0
-    return wanted_N, found_N, "tar", fmr
+    if len(np.unique(code_N[~np.isnan(genuine_N)])) < FEWEST_MATED:
+        return own_N, np.clip(own_N, 0, 1), "cosine", 0.0
+    if threshold is None:
+        return genuine_N, np.clip(own_N, 0, 1), "cosine", 0.0
+    return genuine_N, found_N, "tar", fmr
 
 
 def _centres(feature_NS: FloatArray, code_N: _IntArray, seed: int, num_rounds: int = 10) -> FloatArray:
@@ -214,13 +234,13 @@ def _limits(signal_N4: FloatArray) -> FloatArray:
     return np.concatenate([SLACK * high[:half], low[half:] - COSINE_SLACK]).astype(np.float32)
 
 
-def _steps(
-    estimate_N: FloatArray, found_N: FloatArray, weight_N: npt.NDArray[np.float64]
-) -> tuple[FloatArray, FloatArray]:
-    """What came of features by their estimate, in steps that rise with it."""
+def _steps(estimate_N: FloatArray, found_N: FloatArray, code_N: _IntArray) -> tuple[FloatArray, FloatArray]:
+    """What came of features by their estimate, in steps that rise with it; each person counts once."""
     known = np.flatnonzero(~np.isnan(found_N))
+    weight_N = 1 / np.bincount(code_N)[code_N]
     order = known[np.argsort(estimate_N[known], kind="stable")]
-    bins = np.array_split(order, min(MOST_STEPS, len(order)))
+    most = len(np.unique(code_N[known])) // FEWEST_OF_STEP
+    bins = np.array_split(order, min(MOST_STEPS, max(1, most)))
     weight_K = np.array([weight_N[rows].sum() for rows in bins])
     value_K = np.array([np.average(found_N[rows], weights=weight_N[rows]) for rows in bins])
     runs = pool_adjacent_violators(value_K, weight_K)

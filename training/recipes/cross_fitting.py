@@ -77,7 +77,13 @@ def can_cross_fit(method: str) -> bool:
 
 def _folds(train: FeatureSet, seed: int, num_folds: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """The fold of who is on each row (N,), and of the second face of a blend; -1 where there is none."""
-    names, code_N = np.unique(train.subject, return_inverse=True)
+    # A view is of who is on its picture, whoever the view is said to be of.
+    subject_of = dict(zip(train.image.tolist(), train.subject.tolist(), strict=True))
+    own = [
+        subject_of.get(picture, subject)
+        for picture, subject in zip(train.picture.tolist(), train.subject.tolist(), strict=True)
+    ]
+    names, code_N = np.unique(own, return_inverse=True)
     fold_N = (np.random.default_rng(seed).permutation(len(names)) % num_folds)[code_N]
     fold_by_image = dict(zip(train.image.tolist(), fold_N.tolist(), strict=True))
     fold_by_picture = dict(zip(train.picture.tolist(), fold_N.tolist(), strict=True)) | fold_by_image

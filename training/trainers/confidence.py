@@ -18,7 +18,7 @@ _FloatArray = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Estimator:
-    """What it estimates is scaled to a variance of one."""
+    """What it estimates is scaled to a mean of zero and a variance of one."""
 
     weight_F: _FloatArray
     bias_1: _FloatArray
@@ -32,6 +32,7 @@ def fit_estimator(
     """Ridge regression; its strength is the one that is best on people it has not seen, a quarter of them at a time.
 
     `code_N` says whose each feature is. Features of which it is not known what is wanted, NaN, weigh nothing.
+
     Source: Hoerl and Kennard, Ridge regression (Technometrics 1970).
     """
     is_known_N = ~np.isnan(wanted_N)
@@ -52,8 +53,7 @@ def fit_estimator(
         unseen.append((float(np.sum(weight_N * (unseen_N - wanted_N) ** 2)), unseen_N))
     best = min(range(len(STRENGTHS)), key=lambda number: unseen[number][0])
     weight_F = (whole.solve(STRENGTHS[best]) / sd_F).astype(np.float32)
-    bias = -mean_F @ weight_F
-    return Estimator(weight_F, np.array([bias], dtype=np.float32), unseen[best][1])
+    return Estimator(weight_F, np.array([-mean_F @ weight_F], dtype=np.float32), unseen[best][1])
 
 
 @dataclass(frozen=True, slots=True)

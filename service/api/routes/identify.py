@@ -69,13 +69,13 @@ async def identify(
 
 def _batch_answer(found: Identified, keys: Sequence[str | None]) -> bytes:
     """`IdentifyBatchResponse` as JSON, written without a model for each of what may be many thousand candidates."""
-    confidence, flagged = found.trusted.confidence, frozenset(found.trusted.flagged)
+    flagged = frozenset(found.trusted.flagged)
     results = [
         {
             "image": key,
             "decision": decision,
             "candidates": [candidate_json(rank, one) for rank, one in enumerate(candidates, start=1)],
-            "confidence": None if confidence is None else float(confidence[row]),
+            "confidence": found.trusted.of(row),
             "flagged": row in flagged,
         }
         for row, (key, decision, candidates) in enumerate(zip(keys, found.decisions, found.candidates, strict=True))

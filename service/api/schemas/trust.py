@@ -46,12 +46,11 @@ class TrustedOne(BaseModel):
 
     confidence: float | None
     """What came of faces that looked alike to the translator: the share that was found, or the mean cosine with native ones, as
-    /bundles says of it; null where nothing was translated or nothing tells."""
+    /bundles says of it; null where nothing was translated, nothing tells, or the picture is no photo."""
     flagged: bool
     """Whether it is below what was asked for."""
 
 
 def trusted_one(trusted: Trusted, row: int = 0) -> dict[str, Any]:
     """A `TrustedOne` as JSON."""
-    confidence = None if trusted.confidence is None else float(trusted.confidence[row])
-    return {"confidence": confidence, "flagged": row in trusted.flagged}
+    return {"confidence": trusted.of(row), "flagged": row in trusted.flagged}

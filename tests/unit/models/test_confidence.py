@@ -50,17 +50,15 @@ def test_signals_are_distances_in_both_spaces_the_nearest_centre_and_what_comes_
     np.testing.assert_allclose(signals(source, TRANSLATED), np.stack(expected, axis=1), atol=1e-5)
 
 
-def test_the_estimator_is_linear_in_where_features_lie_and_how_far_out() -> None:
+def test_the_estimator_is_linear_in_features_and_signals() -> None:
     random = np.random.default_rng(2)
-    weight = random.normal(size=2 * (8 + 12) + 4).astype(np.float32)
+    weight = random.normal(size=8 + 12 + 4).astype(np.float32)
     mean, sd = np.full(4, 0.5, dtype=np.float32), np.full(4, 2.0, dtype=np.float32)
     bias = np.full(1, 3.0, dtype=np.float32)
     model = replace(MODEL, weight_F=weight, bias_1=bias, signal_mean_4=mean, signal_sd_4=sd)
     source, signal = unit_features(random.normal(size=(1, 8))), random.normal(size=(1, 4)).astype(np.float32)
-    x, y = source[0] * 8**0.5, TRANSLATED[0] * 12**0.5
-    by_hand = 3.0 + np.concatenate([x, y, abs(x), abs(y), (signal[0] - 0.5) / 2]) @ weight
-    white = model.signals_of.whitened(source, TRANSLATED[:1])
-    assert model.estimate(*white, signal)[0] == pytest.approx(by_hand, abs=1e-4)
+    row = np.concatenate([source[0] * 8**0.5, TRANSLATED[0] * 12**0.5, (signal[0] - 0.5) / 2])
+    assert model.estimate(source, TRANSLATED[:1], signal)[0] == pytest.approx(3.0 + row @ weight, abs=1e-4)
 
 
 def same(one: ConfidenceModel, other: ConfidenceModel) -> bool:
@@ -96,8 +94,15 @@ F = np.float32
         changed(centre=np.zeros((0, 8), F)),
         changed(centre=np.zeros((3, 8))),
         changed(back_weight=np.zeros((8, 12), F)),
-        changed(weight=np.zeros(43, F)),
-        changed(weight=np.zeros((44, 1), F)),
+        changed(weight=np.zeros(23, F)),
+        changed(weight=np.zeros((24, 1), F)),
+        changed(weight=np.full(24, 1e10, F)),
+        changed(source_basis=np.full((8, 8), 3e38, F)),
+        changed(source_stream_limit=np.zeros(1, F)),
+        changed(source_stream_limit=np.full(1, -1, F)),
+        changed(source_same_face=np.full(1, -2, F)),
+        changed(source_stream_sd=np.full(2 * BLOCKS + 1, 1e-45, F)),
+        changed(signal_sd=np.full(4, 1e-45, F)),
         changed(bias=np.zeros(2, F)),
         changed(signal_sd=np.zeros(4, F)),
         changed(signal_limit=np.full(4, np.inf, F)),
