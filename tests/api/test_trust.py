@@ -285,3 +285,25 @@ async def test_in_a_common_space_both_are_projected_and_the_lesser_confidence_is
         arriving = {one["name"]: one["arriving"] for one in (await client.get("/spaces")).json()}
         assert arriving["a"] is not None
         assert arriving["common"] is None
+
+
+async def test_of_drawings_nothing_is_told_and_they_are_not_watched(serve: Serve) -> None:
+    """What was measured is of photos."""
+    async with serve(low_confidence="refuse", wrong_space="refuse") as client:
+        await client.post("/galleries", json={"name": "people", "space": "b"})
+        templates = [{"subject": "ann", "feature": [1.0] * 16}]
+        await client.post("/galleries/people/templates", json={"space": "b", "templates": templates})
+        drawing = {"space": "a", "feature": ROWS[ODD].tolist(), "modality": "sketch"}
+        other = {"space": "b", "feature": [1.0] * 16}
+        for _ in range(10):
+            found = await client.post("/identify", json={"gallery": "people", "probe": drawing})
+            assert found.status_code == 200
+            assert (found.json()["confidence"], found.json()["flagged"]) == (None, False)
+            verified = (await client.post("/verify", json={"a": drawing, "b": other})).json()
+            assert (verified["confidence"], verified["flagged"]) == (None, False)
+        query = {"gallery": "people", "space": "a", "modality": "sketch"}
+        batch = (await client.post("/identify", params=query, content=npy(ROWS), headers=NPY)).json()["results"]
+        assert [one["confidence"] for one in batch] == [None] * 4
+        assert (await arriving(client, "a"))["num_seen"] == 0
+        photo = {"space": "a", "feature": ROWS[ODD].tolist()}
+        assert (await client.post("/identify", json={"gallery": "people", "probe": photo})).status_code == 422

@@ -9,7 +9,7 @@ from models.operating_point import OperatingPoint
 from models.space import Space
 from training.data.pairs import Pairs, join_by_image
 from training.evaluation import calibration, scoring
-from training.evaluation.calibration import HeldOut, calibrate, calibrate_native
+from training.evaluation.calibration import HeldOut, calibrate, calibrate_native, calibrate_scores
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -239,3 +239,50 @@ def test_a_modality_is_compared_with_photos_and_photos_with_each_other() -> None
     for place in (5, 20, 40):
         assert scale.fmr[place] == pytest.approx(np.mean(impostor >= scale.threshold[place]), abs=2e-4)
         assert scale.fnmr[place] == pytest.approx(np.mean(genuine < scale.threshold[place]), abs=2e-3)
+
+
+def with_modality(pairs: Pairs, modality: list[str]) -> Pairs:
+    columns = {"modality": np.array(modality)}
+    return Pairs(*(FeatureSet.build(s.space, s.columns() | columns) for s in (pairs.source, pairs.target)))
+
+
+@pytest.mark.parametrize("kinds", [["caricature", "caricature", "photo"], ["photo", "photo", "sketch"]])
+def test_of_many_pictures_every_modality_stays(monkeypatch: pytest.MonkeyPatch, kinds: list[str]) -> None:
+    pairs, translated = noisy_pairs(200, 3)
+    drawn = with_modality(pairs, kinds * 200)
+    (other,) = {"caricature", "sketch"} & set(kinds)
+    monkeypatch.setattr(calibration, "MAX_PICTURES", 360)
+    found = calibrate(drawn, translated)
+    scale = found.scales[f"translated/{other}"]
+    # Room for two pictures each of two modalities, of 90 people.
+    assert (scale.num_genuine, scale.num_impostors) == (90, 4005)
+    assert ("translated" in found.scales) == (kinds.count("photo") == 2)
+
+
+def test_one_persons_drawing_states_no_rate_however_many_strangers_there_are() -> None:
+    pairs, translated = noisy_pairs(120, 3)
+    for num_drawn, states in ((1, False), (77, False), (78, True)):
+        kinds = [
+            kind for number in range(120) for kind in ("photo", "photo", "sketch" if number < num_drawn else "photo")
+        ]
+        found = calibrate(with_modality(pairs, kinds), translated)
+        assert ("translated/sketch" in found.scales) == states, num_drawn
+        assert "translated" in found.scales
+
+
+@pytest.mark.parametrize("num_mated", [19, 20])
+def test_of_few_genuine_scores_nothing_is_said(num_mated: int) -> None:
+    pairs, translated = noisy_pairs(120, 2)
+    rows = (np.arange(240) % 2 == 0) | (np.arange(240) < 2 * num_mated)
+    assert bool(calibrate(pairs.take(rows), translated[rows]).scales) == (num_mated == 20)
+
+
+def test_a_table_of_one_person_against_many_states_no_rate() -> None:
+    random = np.random.default_rng(0)
+    strangers = [f"s{number}" for number in range(4000)]
+    mated = strangers[:30]
+    a, b = ["ann"] * 4000 + mated, strangers + mated
+    score = np.concatenate([random.normal(0.0, 0.1, 4000), random.normal(0.8, 0.1, 30)]).astype(np.float32).clip(-1, 1)
+    assert not calibrate_scores(a, b, score, "translated").scales
+    a[:4000] = [f"t{number % 78}" for number in range(4000)]
+    assert calibrate_scores(a, b, score, "translated").scales["translated"].num_impostors == 3081

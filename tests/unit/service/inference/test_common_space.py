@@ -284,3 +284,19 @@ def test_the_stricter_of_both_projections_holds_in_the_common_space_and_of_drawi
     assert [point.threshold for point in thresholds.between(a, c).points] == [0.9]
     assert [point.threshold for point in thresholds.between(a, c, "sketch").points] == [0.95]
     assert not thresholds.between(a, b, "caricature").points
+
+
+def test_who_asks_of_drawings_gets_a_way_that_has_their_threshold() -> None:
+    direct = missing(bundle("ab", A, B), 0.1)
+    points = {"translated": at(0.5), "translated/sketch": at(0.6)}
+    common = [
+        replace(projection(name, space, missed=0.3), calibration=Calibration(points))
+        for name, space in (("ac", A), ("bc", B))
+    ]
+    catalog = Catalog([direct, *common], [])
+    assert catalog.comparison(A, B, fmr=1e-3).bundles == ("ab",)
+    for kinds in ({"sketch"}, {"photo", "sketch"}):
+        assert catalog.comparison(A, B, fmr=1e-3, modalities=kinds).bundles == ("ac", "bc")
+        assert set(catalog.comparison_either_way(B, A, fmr=1e-3, modalities=kinds).bundles) == {"ac", "bc"}
+    # Nobody has a threshold of these.
+    assert catalog.comparison(A, B, fmr=1e-3, modalities={"caricature"}).bundles == ("ab",)

@@ -5,11 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from models.bundle import Bundle
 from models.features import FloatArray, unit_features
 from models.reference import SpaceReference
 from models.space import Space
-from service.inference.watch import FEWEST_OUTLIERS, RECENT, Seen, SpaceWatch
-from tests.by_hand import reference
+from service.inference.watch import FEWEST_OUTLIERS, RECENT, Seen, SpaceWatch, Watch
+from tests.by_hand import confidence_model, reference
+from tests.unit.service.inference.test_catalog import A, B, bundle
 from training.evaluation.references import fit_reference
 
 DIMENSION = 32
@@ -135,3 +137,25 @@ def test_several_threads_may_tell_it() -> None:
         thread.join()
     assert one.seen.num_seen == 800
     assert one.seen.state == "usual"
+
+
+def test_of_several_references_that_which_was_measured_anew_holds() -> None:
+    """An operator's remedy would have no effect behind a bundle whose name comes first."""
+
+    def telling(name: str, limit: float, *, is_anew: bool = False, method: str = "ridge") -> Bundle:
+        made = bundle(name, A, B)
+        digests = {"calibration source": "0" * 64} if is_anew else {}
+        provenance = replace(made.manifest.provenance, data_digests=digests)
+        manifest = replace(made.manifest, provenance=provenance, method=method)
+        return replace(
+            made, manifest=manifest, confidence=confidence_model(A.dimension, B.dimension, stream_limit=limit)
+        )
+
+    def limits(*bundles: Bundle) -> dict[str, float]:
+        return {name: one._reference.stream_limit for name, one in Watch(bundles)._by_space.items()}
+
+    first, ours = telling("ab", 5.0), telling("ours", 50.0, is_anew=True)
+    assert limits(first, telling("later", 50.0)) == {A.fingerprint: 5.0, B.fingerprint: 5.0}
+    assert limits(first, ours) == limits(ours, first) == {A.fingerprint: 50.0, B.fingerprint: 50.0}
+    # In a common space lie features of several encoders.
+    assert limits(telling("ac", 5.0, method="cca")) == {A.fingerprint: 5.0}

@@ -5,16 +5,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from models.bundle import read_bundle, write_bundle
+from models.confidence import ConfidenceModel
 from models.feature_set import FeatureSet
 from tests.api.world import COLOURS_TO_A, A, encoder_graph, write
 from tests.by_hand import confidence_model
+from training.commands import calibrate as command
 from training.data.feature_set_files import load_feature_set, save_feature_set
-from training.data.pairs import join_by_image
+from training.data.pairs import Pairs, join_by_image
 from training.evaluation.calibration import calibrate, calibrate_native
 from training.export.loaded import LoadedTranslator
 
@@ -226,3 +229,41 @@ def test_what_does_not_belong_together_is_refused(fails: Fails, files: Files, ow
     exists = fails("calibrate", "--bundle", files["bundle"], "--out", files["bundle"], "--source", own["source"],
                    "--target", own["target"])  # fmt: skip
     assert "exists already" in exists
+
+
+def test_confidence_is_measured_anew_on_people_it_was_not_learned_from(
+    run: Run, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Validation people count for thresholds, and not here."""
+    old = read_bundle(files["bundle"])
+    contents = {name: (files["bundle"] / name).read_bytes() for name in old.manifest.files}
+    folder, rule = tmp_path / "telling", old.manifest.provenance.split
+    assert rule is not None
+    write_bundle(
+        folder,
+        replace(old.manifest, name="telling", files={}, digest=""),
+        contents | {"stats.npz": confidence_model(12, 10).to_bytes()},
+    )
+    sets = {}
+    for side in ("source", "target"):
+        space = load_feature_set(files[side]).space
+        columns = {
+            "feature": np.random.default_rng(0).normal(size=(800, space.dimension)).astype(np.float32),
+            "image": np.array([f"{row:03d}" for row in range(800)]),
+            "subject": np.array([f"own-{row // 2}" for row in range(800)]),
+        }
+        sets[side] = tmp_path / f"many-{side}.npz"
+        save_feature_set(FeatureSet.build(space, columns), sets[side])
+    measured: list[Pairs] = []
+
+    def watched(model: ConfidenceModel, pairs: Pairs, *others: Any) -> ConfidenceModel:
+        measured.append(pairs)
+        return model
+
+    monkeypatch.setattr(command, "measured_anew", watched)
+    run(*words(files | {"bundle": folder}, sets, tmp_path / "ours"))
+    (pairs,) = measured
+    everybody = load_feature_set(sets["source"])
+    assert set(pairs.source.subject.tolist()) == set(everybody.subject[rule.parts(everybody) == "test"].tolist())
+    run(*words(files | {"bundle": folder}, sets, tmp_path / "all", "--subjects", "all"))
+    assert len(measured[-1]) == 800

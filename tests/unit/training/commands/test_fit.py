@@ -14,6 +14,7 @@ import pytest
 from models.bundle import read_bundle
 from models.feature_set import FeatureSet
 from models.runtime import Session
+from tests.unit.training.recipes.test_confidence import world
 from training import cli
 from training.data.feature_set_files import load_feature_set, save_feature_set
 from training.recipes import translators
@@ -319,3 +320,22 @@ def test_an_option_of_encoders_is_refused_for_a_translator(
     sets = ("--source", files["source"], "--target", files["target"], "--out", tmp_path / "x")
     line = fails("fit", *sets, "--method", "ridge", flag, "1")
     assert line == f"facebridge-train fit: {flag} is for --method {methods} and has no effect on --method ridge"
+
+
+def test_confidence_is_learned_unless_told_otherwise_and_too_few_people_are_said(
+    run: Run, files: Files, tmp_path: Path
+) -> None:
+    pairs, _ = world()
+    for side, feature_set in (("source", pairs.source), ("target", pairs.target)):
+        save_feature_set(feature_set, tmp_path / f"{side}.npz")
+    own = (tmp_path / "source.npz", tmp_path / "target.npz")
+    words = ("--method", "ridge", "--no-report")
+    told = run(*fit(*own, tmp_path / "telling", *words))
+    assert "no confidence" not in told
+    assert read_bundle(tmp_path / "telling").confidence is not None
+    silent = run(*fit(*own, tmp_path / "silent", *words, "--no-confidence"))
+    assert "no confidence" not in silent
+    assert read_bundle(tmp_path / "silent").confidence is None
+    few = run(*fit(files["source"], files["target"], tmp_path / "few", *words))
+    assert "no confidence in translations: that takes photos of 250 people, and features of 8 numbers or more" in few
+    assert read_bundle(tmp_path / "few").confidence is None

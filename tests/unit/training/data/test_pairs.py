@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from models.feature_set import FeatureSet
-from training.data.pairs import join_by_image
+from training.data.pairs import join_all, join_by_image
 from training.errors import JoinError
 
 MakeSet = Callable[..., FeatureSet]
@@ -65,3 +65,24 @@ def test_features_that_a_translator_made_are_not_taken_for_the_encoders_own(feat
     sets = native | {side: FeatureSet.build(native[side].space, marked)}
     with pytest.raises(JoinError, match=f"the {side} set was made by a translator"):
         join_by_image(sets["source"], sets["target"])
+
+
+def test_modalities_are_of_whichever_set_knows_them(feature_set: MakeSet) -> None:
+    plain = feature_set("b", 3)
+    kinds = ["photo", "sketch"] * 3
+    drawn = renamed(feature_set("a"), modality=kinds)
+    for source, target in ((drawn, plain), (plain, drawn)):
+        pairs = join_by_image(source, target)
+        for side in (pairs.source, pairs.target):
+            assert side.modality is not None
+            assert side.modality.tolist() == kinds
+    for side in join_all([plain, drawn]):
+        assert side.modality is not None
+        assert side.modality.tolist() == kinds
+
+
+def test_sets_that_disagree_on_modalities_are_refused(feature_set: MakeSet) -> None:
+    one = renamed(feature_set("a"), modality=["photo"] * 6)
+    other = renamed(feature_set("b", 3), modality=["photo", "sketch", *["photo"] * 4])
+    with pytest.raises(JoinError, match=r"different modalities for 1 pictures, '001\.png' first"):
+        join_by_image(one, other)

@@ -6,12 +6,17 @@ import numpy as np
 import pytest
 
 from models.calibration import Calibration
-from models.features import unit_features
+from models.feature_set import FeatureSet
+from models.features import FloatArray, unit_features
+from models.space import Space
 from models.split import SplitRule
 from tests.unit.training.recipes.test_confidence import TARGET, world
-from training.data.pairs import join_all
+from training.data.pairs import Pairs, join_all
+from training.evaluation.calibration import HeldOut, calibrate
 from training.export.loaded import GraphTranslator
-from training.recipes.common_space import CommonSpace, _of_all, _turn, make_common_space
+from training.recipes import common_space
+from training.recipes.common_space import CommonSpace, _Fitter, _of_all, _turn, make_common_space
+from training.trainers.fitted import FittedSides, Translate
 
 RULE = SplitRule("subject", 0, 0.3, 0.2)
 
@@ -105,3 +110,55 @@ def test_what_one_of_several_lacks_is_not_told_for_all() -> None:
         assert not found.points
         assert not found.scales
         assert set(found.against) == set(found.scales_against) == {"b/sketch"}
+
+
+def test_folds_are_projected_by_what_has_not_seen_them_and_lie_beside_the_served_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taken: list[list[HeldOut]] = []
+
+    def watched(pairs: Pairs, translated: FloatArray, crossed: list[HeldOut]) -> Calibration:
+        taken.append(crossed)
+        return calibrate(pairs, translated, crossed)
+
+    fitted_to: list[set[str]] = []
+    fit = common_space._Fitter.fit
+
+    def fitting(self: _Fitter, train: list[FeatureSet], prefix: str = "") -> FittedSides[Translate]:
+        fitted_to.append(set(train[0].subject.tolist()))
+        return fit(self, train, prefix)
+
+    monkeypatch.setattr(common_space, "calibrate", watched)
+    monkeypatch.setattr(common_space._Fitter, "fit", fitting)
+    pairs, _ = world()
+    common = make_common_space([pairs.source, pairs.target], RULE, "common", num_folds=5)
+    assert len(fitted_to) == 6
+    for one, folds in zip(common.projections, taken, strict=True):
+        served = GraphTranslator(one.graph)
+        for fold, seen in zip(folds, fitted_to[1:], strict=True):
+            assert not set(fold.pairs.source.subject.tolist()) & seen
+            by_served = served(fold.pairs.source.feature)
+            cosine = np.sum(by_served * fold.translated_NT, axis=1)
+            # Near, as it was turned; not the same, as it was fitted to others.
+            assert cosine.mean() > 0.95
+            assert cosine.max() < 1 - 1e-4
+            assert fold.pairs.target.space == common.space
+
+
+def test_of_three_encoders_confidence_is_in_what_comes_with_the_worst() -> None:
+    pairs, _ = world()
+    noise = np.random.default_rng(3).normal(size=pairs.target.feature.shape)
+    blurred = FeatureSet.build(
+        Space("c", TARGET, "external:c"), pairs.target.columns() | {"feature": pairs.target.feature + 0.4 * noise}
+    )
+    common = make_common_space([pairs.source, pairs.target, blurred], RULE, "common", num_folds=5, with_confidence=True)
+    a, b, _ = common.projections
+    assert [one.hardest for one in (a, b)] == ["c", "c"]
+    for one in (a, b):
+        assert one.confidence is not None
+        with_worst = one.calibration.against[blurred.space.fingerprint]
+        (fnmr,) = (point.fnmr for point in with_worst if point.fmr == one.confidence.fmr)
+        is_validation = RULE.parts(one.source) == "validation"
+        native = one.source.feature[is_validation]
+        told = one.confidence(native, GraphTranslator(one.graph)(native)).mean()
+        assert told == pytest.approx(1 - fnmr, abs=0.08)

@@ -1,7 +1,8 @@
 """People of whom some pictures are worse than others, and what is learned of that."""
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from training.recipes import confidence
 from training.recipes.confidence import fit_confidence
 from training.recipes.cross_fitting import cross_fitted
 from training.recipes.translators import SplitPairs, fit_methods
+from training.trainers.confidence import Estimator, fit_estimator
 
 NUM_PEOPLE, PICTURES, SOURCE, TARGET = 400, 4, 16, 12
 
@@ -198,3 +200,81 @@ def test_confidence_measured_anew_is_what_came_of_those_people() -> None:
     came = np.mean([(score[row][same[row]] >= threshold).mean() for row in range(len(score))])
     assert after.mean() == pytest.approx(came, abs=0.03)
     assert abs(before.mean() - came) > abs(after.mean() - came)
+
+
+def genuine_found(found: HeldOut, threshold: float) -> FloatArray:
+    """Of each picture the share of the person's others whose score reaches the threshold; NaN where there are none."""
+    code = np.unique(found.pairs.source.subject, return_inverse=True)[1]
+    score = found.translated_NT @ found.pairs.target.feature.T
+    is_other = (code[:, None] == code) & ~np.eye(len(code), dtype=bool)
+    with np.errstate(invalid="ignore"):
+        return np.asarray((is_other & (score >= threshold)).sum(axis=1) / is_other.sum(axis=1), dtype=np.float32)
+
+
+def test_it_is_of_photos_alone() -> None:
+    """Drawings are recognised less, and would drag down what is told of photos."""
+    pairs, _ = world()
+    is_drawn = np.arange(len(pairs)) % PICTURES >= 2
+    random = np.random.default_rng(1)
+    kinds = np.where(is_drawn, "sketch", "photo")
+    sides = []
+    for side in (pairs.source, pairs.target):
+        noise = 0.5 * random.normal(size=side.feature.shape) * is_drawn[:, None]
+        sides.append(
+            FeatureSet.build(side.space, side.columns() | {"feature": side.feature + noise, "modality": kinds})
+        )
+    drawn = Pairs(*sides)
+    parts = SplitPairs.of(drawn, SplitRule("subject", 0, 0.3, 0.2))
+    (best,) = fit_methods(parts, "ridge", 0)
+    held = [
+        HeldOut(parts.validation, best.translate(parts.validation.source.feature)),
+        *cross_fitted(parts, "ridge", 0),
+    ]
+    calibration = calibrate(held[0].pairs, held[0].translated_NT, held[1:])
+    model = fit_confidence(parts, held, calibration, 0)
+    assert model is not None
+    assert parts.test is not None
+    (threshold,) = (point.threshold for point in calibration.points["translated"] if point.fmr == model.fmr)
+    everybody = HeldOut(parts.test, best.translate(parts.test.source.feature))
+    photos = confidence._photos(everybody)
+    assert photos is not None
+    assert len(photos.pairs) == len(parts.test) // 2
+    told = model(photos.pairs.source.feature, photos.translated_NT).mean()
+    came, with_drawings = (genuine_found(one, threshold).mean() for one in (photos, everybody))
+    assert told == pytest.approx(came, abs=0.06)
+    assert came > with_drawings + 0.1
+
+
+def test_what_hardly_anybody_has_two_pictures_for_is_the_cosine() -> None:
+    pairs, _ = world()
+    has_two = np.unique(pairs.source.subject)[:: NUM_PEOPLE // 40]
+    is_first = np.arange(len(pairs)) % PICTURES == 0
+    some = pairs.take(is_first | np.isin(pairs.source.subject, has_two))
+    parts = SplitPairs.of(some, SplitRule("subject", 0, 0.3, 0.2))
+    (best,) = fit_methods(parts, "ridge", 0)
+    held = [
+        HeldOut(parts.validation, best.translate(parts.validation.source.feature)),
+        *cross_fitted(parts, "ridge", 0),
+    ]
+    model = fit_confidence(parts, held, fitted().calibration, 0)
+    assert model is not None
+    assert (model.meaning, model.fmr) == ("cosine", 0.0)
+
+
+def test_a_step_is_of_twenty_people_or_more() -> None:
+    code = np.repeat(np.arange(95), 3)
+    estimate = np.random.default_rng(0).normal(size=len(code)).astype(np.float32)
+    steps, told = confidence._steps(estimate, (estimate / 10).astype(np.float32), code)
+    assert len(steps) == len(told) == 4
+    assert (np.diff(told) > 0).all()
+    counted = np.searchsorted(np.sort(estimate), steps)
+    assert np.diff([*counted, len(code)]).min() >= 3 * confidence.FEWEST_OF_STEP
+
+
+def test_the_steps_are_of_estimates_by_what_has_not_seen_the_person(monkeypatch: pytest.MonkeyPatch) -> None:
+    def elsewhere(*arguments: Any) -> Estimator:
+        found = fit_estimator(*arguments)
+        return replace(found, unseen_N=found.unseen_N + 100)
+
+    monkeypatch.setattr(confidence, "fit_estimator", elsewhere)
+    assert fitted.__wrapped__().model.step_K.min() > 50

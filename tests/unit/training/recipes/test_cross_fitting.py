@@ -7,7 +7,7 @@ from models.space import Space
 from models.split import SplitRule
 from training.data.pairs import Pairs
 from training.recipes import cross_fitting
-from training.recipes.cross_fitting import cross_fitted
+from training.recipes.cross_fitting import cross_fitted, folds
 from training.recipes.translators import SplitPairs, training_data
 
 
@@ -85,3 +85,19 @@ def test_nothing_is_measured_on_training_people(case: str) -> None:
     parts = split(world(keys=case != "nobody knows who they are", num_people=30 if case == "too few" else 60))
     method = "fc" if case == "takes hours" else "ridge"
     assert cross_fitted(parts, method, 0, {"no folds": 0, "too few": 2}.get(case, 5)) == []
+
+
+def test_a_view_is_of_who_is_on_its_picture_whoever_it_is_said_to_be() -> None:
+    pairs = world()
+    alias = [
+        f"alias-{subject}" if "#view" in key else subject
+        for key, subject in zip(pairs.source.image.tolist(), pairs.source.subject.tolist(), strict=True)
+    ]
+    named = FeatureSet.build(pairs.source.space, pairs.source.columns() | {"subject": np.array(alias)})
+    found = folds(named, 0, 4)
+    assert len(found) == 4
+    for fold in found:
+        measured = set(named.image[fold.is_measured_N].tolist())
+        seen = named.image[fold.is_seen_N].tolist()
+        assert any("#view" in key for key in seen)
+        assert not measured & {key.partition("#")[0] for key in seen}
