@@ -57,3 +57,17 @@ def test_of_too_few_people_there_is_none(num: int) -> None:
 def test_of_a_space_of_few_numbers_there_is_none() -> None:
     feature, code = people(300)
     assert fit_reference(unit_features(feature[:, :7]), code, 0) is None
+
+
+def test_neither_those_it_is_measured_on_nor_others_stick_out() -> None:
+    """Though few pictures, of which some are unlike others, give rise to directions of their own."""
+    random = np.random.default_rng(0)
+    identity, code = np.repeat(random.normal(size=(800, 40)), 2, axis=0), np.repeat(np.arange(800), 2)
+    bad = random.beta(0.7, 2.0, size=(len(code), 1))
+    raw = (1 - bad) * (identity @ random.normal(size=(40, 256))) + 3 * bad * random.normal(size=256)
+    feature = unit_features(raw + random.normal(size=raw.shape))
+    is_known = code < 500
+    reference = fit_reference(feature[is_known], code[is_known], 0)
+    assert reference is not None
+    for rows in (is_known, ~is_known):
+        assert reference.is_outlier(reference.whitened(feature[rows])).mean() < 0.005

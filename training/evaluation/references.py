@@ -47,9 +47,12 @@ def fit_reference(feature_ND: FloatArray, code_N: _IntArray, seed: int) -> Space
     sd_Z = np.std(statistics, axis=0)
     # Of fewer faces the mean energy varies more.
     sd_Z[:BLOCKS] *= np.sqrt(size / STREAM)
-    limit_K = SLACK * np.quantile(energies(whitened_ND), 1 - RARE, axis=0)
+    served = directions(feature_ND)
+    # Of few pictures these people stick out by directions that they gave rise to.
+    sides = (whitened_ND, whitened(feature_ND, *served))
+    limit_K = SLACK * np.max([np.quantile(energies(side), 1 - RARE, axis=0) for side in sides], axis=0)
     reference = SpaceReference(
-        *directions(feature_ND),
+        *served,
         _same_face(feature_ND, code_N, seed),
         limit_K.astype(np.float32),
         np.mean(statistics, axis=0).astype(np.float32),
