@@ -22,7 +22,7 @@ def scaled(values: np.ndarray) -> np.ndarray:
 def test_it_is_the_weighted_ridge_regression_of_one_of_its_strengths() -> None:
     inputs, wanted = faces()
     weight = np.random.default_rng(1).uniform(0.2, 1.0, len(CODE)).astype(np.float32)
-    found = fit_estimator(inputs, wanted, weight, CODE, 0)
+    found = fit_estimator(inputs, wanted[:, None], weight, CODE, 0)
     estimate = inputs @ found.weight_F + found.bias_1
     off = []
     for strength in STRENGTHS:
@@ -36,16 +36,16 @@ def test_it_is_the_weighted_ridge_regression_of_one_of_its_strengths() -> None:
 def test_where_inputs_tell_nothing_the_strongest_is_taken() -> None:
     inputs, _ = faces()
     wanted = np.random.default_rng(2).normal(size=len(CODE)).astype(np.float32)
-    found = fit_estimator(inputs, wanted, np.ones(len(CODE), np.float32), CODE, 0)
+    found = fit_estimator(inputs, wanted[:, None], np.ones(len(CODE), np.float32), CODE, 0)
     assert np.abs(inputs @ found.weight_F + found.bias_1).max() < 0.1
 
 
 def test_the_estimate_of_the_unseen_is_by_others_alone() -> None:
     inputs, wanted = faces()
     weight = np.ones(len(CODE), np.float32)
-    before = fit_estimator(inputs, wanted, weight, CODE, 0)
+    before = fit_estimator(inputs, wanted[:, None], weight, CODE, 0)
     wanted[CODE == 7] += np.float32(50.0)
-    after = fit_estimator(inputs, wanted, weight, CODE, 0)
+    after = fit_estimator(inputs, wanted[:, None], weight, CODE, 0)
     scale = wanted.std() / faces()[1].std()
     is_own = CODE == 7
     assert after.unseen_N[is_own] * scale == pytest.approx(before.unseen_N[is_own], abs=0.02)
@@ -57,7 +57,19 @@ def test_of_whom_nothing_is_known_nothing_is_learned_and_still_something_told() 
     inputs, wanted = faces()
     is_known = CODE % 2 == 0
     weight = np.ones(len(CODE), np.float32)
-    some = fit_estimator(inputs, np.where(is_known, wanted, np.float32(np.nan)), weight, CODE, 0)
-    none_of_them = fit_estimator(inputs, np.where(is_known, wanted, np.float32(np.nan)), weight * is_known, CODE, 0)
+    some = fit_estimator(inputs, np.where(is_known, wanted, np.float32(np.nan))[:, None], weight, CODE, 0)
+    none_of_them = fit_estimator(
+        inputs, np.where(is_known, wanted, np.float32(np.nan))[:, None], weight * is_known, CODE, 0
+    )
     np.testing.assert_array_equal(some.weight_F, none_of_them.weight_F)
     assert np.corrcoef(some.unseen_N[~is_known], wanted[~is_known])[0, 1] > 0.99
+
+
+def test_the_estimate_of_two_things_is_the_sum_of_both() -> None:
+    inputs, wanted = faces()
+    other = np.where(CODE % 2 == 0, -inputs[:, 0], np.float32(np.nan))
+    weight = np.ones(len(CODE), np.float32)
+    one, two = (fit_estimator(inputs, side[:, None], weight, CODE, 0) for side in (wanted, other))
+    both = fit_estimator(inputs, np.stack([wanted, other], axis=1), weight, CODE, 0)
+    for name in ("weight_F", "bias_1", "unseen_N"):
+        np.testing.assert_allclose(getattr(both, name), getattr(one, name) + getattr(two, name), atol=1e-5)

@@ -76,11 +76,11 @@ def fit_confidence(
             for one in held
         ]
     )
-    wanted_N, found_N, meaning, fmr = _wanted(translated_NT, target_NT, code_N, calibration)
+    wanted_NY, found_N, meaning, fmr = _wanted(translated_NT, target_NT, code_N, calibration)
     mean_4, sd_4 = signal_N4.mean(axis=0), np.maximum(signal_N4.std(axis=0), 1e-6)
     num_of_person_N = np.bincount(code_N)[code_N]
     input_NF = inputs(source_NS, translated_NT, (signal_N4 - mean_4) / sd_4)
-    estimator = fit_estimator(input_NF, wanted_N, (1 / num_of_person_N).astype(np.float32), code_N, seed)
+    estimator = fit_estimator(input_NF, wanted_NY, (1 / np.sqrt(num_of_person_N)).astype(np.float32), code_N, seed)
     step_K, confidence_K = _steps(estimator.unseen_N, found_N, code_N)
     return ConfidenceModel(
         meaning,
@@ -173,9 +173,9 @@ def _codes(pairs: Sequence[Pairs]) -> _IntArray:
 def _wanted(
     translated_NT: FloatArray, target_NT: FloatArray, code_N: _IntArray, calibration: Calibration
 ) -> tuple[FloatArray, FloatArray, Meaning, float]:
-    """What to estimate, (N,): the mean score with the person's other pictures, NaN where there is none; where hardly anybody has
-    two the cosine with the native feature. And what came of each, (N,): the share of those scores that reach the threshold at the
-    rate that is told; where that cannot be told the cosine.
+    """What to estimate, (N, Y): the cosine with the native feature, and the mean score with the person's other pictures, NaN
+    where there is none, unless hardly anybody has two. And what came of each, (N,): the share of those scores that reach the
+    threshold at the rate that is told; where that cannot be told the cosine.
     """
     order = np.argsort(code_N, kind="stable")
     genuine_N, found_N = (np.full(len(code_N), np.nan, dtype=np.float32) for _ in range(2))
@@ -190,10 +190,11 @@ def _wanted(
             found_N[rows] = np.nan if threshold is None else (others >= threshold).mean(axis=1)
     own_N = np.einsum("nt,nt->n", translated_NT, target_NT)
     if len(np.unique(code_N[~np.isnan(genuine_N)])) < FEWEST_MATED:
-        return own_N, np.clip(own_N, 0, 1), "cosine", 0.0
+        return own_N[:, None], np.clip(own_N, 0, 1), "cosine", 0.0
+    wanted_N2 = np.stack([own_N, genuine_N], axis=1)
     if threshold is None:
-        return genuine_N, np.clip(own_N, 0, 1), "cosine", 0.0
-    return genuine_N, found_N, "tar", fmr
+        return wanted_N2, np.clip(own_N, 0, 1), "cosine", 0.0
+    return wanted_N2, found_N, "tar", fmr
 
 
 def _centres(feature_NS: FloatArray, code_N: _IntArray, seed: int, num_rounds: int = 10) -> FloatArray:
