@@ -97,7 +97,7 @@ def test_the_same_command_gives_the_same_bytes(
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     outs = [tmp_path / side / "bundle" for side in ("one", "two")]
     for out in outs:
-        run(*fit(files["source"], files["target"], out, "--method", method))
+        run(*fit(files["source"], files["target"], out, "--method", method, "--report"))
     one, two = (
         {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
         for out in outs

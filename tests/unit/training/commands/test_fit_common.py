@@ -290,7 +290,7 @@ def test_two_sided_writes_a_bundle_each_that_compare_better_than_chance(
     run: Run, sets: dict[str, Path], tmp_path: Path, planted: Planted
 ) -> None:
     words = ("--source", sets["a"], "--target", sets["b"], "--also", sets["c"], "--seed", 3)
-    run("fit", "--method", "two-sided", *words, "--out", tmp_path / "common")
+    run("fit", "--method", "two-sided", *words, "--calibration-folds", 2, "--out", tmp_path / "common")
     bundles = [read_bundle(tmp_path / f"common-{name}") for name in "abc"]
     assert len({bundle.manifest.target.fingerprint for bundle in bundles}) == 1
     assert bundles[0].manifest.target.dimension == 12 + 10 + 14

@@ -229,7 +229,7 @@ def test_confidence_figures_are_what_came_of_probes(many: Files) -> None:
 
 def test_without_subjects_there_are_no_curves(run: Run, files: Files, tmp_path: Path) -> None:
     sets = ("--source", files["unlabelled_source"], "--target", files["unlabelled_target"])
-    run("fit", *sets, "--method", "ridge", "--out", tmp_path / "unknown")
+    run("fit", *sets, "--method", "ridge", "--report", "--out", tmp_path / "unknown")
     page = Page((tmp_path / "unknown" / "report" / "index.html").read_text(encoding="utf-8"))
     assert "Nobody knows who is on them" in page.text
     assert [row[0] for row in page.rows if row[0].startswith("ridge")] == ["ridge, translated probes"]
