@@ -34,6 +34,8 @@ STATS = "stats.npz"
 MAX_FILE_BYTES = 2 << 30
 COMMON_SPACE_METHODS = ("cca", "two-sided")
 """Methods of translators into a common space, which is no encoder's own: there features of several are compared."""
+MEASURED_ANEW = "reference source"
+"""The role among a bundle's data of what its references of spaces were measured on, where that is not what it was fitted on."""
 PICTURE_INSIDE_METHODS = ("r3an", *(f"arch{number}" for number in range(1, 8)))
 """Methods of translators that paint a small picture on the way, and hold a generator: R3AN and its parts."""
 

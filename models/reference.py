@@ -27,7 +27,7 @@ FEWEST_SPREAD = 20
 FEWEST_FACES = 50
 """Different faces from which on their mean is looked at: what fewer have in common may be one person's."""
 
-LARGEST = 1e9
+LARGEST = 1e7
 """Of any number that is read: squares of what comes of them do not overflow."""
 SMALLEST_SD = 1e-6
 

@@ -42,7 +42,8 @@ class Thresholds:
             bundle.manifest.name: bundle for bundle in self._bundles if bundle.manifest.kind == "translator"
         }
         compared = [name for bundle in self._bundles for name in bundle.calibration.points]
-        self._modalities = {PHOTO}.union(name.partition("/")[2] for name in compared) - {""}
+        self.modalities = {PHOTO}.union(name.partition("/")[2] for name in compared) - {""}
+        """Those that some bundle has measured."""
         self._known: dict[tuple[Side, Side, str], Measured] = {}
 
     def between(self, one: Side, other: Side, modality: str = PHOTO) -> Measured:
@@ -51,7 +52,7 @@ class Thresholds:
         Nothing for sides that went through several translators, or through different ones into a space that is not
         common; nor with features that were kept in a common space: they may be of any encoder, and nothing says which.
         """
-        if modality not in self._modalities:
+        if modality not in self.modalities:
             return NOTHING
         key = (one, other, modality)
         if key not in self._known:

@@ -20,7 +20,7 @@ from typing import Literal
 
 import numpy as np
 
-from models.bundle import COMMON_SPACE_METHODS, Bundle
+from models.bundle import COMMON_SPACE_METHODS, MEASURED_ANEW, Bundle
 from models.features import FloatArray
 from models.reference import FEWEST_FACES, STREAM, SpaceReference
 from models.space import Space
@@ -85,7 +85,7 @@ class Watch:
 
 def _precedence(bundle: Bundle) -> tuple[bool, str]:
     """Who measured anew on people of their own knows best; of equals the first by name."""
-    return "calibration source" not in bundle.manifest.provenance.data_digests, bundle.manifest.name
+    return MEASURED_ANEW not in bundle.manifest.provenance.data_digests, bundle.manifest.name
 
 
 class SpaceWatch:

@@ -36,15 +36,17 @@ class NativeFeatures:
 
     space: Space
     features: FloatArray
-    modalities: Sequence[str] = ()
-    """Of each; all are photos where there are none. What is usual of features, and confidence, is of photos alone."""
+    modalities: frozenset[str] = frozenset({PHOTO})
+    drawn: npt.NDArray[np.bool_] | None = None
+    """Which of them, (n,), are of a modality other than photos that some bundle has measured: what is usual of features, and
+    confidence, is of photos alone. None for none. What nobody has measured counts as a photo, so that a word in a request
+    does not undo what an operator set.
+    """
 
     @property
     def is_photo(self) -> npt.NDArray[np.bool_]:
-        """Which of them, (n,)."""
-        if not self.modalities:
-            return np.ones(len(self.features), dtype=bool)
-        return np.array([modality == PHOTO for modality in self.modalities])
+        """The others, (n,)."""
+        return np.ones(len(self.features), dtype=bool) if self.drawn is None else ~self.drawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,9 @@ class Probes:
             checked = await off_loop(_checked_together, features, space)
         else:
             checked = np.stack(await asyncio.gather(*(self._encode(probe, space) for probe in probes)))
-        return await self.watched(NativeFeatures(space, checked, [probe.modality for probe in probes]))
+        measured = self._inference.catalog.thresholds.modalities - {PHOTO}
+        drawn = np.array([probe.modality in measured for probe in probes])
+        return await self.watched(NativeFeatures(space, checked, frozenset(probe.modality for probe in probes), drawn))
 
     async def watched(self, native: NativeFeatures) -> NativeFeatures:
         """The same, after a look at whether they are of the space that they claim.
@@ -142,8 +146,7 @@ class Probes:
         Raises `SpaceMismatchError` where no way leads together, `LowConfidenceError`.
         """
         try:
-            kinds = frozenset(native.modalities or (PHOTO,))
-            route = self._inference.catalog.comparison(native.space, target, fmr=fmr, modalities=kinds)
+            route = self._inference.catalog.comparison(native.space, target, fmr=fmr, modalities=native.modalities)
         except NoRouteError:
             raise _mismatch(native.space, target, "no translator leads there, and they have no common space") from None
         return await self.along(native, route, asked)

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
+from models.calibration import Calibration
+from models.operating_point import OperatingPoint
 from models.space import Space
 from service.app import create_app
 from service.settings import Settings
@@ -34,10 +36,20 @@ Serve = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 def serve(tmp_path: Path) -> Serve:
     """A service with settings, whose translator from a to b tells, and that from b to c does not."""
 
-    def make(*, stream_limit: float = 1e6, **settings: Any) -> AbstractAsyncContextManager[httpx.AsyncClient]:
+    def make(
+        *, stream_limit: float = 1e6, calibration: Calibration | None = None, **settings: Any
+    ) -> AbstractAsyncContextManager[httpx.AsyncClient]:
         stats = confidence_model(8, 16, stream_limit=stream_limit).to_bytes()
         bundles = tmp_path / "bundles"
-        write(bundles / "a-to-b", linear_graph(A_TO_B, 8), A, B, quality=0.9, more={"stats.npz": stats})
+        write(
+            bundles / "a-to-b",
+            linear_graph(A_TO_B, 8),
+            A,
+            B,
+            quality=0.9,
+            calibration=calibration,
+            more={"stats.npz": stats},
+        )
         write(bundles / "b-to-c", linear_graph(B_TO_C, 16), B, C)
         return running(create_app(Settings(bundles=bundles, data=tmp_path / "data", **settings)))
 
@@ -288,8 +300,9 @@ async def test_in_a_common_space_both_are_projected_and_the_lesser_confidence_is
 
 
 async def test_of_drawings_nothing_is_told_and_they_are_not_watched(serve: Serve) -> None:
-    """What was measured is of photos."""
-    async with serve(low_confidence="refuse", wrong_space="refuse") as client:
+    """What was measured is of photos. A modality that nobody measured is no way around what an operator set."""
+    sketches = Calibration({"translated/sketch": (OperatingPoint(0.01, 0.2, 0.1, 100, 10_000),)})
+    async with serve(low_confidence="refuse", wrong_space="refuse", calibration=sketches) as client:
         await client.post("/galleries", json={"name": "people", "space": "b"})
         templates = [{"subject": "ann", "feature": [1.0] * 16}]
         await client.post("/galleries/people/templates", json={"space": "b", "templates": templates})
@@ -305,5 +318,9 @@ async def test_of_drawings_nothing_is_told_and_they_are_not_watched(serve: Serve
         batch = (await client.post("/identify", params=query, content=npy(ROWS), headers=NPY)).json()["results"]
         assert [one["confidence"] for one in batch] == [None] * 4
         assert (await arriving(client, "a"))["num_seen"] == 0
-        photo = {"space": "a", "feature": ROWS[ODD].tolist()}
-        assert (await client.post("/identify", json={"gallery": "people", "probe": photo})).status_code == 422
+        for modality in ("photo", "x"):
+            photo = {"space": "a", "feature": ROWS[ODD].tolist(), "modality": modality}
+            assert (await client.post("/identify", json={"gallery": "people", "probe": photo})).status_code == 422
+            refused = await client.post("/verify", json={"a": photo, "b": other})
+            assert (refused.status_code, modality) == (422, modality)
+        assert (await arriving(client, "a"))["num_seen"] == 4

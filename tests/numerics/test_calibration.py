@@ -254,8 +254,8 @@ def test_of_many_pictures_every_modality_stays(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(calibration, "MAX_PICTURES", 360)
     found = calibrate(drawn, translated)
     scale = found.scales[f"translated/{other}"]
-    # Room for two pictures each of two modalities, of 90 people.
-    assert (scale.num_genuine, scale.num_impostors) == (90, 4005)
+    # Room for three pictures each, two of one modality and one of another, of 120 people.
+    assert (scale.num_genuine, scale.num_impostors) == (120, 7140)
     assert ("translated" in found.scales) == (kinds.count("photo") == 2)
 
 
@@ -286,3 +286,52 @@ def test_a_table_of_one_person_against_many_states_no_rate() -> None:
     assert not calibrate_scores(a, b, score, "translated").scales
     a[:4000] = [f"t{number % 78}" for number in range(4000)]
     assert calibrate_scores(a, b, score, "translated").scales["translated"].num_impostors == 3081
+
+
+def test_one_drawing_among_many_photos_leaves_as_many_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs, _ = noisy_pairs(200, 3)
+    monkeypatch.setattr(calibration, "MAX_PICTURES", 300)
+    kinds = ["photo"] * 600
+    plain = calibration._thinned_rows(with_modality(pairs, kinds).source)
+    kinds[2] = "sketch"
+    drawn = calibration._thinned_rows(with_modality(pairs, kinds).source)
+    assert len(plain) == 300
+    assert 298 <= len(drawn) <= 300
+    assert 2 in drawn
+
+
+def test_of_few_who_were_drawn_all_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs, _ = noisy_pairs(400, 2)
+    monkeypatch.setattr(calibration, "MAX_PICTURES", 400)
+    kinds = np.full(800, "photo", dtype="<U6")
+    kinds[1::2][::8] = "sketch"
+    rows = calibration._thinned_rows(with_modality(pairs, kinds.tolist()).source)
+    assert 398 <= len(rows) <= 400
+    assert set(np.flatnonzero(kinds == "sketch")) <= set(rows.tolist())
+
+
+def test_what_is_of_no_known_modality_takes_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs, _ = noisy_pairs(100, 4)
+    monkeypatch.setattr(calibration, "MAX_PICTURES", 100)
+    rows = calibration._thinned_rows(with_modality(pairs, ["photo", "photo", "", ""] * 100).source)
+    assert len(rows) == 100
+    assert (rows % 4 < 2).all()
+    assert len(calibration._thinned_rows(with_modality(pairs, [""] * 400).source)) == 100
+
+
+@pytest.mark.parametrize("alternating", [False, True])
+def test_one_persons_scores_state_no_rate_in_whichever_column_they_stand(alternating: bool) -> None:
+    strangers = [f"s{number}" for number in range(4000)]
+    rows = [("ann", name) if number % 2 or not alternating else (name, "ann") for number, name in enumerate(strangers)]
+    rows += [(name, name) for name in strangers[:30]]
+    score = np.linspace(-0.5, 0.9, len(rows)).astype(np.float32)
+    a, b = ([row[side] for row in rows] for side in (0, 1))
+    assert not calibrate_scores(a, b, score, "translated").scales
+
+
+def test_a_table_of_everybody_with_everybody_counts_every_pair() -> None:
+    pairs = [(f"s{i}", f"s{j}") for i in range(80) for j in range(i + 1)]
+    score = np.linspace(-0.5, 0.9, len(pairs)).astype(np.float32)
+    a, b = ([pair[side] for pair in pairs] for side in (0, 1))
+    scale = calibrate_scores(a, b, score, "translated").scales["translated"]
+    assert (scale.num_genuine, scale.num_impostors) == (80, 3160)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.bundle import COMMON_SPACE_METHODS, Bundle, read_bundle
+from models.bundle import COMMON_SPACE_METHODS, MEASURED_ANEW, Bundle, read_bundle
 from models.calibration import COMPARISON_PATTERN, Calibration
 from models.confidence import ConfidenceModel
 from models.feature_set import FeatureSet
@@ -73,6 +73,8 @@ def run(options: argparse.Namespace) -> None:
             f"{num_people} people are too few to state any threshold: {max(STATED_RATES):g} takes {needed}, {FEWEST_GENUINE} of "
             "them with two pictures"
         )
+    if bundle.confidence is not None and confidence is not None and confidence.source is not bundle.confidence.source:
+        digests[MEASURED_ANEW] = digests["calibration source"]
     calibration = _with(bundle.calibration, measured)
     manifest = write_recalibrated_bundle(
         options.out, options.bundle, bundle, calibration=calibration, confidence=confidence, data_digests=digests
@@ -86,7 +88,10 @@ def run(options: argparse.Namespace) -> None:
             out().print(f"{words}: {', '.join(sorted(names))}", soft_wrap=True)
     if bundle.confidence is not None and confidence is not None:
         is_new = confidence.source is not bundle.confidence.source
-        words = "measured anew too" if is_new else f"as it was: that takes {FEWEST_PEOPLE} people, as feature sets"
+        as_it_was = (
+            f"as it was: that takes {FEWEST_PEOPLE} people of whom it has seen nothing, in photos, as feature sets"
+        )
+        words = "measured anew too" if is_new else as_it_was
         out().print(f"what features of its spaces look like: {words}")
         is_new = confidence.step_K is not bundle.confidence.step_K
         out().print(f"what confidence in translations says: {'measured anew too' if is_new else 'as it was'}")

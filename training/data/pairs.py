@@ -75,12 +75,14 @@ def join_by_image(source: FeatureSet, target: FeatureSet) -> Pairs:
 
 
 def _with_modality(source: FeatureSet, target: FeatureSet) -> Pairs:
-    """With the modalities of whichever side knows them. Raises `JoinError`."""
-    if source.modality is None or target.modality is None:
-        known = target.modality if source.modality is None else source.modality
+    """With the modalities of whichever side knows them, picture by picture. Raises `JoinError`."""
+    one, other = source.modality, target.modality
+    if one is None or other is None:
+        known = other if one is None else one
         return Pairs(replace(source, modality=known), replace(target, modality=known))
-    differs = source.modality != target.modality
+    differs = (one != other) & (one != "") & (other != "")
     if differs.any():
         key = str(source.image[np.argmax(differs)])
         raise JoinError(f"the sets name different modalities for {int(differs.sum())} pictures, {key!r} first")
-    return Pairs(source, target)
+    known = np.where(one == "", other, one)
+    return Pairs(replace(source, modality=known), replace(target, modality=known))

@@ -87,7 +87,8 @@ def calibrate_scores(
     )
     num_genuine, num_pairs = (len(np.unique(pair_N[rows])) for rows in (is_genuine_N, ~is_genuine_N))
     of_a, of_b = (len(np.unique(side[~is_genuine_N])) for side in (code[: len(a)], code[len(a) :]))
-    num_pairs = min(num_pairs, _pairs_among(min(of_a, of_b) + 1))
+    apart = _matched(np.unique(np.stack([one_N, other_N], axis=1)[~is_genuine_N], axis=0))
+    num_pairs = min(num_pairs, _pairs_among(min(of_a, of_b) + 1), _pairs_among(2 * apart + 1))
     scale = _scale(_Tally(genuine, impostor, num_genuine, num_pairs))
     return _with_points({comparison: scale} if scale else {})
 
@@ -181,6 +182,17 @@ def _pairs_among(num_people: int) -> int:
     return num_people * (num_people - 1) // 2
 
 
+def _matched(pair_K2: _RowArray) -> int:
+    """How many pairs of people there are of whom nobody is in two: one for the scores of one person with a thousand strangers,
+    whichever of them is named first.
+    """
+    taken: set[int] = set()
+    for one, other in pair_K2.tolist():
+        if one not in taken and other not in taken:
+            taken |= {one, other}
+    return len(taken) // 2
+
+
 def _scale(tally: _Tally) -> ScoreScale | None:
     """Thresholds from a rate of one down to the lowest that so many pairs of people show; None where that is no stated one, or
     there are too few genuine scores to say anything of them.
@@ -242,21 +254,33 @@ def _thinned(held: HeldOut) -> HeldOut:
 
 def _thinned_rows(rows: FeatureSet) -> _RowArray:
     """The rows of at most MAX_PICTURES pictures: of everybody the first few of each modality, two or more, or of as many people
-    as fit.
+    as fit, those who were drawn first. What is of no known modality goes.
     """
-    _, code_N = np.unique(rows.subject, return_inverse=True)
-    kind_N = (
-        np.zeros(len(rows), np.int64) if rows.modality is None else np.unique(rows.modality, return_inverse=True)[1]
-    )
-    num_kinds = int(kind_N.max()) + 1
-    _, group_N, num = np.unique(code_N * num_kinds + kind_N, return_inverse=True, return_counts=True)
+    is_known_N = np.ones(len(rows), dtype=bool) if rows.modality is None else rows.modality != ""
+    known = np.flatnonzero(is_known_N) if is_known_N.any() else np.arange(len(rows))
+    _, code_N = np.unique(rows.subject[known], return_inverse=True)
+    kind_N = np.full(len(known), PHOTO) if rows.modality is None else rows.modality[known]
+    names, kind_N = np.unique(kind_N, return_inverse=True)
+    group, group_N, num = np.unique(code_N * len(names) + kind_N, return_inverse=True, return_counts=True)
     order = np.argsort(group_N, kind="stable")
     # Each picture's place among its person's of its modality.
-    place_N = np.empty(len(rows), dtype=np.int64)
-    place_N[order] = np.arange(len(rows)) - np.repeat(np.cumsum(num) - num, num)
+    place_N = np.empty(len(known), dtype=np.int64)
+    place_N[order] = np.arange(len(known)) - np.repeat(np.cumsum(num) - num, num)
     most = max((most for most in range(2, num.max() + 1) if np.minimum(num, most).sum() <= MAX_PICTURES), default=2)
-    num_people = int(code_N.max()) + 1
-    if np.minimum(num, most).sum() > MAX_PICTURES:
-        num_people = min(num_people, MAX_PICTURES // (2 * num_kinds))
-    people = np.linspace(0, int(code_N.max()), num_people).astype(np.int64)
-    return np.flatnonzero((place_N < most) & np.isin(code_N, people))
+    person_of_group = group // len(names)
+    cost_P = np.bincount(person_of_group, weights=np.minimum(num, most)).astype(np.int64)
+    is_drawn_P = np.zeros(len(cost_P), dtype=bool)
+    is_drawn_P[person_of_group[names[group % len(names)] != PHOTO]] = True
+    drawn, others = np.flatnonzero(is_drawn_P), np.flatnonzero(~is_drawn_P)
+    drawn = _spread(drawn, cost_P, max(MAX_PICTURES // 2, MAX_PICTURES - int(cost_P[others].sum())))
+    others = _spread(others, cost_P, MAX_PICTURES - int(cost_P[drawn].sum()))
+    return known[(place_N < most) & np.isin(code_N, np.concatenate([drawn, others]))]
+
+
+def _spread(people: _RowArray, cost_P: _RowArray, most: int) -> _RowArray:
+    """All of them, or so many of them, evenly spread, that they cost no more than `most`."""
+    chosen = people
+    while len(chosen) and (cost := int(cost_P[chosen].sum())) > most:
+        num = min(len(chosen) - 1, len(chosen) * most // cost)
+        chosen = people[np.linspace(0, len(people) - 1, num).astype(np.int64)]
+    return chosen

@@ -32,7 +32,7 @@ FEWEST_OF_CENTRE = 16
 FEWEST = 200
 """Pictures of people the translator has not seen."""
 FEWEST_MATED = 50
-"""People with two of them or more, for what is told of genuine comparisons."""
+"""People; and people with two of them or more, for what is told of genuine comparisons."""
 FEWEST_OF_STEP = 20
 """People in a step of confidence."""
 COSINE_SLACK = 0.02
@@ -54,6 +54,8 @@ def fit_confidence(
         return None
     seen, validation = (one for one in known if one is not None)
     code_N = _codes([one.pairs for one in held])
+    if code_N.max() + 1 < FEWEST_MATED:
+        return None
     everybody_N = _codes([seen, validation])
     source, target = (
         fit_reference(np.concatenate(features), everybody_N, seed) if is_wanted else None
@@ -240,11 +242,28 @@ def _steps(estimate_N: FloatArray, found_N: FloatArray, code_N: _IntArray) -> tu
     known = np.flatnonzero(~np.isnan(found_N))
     weight_N = 1 / np.bincount(code_N)[code_N]
     order = known[np.argsort(estimate_N[known], kind="stable")]
-    most = len(np.unique(code_N[known])) // FEWEST_OF_STEP
-    bins = np.array_split(order, min(MOST_STEPS, max(1, most)))
+    bins = _bins(order, weight_N, code_N)
     weight_K = np.array([weight_N[rows].sum() for rows in bins])
     value_K = np.array([np.average(found_N[rows], weights=weight_N[rows]) for rows in bins])
     runs = pool_adjacent_violators(value_K, weight_K)
     steps = [estimate_N[bins[run.start][0]] for run in runs]
     means = [np.average(value_K[run], weights=weight_K[run]) for run in runs]
     return np.array(steps, dtype=np.float32), np.maximum.accumulate(np.array(means, dtype=np.float32))
+
+
+def _bins(order: _IntArray, weight_N: npt.NDArray[np.float64], code_N: _IntArray) -> list[_IntArray]:
+    """Runs of rows of about the same weight, that of FEWEST_OF_STEP people or more and of as many of them; one of all where there
+    are no more. All pictures of a person weigh one together.
+    """
+    upto_N = np.cumsum(weight_N[order])
+    num = min(MOST_STEPS, max(1, int(upto_N[-1] + 1e-6) // FEWEST_OF_STEP))
+    edges = np.searchsorted(upto_N, upto_N[-1] * np.arange(1, num) / num)
+    bins, pending = [], order[:0]
+    for rows in np.split(order, edges):
+        pending = np.concatenate([pending, rows])
+        if len(np.unique(code_N[pending])) >= FEWEST_OF_STEP:
+            bins.append(pending)
+            pending = order[:0]
+    if len(pending):
+        bins[-1:] = [np.concatenate([*bins[-1:], pending])]
+    return bins

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.bundle import Bundle
+from models.bundle import MEASURED_ANEW, Bundle
 from models.features import FloatArray, unit_features
 from models.reference import SpaceReference
 from models.space import Space
@@ -144,7 +144,7 @@ def test_of_several_references_that_which_was_measured_anew_holds() -> None:
 
     def telling(name: str, limit: float, *, is_anew: bool = False, method: str = "ridge") -> Bundle:
         made = bundle(name, A, B)
-        digests = {"calibration source": "0" * 64} if is_anew else {}
+        digests = {MEASURED_ANEW: "0" * 64} if is_anew else {"calibration source": "0" * 64}
         provenance = replace(made.manifest.provenance, data_digests=digests)
         manifest = replace(made.manifest, provenance=provenance, method=method)
         return replace(

@@ -86,3 +86,12 @@ def test_sets_that_disagree_on_modalities_are_refused(feature_set: MakeSet) -> N
     other = renamed(feature_set("b", 3), modality=["photo", "sketch", *["photo"] * 4])
     with pytest.raises(JoinError, match=r"different modalities for 1 pictures, '001\.png' first"):
         join_by_image(one, other)
+
+
+def test_an_unknown_modality_is_filled_in_from_the_other_set(feature_set: MakeSet) -> None:
+    one = renamed(feature_set("a"), modality=["", "sketch", *[""] * 4])
+    other = renamed(feature_set("b", 3), modality=["photo", "", *["photo"] * 4])
+    pairs = join_by_image(one, other)
+    for side in (pairs.source, pairs.target):
+        assert side.modality is not None
+        assert side.modality.tolist() == ["photo", "sketch", *["photo"] * 4]

@@ -264,10 +264,37 @@ def test_a_step_is_of_twenty_people_or_more() -> None:
     code = np.repeat(np.arange(95), 3)
     estimate = np.random.default_rng(0).normal(size=len(code)).astype(np.float32)
     steps, told = confidence._steps(estimate, (estimate / 10).astype(np.float32), code)
-    assert len(steps) == len(told) == 4
+    assert 2 <= len(steps) == len(told) <= 4
     assert (np.diff(told) > 0).all()
-    counted = np.searchsorted(np.sort(estimate), steps)
-    assert np.diff([*counted, len(code)]).min() >= 3 * confidence.FEWEST_OF_STEP
+
+
+def test_one_person_with_many_pictures_makes_no_step() -> None:
+    code = np.concatenate([np.zeros(1000, dtype=np.int64), np.repeat(np.arange(1, 100), 2)])
+    random = np.random.default_rng(0)
+    estimate = np.concatenate([random.normal(-5, 0.01, 1000), random.normal(0, 1, 198)]).astype(np.float32)
+    order = np.argsort(estimate, kind="stable")
+    weight = 1 / np.bincount(code)[code]
+    bins = confidence._bins(order, weight, code)
+    assert np.concatenate(bins).tolist() == order.tolist()
+    assert min(len(np.unique(code[rows])) for rows in bins) >= confidence.FEWEST_OF_STEP
+    assert len(bins) >= 2
+    few = confidence._bins(np.arange(10), np.ones(10), np.arange(10))
+    assert [rows.tolist() for rows in few] == [list(range(10))]
+
+
+def test_of_one_person_with_many_pictures_nothing_is_told() -> None:
+    found = fitted()
+    one = found.parts.validation.source.subject[0]
+    own = np.resize(np.flatnonzero(found.parts.validation.source.subject == one), 300)
+    names = {"image": np.array([f"x{row:03d}" for row in range(300)])}
+    repeated = Pairs(
+        *(
+            FeatureSet.build(side.space, {key: column[own] for key, column in side.columns().items()} | names)
+            for side in (found.parts.validation.source, found.parts.validation.target)
+        )
+    )
+    held = HeldOut(repeated, repeated.target.feature)
+    assert fit_confidence(found.parts, [held], found.calibration, 0) is None
 
 
 def test_the_steps_are_of_estimates_by_what_has_not_seen_the_person(monkeypatch: pytest.MonkeyPatch) -> None:
