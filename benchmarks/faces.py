@@ -59,7 +59,8 @@ class Faces:
         encoder = self.encoder(name)
         if path.is_file():
             kept = load_feature_set(path)
-            if kept.space.fingerprint == encoder.space.fingerprint:
+            # Files of earlier versions hold no norms.
+            if kept.space.fingerprint == encoder.space.fingerprint and kept.norm is not None:
                 return kept
         partial = path.with_name(path.name + ".partial")
         seen = ViewSource(pictures, views, blends) if made else pictures

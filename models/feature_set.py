@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from models.documents import canonical_json
 from models.errors import ContractError, FeatureSetError
-from models.features import FloatArray, unit_features
+from models.features import FloatArray, checked_norms, unit_features_and_norms
 from models.npy import NpyError, is_unicode, read_arrays, write_arrays
 from models.space import Space, parse_space
 
@@ -45,6 +45,10 @@ class FeatureSet:
     modality: StrArray | None = None
     labels: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     """By name without the prefix `label_`."""
+    norm: FloatArray | None = None
+    """Of each feature (N,) as its encoder put it out, before it was made of length one; NaN where it is not known.
+    With many encoders it tells how good a picture is.
+    """
 
     @classmethod
     def build(
@@ -54,20 +58,24 @@ class FeatureSet:
         *,
         what: str = "feature set",
     ) -> "FeatureSet":
-        """Check the columns `feature`, `image`, `subject`, `modality` and `label_*`. Raises `FeatureSetError`."""
-        known = {"feature", "image", "subject", "modality"}
+        """Check the columns `feature`, `image`, `subject`, `modality`, `norm` and `label_*`; norms that are not given are
+        those of the features. Raises `FeatureSetError`.
+        """
+        known = {"feature", "image", "subject", "modality", "norm"}
         unknown = sorted(name for name in columns if name not in known and not name.startswith(LABEL_PREFIX))
         if unknown:
             raise FeatureSetError(f"{what}: unknown column {unknown[0]!r}; extra columns are named {LABEL_PREFIX}...")
         for name in ("feature", "image", "subject"):
             if name not in columns:
                 raise FeatureSetError(f"{what}: column {name!r} is missing")
-        feature = _checked_features(columns["feature"], space, what)
+        feature, norm = _checked_features(columns["feature"], space, what)
         for name, column in columns.items():
             if column.shape[:1] != feature.shape[:1] or (name != "feature" and column.ndim != 1):
                 raise FeatureSetError(
                     f"{what}: column {name!r} must have one entry for each of {len(feature)} features"
                 )
+        if "norm" in columns:
+            norm = _checked_norms(columns["norm"], what)
         image = _checked_text(columns["image"], "image", what)
         subject = _checked_text(columns["subject"], "subject", what)
         modality = _checked_text(columns["modality"], "modality", what) if "modality" in columns else None
@@ -82,7 +90,7 @@ class FeatureSet:
             for name, column in columns.items()
             if name.startswith(LABEL_PREFIX)
         }
-        return cls(space, feature, image, subject, modality, labels)
+        return cls(space, feature, image, subject, modality, labels, None if np.isnan(norm).all() else norm)
 
     def __len__(self) -> int:
         return len(self.feature)
@@ -91,6 +99,11 @@ class FeatureSet:
     def has_subjects(self) -> bool:
         """Whether it is known who is on the pictures."""
         return len(self) > 0 and bool(self.subject[0] != "")
+
+    @property
+    def norms(self) -> FloatArray:
+        """Of every feature (N,), NaN where it is not known."""
+        return np.full(len(self), np.nan, dtype=np.float32) if self.norm is None else self.norm
 
     @property
     def is_translated(self) -> bool:
@@ -119,10 +132,12 @@ class FeatureSet:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over space, keys, subjects and features: what a translator was fitted on."""
+        """SHA-256 over space, keys, subjects, features and norms: what a translator was fitted on."""
         head = canonical_json([self.space.fingerprint, self.image.tolist(), self.subject.tolist()])
         digest = hashlib.sha256(head)
         digest.update(np.ascontiguousarray(self.feature).data)
+        if self.norm is not None:
+            digest.update(np.ascontiguousarray(self.norm).data)
         return digest.hexdigest()
 
     def columns(self) -> dict[str, npt.NDArray[Any]]:
@@ -130,6 +145,8 @@ class FeatureSet:
         columns: dict[str, npt.NDArray[Any]] = {"feature": self.feature, "image": self.image, "subject": self.subject}
         if self.modality is not None:
             columns["modality"] = self.modality
+        if self.norm is not None:
+            columns["norm"] = self.norm
         return columns | {LABEL_PREFIX + name: column for name, column in self.labels.items()}
 
     def take(self, rows: npt.NDArray[Any]) -> "FeatureSet":
@@ -145,7 +162,15 @@ class FeatureSet:
             subject=self.subject[rows],
             modality=None if self.modality is None else self.modality[rows],
             labels={name: column[rows] for name, column in self.labels.items()},
+            norm=None if self.norm is None else self.norm[rows],
         )
+
+    def moved(self, space: Space, feature: npt.NDArray[Any], *, translated_by: str | None = None) -> "FeatureSet":
+        """The same pictures in another space, by the translator of that name; norms stay behind. Raises `FeatureSetError`."""
+        columns = {name: column for name, column in self.columns().items() if name != "norm"} | {"feature": feature}
+        if translated_by is not None:
+            columns[LABEL_PREFIX + TRANSLATED_BY] = np.full(len(self), translated_by)
+        return replace(FeatureSet.build(space, columns), norm=None)
 
 
 def read_npz(data: bytes, *, what: str = "feature set", max_bytes: int = 8 << 30) -> FeatureSet:
@@ -191,7 +216,7 @@ def write_npz(feature_set: FeatureSet) -> bytes:
     return write_arrays({"space": space} | feature_set.columns())
 
 
-def _checked_features(feature: npt.NDArray[Any], space: Space, what: str) -> FloatArray:
+def _checked_features(feature: npt.NDArray[Any], space: Space, what: str) -> tuple[FloatArray, FloatArray]:
     if feature.ndim != 2 or feature.dtype.kind != "f":
         raise FeatureSetError(f"{what}: column 'feature' must be a float array of shape (N, D)")
     if len(feature) == 0:
@@ -201,9 +226,15 @@ def _checked_features(feature: npt.NDArray[Any], space: Space, what: str) -> Flo
             f"{what}: features have {feature.shape[1]} numbers, its space {space.name!r} says {space.dimension}"
         )
     try:
-        return unit_features(feature)
+        return unit_features_and_norms(feature)
     except ContractError as failure:
         raise FeatureSetError(f"{what}: {failure}") from None
+
+
+def _checked_norms(norm: npt.NDArray[Any], what: str) -> FloatArray:
+    if norm.dtype.kind != "f" or (norm <= 0).any() or np.isinf(norm).any():
+        raise FeatureSetError(f"{what}: column 'norm' must hold positive numbers, NaN where a norm is not known")
+    return checked_norms(norm)
 
 
 def _checked_text(column: npt.NDArray[Any], name: str, what: str) -> StrArray:

@@ -12,6 +12,9 @@ FloatArray = npt.NDArray[np.float32]
 MIN_NORM = 1e-6
 """Vectors shorter than this have no direction that can be trusted."""
 
+UNIT_TOLERANCE = 1e-3
+"""Off by less, a norm is one: half-precision copies of features of length one are."""
+
 _BLOCK = 16_384
 """Rows normalised at once: float64 copies of a whole gallery would not fit in memory."""
 
@@ -32,13 +35,33 @@ def unit_features(raw_ND: npt.NDArray[np.floating[Any]], *, what: str = "feature
     >>> unit_features(np.array([[3.0, 4.0]])).tolist()
     [[0.6000000238418579, 0.800000011920929]]
     """
-    unit_ND = np.empty(np.shape(raw_ND), dtype=np.float32)
+    return unit_features_and_norms(raw_ND, what=what)[0]
+
+
+def unit_features_and_norms(
+    raw_ND: npt.NDArray[np.floating[Any]], *, what: str = "feature"
+) -> tuple[FloatArray, FloatArray]:
+    """As `unit_features`, and the norms (N,) that the rows had; NaN of rows of length one, whose norm nobody kept.
+
+    >>> unit_features_and_norms(np.array([[3.0, 4.0], [0.6, 0.8]]))[1].tolist()
+    [5.0, nan]
+    """
+    unit_ND, norm_N = np.empty(np.shape(raw_ND), dtype=np.float32), np.empty(len(raw_ND), dtype=np.float32)
     for start in range(0, len(unit_ND), _BLOCK):
-        unit_ND[start : start + _BLOCK] = _unit_block(np.asarray(raw_ND[start : start + _BLOCK]), start, what)
-    return unit_ND
+        block = slice(start, start + _BLOCK)
+        unit_ND[block], norm_N[block] = _unit_block(np.asarray(raw_ND[block]), start, what)
+    return unit_ND, norm_N
 
 
-def _unit_block(raw_ND: npt.NDArray[np.floating[Any]], start: int, what: str) -> FloatArray:
+def checked_norms(norm_N: npt.NDArray[np.floating[Any]]) -> FloatArray:
+    """Norms (N,) as they are kept: NaN where they are of length one, not positive or not finite, and so say nothing."""
+    with np.errstate(over="ignore"):
+        kept_N = norm_N.astype(np.float32)
+    kept_N[~np.isfinite(kept_N) | (kept_N <= 0) | (np.abs(kept_N - 1) < UNIT_TOLERANCE)] = np.nan
+    return kept_N
+
+
+def _unit_block(raw_ND: npt.NDArray[np.floating[Any]], start: int, what: str) -> tuple[FloatArray, FloatArray]:
     """Some rows, the first of which is row `start` of the whole."""
     wide_ND = raw_ND.astype(np.float64)
     finite_N = np.isfinite(wide_ND).all(axis=1)
@@ -60,4 +83,5 @@ def _unit_block(raw_ND: npt.NDArray[np.floating[Any]], start: int, what: str) ->
     if raw_ND.dtype.itemsize <= unit_ND.itemsize:
         is_unit_N = np.abs(length_N - 1.0) <= np.finfo(np.float32).eps
         unit_ND[is_unit_N] = wide_ND[is_unit_N]
-    return unit_ND
+    with np.errstate(over="ignore"):
+        return unit_ND, checked_norms(norm_N1[:, 0] * largest_N1[:, 0])

@@ -3,6 +3,7 @@
 Shapes: B batch, D dimension of a gallery's space.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,8 @@ class Probe:
     picture: bytes | None = None
     landmarks: Landmarks | None = None
     modality: str = PHOTO
+    norm: float = math.nan
+    """What is known of the feature's norm, where its own is one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ for a feature that has nearly all its length in the last quarter of its numbers.
 
 import numpy as np
 
-from models.confidence import NUM_SIGNALS, ConfidenceModel, Signals
+from models.confidence import NUM_SIGNALS, ConfidenceModel, Estimate, Signals
 from models.reference import BLOCKS, NUM_STATISTICS, SpaceReference
 
 
@@ -47,8 +47,10 @@ def confidence_model(num_source: int, num_target: int, *, stream_limit: float = 
         np.zeros(NUM_SIGNALS, dtype=np.float32),
         np.ones(NUM_SIGNALS, dtype=np.float32),
         far,
-        weight,
-        np.zeros(1, dtype=np.float32),
-        np.array([-100.0, 0.0, 1.0], dtype=np.float32),
-        np.array([0.01, 0.5, 0.9], dtype=np.float32),
+        Estimate(
+            weight,
+            np.zeros(1, dtype=np.float32),
+            np.array([-100.0, 0.0, 1.0], dtype=np.float32),
+            np.array([0.01, 0.5, 0.9], dtype=np.float32),
+        ),
     )

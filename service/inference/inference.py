@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from models.confidence import ConfidenceModel
 from models.features import FloatArray
 from models.space import Space
 from service.entities import RouteStep
@@ -87,9 +88,9 @@ class Inference:
         return features
 
     async def translate_judged(
-        self, features: FloatArray, steps: Iterable[RouteStep]
+        self, features: FloatArray, steps: Iterable[RouteStep], norm: FloatArray | None = None
     ) -> tuple[FloatArray, FloatArray | None]:
-        """As `translate`, and the confidence (n,) in what came of it: the least over the steps.
+        """As `translate`, and the confidence (n,) in what came of it: the least over the steps. `norm` is that of the features.
 
         None where nothing was translated, a translator does not tell, or two mean different things by it.
         """
@@ -100,9 +101,9 @@ class Inference:
             translated = await self._batchers[step.bundle].submit(features)
             model = self._confidence[step.bundle]
             if model is not None and is_told:
-                in_step = await self._off_loop(model, features, translated)
+                in_step = await self._off_loop(model, features, translated, norm)
                 confidence = in_step if confidence is None else np.minimum(confidence, in_step)
-            features = translated
+            features, norm = translated, None
         return features, confidence if is_told else None
 
     def is_told(self, steps: Iterable[RouteStep]) -> bool:
@@ -111,10 +112,13 @@ class Inference:
         meanings = {(model.meaning, model.fmr) if model else None for model in models}
         return len(meanings) == 1 and None not in meanings
 
-    async def _off_loop(self, work: Callable[..., FloatArray], *arrays: FloatArray) -> FloatArray:
-        if len(arrays[0]) < OFF_LOOP_JUDGED:
-            return work(*arrays)
-        return await asyncio.get_running_loop().run_in_executor(self._prepare_executor, work, *arrays)
+    async def _off_loop(
+        self, model: ConfidenceModel, features: FloatArray, translated: FloatArray, norm: FloatArray | None
+    ) -> FloatArray:
+        if len(features) < OFF_LOOP_JUDGED:
+            return model(features, translated, norm)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._prepare_executor, model, features, translated, norm)
 
     @property
     def painted_spaces(self) -> dict[str, Space]:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.calibration import PHOTO
-from models.features import FloatArray, NonFiniteError, ZeroNormError, unit_features
+from models.features import FloatArray, NonFiniteError, ZeroNormError, checked_norms, unit_features_and_norms
 from models.space import Space
 from service.entities import Probe, Route
 from service.errors import (
@@ -42,6 +42,8 @@ class NativeFeatures:
     confidence, is of photos alone. None for none. What nobody has measured counts as a photo, so that a word in a request
     does not undo what an operator set.
     """
+    norm: FloatArray | None = None
+    """That they had (n,), NaN where it is not known."""
 
     @property
     def is_photo(self) -> npt.NDArray[np.bool_]:
@@ -82,12 +84,15 @@ class Probes:
             )
         features = [probe.feature for probe in probes if probe.feature is not None]
         if len(features) == len(probes):
-            checked = await off_loop(_checked_together, features, space)
+            checked, norm = await off_loop(_checked_together, features, space)
         else:
-            checked = np.stack(await asyncio.gather(*(self._encode(probe, space) for probe in probes)))
+            encoded = await asyncio.gather(*(self._encode(probe, space) for probe in probes))
+            checked, norm = (np.concatenate(column) for column in zip(*encoded, strict=True))
+        norm = np.where(np.isnan(norm), checked_norms(np.array([probe.norm for probe in probes])), norm)
         measured = self._inference.catalog.thresholds.modalities - {PHOTO}
         drawn = np.array([probe.modality in measured for probe in probes])
-        return await self.watched(NativeFeatures(space, checked, frozenset(probe.modality for probe in probes), drawn))
+        modalities = frozenset(probe.modality for probe in probes)
+        return await self.watched(NativeFeatures(space, checked, modalities, drawn, norm))
 
     async def watched(self, native: NativeFeatures) -> NativeFeatures:
         """The same, after a look at whether they are of the space that they claim.
@@ -119,7 +124,7 @@ class Probes:
             return RoutedFeatures(
                 native, await self._inference.translate(native.features, route.steps), route, Trusted()
             )
-        features, confidence = await self._inference.translate_judged(native.features, route.steps)
+        features, confidence = await self._inference.translate_judged(native.features, route.steps, native.norm)
         return RoutedFeatures(native, features, route, judge(_of_photos(confidence, native), self._trust, asked))
 
     async def together(
@@ -128,8 +133,8 @@ class Probes:
         """Bring row i of both to where they are compared, one along a route and the other by the other side's steps, if there are
         any; the confidence is the lesser of both. Raises `LowConfidenceError`.
         """
-        features, confidence = await self._inference.translate_judged(one.features, route.steps)
-        others, of_others = await self._inference.translate_judged(other.features, route.target_steps)
+        features, confidence = await self._inference.translate_judged(one.features, route.steps, one.norm)
+        others, of_others = await self._inference.translate_judged(other.features, route.target_steps, other.norm)
         if route.target_steps:
             is_told = self._inference.is_told([*route.steps, *route.target_steps])
             both = [told for told in (confidence, of_others) if told is not None]
@@ -159,12 +164,13 @@ class Probes:
             raise _mismatch(native.space, target, "no translator leads there") from None
         return await self.along(native, route)
 
-    async def _encode(self, probe: Probe, space: Space) -> FloatArray:
+    async def _encode(self, probe: Probe, space: Space) -> tuple[FloatArray, FloatArray]:
+        """One row of each; encoders that are served normalise what they put out."""
         if probe.feature is not None:
-            feature: FloatArray = checked_features(stacked([probe.feature], space), space)[0]
-            return feature
+            return _checked_together([probe.feature], space)
         assert probe.picture is not None
-        return await self._inference.encode(Picture(probe.picture, probe.landmarks), space)
+        feature = await self._inference.encode(Picture(probe.picture, probe.landmarks), space)
+        return feature[None], np.full(1, np.nan, dtype=np.float32)
 
 
 def _of_photos(confidence: FloatArray | None, native: NativeFeatures) -> FloatArray | None:
@@ -179,14 +185,16 @@ def _mismatch(source: Space, target: Space, reason: str) -> SpaceMismatchError:
     )
 
 
-async def off_loop(work: Callable[[Any, Space], FloatArray], features: Any, space: Space) -> FloatArray:
+async def off_loop(
+    work: Callable[[Any, Space], tuple[FloatArray, FloatArray]], features: Any, space: Space
+) -> tuple[FloatArray, FloatArray]:
     """`work(features, space)`, on a thread where there are many features."""
     if len(features) < OFF_LOOP_ROWS:
         return work(features, space)
     return await asyncio.to_thread(work, features, space)
 
 
-def _checked_together(features: Sequence[npt.NDArray[Any]], space: Space) -> FloatArray:
+def _checked_together(features: Sequence[npt.NDArray[Any]], space: Space) -> tuple[FloatArray, FloatArray]:
     return checked_features(stacked(features, space), space)
 
 
@@ -200,8 +208,11 @@ def stacked(features: Sequence[npt.NDArray[Any]], space: Space) -> npt.NDArray[A
     return np.stack(features)
 
 
-def checked_features(raw_ND: npt.NDArray[Any], space: Space) -> FloatArray:
-    """Rows (n, D) of length one. Raises `DimensionMismatchError`, `NonFiniteVectorError`, `ZeroNormVectorError`."""
+def checked_features(raw_ND: npt.NDArray[Any], space: Space) -> tuple[FloatArray, FloatArray]:
+    """Rows (n, D) of length one, and the norms (n,) that they had, NaN where that was one.
+
+    Raises `DimensionMismatchError`, `NonFiniteVectorError`, `ZeroNormVectorError`.
+    """
     if raw_ND.ndim != 2 or raw_ND.shape[1] != space.dimension:
         raise DimensionMismatchError(
             f"vectors must come as rows of {space.dimension} numbers, as the space {space.name} has"
@@ -209,7 +220,7 @@ def checked_features(raw_ND: npt.NDArray[Any], space: Space) -> FloatArray:
     try:
         # A wider float that overflows becomes infinite, which is refused; numpy need not warn as well.
         with np.errstate(over="ignore"):
-            return unit_features(raw_ND, what="vector")
+            return unit_features_and_norms(raw_ND, what="vector")
     except NonFiniteError as failure:
         raise NonFiniteVectorError(str(failure)) from None
     except ZeroNormError as failure:

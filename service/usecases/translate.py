@@ -41,6 +41,6 @@ class Translate:
         Raises `NoRouteError`, `LowConfidenceError`, and what is wrong with a vector.
         """
         route = self.find_route(source, target)
-        features = await off_loop(checked_features, raw_NS, route.source)
-        native = await self._probes.watched(NativeFeatures(route.source, features))
+        features, norm = await off_loop(checked_features, raw_NS, route.source)
+        native = await self._probes.watched(NativeFeatures(route.source, features, norm=norm))
         return await self._probes.along(native, route, trust, is_judged=is_judged)

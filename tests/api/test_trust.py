@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from models.calibration import Calibration
+from models.confidence import ConfidenceModel, Estimate, NormEstimate, NormScale
 from models.operating_point import OperatingPoint
 from models.space import Space
 from service.app import create_app
@@ -32,6 +33,19 @@ NPY = {"content-type": "application/x-npy"}
 Serve = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
 
+SHORT, LONG = 8.0, 16.0
+TOLD_OF_SHORT, TOLD_OF_LONG = pytest.approx(0.25), pytest.approx(0.75)
+
+
+def by_norm_too(model: ConfidenceModel) -> ConfidenceModel:
+    """The same; of features whose norm is known it is 0.25 below 12 and 0.75 above."""
+    weight = np.zeros(len(model.plain.weight_F) + 1, dtype=np.float32)
+    weight[-1] = 1.0
+    steps, confidence = np.array([-9, 0], dtype=np.float32), np.array([0.25, 0.75], dtype=np.float32)
+    estimate = Estimate(weight, np.zeros(1, dtype=np.float32), steps, confidence)
+    return replace(model, with_norm=NormEstimate(NormScale(float(np.log(12)), 1.0, 2.0, 3.0), estimate))
+
+
 @pytest.fixture
 def serve(tmp_path: Path) -> Serve:
     """A service with settings, whose translator from a to b tells, and that from b to c does not."""
@@ -39,7 +53,7 @@ def serve(tmp_path: Path) -> Serve:
     def make(
         *, stream_limit: float = 1e6, calibration: Calibration | None = None, **settings: Any
     ) -> AbstractAsyncContextManager[httpx.AsyncClient]:
-        stats = confidence_model(8, 16, stream_limit=stream_limit).to_bytes()
+        stats = by_norm_too(confidence_model(8, 16, stream_limit=stream_limit)).to_bytes()
         bundles = tmp_path / "bundles"
         write(
             bundles / "a-to-b",
@@ -70,6 +84,42 @@ async def test_every_translation_is_told_how_far_it_can_be_trusted(client: httpx
     answer = (await client.post("/translate", json=asked())).json()
     assert answer["confidence"] == TOLD
     assert answer["flagged"] == [POOR, ODD]
+
+
+async def test_the_norm_of_a_feature_that_is_sent_as_its_encoder_put_it_out_is_looked_at(
+    client: httpx.AsyncClient,
+) -> None:
+    rows = ROWS[[GOOD, GOOD, GOOD, ODD]] / np.linalg.norm(ROWS[[GOOD, GOOD, GOOD, ODD]], axis=1)[:, None]
+    rows = rows * np.array([[SHORT], [LONG], [1.0], [LONG]])
+    expected = [TOLD_OF_SHORT, TOLD_OF_LONG, *(TOLD[row] for row in (GOOD, ODD))]
+    answer = (await client.post("/translate", json=asked(rows))).json()
+    assert answer["confidence"] == expected
+    encoded = {"source": "a", "target": "b", "features": base64_of(rows)}
+    assert (await client.post("/translate", json=encoded)).json()["confidence"] == expected
+    query: dict[str, str | float] = {"source": "a", "target": "b", "min_confidence": 0.5}
+    binary = await client.post("/translate", params=query, content=npy(rows), headers=NPY)
+    assert binary.headers["x-facebridge-flagged"] == "0,3"
+    # Forty and more are judged on a thread.
+    many = (await client.post("/translate", json=asked(np.tile(rows, (12, 1))))).json()
+    assert many["confidence"] == expected * 12
+    other = {"space": "b", "feature": [1.0] * 16}
+    for row, told in zip(rows, expected, strict=True):
+        probe = {"space": "a", "feature": row.tolist()}
+        for a, b in ((probe, other), (other, probe)):
+            assert (await client.post("/verify", json={"a": a, "b": b})).json()["confidence"] == told
+
+
+async def test_the_norms_of_a_feature_set_are_looked_at(serve: Serve) -> None:
+    async with serve(min_confidence=0.5) as client:
+        await client.post("/galleries", json={"name": "people", "space": "b"})
+        npz = {"content-type": "application/x-npz"}
+        norms = np.array([SHORT, LONG, np.nan, LONG])
+        data = feature_set(A, ROWS[[GOOD, GOOD, GOOD, ODD]], ["ann", "bob", "cid", "dee"], norm=norms)
+        enrolled = await client.post("/galleries/people/templates", content=data, headers=npz)
+        assert enrolled.json()["flagged"] == [0, 3]
+        found = await client.post("/identify", params={"gallery": "people"}, content=data, headers=npz)
+        told = [one["confidence"] for one in found.json()["results"]]
+        assert told == [TOLD_OF_SHORT, TOLD_OF_LONG, TOLD[GOOD], TOLD[ODD]]
 
 
 async def test_nothing_is_told_where_nothing_is_translated_or_a_translator_does_not_tell(
@@ -104,7 +154,7 @@ async def test_a_flag_that_is_asked_for_is_no_refusal_where_only_less_is_refused
 
 async def test_what_confidence_means_is_told_with_the_bundle(client: httpx.AsyncClient) -> None:
     told = {one["name"]: one["confidence"] for one in (await client.get("/bundles")).json()["bundles"]}
-    assert told == {"a-to-b": {"meaning": "tar", "fmr": 0.001}, "b-to-c": None}
+    assert told == {"a-to-b": {"meaning": "tar", "fmr": 0.001, "uses_norms": True}, "b-to-c": None}
 
 
 @pytest.mark.parametrize("name", ["fmr", "fpir", "modality", "min_confidence", "on_low"])

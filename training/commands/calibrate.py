@@ -1,8 +1,9 @@
 """Measure what scores mean on pictures or scores of your own, and write the bundle anew with that.
 
 With feature sets: of a translator --source and --target, of the same pictures; of an encoder --target alone. Subjects must be
-known. By default only people count whom the bundle's split kept from training; --subjects all counts everybody, which is honest
-only for people the bundle was not fitted to.
+known. Of a projection into a common space --target is of another encoder, and --other that one's projection; each of the two is
+measured by itself. By default only people count whom the bundle's split kept from training; --subjects all counts everybody,
+which is honest only for people the bundle was not fitted to.
 
 What features of the bundle's spaces look like is measured anew too, so that a service does not suspect people who are unlike
 those that the bundle was fitted on.
@@ -13,7 +14,7 @@ is of the kind that --comparison names. Every two people count once, however man
 
 import argparse
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +26,11 @@ from models.feature_set import FeatureSet
 from models.operating_point import STATED_RATES, people_needed
 from training.commands.terminal import calibration_table, out
 from training.data.feature_set_files import load_feature_set
-from training.data.pairs import join_by_image
+from training.data.pairs import Pairs
 from training.data.scores import read_scores
 from training.errors import JoinError, TrainingError
 from training.evaluation.calibration import FEWEST_GENUINE, calibrate, calibrate_native, calibrate_scores
+from training.evaluation.common_space import CROSS, calibrate_projection, measured_anew_against, spaces_against
 from training.evaluation.references import FEWEST_PEOPLE
 from training.export.bundles import check_bundle_path, write_recalibrated_bundle
 from training.export.loaded import LoadedTranslator, parts_of
@@ -40,6 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle", required=True, type=Path, help="the translator or encoder")
     parser.add_argument("--source", type=Path, metavar="SET", help="features of its source space")
     parser.add_argument("--target", type=Path, metavar="SET", help="features of its target space")
+    parser.add_argument(
+        "--other", type=Path, metavar="BUNDLE", help="for a common space: the projection of --target's features into it"
+    )
     parser.add_argument("--scores", type=Path, metavar="FILE", help="a .csv with a, b, score in place of feature sets")
     parser.add_argument(
         "--comparison",
@@ -60,26 +65,22 @@ def run(options: argparse.Namespace) -> None:
     check_bundle_path(options.out)
     bundle = read_bundle(options.bundle)
     _check(options, bundle)
-    confidence = bundle.confidence
-    if options.scores:
-        scores = read_scores(options.scores)
-        measured = calibrate_scores(scores.a, scores.b, scores.score_N, options.comparison)
-        num_people, digests = len({*scores.a, *scores.b}), {"calibration scores": scores.digest}
-    else:
-        measured, num_people, digests, confidence = _of_sets(options, bundle)
+    measure = _of_scores if options.scores else _of_pairs if options.source else _of_encoder
+    found = measure(options, bundle)
+    measured, confidence, digests = found.calibration, found.confidence, found.digests
     if not measured.points:
         needed = people_needed(max(STATED_RATES))
         raise TrainingError(
-            f"{num_people} people are too few to state any threshold: {max(STATED_RATES):g} takes {needed}, {FEWEST_GENUINE} of "
-            "them with two pictures"
+            f"{found.num_people} people are too few to state any threshold: {max(STATED_RATES):g} takes {needed}, "
+            f"{FEWEST_GENUINE} of them with two pictures"
         )
     if bundle.confidence is not None and confidence is not None and confidence.source is not bundle.confidence.source:
         digests[MEASURED_ANEW] = digests["calibration source"]
-    calibration = _with(bundle.calibration, measured)
+    calibration = _with(bundle.calibration, found)
     manifest = write_recalibrated_bundle(
         options.out, options.bundle, bundle, calibration=calibration, confidence=confidence, data_digests=digests
     )
-    out().print(calibration_table(f"{manifest.name}: from {num_people:,} people", measured))
+    out().print(calibration_table(f"{manifest.name}: from {found.num_people:,} people", measured))
     for words, names in (
         ("as they were", calibration.points.keys() - measured.points.keys()),
         ("gone, as they count pictures and not people", bundle.calibration.points.keys() - calibration.points.keys()),
@@ -87,15 +88,20 @@ def run(options: argparse.Namespace) -> None:
         if names:
             out().print(f"{words}: {', '.join(sorted(names))}", soft_wrap=True)
     if bundle.confidence is not None and confidence is not None:
-        is_new = confidence.source is not bundle.confidence.source
-        as_it_was = (
-            f"as it was: that takes {FEWEST_PEOPLE} people of whom it has seen nothing, in photos, as feature sets"
-        )
-        words = "measured anew too" if is_new else as_it_was
-        out().print(f"what features of its spaces look like: {words}")
-        is_new = confidence.step_K is not bundle.confidence.step_K
-        out().print(f"what confidence in translations says: {'measured anew too' if is_new else 'as it was'}")
+        _print_confidence(bundle.confidence, confidence, is_of_others=len(spaces_against(calibration)) > 1)
     out().print(f"{options.out}: digest {manifest.digest[:16]}", soft_wrap=True)
+
+
+def _print_confidence(old: ConfidenceModel, new: ConfidenceModel, *, is_of_others: bool) -> None:
+    too_few = f"that takes {FEWEST_PEOPLE} people of whom it has seen nothing, in photos, as feature sets"
+    as_it_was = f"as it was: {'it is of several other spaces' if is_of_others else too_few}"
+    words = as_it_was if new.source is old.source else "measured anew too"
+    out().print(f"what features of its spaces look like: {words}")
+    out().print(
+        f"what confidence in translations says: {'as it was' if new.plain is old.plain else 'measured anew too'}"
+    )
+    if old.with_norm is not None and new.with_norm is None:
+        out().print("confidence by norms: left out, as these features come without their norms")
 
 
 def _check(options: argparse.Namespace, bundle: Bundle) -> None:
@@ -109,10 +115,13 @@ def _check(options: argparse.Namespace, bundle: Bundle) -> None:
         )
     if not is_translator and manifest.kind != "encoder":
         raise TrainingError(f"bundle {manifest.name}: is of kind {manifest.kind}; translators and encoders have scores")
-    if manifest.method in COMMON_SPACE_METHODS:
-        raise TrainingError(
-            f"bundle {manifest.name}: projects into a common space; its thresholds are measured with all its sides, by fit"
-        )
+    is_projection = manifest.method in COMMON_SPACE_METHODS
+    if is_projection and not is_other:
+        raise TrainingError("--comparison: native-target of a common space is with the other encoder's own bundle")
+    needs_other = is_projection and str(options.comparison or CROSS).partition("/")[0] == CROSS
+    if needs_other != bool(options.other):
+        wanted = "is compared with another encoder's features in a common space: give that one's projection as --other"
+        raise TrainingError(f"bundle {manifest.name}: {wanted if needs_other else 'has no use for --other here'}")
     if bool(options.scores) != bool(options.comparison):
         raise TrainingError("--scores and --comparison belong together")
     if options.comparison and not re.fullmatch(COMPARISON_PATTERN, options.comparison):
@@ -124,40 +133,66 @@ def _check(options: argparse.Namespace, bundle: Bundle) -> None:
         raise TrainingError(f"bundle {manifest.name}: is measured with {wanted}, or --scores")
 
 
-def _of_sets(
-    options: argparse.Namespace, bundle: Bundle
-) -> tuple[Calibration, int, dict[str, str], ConfidenceModel | None]:
-    """What was measured, on how many people, the digests of the sets, and confidence by what these spaces look like."""
-    target = _known(options.target).originals()
-    if options.source is None:
-        if target.space.fingerprint != bundle.manifest.target.fingerprint:
-            raise JoinError(f"{options.target}: is not of the encoder's space {bundle.manifest.target.name!r}")
-        rows = _counted(options, bundle, target)
-        return calibrate_native(target.take(rows)), _num(target.take(rows)), {"calibration": target.digest}, None
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    calibration: Calibration
+    num_people: int
+    digests: dict[str, str]
+    confidence: ConfidenceModel | None = None
+    """By what these people's features look like."""
+    against: str = ""
+    """The fingerprint of the space of the other projection."""
+
+
+def _of_scores(options: argparse.Namespace, bundle: Bundle) -> _Measured:
+    scores = read_scores(options.scores)
+    measured = calibrate_scores(scores.a, scores.b, scores.score_N, options.comparison)
+    against = ""
+    if options.other:
+        LoadedTranslator(bundle, "cpu").beside(options.other, "cpu")
+        source = read_bundle(options.other).manifest.source
+        against = source.fingerprint if source else ""
+    digests = {"calibration scores": scores.digest}
+    return _Measured(measured, len({*scores.a, *scores.b}), digests, bundle.confidence, against)
+
+
+def _of_encoder(options: argparse.Namespace, bundle: Bundle) -> _Measured:
+    target = load_feature_set(options.target).originals()
+    _check_known(target, options.target)
+    if target.space.fingerprint != bundle.manifest.target.fingerprint:
+        raise JoinError(f"{options.target}: is not of the encoder's space {bundle.manifest.target.name!r}")
+    counted = target.take(_counted(options, bundle, target))
+    return _Measured(calibrate_native(counted), _num(counted), {"calibration": target.digest})
+
+
+def _of_pairs(options: argparse.Namespace, bundle: Bundle) -> _Measured:
     translator = LoadedTranslator(bundle, options.device)
-    pairs = join_by_image(_known(options.source).originals(), target)
-    translator.check_source(pairs.source.space, what=str(options.source))
-    if pairs.target.space.fingerprint != bundle.manifest.target.fingerprint:
-        raise JoinError(f"{options.target}: is not of the bundle's target space {bundle.manifest.target.name!r}")
+    other = translator.beside(options.other, options.device) if options.other else None
+    pairs = translator.pairs(options.source, options.target, other)
+    for side, path in ((pairs.source, options.source), (pairs.target, options.target)):
+        _check_known(side, path)
     pairs = pairs.take(_counted(options, bundle, pairs.source))
-    translated = translator(pairs.source.feature)
-    measured = calibrate(pairs, translated)
     digests = {"calibration source": pairs.source.digest, "calibration target": pairs.target.digest}
+    against = pairs.target.space.fingerprint
+    if other:
+        pairs = Pairs(pairs.source, other.translate_set(pairs.target, what=str(options.target)))
+    translated = translator(pairs.source.feature)
+    measured = calibrate_projection(pairs, translated) if other else calibrate(pairs, translated)
     # Confidence was learned from the validation people too.
     is_unseen = np.ones(len(pairs), dtype=bool)
     if options.subjects != "all":
         is_unseen = parts_of(bundle, pairs.source) == "test"
     confidence = bundle.confidence
-    if confidence and is_unseen.any():
+    # Of a common space it is told of one other space, which one of several does not say.
+    is_of_these = not other or spaces_against(bundle.calibration) == {against}
+    if confidence and is_unseen.any() and is_of_these:
         confidence = measured_anew(confidence, pairs.take(is_unseen), translated[is_unseen], measured)
-    return measured, _num(pairs.source), digests, confidence
+    return _Measured(measured, _num(pairs.source), digests, confidence, against if other else "")
 
 
-def _known(path: Path) -> FeatureSet:
-    feature_set = load_feature_set(path)
+def _check_known(feature_set: FeatureSet, path: Path) -> None:
     if not feature_set.has_subjects:
         raise TrainingError(f"{path}: does not say who is on its pictures, and thresholds need that")
-    return feature_set
 
 
 def _counted(options: argparse.Namespace, bundle: Bundle, feature_set: FeatureSet) -> np.ndarray:
@@ -177,8 +212,11 @@ def _num(feature_set: FeatureSet) -> int:
     return len(np.unique(feature_set.subject))
 
 
-def _with(old: Calibration, measured: Calibration) -> Calibration:
+def _with(old: Calibration, found: _Measured) -> Calibration:
     """The old calibration with some comparisons measured anew; nothing of one that counted in another way."""
+    measured = found.calibration
+    if found.against:
+        return measured_anew_against(old, found.against, measured)
     if old.counted != measured.counted:
         return measured
-    return replace(measured, points=old.points | measured.points, scales=old.scales | measured.scales)
+    return replace(old, points=old.points | measured.points, scales=old.scales | measured.scales)

@@ -14,14 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from models.bundle import COMMON_SPACE_METHODS, Bundle, read_bundle
+from models.bundle import read_bundle
 from models.calibration import MODALITY_PATTERN
 from training.commands.terminal import OfPairs, OfRoles, details_table, evaluation_table, out, pairs_table, roles_table
-from training.data.feature_set_files import load_feature_set
-from training.data.pairs import Pairs, join_by_image
+from training.data.pairs import Pairs
 from training.data.partial import check_writable
 from training.data.protocols import RoleList, find_rows, read_pairs, read_roles, roles_by_modality
-from training.errors import JoinError, TrainingError
+from training.errors import TrainingError
 from training.evaluation.cross_space import comparisons, evaluate_translation, in_common_space
 from training.evaluation.details import detailed, details_in_common_space
 from training.evaluation.protocols import Fold, identification_figures, pair_figures
@@ -67,13 +66,10 @@ def run(options: argparse.Namespace) -> None:
         check_writable(options.json)
     bundle = read_bundle(options.bundle)
     translator = LoadedTranslator(bundle, options.device)
-    pairs = join_by_image(load_feature_set(options.source).originals(), load_feature_set(options.target).originals())
-    translator.check_source(pairs.source.space, what=str(options.source))
-    if options.other:
-        pairs = _in_common_space(options, bundle, pairs)
-    elif pairs.target.space.fingerprint != bundle.manifest.target.fingerprint:
-        hint = "; give the other side's projection as --other" if _is_projection(bundle) else ""
-        raise JoinError(f"{options.target}: is not of the bundle's target space {bundle.manifest.target.name!r}{hint}")
+    other = translator.beside(options.other, options.device) if options.other else None
+    pairs = translator.pairs(options.source, options.target, other)
+    if other:
+        pairs = Pairs(pairs.source, other.translate_set(pairs.target, what=str(options.target)))
     chosen = pairs if options.subjects == "all" else held_out(bundle, pairs)
     lists = _of_lists(options, chosen, translator)
     evaluation = evaluate_translation(chosen, translator)
@@ -157,13 +153,7 @@ def _of_roles(options: argparse.Namespace, chosen: Pairs, translator: LoadedTran
             )
         folds.append(Fold(probes, gallery))
     translated = translator(chosen.source.feature)
-    sides = comparisons(chosen, translated)
-    if options.other:
-        sides = {
-            name.replace("native target", "projected target"): side
-            for name, side in sides.items()
-            if name != "untranslated"
-        }
+    sides = comparisons(chosen, translated, is_projected=bool(options.other))
     figures = {
         name: identification_figures(probe, stored, chosen.source.subject, folds, options.fusion)
         for name, (probe, stored) in sides.items()
@@ -180,25 +170,6 @@ def _roles(text: str, chosen: Pairs) -> RoleList:
     if modality is None:
         raise TrainingError(f"--roles {text}: the feature sets do not say of which modality their pictures are")
     return roles_by_modality(chosen.source.image.tolist(), modality.tolist(), modalities[1], modalities[2])
-
-
-def _is_projection(bundle: Bundle) -> bool:
-    return bundle.manifest.method in COMMON_SPACE_METHODS
-
-
-def _in_common_space(options: argparse.Namespace, bundle: Bundle, pairs: Pairs) -> Pairs:
-    """The pairs with their targets projected. Raises `JoinError` where the two bundles do not belong together."""
-    other = read_bundle(options.other)
-    if not (_is_projection(bundle) and _is_projection(other)):
-        raise JoinError(
-            f"--other is for two projections into a common space (--method {' or '.join(COMMON_SPACE_METHODS)})"
-        )
-    if other.manifest.target.fingerprint != bundle.manifest.target.fingerprint:
-        raise JoinError(
-            f"{options.other}: projects into another common space than {options.bundle}; both must be of one fit"
-        )
-    translator = LoadedTranslator(other, options.device)
-    return Pairs(pairs.source, translator.translate_set(pairs.target, what=str(options.target)))
 
 
 def _write_json(path: Path, document: dict[str, Any]) -> None:

@@ -5,8 +5,10 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from models.bundle import Manifest
 from models.space import Space
 from models.split import SplitRule
+from training.commands.report import draw_report
 from training.commands.terminal import NO_CONFIDENCE, evaluation_table, out, thresholds_line
 from training.data.feature_set_files import load_feature_set
 from training.errors import TrainingError
@@ -67,6 +69,20 @@ def _place(asked: Path, space: Space) -> Path:
 
 def _write(options: argparse.Namespace, common: CommonSpace, projection: Projection, rule: SplitRule) -> None:
     hardest = projection.hardest
+    other = next(one.source.space for one in common.projections if one.source.space.name == hardest)
+
+    def page(manifest: Manifest) -> bytes:
+        return draw_report(
+            manifest,
+            projection.compared,
+            projection.project,
+            calibration=projection.calibration,
+            # It was learned from validation people.
+            confidence=projection.confidence if projection.test else None,
+            measured_on=f"{'test' if projection.test else 'validation'} {rule.by}s of its split, beside {hardest}",
+            other=other,
+        )
+
     test = projection.test.get(hardest)
     metrics: dict[str, JsonValue] = {
         "parity": projection.parity,
@@ -94,4 +110,5 @@ def _write(options: argparse.Namespace, common: CommonSpace, projection: Project
         metrics=metrics,
         test=test,
         confidence=projection.confidence,
+        report=page if options.report else None,
     )

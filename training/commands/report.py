@@ -1,9 +1,9 @@
 """Write a translator's report as one page of HTML: curves, scores, thresholds, confidence, groups.
 
-Measured, like `evaluate`, on subjects that the bundle's own split kept apart, unless --subjects all is given. The page needs
-nothing beside it, and can be put into the bundle with --into, which writes the bundle anew, as bundles do not change. With
---images and --reconstruction it shows pictures and what a generator paints of their features: keep such a page from
-whoever must not see them.
+Of a projection into a common space --target is of another encoder, and --other that one's projection. Measured, like `evaluate`,
+on subjects that the bundle's own split kept apart, unless --subjects all is given. The page needs nothing beside it, and can be
+put into the bundle with --into, which writes the bundle anew, as bundles do not change. With --images and --reconstruction it
+shows pictures and what a generator paints of their features: keep such a page from whoever must not see them.
 """
 
 import argparse
@@ -17,15 +17,16 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from models.bundle import COMMON_SPACE_METHODS, Manifest, read_bundle
+from models.bundle import Manifest, read_bundle
 from models.calibration import Calibration
 from models.confidence import ConfidenceModel
+from models.space import Space
 from training.commands.terminal import out
-from training.data.feature_set_files import load_feature_set
-from training.data.pairs import Pairs, join_by_image
+from training.data.pairs import Pairs
 from training.data.partial import check_writable
 from training.data.sources import open_source
-from training.errors import JoinError, TrainingError
+from training.errors import TrainingError
+from training.evaluation.common_space import against
 from training.evaluation.cross_space import Translate
 from training.evaluation.report import measure_report
 from training.export.bundles import REPORT, check_bundle_path, write_bundle_with_report
@@ -42,6 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle", required=True, type=Path, help="the translator")
     parser.add_argument("--source", required=True, type=Path, metavar="SET", help="features of its source space")
     parser.add_argument("--target", required=True, type=Path, metavar="SET", help="features of its target space")
+    parser.add_argument(
+        "--other", type=Path, metavar="BUNDLE", help="for a common space: the projection of --target's features into it"
+    )
     parser.add_argument("--subjects", choices=("held-out", "all"), default="held-out", help="default: %(default)s")
     parser.add_argument("--images", type=Path, help="the pictures that --source was made from; with --reconstruction")
     parser.add_argument("--reconstruction", type=Path, metavar="BUNDLE", help="a generator of its source space")
@@ -64,15 +68,12 @@ def run(options: argparse.Namespace) -> None:
     if options.images and options.into:
         raise TrainingError("--into is for pages without faces: a bundle goes to whoever serves it")
     bundle = read_bundle(options.bundle)
-    if bundle.manifest.method in COMMON_SPACE_METHODS:
-        raise TrainingError(
-            f"bundle {bundle.manifest.name}: projects into a common space, where nothing is translated; see evaluate --other"
-        )
     translator = LoadedTranslator(bundle, options.device)
-    pairs = join_by_image(load_feature_set(options.source).originals(), load_feature_set(options.target).originals())
-    translator.check_source(pairs.source.space, what=str(options.source))
-    if pairs.target.space.fingerprint != bundle.manifest.target.fingerprint:
-        raise JoinError(f"{options.target}: is not of the bundle's target space {bundle.manifest.target.name!r}")
+    other = translator.beside(options.other, options.device) if options.other else None
+    pairs = translator.pairs(options.source, options.target, other)
+    other_space = pairs.target.space if other else None
+    if other:
+        pairs = Pairs(pairs.source, other.translate_set(pairs.target, what=str(options.target)))
     chosen = pairs if options.subjects == "all" else held_out(bundle, pairs)
     faces = _faces(options, chosen) if options.images else None
     page = draw_report(
@@ -83,6 +84,7 @@ def run(options: argparse.Namespace) -> None:
         confidence=bundle.confidence,
         measured_on=_measured_on(options.subjects, bundle.manifest),
         faces=faces,
+        other=other_space,
     )
     options.out.write_bytes(page)
     out().print(f"{options.out}: {len(chosen)} of {len(pairs)} pictures, {len(page) / 1e6:.2f} MB", soft_wrap=True)
@@ -109,10 +111,15 @@ def draw_report(
     confidence: ConfidenceModel | None,
     measured_on: str,
     faces: Reconstructions | None = None,
+    other: Space | None = None,
 ) -> bytes:
-    """The page of a translator, measured on pairs that it has not seen."""
+    """The page of a translator, measured on pairs that it has not seen; of a projection into a common space with those of the
+    space `other`, which the targets are.
+    """
     assert manifest.source is not None
-    figures = measure_report(pairs, translate, calibration, confidence)
+    if other is not None:
+        calibration = against(calibration, other.fingerprint)
+    figures = measure_report(pairs, translate, calibration, confidence, is_projected=other is not None)
     plots = Plots()
     if figures is not None:
         # By name: whoever draws nothing need not wait for matplotlib.
@@ -121,7 +128,9 @@ def draw_report(
             report_plots.det(figures),
             report_plots.cmc(figures),
             report_plots.histograms(figures),
-            report_plots.feature_map(figures.feature_map) if figures.feature_map else "",
+            report_plots.feature_map(figures.feature_map, is_projected=other is not None)
+            if figures.feature_map
+            else "",
             report_plots.trust(figures.trust) if figures.trust else "",
         )
     of = ReportedBundle(
@@ -133,6 +142,7 @@ def draw_report(
         manifest.metrics,
         calibration,
         measured_on,
+        other.name if other else "",
     )
     return report_page(of, figures, plots, faces)
 

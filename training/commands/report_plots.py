@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from training.evaluation.cross_space import NATIVE_TARGET, PROJECTED_TARGET
 from training.evaluation.report import Compared, FeatureMap, Histogram, ReportFigures, Trust
 
 COLOURS = {
@@ -54,7 +55,8 @@ def cmc(figures: ReportFigures) -> str:
 def histograms(figures: ReportFigures) -> str:
     """Scores of one person's and of two people's pictures, before and after."""
     before = "untranslated" if "untranslated" in figures.compared else "native source"
-    shown = [name for name in (before, "translated probes", "native target") if name in figures.compared]
+    after = (before, "translated probes", NATIVE_TARGET, PROJECTED_TARGET)
+    shown = [name for name in after if name in figures.compared]
 
     def draw(axes: list[Axes]) -> None:
         for place, (one, name) in enumerate(zip(axes, shown, strict=True)):
@@ -68,8 +70,9 @@ def histograms(figures: ReportFigures) -> str:
     return _svg((9.6, 2.9), draw, columns=len(shown))
 
 
-def feature_map(found: FeatureMap) -> str:
+def feature_map(found: FeatureMap, *, is_projected: bool = False) -> str:
     """A few people's features: in the source space, and in the target's, where native and translated ones should meet."""
+    where = "common space: the other encoder's (dots), this one's (crosses)"
 
     def draw(axes: list[Axes]) -> None:
         for person in range(int(found.person_N.max()) + 1):
@@ -81,7 +84,7 @@ def feature_map(found: FeatureMap) -> str:
             axes[1].scatter(native_N2[:, 0], native_N2[:, 1], color=colour, s=16, marker="o")
             axes[1].scatter(translated_N2[:, 0], translated_N2[:, 1], color=colour, s=18, marker="x", linewidths=1.0)
         axes[0].set_title("source space", fontsize=9)
-        axes[1].set_title("target space: native (dots), translated (crosses)", fontsize=9)
+        axes[1].set_title(where if is_projected else "target space: native (dots), translated (crosses)", fontsize=9)
         for one in axes:
             one.set_xticks([])
             one.set_yticks([])

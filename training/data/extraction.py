@@ -112,7 +112,7 @@ def discard_partial(partial: Path) -> None:
 class _Chunk:
     kept: npt.NDArray[np.bool_]
     feature: FloatArray
-    """Of the kept pictures only."""
+    """Of the kept pictures only, as the encoder put them out."""
 
 
 class _Run:
@@ -184,11 +184,13 @@ class _Run:
             raise EncoderError(
                 f"encoder {space.name}: puts out {size} numbers for a picture, its description says {space.dimension}"
             )
+        rows: FloatArray = raw.reshape(len(items), space.dimension).astype(np.float32)
         try:
-            return unit_features(raw.reshape(len(items), space.dimension), what="row")
+            unit_features(rows, what="row")
         except ContractError as failure:
             first, last = items[0].key, items[-1].key
             raise EncoderError(f"encoder {space.name}: pictures {first} to {last}: {failure}") from None
+        return rows
 
 
 def _columns(items: list[PictureItem], features: FloatArray) -> dict[str, npt.NDArray[Any]]:
@@ -209,7 +211,12 @@ def _open_plan(partial: Path, encoder: Encoder, source: PictureSource) -> None:
     of pictures that have changed since, is thrown away.
     """
     listing = [[item.key, item.place, item.stamp, str(item.landmarks)] for item in source.items]
-    plan = {"chunk": CHUNK, "listing": sha256_hex(canonical_json(listing)), "space": encoder.space.fingerprint}
+    plan = {
+        "chunk": CHUNK,
+        "feature": "raw",
+        "listing": sha256_hex(canonical_json(listing)),
+        "space": encoder.space.fingerprint,
+    }
     path = partial / _PLAN
     if path.is_file():
         try:

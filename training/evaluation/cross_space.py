@@ -20,6 +20,9 @@ from training.evaluation.verification import score_pairs, tar_at_far
 Translate = Callable[[FloatArray], FloatArray]
 
 
+NATIVE_TARGET, PROJECTED_TARGET = "native target", "projected target"
+
+
 @dataclass(frozen=True, slots=True)
 class Figures:
     """One row of the table; None where the data cannot say."""
@@ -91,22 +94,27 @@ def evaluate_translation(pairs: Pairs, translate: Translate) -> CrossSpaceEvalua
     return CrossSpaceEvaluation(len(pairs), len(gallery), len(probes), rows)
 
 
-def comparisons(pairs: Pairs, translated_NT: FloatArray) -> dict[str, tuple[FloatArray, FloatArray]]:
-    """By the names of the rows, the features of probes and those of the gallery, of every picture each."""
+def comparisons(
+    pairs: Pairs, translated_NT: FloatArray, *, is_projected: bool = False
+) -> dict[str, tuple[FloatArray, FloatArray]]:
+    """By the names of the rows, the features of probes and those of the gallery, of every picture each. With `is_projected`
+    targets are another encoder's projections into a common space.
+    """
     source, target = pairs.source.feature, pairs.target.feature
     sides = {
         "native source": (source, source),
-        "native target": (target, target),
+        PROJECTED_TARGET if is_projected else NATIVE_TARGET: (target, target),
         "translated probes": (translated_NT, target),
         "translated gallery": (target, translated_NT),
     }
-    return sides | ({"untranslated": (source, target)} if source.shape == target.shape else {})
+    is_untranslated = source.shape == target.shape and not is_projected
+    return sides | ({"untranslated": (source, target)} if is_untranslated else {})
 
 
 def in_common_space(evaluation: CrossSpaceEvaluation) -> CrossSpaceEvaluation:
     """The figures of pairs whose targets are projections: these are not native there, and nothing is untranslated."""
     rows = {
-        "projected target" if name == "native target" else name: row
+        PROJECTED_TARGET if name == NATIVE_TARGET else name: row
         for name, row in evaluation.rows.items()
         if name != "untranslated"
     }

@@ -114,9 +114,16 @@ class ReportFigures:
 
 
 def measure_report(
-    pairs: Pairs, translate: Translate, calibration: Calibration, confidence: ConfidenceModel | None
+    pairs: Pairs,
+    translate: Translate,
+    calibration: Calibration,
+    confidence: ConfidenceModel | None,
+    *,
+    is_projected: bool = False,
 ) -> ReportFigures | None:
-    """Measure on pairs of people whom the translator has not seen; None without subjects who have two pictures."""
+    """Measure on pairs of people whom the translator has not seen; None without subjects who have two pictures. With
+    `is_projected` targets are another encoder's projections into a common space.
+    """
     if not pairs.source.has_subjects:
         return None
     subject = pairs.source.subject
@@ -126,7 +133,7 @@ def measure_report(
     translated_NT = translate(pairs.source.feature)
     compared = {
         name: _compared(probe[probes], subject[probes], stored[gallery], subject[gallery])
-        for name, (probe, stored) in comparisons(pairs, translated_NT).items()
+        for name, (probe, stored) in comparisons(pairs, translated_NT, is_projected=is_projected).items()
     }
     points = calibration.points.get("translated", ())
     fmr = next((rate for rate in FMRS if point_at(points, rate)), None)
@@ -139,7 +146,7 @@ def measure_report(
         photos, translated_photos = pairs.take(is_photo), translated_NT[is_photo]
         slices = _slices(photos, translated_photos, threshold)
         if confidence is not None and threshold is not None and fmr is not None:
-            confidence_N = confidence(photos.source.feature, translated_photos)
+            confidence_N = confidence(photos.source.feature, translated_photos, photos.source.norm)
             trust = _trust(photos, translated_photos, confidence_N, threshold, fmr)
     return ReportFigures(
         len(pairs),

@@ -1,14 +1,17 @@
 """A translator bundle, loaded to be used offline. Shapes: N rows, S source and T target dimension."""
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 
-from models.bundle import Bundle
-from models.feature_set import LABEL_PREFIX, TRANSLATED_BY, FeatureSet
+from models.bundle import COMMON_SPACE_METHODS, Bundle, read_bundle
+from models.feature_set import FeatureSet
 from models.features import FloatArray, unit_features
 from models.runtime import Device, Session
 from models.space import Space
-from training.data.pairs import Pairs
+from training.data.feature_set_files import load_feature_set
+from training.data.pairs import Pairs, join_by_image
 from training.errors import JoinError, TrainingError
 
 _ROWS_A_RUN = 1024
@@ -69,10 +72,43 @@ class LoadedTranslator(GraphTranslator):
         """Raises `TrainingError` for a bundle that is no translator."""
         if bundle.manifest.kind != "translator" or bundle.manifest.source is None:
             raise TrainingError(f"bundle {bundle.manifest.name}: is of kind {bundle.manifest.kind}, not a translator")
-        self._name = bundle.manifest.name
+        self._bundle = bundle
         self._source = bundle.manifest.source
         self._target = bundle.manifest.target
         super().__init__(bundle.model, device)
+
+    @property
+    def is_projection(self) -> bool:
+        """Whether it leads into a common space."""
+        return self._bundle.manifest.method in COMMON_SPACE_METHODS
+
+    def beside(self, path: Path, device: Device = "auto") -> "LoadedTranslator":
+        """The bundle of another encoder's projection into the same common space. Raises `JoinError`, `BundleError`."""
+        other = LoadedTranslator(read_bundle(path), device)
+        if not (self.is_projection and other.is_projection):
+            raise JoinError(
+                f"--other is for two projections into a common space (--method {' or '.join(COMMON_SPACE_METHODS)})"
+            )
+        if other._target.fingerprint != self._target.fingerprint:
+            raise JoinError(
+                f"{path}: projects into another common space than bundle {self._bundle.manifest.name}; both must be of one fit"
+            )
+        return other
+
+    def pairs(self, source: Path, target: Path, other: "LoadedTranslator | None" = None) -> Pairs:
+        """Features of the same pictures from two files: of the source space, and of the target space or the space that `other`
+        projects from. No views, no blends.
+
+        Raises `JoinError` for what does not belong together, `FeatureSetError`.
+        """
+        pairs = join_by_image(load_feature_set(source).originals(), load_feature_set(target).originals())
+        self.check_source(pairs.source.space, what=str(source))
+        if other is not None:
+            other.check_source(pairs.target.space, what=str(target))
+        elif pairs.target.space.fingerprint != self._target.fingerprint:
+            hint = "; give the other side's projection as --other" if self.is_projection else ""
+            raise JoinError(f"{target}: is not of the bundle's target space {self._target.name!r}{hint}")
+        return pairs
 
     def check_source(self, space: Space, *, what: str) -> None:
         """Raises `JoinError` where `space` is not the one that the bundle translates from."""
@@ -85,8 +121,4 @@ class LoadedTranslator(GraphTranslator):
     def translate_set(self, feature_set: FeatureSet, *, what: str) -> FeatureSet:
         """The same pictures in the target space, marked as translated."""
         self.check_source(feature_set.space, what=what)
-        made = {
-            "feature": self(feature_set.feature),
-            LABEL_PREFIX + TRANSLATED_BY: np.full(len(feature_set), self._name),
-        }
-        return FeatureSet.build(self._target, feature_set.columns() | made)
+        return feature_set.moved(self._target, self(feature_set.feature), translated_by=self._bundle.manifest.name)

@@ -9,6 +9,7 @@ from models.bundle import PICTURE_INSIDE_METHODS
 from models.calibration import Calibration
 from models.operating_point import STATED_RATES
 from models.space import Space
+from training.evaluation.cross_space import NATIVE_TARGET, PROJECTED_TARGET
 from training.evaluation.report import FEWEST_PEOPLE, ReportFigures
 
 _STYLE = """
@@ -34,6 +35,8 @@ _ROWS = (
     "translated gallery",
 )
 
+_HEADER = ("comparison", "rank-1", "rank-5", "TAR@1e-2", "TAR@1e-3", "TAR@1e-4", "mean cosine")
+
 
 @dataclass(frozen=True, slots=True)
 class ReportedBundle:
@@ -48,6 +51,8 @@ class ReportedBundle:
     calibration: Calibration
     measured_on: str
     """Whose pictures the figures are of, in words."""
+    other: str = ""
+    """Of a projection into a common space, the name of the space with whose projections it is compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +80,19 @@ def report_page(
     """The page, UTF-8."""
     parts = [
         f"<h1>{escape(bundle.name)}</h1>",
-        f"<p>Translates features of <code>{escape(bundle.source.name)}</code> ({bundle.source.dimension} numbers, "
-        f"{bundle.source.fingerprint}) into the space of <code>{escape(bundle.target.name)}</code> "
+        f"<p>{'Projects' if bundle.other else 'Translates'} features of <code>{escape(bundle.source.name)}</code> "
+        f"({bundle.source.dimension} numbers, {bundle.source.fingerprint}) into the {'common ' if bundle.other else ''}space "
+        f"{'' if bundle.other else 'of '}<code>{escape(bundle.target.name)}</code> "
         f"({bundle.target.dimension}, {bundle.target.fingerprint}). Method: {escape(bundle.method)}. "
         f"Licence: {escape(bundle.licence)}.</p>",
         *_head(bundle, figures),
-        *_methods(bundle),
+        *(_others(bundle) if bundle.other else _methods(bundle)),
     ]
     if figures is not None:
         parts += _curves(plots)
         parts += _thresholds(bundle.calibration)
         parts += _trust(figures, plots)
-        parts += _map(plots)
+        parts += _map(bundle, plots)
         parts += _slices(figures)
     parts += _faces(faces) + _caveats(bundle)
     body = "\n".join(parts)
@@ -104,10 +110,12 @@ def _head(bundle: ReportedBundle, figures: ReportFigures | None) -> list[str]:
             f"<p>Measured on {escape(bundle.measured_on)}. Nobody knows who is on them, so there are no curves, thresholds "
             "or groups: name the subjects of the feature sets for those.</p>"
         ]
-    probes, native = (figures.compared[name] for name in ("translated probes", "native target"))
+    probes = figures.compared["translated probes"]
+    stored = figures.compared[PROJECTED_TARGET if bundle.other else NATIVE_TARGET]
+    own = "the other encoder's own there" if bundle.other else "the target's own"
     tiles = [
-        ("rank-1, translated probes", f"{probes.cmc_K[0]:.4f}"),
-        ("rank-1, the target's own", f"{native.cmc_K[0]:.4f}"),
+        (f"rank-1, {'projected' if bundle.other else 'translated'} probes", f"{probes.cmc_K[0]:.4f}"),
+        (f"rank-1, {own}", f"{stored.cmc_K[0]:.4f}"),
     ]
     if figures.trust:
         tiles.append(("of errors, held by the least confident tenth", f"{figures.trust.held:.0%}"))
@@ -141,11 +149,31 @@ def _methods(bundle: ReportedBundle) -> list[str]:
                 rows.append((name, *_cells(row)))
     if not rows:
         return []
-    header = ("comparison", "rank-1", "rank-5", "TAR@1e-2", "TAR@1e-3", "TAR@1e-4", "mean cosine")
     return [
         "<h2>Every method that was tried</h2>",
         f'<p class="small">As fit measured them, on {part} subjects of its split; the one in this bundle is bold.</p>',
-        *_table(header, rows, chosen),
+        *_table(_HEADER, rows, chosen),
+    ]
+
+
+def _others(bundle: ReportedBundle) -> list[str]:
+    """The table of the other encoders that have projections into the common space."""
+    against = _mapping(bundle.metrics.get("against"))
+    part = "test" if _mapping(against.get("test")) else "validation"
+    rows: list[tuple[str, ...]] = []
+    chosen: list[int] = []
+    for other, one in sorted(_mapping(against.get(part)).items()):
+        of_other = _mapping(_mapping(one).get("rows"))
+        for name in (name for name in _ROWS if isinstance(of_other.get(name), dict)):
+            if other == bundle.other:
+                chosen.append(len(rows))
+            rows.append((f"with {other}, {name}", *_cells(of_other[name])))
+    if not rows:
+        return []
+    return [
+        "<h2>With each other encoder</h2>",
+        f'<p class="small">As fit measured it, on {part} subjects of its split; what the rest of this page is of is bold.</p>',
+        *_table(_HEADER, rows, chosen),
     ]
 
 
@@ -198,13 +226,14 @@ def _trust(figures: ReportFigures, plots: Plots) -> list[str]:
     ]
 
 
-def _map(plots: Plots) -> list[str]:
+def _map(bundle: ReportedBundle, plots: Plots) -> list[str]:
     if not plots.feature_map:
         return []
     return [
         "<h2>Features of a few people</h2>",
         plots.feature_map,
-        '<p class="small">Colours are people; lines join the native and the translated feature of one picture. Two directions '
+        f'<p class="small">Colours are people; lines join {"both encoders" if bundle.other else "the native and the translated"} '
+        f"feature{'s' if bundle.other else ''} of one picture. Two directions "
         "of many: those in which these people's own features differ most.</p>",
     ]
 

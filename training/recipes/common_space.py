@@ -4,22 +4,22 @@ Shapes: N pictures, D dimension of an encoder's space, K dimension of the common
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import JsonValue
 
-from models.calibration import PHOTO, Calibration, ScoreScale, comparison_of, strictest
+from models.calibration import Calibration
 from models.confidence import ConfidenceModel
 from models.documents import sha256_hex
 from models.feature_set import FeatureSet
 from models.features import FloatArray, unit_features
-from models.operating_point import OperatingPoint
 from models.space import Space
 from models.split import SplitRule
 from training.data.pairs import Pairs, join_all
-from training.evaluation.calibration import HeldOut, calibrate
+from training.evaluation.calibration import HeldOut
+from training.evaluation.common_space import calibrate_projection, of_all
 from training.evaluation.cross_space import CrossSpaceEvaluation, evaluate_translation, in_common_space
 from training.export.half_weights import with_half_weights
 from training.export.loaded import GraphTranslator
@@ -37,8 +37,6 @@ COMMON_METHODS: Mapping[str, TranslatorRecipe] = {
 }
 """Trainers take `CommonData` and give `FittedSides`."""
 _PARITY_ROWS = 512
-_CROSS = "translated"
-"""The comparison with the other side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +53,9 @@ class Projection:
     calibration: Calibration
     confidence: ConfidenceModel | None
     """In what comes of comparisons with the space against which it does worst."""
+    compared: Pairs
+    """With that space's projections, test pictures, or those of validation where there are none."""
+    project: Translate
 
     @property
     def hardest(self) -> str:
@@ -87,10 +88,7 @@ class _Projected:
 
     @classmethod
     def by(cls, models: Sequence[Translate], sides: list[FeatureSet], space: Space) -> "_Projected":
-        common = [
-            FeatureSet.build(space, side.columns() | {"feature": model(side.feature)})
-            for side, model in zip(sides, models, strict=True)
-        ]
+        common = [side.moved(space, model(side.feature)) for side, model in zip(sides, models, strict=True)]
         return cls(sides, common)
 
     def held_out(self, one: int, other: int) -> HeldOut:
@@ -158,9 +156,9 @@ def make_common_space(
         on_step(f"measuring {side.space.name}")
         evaluated = {part: _evaluate(one, projected, models[one]) for part, projected in measured.items()}
         calibrations = _calibrate(one, measured["validation"], crossed)
+        hardest = [other.space.name for other in joined].index(_hardest(evaluated["validation"]))
         confidence = None
         if seen:
-            hardest = [other.space.name for other in joined].index(_hardest(evaluated["validation"]))
             of_pair = [part.held_out(one, hardest) for part in (seen, measured["validation"], *crossed)]
             confidence = _fit_confidence(rule, of_pair, calibrations[joined[hardest].space.fingerprint])
         projections.append(
@@ -170,8 +168,10 @@ def make_common_space(
                 parity,
                 evaluated["validation"],
                 evaluated.get("test", {}),
-                _of_all(calibrations),
+                of_all(calibrations),
                 confidence,
+                measured.get("test", measured["validation"]).held_out(one, hardest).pairs,
+                models[one],
             )
         )
     settings: dict[str, JsonValue] = {"dimension": space.dimension, "spaces": [side.space.name for side in joined]}
@@ -256,8 +256,7 @@ def _calibrate(one: int, validation: _Projected, crossed: Sequence[_Projected]) 
     for number, other in enumerate(validation.native):
         if number != one:
             unseen, *others = (part.held_out(one, number) for part in (validation, *crossed))
-            measured = calibrate(unseen.pairs, unseen.translated_NT, others)
-            found[other.space.fingerprint] = _without_native_target(measured)
+            found[other.space.fingerprint] = calibrate_projection(unseen.pairs, unseen.translated_NT, others)
     return found
 
 
@@ -266,46 +265,3 @@ def _fit_confidence(rule: SplitRule, of_pair: list[HeldOut], calibration: Calibr
     seen, unseen, *crossed = of_pair
     parts = SplitPairs(rule, seen.pairs, unseen.pairs, None)
     return fit_confidence(parts, [unseen, *crossed], calibration, rule.seed, watches_target=False)
-
-
-def _without_native_target(calibration: Calibration) -> Calibration:
-    return replace(
-        calibration,
-        points={name: points for name, points in calibration.points.items() if not name.startswith("native-target")},
-        scales={name: scale for name, scale in calibration.scales.items() if not name.startswith("native-target")},
-    )
-
-
-def _of_all(calibrations: Mapping[str, Calibration]) -> Calibration:
-    """What was measured with each other space, by its fingerprint, and what holds with any of them.
-
-    That is the highest threshold at each rate that all state, so that no comparison is above its rate. What this
-    encoder's own features are compared with among themselves is the same whatever the other space is.
-    """
-    of_any = next(iter(calibrations.values()))
-    points = {name: found for name, found in of_any.points.items() if not _is_cross(name)}
-    scales = {name: found for name, found in of_any.scales.items() if not _is_cross(name)}
-    against: dict[str, tuple[OperatingPoint, ...]] = {}
-    scales_against: dict[str, ScoreScale] = {}
-    for name in sorted({name for found in calibrations.values() for name in found.points if _is_cross(name)}):
-        modality = name.partition("/")[2] or PHOTO
-        own = {comparison_of(other, modality): found.points.get(name) for other, found in calibrations.items()}
-        stated = {key: found for key, found in own.items() if found}
-        own_scales = {comparison_of(other, modality): found.scales.get(name) for other, found in calibrations.items()}
-        measured = {key: scale for key, scale in own_scales.items() if scale}
-        if len(stated) == len(calibrations):
-            points[name] = tuple(
-                max(at_one_rate, key=lambda point: (point.threshold, point.fnmr))
-                for at_one_rate in zip(*stated.values(), strict=False)
-            )
-        if len(measured) == len(calibrations):
-            scales[name] = strictest(list(measured.values()))
-        against |= stated
-        scales_against |= measured
-    kept = {name: found for name, found in points.items() if found}
-    return Calibration(kept, against, of_any.counted, scales, scales_against)
-
-
-def _is_cross(comparison: str) -> bool:
-    """Whether it is with the other side, of any modality."""
-    return comparison.partition("/")[0] == _CROSS

@@ -7,13 +7,22 @@ Shapes: N pictures of people the translator has not seen, S source and T target 
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from models.calibration import PHOTO, Calibration
-from models.confidence import NUM_SIGNALS, ConfidenceModel, Meaning, Signals, inputs
+from models.confidence import (
+    NUM_SIGNALS,
+    ConfidenceModel,
+    Estimate,
+    Meaning,
+    NormEstimate,
+    NormScale,
+    Signals,
+    inputs,
+)
 from models.features import FloatArray, unit_features
 from training.data.pairs import Pairs
 from training.evaluation.calibration import HeldOut
@@ -36,6 +45,8 @@ FEWEST_MATED = 50
 FEWEST_OF_STEP = 20
 """People in a step of confidence."""
 COSINE_SLACK = 0.02
+SMALLEST_NORM_SD = 0.01
+"""Of logarithms of norms; norms that are all alike tell nothing."""
 
 _IntArray = npt.NDArray[np.int64]
 
@@ -80,10 +91,7 @@ def fit_confidence(
     )
     wanted_NY, found_N, meaning, fmr = _wanted(translated_NT, target_NT, code_N, calibration)
     mean_4, sd_4 = signal_N4.mean(axis=0), np.maximum(signal_N4.std(axis=0), 1e-6)
-    num_of_person_N = np.bincount(code_N)[code_N]
-    input_NF = inputs(source_NS, translated_NT, (signal_N4 - mean_4) / sd_4)
-    estimator = fit_estimator(input_NF, wanted_NY, (1 / np.sqrt(num_of_person_N)).astype(np.float32), code_N, seed)
-    step_K, confidence_K = _steps(estimator.unseen_N, found_N, code_N)
+    measured = _Known(inputs(source_NS, translated_NT, (signal_N4 - mean_4) / sd_4), wanted_NY, found_N, code_N)
     return ConfidenceModel(
         meaning,
         fmr,
@@ -93,11 +101,57 @@ def fit_confidence(
         mean_4,
         sd_4,
         _limits(signal_N4),
-        estimator.weight_F,
-        estimator.bias_1,
-        step_K,
-        confidence_K,
+        measured.estimate(seed),
+        _with_norm(measured, np.concatenate([one.pairs.source.norms for one in held]), seed),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Inputs of the estimator, and what came of them."""
+
+    input_NF: FloatArray
+    wanted_NY: FloatArray
+    found_N: FloatArray
+    code_N: _IntArray
+
+    def estimate(self, seed: int) -> Estimate:
+        weight_N = (1 / np.sqrt(np.bincount(self.code_N)[self.code_N])).astype(np.float32)
+        estimator = fit_estimator(self.input_NF, self.wanted_NY, weight_N, self.code_N, seed)
+        steps = _steps(estimator.unseen_N, self.found_N, self.code_N)
+        return Estimate(estimator.weight_F, estimator.bias_1, *steps)
+
+    def anew(self, estimate: Estimate) -> Estimate:
+        step_K, confidence_K = _steps(estimate.value(self.input_NF), self.found_N, self.code_N)
+        return replace(estimate, step_K=step_K, confidence_K=confidence_K)
+
+    def of_norms(self, scaled_N1: FloatArray) -> "_Known | None":
+        """Those whose norm is known, with it as one more input; None where they are too few."""
+        is_known_N = np.isfinite(scaled_N1[:, 0])
+        if not _is_enough(self.found_N[is_known_N], self.code_N[is_known_N]):
+            return None
+        input_NF = np.concatenate([self.input_NF[is_known_N], scaled_N1[is_known_N]], axis=1)
+        code_N = np.unique(self.code_N[is_known_N], return_inverse=True)[1]
+        return _Known(input_NF, self.wanted_NY[is_known_N], self.found_N[is_known_N], code_N)
+
+
+def _is_enough(found_N: FloatArray, code_N: _IntArray) -> bool:
+    return len(found_N) >= FEWEST and len(np.unique(code_N[~np.isnan(found_N)])) >= FEWEST_MATED
+
+
+def _with_norm(measured: _Known, norm_N: FloatArray, seed: int) -> NormEstimate | None:
+    log_N = np.log(norm_N[np.isfinite(norm_N)])
+    if not len(log_N) or log_N.std() < SMALLEST_NORM_SD:
+        return None
+    low, high = np.quantile(log_N, [RARE, 1 - RARE])
+    scale = NormScale(*(float(np.float32(number)) for number in (log_N.mean(), log_N.std(), low, high)))
+    of_norms = measured.of_norms(scale(norm_N))
+    return None if of_norms is None else NormEstimate(scale, of_norms.estimate(seed))
+
+
+def _norm_anew(by_norm: NormEstimate, measured: _Known, norm_N: FloatArray) -> NormEstimate | None:
+    of_norms = measured.of_norms(by_norm.scale(norm_N))
+    return None if of_norms is None else replace(by_norm, estimate=of_norms.anew(by_norm.estimate))
 
 
 def measured_anew(
@@ -105,26 +159,32 @@ def measured_anew(
 ) -> ConfidenceModel:
     """The same estimates, and what comes of them on other people: limits, steps, and what their features look like.
 
-    What these are too few for stays as it is. Photos alone count.
+    What these are too few for stays as it is, but for the estimate by norms, which is left out where theirs are not known.
+    Photos alone count.
     """
     photos = _photos(HeldOut(pairs, translated_NT))
     if photos is None:
         return model
     pairs, translated_NT = photos.pairs, photos.translated_NT
     code_N = _codes([pairs])
-    source, target = (fit_reference(side.feature, code_N, 0) for side in (pairs.source, pairs.target))
-    if source and target:
+    source = fit_reference(pairs.source.feature, code_N, 0)
+    target = fit_reference(pairs.target.feature, code_N, 0) if model.target else None
+    if source and bool(target) == bool(model.target):
         model = replace(model, source=source, target=target)
     if len(code_N) < FEWEST:
         return model
-    _, found_N, meaning, fmr = _wanted(translated_NT, pairs.target.feature, code_N, calibration)
+    wanted_NY, found_N, meaning, fmr = _wanted(translated_NT, pairs.target.feature, code_N, calibration)
     if meaning != "tar":
         return model
     signal_N4 = model.signals_of(pairs.source.feature, translated_NT)
-    estimate_N = model.estimate(pairs.source.feature, translated_NT, signal_N4)
-    step_K, confidence_K = _steps(estimate_N, found_N, code_N)
+    measured = _Known(model.inputs(pairs.source.feature, translated_NT, signal_N4), wanted_NY, found_N, code_N)
     return replace(
-        model, meaning=meaning, fmr=fmr, signal_limit_4=_limits(signal_N4), step_K=step_K, confidence_K=confidence_K
+        model,
+        meaning=meaning,
+        fmr=fmr,
+        signal_limit_4=_limits(signal_N4),
+        plain=measured.anew(model.plain),
+        with_norm=_norm_anew(model.with_norm, measured, pairs.source.norms) if model.with_norm else None,
     )
 
 

@@ -137,7 +137,8 @@ async def _from_feature_set(request: Request) -> tuple[list[str], list[Probe]]:
         )
     subjects = feature_set.subject.tolist()
     fingerprint = feature_set.space.fingerprint
-    return subjects, [Probe(fingerprint, feature=row) for row in feature_set.feature]
+    rows = zip(feature_set.feature, feature_set.norms.tolist(), strict=True)
+    return subjects, [Probe(fingerprint, feature=row, norm=norm) for row, norm in rows]
 
 
 async def _enrol(services: Services, gallery: str, subjects: list[str], samples: list[Probe]) -> EnrolResponse:

@@ -91,8 +91,8 @@ async def _batch(
         fingerprint, num = feature_set.space.fingerprint, len(feature_set)
         known = [""] * num if feature_set.modality is None else feature_set.modality.tolist()
         probes = [
-            Probe(fingerprint, feature=row, modality=of_row or modality)
-            for row, of_row in zip(feature_set.feature, known, strict=True)
+            Probe(fingerprint, feature=row, modality=of_row or modality, norm=norm)
+            for row, of_row, norm in zip(feature_set.feature, known, feature_set.norms.tolist(), strict=True)
         ]
         return probes, feature_set.image.tolist()
     rows = await read_array(request)

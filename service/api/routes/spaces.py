@@ -81,7 +81,11 @@ async def list_bundles(services: ServicesDep) -> BundleList:
                 device=entry.engine.device,
                 digest=manifest.digest,
                 licence=manifest.licence,
-                confidence=ConfidenceView(meaning=told.meaning, fmr=told.fmr or None) if told else None,
+                confidence=ConfidenceView(
+                    meaning=told.meaning, fmr=told.fmr or None, uses_norms=told.with_norm is not None
+                )
+                if told
+                else None,
             )
         )
     rejected = [RejectedView(folder=entry.folder, reason=entry.reason) for entry in loaded.rejected]

@@ -82,6 +82,8 @@ class ConfidenceView(BaseModel):
     """`tar`: of faces that looked alike to the translator, the share of genuine comparisons that was found at the false-match
     rate `fmr`; `cosine`: their mean cosine with the native feature of the same picture."""
     fmr: float | None
+    uses_norms: bool
+    """Whether it tells more of features that are sent as their encoder put them out, not made of length one."""
 
 
 class BundleView(BaseModel):

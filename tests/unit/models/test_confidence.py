@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.confidence import ConfidenceModel, read_confidence
+from models.confidence import ConfidenceModel, Estimate, NormEstimate, NormScale, read_confidence
 from models.errors import BundleError, ContractError
 from models.features import unit_features
 from models.npy import read_arrays, write_arrays
@@ -55,10 +55,43 @@ def test_the_estimator_is_linear_in_features_and_signals() -> None:
     weight = random.normal(size=8 + 12 + 4).astype(np.float32)
     mean, sd = np.full(4, 0.5, dtype=np.float32), np.full(4, 2.0, dtype=np.float32)
     bias = np.full(1, 3.0, dtype=np.float32)
-    model = replace(MODEL, weight_F=weight, bias_1=bias, signal_mean_4=mean, signal_sd_4=sd)
+    estimate = replace(MODEL.plain, weight_F=weight, bias_1=bias)
+    model = replace(MODEL, signal_mean_4=mean, signal_sd_4=sd)
     source, signal = unit_features(random.normal(size=(1, 8))), random.normal(size=(1, 4)).astype(np.float32)
     row = np.concatenate([source[0] * 8**0.5, TRANSLATED[0] * 12**0.5, (signal[0] - 0.5) / 2])
-    assert model.estimate(source, TRANSLATED[:1], signal)[0] == pytest.approx(3.0 + row @ weight, abs=1e-4)
+    assert estimate.value(model.inputs(source, TRANSLATED[:1], signal))[0] == pytest.approx(
+        3.0 + row @ weight, abs=1e-4
+    )
+
+
+def with_norm() -> ConfidenceModel:
+    """Of features with a norm the confidence is 0.2, 0.4, 0.6 below e, up to e to the second, and above."""
+    weight = np.zeros(8 + 12 + 4 + 1, dtype=np.float32)
+    weight[-1] = 2.0
+    steps = np.array([-100.0, 0.0, 2.0], dtype=np.float32)
+    estimate = Estimate(weight, np.zeros(1, dtype=np.float32), steps, np.array([0.2, 0.4, 0.6], dtype=np.float32))
+    # The estimate is log norm less one.
+    return replace(MODEL, with_norm=NormEstimate(NormScale(1.0, 2.0, 0.5, 3.5), estimate))
+
+
+def test_a_norm_that_is_known_is_looked_at_and_one_of_another_scale_is_not() -> None:
+    model = with_norm()
+    logs = [0.05, 0.15, 0.9, 1.1, 2.9, 3.1, 3.85, 3.95, np.nan]
+    plain, expected = np.float32(0.9), [0.9, 0.2, 0.2, 0.4, 0.4, 0.6, 0.6, 0.9, 0.9]
+    rows = unit_features(np.tile([0.6, 0.8, 0, 0, 0, 0, 0, 0], (9, 1)))
+    translated = np.tile(TRANSLATED[:1], (9, 1))
+    norm = np.exp(np.array(logs, dtype=np.float32))
+    np.testing.assert_allclose(model(rows, translated, norm), expected, atol=1e-6)
+    assert (model(rows, translated) == plain).all()
+    assert (MODEL(rows, translated, norm) == plain).all()
+    # What lies a little beyond is as what lies at the edge.
+    edge, beyond = (model.with_norm.scale(np.exp(np.array([log], F))) for log in (3.5, 3.8) if model.with_norm)
+    assert edge == pytest.approx(beyond, abs=1e-6)
+
+
+def test_what_is_like_no_face_is_not_trusted_whatever_its_norm() -> None:
+    odd = unit_features(np.array([[0.2, 0, 0, 0, 0, 0, 0.7, 0.7]]))
+    assert with_norm()(odd, TRANSLATED[:1], np.full(1, np.exp(3.2), F)).tolist() == [0.0]
 
 
 def same(one: ConfidenceModel, other: ConfidenceModel) -> bool:
@@ -67,13 +100,14 @@ def same(one: ConfidenceModel, other: ConfidenceModel) -> bool:
 
 def test_it_survives_the_file() -> None:
     assert same(read_confidence(MODEL.to_bytes(), 8, 12), MODEL)
+    assert same(read_confidence(with_norm().to_bytes(), 8, 12), with_norm())
     of_common_space = replace(MODEL, target=None)
     assert read_confidence(of_common_space.to_bytes(), 8, 12).target is None
     assert same(read_confidence(of_common_space.to_bytes(), 8, 12), of_common_space)
 
 
-def changed(**arrays: Any) -> bytes:
-    known = read_arrays(MODEL.to_bytes()) | {name: np.asarray(array) for name, array in arrays.items()}
+def changed(of: ConfidenceModel = MODEL, **arrays: Any) -> bytes:
+    known = read_arrays(of.to_bytes()) | {name: np.asarray(array) for name, array in arrays.items()}
     return write_arrays({name: array for name, array in known.items() if array.shape != (0, 0, 0)})
 
 
@@ -118,6 +152,15 @@ F = np.float32
         changed(basis_of_source=np.zeros((8, 7), F)),
         changed(meaning=np.array(["tar", "tar"])),
         changed(meaning=GONE),
+        changed(norm_scale=np.array([1, 2, 0, 3], F)),
+        changed(with_norm(), norm_scale=GONE),
+        changed(with_norm(), norm_weight=np.zeros(24, F)),
+        changed(with_norm(), norm_step=np.array([1, 0, 2], F)),
+        changed(with_norm(), norm_confidence=np.array([0.2, 0.4, 1.6], F)),
+        changed(with_norm(), norm_scale=np.array([1, 0, 0, 3], F)),
+        changed(with_norm(), norm_scale=np.array([1, 2, 3, 0], F)),
+        changed(with_norm(), norm_scale=np.array([1, 2, np.nan, 0], F)),
+        changed(with_norm(), norm_scale=np.array([1, 2, 0], F)),
     ],
 )
 def test_a_file_that_cannot_be_one_is_refused(data: bytes) -> None:

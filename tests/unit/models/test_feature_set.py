@@ -81,7 +81,29 @@ class TestBuilding:
         built = build(modality=None, label_age=None)
         assert built.modality is None
         assert built.labels == {}
-        assert set(built.columns()) == {"feature", "image", "subject"}
+        assert set(built.columns()) == {"feature", "image", "subject", "norm"}
+
+    def test_norms_are_those_of_the_features_or_those_that_are_given(self) -> None:
+        assert build().norms.tolist() == [5.0, 2.0, 2.0]
+        half = build(feature=np.array([[3, 4, 0, 0], [0.5, 0.5, 0.5, 0.5], [0, 0, 0, -2]])).norm
+        assert half is not None
+        assert np.isnan(half).tolist() == [False, True, False]
+        given = build(norm=np.array([7.0, np.nan, 9.0]))
+        assert np.array_equal(given.norms, [7, np.nan, 9], equal_nan=True)
+        assert given.norms.dtype == np.float32
+        unit = build(feature=build().feature)
+        assert unit.norm is None
+        assert "norm" not in unit.columns()
+        assert np.isnan(unit.norms).all()
+
+    def test_what_is_moved_to_another_space_leaves_its_norms_behind(self) -> None:
+        other = Space("other", 2, "external:o")
+        moved = build().moved(other, np.array([[3.0, 4.0], [1, 0], [0, 2]]), translated_by="bridge")
+        assert (moved.space, moved.norm) == (other, None)
+        assert moved.labels["translated_by"].tolist() == ["bridge"] * 3
+        assert moved.labels["age"].tolist() == [31, 32, 33]
+        np.testing.assert_allclose(moved.feature, np.array([[0.6, 0.8], [1, 0], [0, 1]]), atol=1e-7)
+        assert not build().moved(other, np.ones((3, 2))).is_translated
 
     def test_a_set_may_know_no_subjects(self) -> None:
         assert not build(subject=np.array(["", "", ""])).has_subjects
@@ -131,6 +153,12 @@ class TestBuilding:
             ({"feature": np.array([[1.0] * 4, [np.inf] * 4, [1.0] * 4])}, "feature 1 holds NaN or infinity"),
             ({"feature": np.array([[0.0] * 4, [1.0] * 4, [1.0] * 4])}, "feature 0 is a zero vector"),
             ({"feature": np.ones((0, 4)), "image": np.array([], dtype="U1")}, "holds no features"),
+            ({"norm": np.array([1.0, 0.0, 2.0])}, "'norm' must hold positive numbers"),
+            ({"norm": np.array([1.0, -3.0, 2.0])}, "'norm' must hold positive numbers"),
+            ({"norm": np.array([1.0, np.inf, 2.0])}, "'norm' must hold positive numbers"),
+            ({"norm": np.array([1, 2, 3])}, "'norm' must hold positive numbers"),
+            ({"norm": np.array([1.0, 2.0])}, "'norm' must have one entry"),
+            ({"norm": np.ones((3, 1))}, "'norm' must have one entry"),
         ],
     )
     def test_columns_that_break_the_invariant_are_refused(self, changes: dict[str, Any], match: str) -> None:
@@ -146,6 +174,7 @@ class TestBuilding:
         taken = build().take(np.array([2, 0]))
         assert taken.image.tolist() == ["Zoë/日本.png", "a.png"]
         assert taken.labels["age"].tolist() == [33, 31]
+        assert taken.norms.tolist() == [2.0, 5.0]
         np.testing.assert_array_equal(taken.feature, build().feature[[2, 0]])
         assert build().take(np.array([False, True, False])).subject.tolist() == ["ann"]
         with pytest.raises(FeatureSetError, match="more than once"):
@@ -163,6 +192,8 @@ class TestDigest:
             build(subject=np.array(["ann", "bob", "Zoë"])),
             build(subject=np.array(["", "", ""])),
             build(feature=feature),
+            build(norm=np.array([5.0, 2.0, 3.0])),
+            build(norm=np.array([np.nan, np.nan, np.nan])),
             build().take(np.array([1, 0, 2])),
         ]
         assert len({feature_set.digest for feature_set in sets}) == len(sets)

@@ -6,7 +6,7 @@ import pytest
 from sklearn.preprocessing import normalize
 
 from models.errors import ContractError
-from models.features import NonFiniteError, ZeroNormError, unit_features
+from models.features import NonFiniteError, ZeroNormError, unit_features, unit_features_and_norms
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ">f4", np.int32])
@@ -41,6 +41,35 @@ def test_extreme_magnitudes_neither_overflow_nor_vanish(
     raw: npt.NDArray[np.floating[Any]], expected: list[float]
 ) -> None:
     np.testing.assert_allclose(unit_features(raw)[0], expected, atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ">f4", np.int32])
+def test_the_norms_that_rows_had_come_along(dtype: str) -> None:
+    raw = (np.random.default_rng(0).normal(size=(20_000, 16)) * 100).astype(dtype)
+    unit, norm = unit_features_and_norms(raw)
+    np.testing.assert_array_equal(unit, unit_features(raw))
+    assert norm.dtype == np.float32
+    np.testing.assert_allclose(norm, np.linalg.norm(raw.astype(np.float64), axis=1), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("raw", "norm"),
+    [
+        ([3e300, 4e300], np.nan),
+        ([0.6, 0.8], np.nan),
+        ([0.6005, 0.8], np.nan),
+        ([0.61, 0.81], 1.014),
+        ([3e-5, 4e-5], 5e-5),
+    ],
+)
+def test_a_norm_of_one_and_one_beyond_all_numbers_say_nothing(raw: list[float], norm: float) -> None:
+    found = unit_features_and_norms(np.array([raw]))[1][0]
+    assert found == pytest.approx(norm, rel=1e-3, nan_ok=True)
+
+
+def test_of_half_precision_a_norm_of_one_is_still_one() -> None:
+    unit = unit_features(np.random.default_rng(0).normal(size=(500, 512)))
+    assert np.isnan(unit_features_and_norms(unit.astype(np.float16))[1]).all()
 
 
 def test_tiny_entries_of_a_long_vector_still_have_a_direction() -> None:

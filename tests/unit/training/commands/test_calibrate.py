@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from models.bundle import read_bundle, write_bundle
-from models.confidence import ConfidenceModel
+from models.confidence import ConfidenceModel, NormEstimate, NormScale
 from models.feature_set import FeatureSet
+from models.features import unit_features
 from tests.api.world import COLOURS_TO_A, A, encoder_graph, write
 from tests.by_hand import confidence_model
 from training.commands import calibrate as command
@@ -90,13 +91,16 @@ def test_what_the_spaces_look_like_is_measured_anew_where_people_are_enough(
     old = read_bundle(files["bundle"])
     contents = {name: (files["bundle"] / name).read_bytes() for name in old.manifest.files}
     stats = confidence_model(12, 10)
+    scale = NormScale(0.0, 1.0, -1.0, 1.0)
+    by_norm = replace(stats.plain, weight_F=np.append(stats.plain.weight_F, np.float32(1)))
+    stats = replace(stats, with_norm=NormEstimate(scale, by_norm))
     manifest = replace(old.manifest, name="telling", files={}, digest="")
     write_bundle(folder, manifest, contents | {"stats.npz": stats.to_bytes()})
     random, sets = np.random.default_rng(0), {}
     for side in ("source", "target"):
         space = load_feature_set(files[side]).space
         columns = {
-            "feature": random.normal(size=(2 * num_people, space.dimension)).astype(np.float32),
+            "feature": unit_features(random.normal(size=(2 * num_people, space.dimension))),
             "image": np.array([f"{row:03d}" for row in range(2 * num_people)]),
             "subject": np.array([f"own-{row // 2}" for row in range(2 * num_people)]),
         }
@@ -106,9 +110,11 @@ def test_what_the_spaces_look_like_is_measured_anew_where_people_are_enough(
     new = read_bundle(tmp_path / "ours").confidence
     assert new is not None
     # The estimator and its signals stay; what comes of its estimates is of these people.
-    assert new.weight_F.tobytes() == stats.weight_F.tobytes()
+    assert new.plain.weight_F.tobytes() == stats.plain.weight_F.tobytes()
     assert new.signals_of.basis_SS.tobytes() == stats.signals_of.basis_SS.tobytes()
     assert "what confidence in translations says: measured anew too" in printed
+    assert new.with_norm is None
+    assert "confidence by norms: left out, as these features come without their norms" in printed
     pairs = join_by_image(*(load_feature_set(sets[side]) for side in ("source", "target")))
     translator = LoadedTranslator(old, "cpu")
     confidence = new(pairs.source.feature, translator(pairs.source.feature))

@@ -19,8 +19,8 @@ from models.runtime import Session
 from models.split import SplitRule
 from training.commands import fit_common
 from training.data.feature_set_files import load_feature_set, save_feature_set
+from training.evaluation.common_space import of_all
 from training.export import bundles
-from training.recipes.common_space import _of_all
 
 Run = Callable[..., str]
 Fails = Callable[..., str]
@@ -229,13 +229,13 @@ def test_of_several_thresholds_the_strictest_holds_for_all_and_each_is_kept() ->
         native = (OperatingPoint(1e-2, 0.7, 0.01, 10, 10_000),)
         return Calibration({"native-source": native, "translated": points} if points else {"native-source": native})
 
-    found = _of_all({"b": measured(0.2, 0.3, 0.6), "c": measured(0.1, 0.4, 0.5)})
+    found = of_all({"b": measured(0.2, 0.3, 0.6), "c": measured(0.1, 0.4, 0.5)})
     assert [(point.threshold, point.fnmr) for point in found.points["translated"]] == [(0.4, 0.1), (0.6, 0.2)]
     assert [(point.threshold, point.fnmr) for point in found.against["b"]] == [(0.3, 0.2), (0.6, 0.2)]
     assert [point.threshold for point in found.points["native-source"]] == [0.7]
-    shorter = _of_all({"b": measured(0.2, 0.3, 0.6), "c": measured(0.1, 0.4)})
+    shorter = of_all({"b": measured(0.2, 0.3, 0.6), "c": measured(0.1, 0.4)})
     assert [point.threshold for point in shorter.points["translated"]] == [0.4]
-    partly = _of_all({"b": measured(0.2, 0.3), "c": measured(0.1)})
+    partly = of_all({"b": measured(0.2, 0.3), "c": measured(0.1)})
     assert set(partly.points) == {"native-source"}
     assert set(partly.against) == {"b"}
 

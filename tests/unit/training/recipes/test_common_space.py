@@ -13,9 +13,10 @@ from models.split import SplitRule
 from tests.unit.training.recipes.test_confidence import TARGET, world
 from training.data.pairs import Pairs, join_all
 from training.evaluation.calibration import HeldOut, calibrate
+from training.evaluation.common_space import of_all
 from training.export.loaded import GraphTranslator
 from training.recipes import common_space
-from training.recipes.common_space import CommonSpace, _Fitter, _of_all, _turn, make_common_space
+from training.recipes.common_space import CommonSpace, _Fitter, _turn, make_common_space
 from training.trainers.fitted import FittedSides, Translate
 
 RULE = SplitRule("subject", 0, 0.3, 0.2)
@@ -106,7 +107,7 @@ def test_what_one_of_several_lacks_is_not_told_for_all() -> None:
     scale = full.scales["translated"]
     one = Calibration({"translated/sketch": full.points["translated"]}, scales={"translated/sketch": scale})
     for measured in ({"b": one, "c": Calibration()}, {"c": Calibration(), "b": one}):
-        found = _of_all(measured)
+        found = of_all(measured)
         assert not found.points
         assert not found.scales
         assert set(found.against) == set(found.scales_against) == {"b/sketch"}

@@ -25,8 +25,11 @@ from training.trainers.confidence import Estimator, fit_estimator
 NUM_PEOPLE, PICTURES, SOURCE, TARGET = 400, 4, 16, 12
 
 
-def world(*, keys: bool = True, seed: int = 0) -> tuple[Pairs, FloatArray]:
-    """Both spaces see an identity, and how bad a picture is: bad ones have little of it, and much of what bad ones share."""
+def world(*, keys: bool = True, seed: int = 0, fading: bool = False) -> tuple[Pairs, FloatArray]:
+    """Both spaces see an identity, and how bad a picture is: bad ones have little of it, and much of what bad ones share.
+
+    With `fading` features of bad pictures are short as well.
+    """
     random = np.random.default_rng(seed)
     identity = np.repeat(random.normal(size=(NUM_PEOPLE, 10)), PICTURES, axis=0)
     bad = random.beta(0.7, 2.0, size=len(identity)).astype(np.float32)
@@ -36,6 +39,8 @@ def world(*, keys: bool = True, seed: int = 0) -> tuple[Pairs, FloatArray]:
         (1 - bad[:, None]) * (identity @ one) + 3 * bad[:, None] * shared + random.normal(size=(len(bad), len(shared)))
         for one, shared in zip(maps, common, strict=True)
     ]
+    if fading:
+        sides = [unit_features(side).astype(np.float64) * np.exp(-3 * bad[:, None]) for side in sides]
     columns = {
         "image": np.array([f"{row:05d}" for row in range(len(bad))]),
         "subject": np.repeat([f"s{number}" if keys else "" for number in range(NUM_PEOPLE)], PICTURES),
@@ -65,8 +70,8 @@ class World:
 
 
 @functools.cache
-def fitted(*, keys: bool = True, calibrated: bool = True, seed: int = 0) -> World:
-    pairs, bad = world(keys=keys, seed=seed)
+def fitted(*, keys: bool = True, calibrated: bool = True, seed: int = 0, fading: bool = False) -> World:
+    pairs, bad = world(keys=keys, seed=seed, fading=fading)
     parts = SplitPairs.of(pairs, SplitRule("subject" if keys else "image", 0, 0.3, 0.2))
     (best,) = fit_methods(parts, "ridge", 0)
     unseen = HeldOut(parts.validation, best.translate(parts.validation.source.feature))
@@ -201,6 +206,62 @@ def test_confidence_measured_anew_is_what_came_of_those_people() -> None:
     assert abs(before.mean() - came) > abs(after.mean() - came)
 
 
+def test_norms_tell_of_bad_pictures_what_features_of_length_one_do_not() -> None:
+    found = fitted(fading=True)
+    assert found.model.with_norm is not None
+    known = found.model(found.test.source.feature, found.translated, found.test.source.norms)
+    assert np.corrcoef(known, found.bad)[0, 1] < np.corrcoef(found.confidence, found.bad)[0, 1] - 0.1
+    told, came = calibrated_means(found, known)
+    np.testing.assert_allclose(told, came, atol=0.12)
+
+
+def calibrated_means(found: World, told_N: FloatArray) -> tuple[list[float], list[float]]:
+    """Of three groups of the test subjects' pictures by confidence, what was told of them and what came."""
+    threshold = next(p.threshold for p in found.calibration.points["translated"] if p.fmr == found.model.fmr)
+    came = genuine_found(HeldOut(found.test, found.translated), threshold)
+    groups = np.array_split(np.argsort(told_N), 3)
+    return [float(told_N[group].mean()) for group in groups], [float(np.nanmean(came[group])) for group in groups]
+
+
+def with_norms(pairs: Pairs, norm_N: FloatArray | None) -> Pairs:
+    return Pairs(replace(pairs.source, norm=norm_N), pairs.target)
+
+
+def test_norms_that_are_not_known_or_all_alike_are_not_looked_at() -> None:
+    found = fitted()
+    parts, calibration = found.parts, found.calibration
+    for few in (None, np.full(len(parts.validation), 20.0, np.float32)):
+        held = HeldOut(with_norms(parts.validation, few), parts.validation.target.feature)
+        model = fit_confidence(parts, [held], calibration, 0)
+        assert model is not None
+        assert model.with_norm is None
+    known = parts.validation.source.norms
+    for num, is_enough in ((199, False), (300, True)):
+        some = np.where(np.arange(len(known)) < num, known, np.float32(np.nan))
+        held = HeldOut(with_norms(parts.validation, some), parts.validation.target.feature)
+        model = fit_confidence(parts, [held], calibration, 0)
+        assert model is not None
+        assert (model.with_norm is not None) == is_enough
+
+
+def test_what_norms_tell_is_measured_anew_or_left_out() -> None:
+    found = fitted(fading=True)
+    worse = unit_features(found.translated + 0.25 * np.random.default_rng(0).normal(size=found.translated.shape))
+    anew = confidence.measured_anew(found.model, found.test, worse, found.calibration)
+    assert anew.with_norm is not None
+    assert found.model.with_norm is not None
+    assert anew.with_norm.scale == found.model.with_norm.scale
+    assert np.array_equal(anew.with_norm.estimate.weight_F, found.model.with_norm.estimate.weight_F)
+    after = anew(found.test.source.feature, worse, found.test.source.norms).mean()
+    told, came = calibrated_means(replace(found, translated=worse), anew(found.test.source.feature, worse))
+    assert after == pytest.approx(np.mean(came), abs=0.04)
+    before = found.model(found.test.source.feature, worse, found.test.source.norms).mean()
+    assert before > after + 0.04, (before, told)
+    without = confidence.measured_anew(found.model, with_norms(found.test, None), worse, found.calibration)
+    assert without.with_norm is None
+    assert np.array_equal(without.plain.confidence_K, anew.plain.confidence_K)
+
+
 def genuine_found(found: HeldOut, threshold: float) -> FloatArray:
     """Of each picture the share of the person's others whose score reaches the threshold; NaN where there are none."""
     code = np.unique(found.pairs.source.subject, return_inverse=True)[1]
@@ -303,4 +364,4 @@ def test_the_steps_are_of_estimates_by_what_has_not_seen_the_person(monkeypatch:
         return replace(found, unseen_N=found.unseen_N + 100)
 
     monkeypatch.setattr(confidence, "fit_estimator", elsewhere)
-    assert fitted.__wrapped__().model.step_K.min() > 50
+    assert fitted.__wrapped__().model.plain.step_K.min() > 50

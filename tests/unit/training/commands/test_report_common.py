@@ -1,0 +1,73 @@
+"""The report of a projection into a common space, as a user makes it."""
+
+from pathlib import Path
+
+import pytest
+
+from models.bundle import read_bundle
+from tests.unit.training.commands.test_calibrate_common import DIMENSIONS, Fails, Run, people
+from tests.unit.training.commands.test_report import Page
+from training.data.feature_set_files import load_feature_set
+from training.data.pairs import Pairs, join_by_image
+from training.evaluation.cross_space import evaluate_translation
+from training.export.loaded import LoadedTranslator, held_out
+
+
+@pytest.fixture
+def common(run: Run, tmp_path: Path) -> dict[str, Path]:
+    """Features by encoder, from which `x-a`, `x-b` and `x-c` were fitted."""
+    files = people(tmp_path, "known", 400, 0.15)
+    words = ("--source", files["a"], "--target", files["b"], "--also", files["c"])
+    run("fit", "--method", "cca", *words, "--validation", 0.3, "--test", 0.3, "--report", "--out", tmp_path / "x")
+    return files
+
+
+def page_of(path: Path) -> Page:
+    page = Page(path.read_text(encoding="utf-8"))
+    assert [what for what in page.loads if not what.startswith("data:")] == []
+    return page
+
+
+def test_it_is_of_two_projections_and_says_what_evaluate_says(
+    run: Run, common: dict[str, Path], tmp_path: Path
+) -> None:
+    words = ("--source", common["a"], "--target", common["c"], "--other", tmp_path / "x-c")
+    run("report", "--bundle", tmp_path / "x-a", *words, "--out", tmp_path / "page.html")
+    page = page_of(tmp_path / "page.html")
+    bundle = read_bundle(tmp_path / "x-a")
+    one, other = (LoadedTranslator(read_bundle(tmp_path / f"x-{name}"), "cpu") for name in "ac")
+    native = join_by_image(*(load_feature_set(common[name]) for name in "ac"))
+    chosen = held_out(bundle, Pairs(native.source, other.translate_set(native.target, what="c")))
+    evaluation = evaluate_translation(chosen, one)
+    shown = {row[0]: row[1:] for row in page.rows if row}
+    assert f"Projects features of a ({DIMENSIONS['a']} numbers" in page.text
+    assert f"{evaluation.rows['translated probes'].rank1:.4f} rank-1, projected probes" in page.text
+    assert f"{evaluation.rows['native target'].rank1:.4f} rank-1, the other encoder's own there" in page.text
+    for name in ("translated probes", "translated gallery"):
+        assert shown[f"with c, {name}"][0] == f"{evaluation.rows[name].rank1:.4f}"
+    assert "with b, projected target" in shown
+    assert "native target" not in page.text
+    stated = bundle.calibration.against[native.target.space.fingerprint]
+    cells = shown["translated"][: len(stated)]
+    assert list(cells) == [f"{point.threshold:.4f} ({point.fnmr:.4f})" for point in stated]
+    # Curves, scores, confidence and the map.
+    assert (tmp_path / "page.html").read_text(encoding="utf-8").count("<svg") == 5
+    assert "the other encoder's (dots)" in page.text
+
+
+def test_fit_puts_one_into_each_bundle_with_the_encoder_against_which_it_does_worst(
+    common: dict[str, Path], tmp_path: Path
+) -> None:
+    for name in common:
+        metrics = read_bundle(tmp_path / f"x-{name}").manifest.metrics
+        page = page_of(tmp_path / f"x-{name}" / "report" / "index.html")
+        assert f"test subjects of its split, beside {metrics['hardest']}" in page.text
+
+
+def test_without_the_other_projection_it_is_refused(
+    run: Run, fails: Fails, common: dict[str, Path], tmp_path: Path
+) -> None:
+    words = ("report", "--bundle", tmp_path / "x-a", "--source", common["a"], "--target", common["b"])
+    line = fails(*words, "--out", tmp_path / "page.html")
+    assert "give the other side's projection as --other" in line
+    assert not (tmp_path / "page.html").exists()
