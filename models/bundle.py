@@ -12,7 +12,7 @@ Invariant: what `read_bundle` returns was hashed from the very bytes it hands on
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, ClassVar, Literal
@@ -93,6 +93,14 @@ class Manifest:
         fields = self.to_json()
         del fields["digest"]
         return sha256_hex(canonical_json(fields))
+
+
+def chain_of(manifests: Iterable[Manifest]) -> str:
+    """What names the models of translators one after another, first to last, whatever their bundles are called.
+
+    A bundle that is calibrated anew keeps its model.
+    """
+    return "+".join(manifest.files[MODEL][:16] for manifest in manifests)
 
 
 @dataclass(frozen=True, slots=True)

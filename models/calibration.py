@@ -115,6 +115,16 @@ def strictest(scales: Sequence[ScoreScale]) -> ScoreScale:
 
 
 @dataclass(frozen=True, slots=True)
+class ChainCalibration:
+    """Of features that came through other translators first: `translated` and `both-translated`, of any modality."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    points: dict[Comparison, tuple[OperatingPoint, ...]]
+    scales: dict[Comparison, ScoreScale]
+
+
+@dataclass(frozen=True, slots=True)
 class Calibration:
     """The operating points of every comparison, each list from the highest FMR to the lowest, and the scales they are of."""
 
@@ -130,6 +140,13 @@ class Calibration:
     """None in bundles that were made before there were scales."""
     scales_against: dict[str, ScoreScale] = field(default_factory=dict)
     """Of a projection into a common space, by the same keys as `against`."""
+    after: dict[str, ChainCalibration] = field(default_factory=dict)
+    """Of a translator at the end of a route of several, by the `chain_of` those before it."""
+
+    @property
+    def compared(self) -> set[str]:
+        """The comparisons of which something was measured, at the end of whatever route."""
+        return {*self.points}.union(*(chain.points for chain in self.after.values()))
 
     def to_json(self) -> dict[str, Any]:
         """The calibration as JSON values."""

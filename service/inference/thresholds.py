@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from models.bundle import COMMON_SPACE_METHODS, Bundle
-from models.calibration import PHOTO, ScoreScale, comparison_of, strictest
+from models.bundle import COMMON_SPACE_METHODS, Bundle, chain_of
+from models.calibration import PHOTO, Calibration, ChainCalibration, ScoreScale, comparison_of, strictest
 from models.operating_point import OperatingPoint, point_at
 from service.entities import Side
 
@@ -41,7 +41,7 @@ class Thresholds:
         self._translators = {
             bundle.manifest.name: bundle for bundle in self._bundles if bundle.manifest.kind == "translator"
         }
-        compared = [name for bundle in self._bundles for name in bundle.calibration.points]
+        compared = set[str]().union(*(bundle.calibration.compared for bundle in self._bundles))
         self.modalities = {PHOTO}.union(name.partition("/")[2] for name in compared) - {""}
         """Those that some bundle has measured."""
         self._known: dict[tuple[Side, Side, str], Measured] = {}
@@ -49,8 +49,9 @@ class Thresholds:
     def between(self, one: Side, other: Side, modality: str = PHOTO) -> Measured:
         """What was measured where a picture of `modality` is compared with a photo, whichever side is which.
 
-        Nothing for sides that went through several translators, or through different ones into a space that is not
-        common; nor with features that were kept in a common space: they may be of any encoder, and nothing says which.
+        Nothing for sides that went through different translators into a space that is not common; nor with features that
+        were kept in a common space: they may be of any encoder, and nothing says which. Of several translators one after
+        another what was measured of exactly these.
         """
         if modality not in self.modalities:
             return NOTHING
@@ -62,20 +63,23 @@ class Thresholds:
     def _between(self, one: Side, other: Side, modality: str) -> Measured:
         if not one.bundles and not other.bundles:
             return self._native(one.space, modality) if one.space == other.space else NOTHING
-        if len(one.bundles) > 1 or len(other.bundles) > 1:
-            return NOTHING
         if one.bundles and other.bundles:
             if one.bundles != other.bundles:
                 return self._in_common(one, other, modality)
-            return self._of(one.bundles[0], comparison_of("both-translated", modality))
-        (name,) = one.bundles or other.bundles
-        if self._is_common(name):
+            return self._of(one.bundles, comparison_of("both-translated", modality))
+        bundles = one.bundles or other.bundles
+        if self._is_common(bundles[-1]):
             return NOTHING
-        return self._of(name, comparison_of("translated", modality))
+        return self._of(bundles, comparison_of("translated", modality))
 
-    def _of(self, name: str, comparison: str) -> Measured:
-        calibration = self._translators[name].calibration
-        return Measured(calibration.points.get(comparison, ()), calibration.scales.get(comparison))
+    def _of(self, bundles: Sequence[str], comparison: str) -> Measured:
+        *before, last = (self._translators[name] for name in bundles)
+        found: Calibration | ChainCalibration | None = last.calibration
+        if before:
+            found = last.calibration.after.get(chain_of(bundle.manifest for bundle in before))
+        if found is None:
+            return NOTHING
+        return Measured(found.points.get(comparison, ()), found.scales.get(comparison))
 
     def _native(self, fingerprint: str, modality: str) -> Measured:
         """Measured on the most pairs, of people if there are any; of equals the first by the bundle's name."""
@@ -88,7 +92,7 @@ class Thresholds:
 
     def _in_common(self, one: Side, other: Side, modality: str) -> Measured:
         """The higher threshold at each rate of the two projections', whichever side is named first."""
-        if not self._is_common(*one.bundles, *other.bundles):
+        if len(one.bundles) != 1 or len(other.bundles) != 1 or not self._is_common(*one.bundles, *other.bundles):
             return NOTHING
         sides = [
             self._against(one.bundles[0], other.space, modality),
@@ -106,7 +110,7 @@ class Thresholds:
         calibration = self._translators[name].calibration
         points = calibration.against.get(comparison_of(fingerprint, modality))
         if points is None:
-            return self._of(name, comparison_of("translated", modality))
+            return self._of([name], comparison_of("translated", modality))
         return Measured(points, calibration.scales_against.get(comparison_of(fingerprint, modality)))
 
     def _is_common(self, *names: str) -> bool:

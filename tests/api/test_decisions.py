@@ -1,6 +1,7 @@
 """Match or nobody, at a stated rate: thresholds belong to the way in which probe and template became comparable."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,12 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from models.calibration import Calibration, ScoreScale
+from models.bundle import chain_of
+from models.calibration import Calibration, ChainCalibration, ScoreScale
 from models.operating_point import OperatingPoint, fmr_for_fpir, fpir_for_fmr
 from service.app import create_app
 from service.settings import Settings
-from tests.api.world import A_TO_B, A, B, Rows, by_hand, feature_set, features, npy, running, write
+from tests.api.world import A_TO_B, C_TO_A, A, B, C, Rows, by_hand, feature_set, features, npy, running, write
 from training.export.linear_graph import linear_graph
 
 FROM_A = features(1, 8, seed=22)
@@ -220,3 +222,41 @@ def test_fpir_and_fmr_lead_to_each_other() -> None:
     assert fpir_for_fmr(0.5, 0) == 0.0
     assert fpir_for_fmr(1.0, 3) == 1.0
     assert 0 < fmr_for_fpir(0.01, 0) < 1
+
+
+FROM_C = features(1, 8, seed=31)
+"""Of fay, who was enrolled by a third encoder, two translators away."""
+
+
+async def test_at_the_end_of_a_route_of_two_its_own_thresholds_decide(tmp_path: Path) -> None:
+    first = write(tmp_path / "first" / "c-to-a", linear_graph(C_TO_A, 8), C, A)
+    scales = {"translated": scale(0.3, 0.35), "both-translated": scale(0.45, 0.5)}
+    chain = ChainCalibration({name: points(one) for name, one in scales.items()}, scales)
+    own = {name: scale(*steps) for name, steps in COMPARED.items()}
+    calibration = Calibration({name: points(one) for name, one in own.items()}, counted="people", scales=own)
+    last = {chain_of([first]): chain}
+    for name, after in (("told", last), ("bare", {}), ("other", {"0" * 16: chain})):
+        bundles = tmp_path / f"bundles-{name}"
+        write(bundles / "c-to-a", linear_graph(C_TO_A, 8), C, A)
+        write(bundles / "a-to-b", linear_graph(A_TO_B, 8), A, B, calibration=replace(calibration, after=after))
+        app = create_app(Settings(bundles=bundles, data=tmp_path / name))
+        async with running(app) as client:
+            await client.post("/galleries", json={"name": "people", "space": "b"})
+            await enrol(client, "b", SUBJECTS, NATIVE)
+            towards = by_hand(FROM_C, C_TO_A, A_TO_B)[0]
+            probe = {"space": "c", "feature": FROM_C[0].tolist()}
+            native = {"space": "b", "feature": towards.tolist()}
+            verified = await client.post("/verify", json={"a": probe, "b": native, "fmr": 0.01})
+            found = await identify(client, FROM_C[0], "c", fmr=0.01)
+            if name != "told":
+                for answer in (verified, found):
+                    assert answer.json()["type"].endswith("no-operating-point")
+                continue
+            assert (verified.json()["decision"], verified.json()["threshold"]) == ("match", 0.3)
+            (point,) = found.json()["operating_points"]
+            assert (point["bundles"], point["threshold"]) == ([], 0.3)
+            await enrol(client, "c", ["fay"], FROM_C)
+            found = await identify(client, FROM_C[0], "c", fmr=0.01)
+            by_origin = {tuple(point["bundles"]): point["threshold"] for point in found.json()["operating_points"]}
+            assert by_origin == {(): 0.3, ("c-to-a", "a-to-b"): 0.45}
+            assert [(one["subject"], one["threshold"]) for one in found.json()["candidates"][:1]] == [("fay", 0.45)]

@@ -1,9 +1,12 @@
 """Measure what scores mean on pictures or scores of your own, and write the bundle anew with that.
 
 With feature sets: of a translator --source and --target, of the same pictures; of an encoder --target alone. Subjects must be
-known. Of a projection into a common space --target is of another encoder, and --other that one's projection; each of the two is
-measured by itself. By default only people count whom the bundle's split kept from training; --subjects all counts everybody,
-which is honest only for people the bundle was not fitted to.
+known. By default only people count whom the bundle's split kept from training; --subjects all counts everybody, which is honest
+only for people the bundle was not fitted to.
+
+Of a projection into a common space --target is of another encoder, and --other that one's projection; each of the two is
+measured by itself. Of a route of several translators --bundle is the last, --after names those before it, and --source is of
+the space where the route begins.
 
 What features of the bundle's spaces look like is measured anew too, so that a service does not suspect people who are unlike
 those that the bundle was fitted on.
@@ -19,8 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from models.bundle import COMMON_SPACE_METHODS, MEASURED_ANEW, Bundle, read_bundle
-from models.calibration import COMPARISON_PATTERN, Calibration
+from models.bundle import COMMON_SPACE_METHODS, MEASURED_ANEW, Bundle, chain_of, read_bundle
+from models.calibration import COMPARISON_PATTERN, Calibration, ChainCalibration
 from models.confidence import ConfidenceModel
 from models.feature_set import FeatureSet
 from models.operating_point import STATED_RATES, people_needed
@@ -33,7 +36,7 @@ from training.evaluation.calibration import FEWEST_GENUINE, calibrate, calibrate
 from training.evaluation.common_space import CROSS, calibrate_projection, measured_anew_against, spaces_against
 from training.evaluation.references import FEWEST_PEOPLE
 from training.export.bundles import check_bundle_path, write_recalibrated_bundle
-from training.export.loaded import LoadedTranslator, parts_of
+from training.export.loaded import LoadedChain, LoadedTranslator, parts_of
 from training.recipes.confidence import measured_anew
 
 
@@ -44,6 +47,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", type=Path, metavar="SET", help="features of its target space")
     parser.add_argument(
         "--other", type=Path, metavar="BUNDLE", help="for a common space: the projection of --target's features into it"
+    )
+    parser.add_argument(
+        "--after",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="BUNDLE",
+        help="translators that features come through before this one, first to last; what routes of several state",
     )
     parser.add_argument("--scores", type=Path, metavar="FILE", help="a .csv with a, b, score in place of feature sets")
     parser.add_argument(
@@ -65,7 +76,12 @@ def run(options: argparse.Namespace) -> None:
     check_bundle_path(options.out)
     bundle = read_bundle(options.bundle)
     _check(options, bundle)
-    measure = _of_scores if options.scores else _of_pairs if options.source else _of_encoder
+    if options.scores:
+        measure = _of_scores
+    elif options.after:
+        measure = _of_chain
+    else:
+        measure = _of_pairs if options.source else _of_encoder
     found = measure(options, bundle)
     measured, confidence, digests = found.calibration, found.confidence, found.digests
     if not measured.points:
@@ -81,13 +97,15 @@ def run(options: argparse.Namespace) -> None:
         options.out, options.bundle, bundle, calibration=calibration, confidence=confidence, data_digests=digests
     )
     out().print(calibration_table(f"{manifest.name}: from {found.num_people:,} people", measured))
+    if found.after:
+        out().print(f"of the route through {' and '.join(path.name for path in options.after)}; all else is as it was")
     for words, names in (
-        ("as they were", calibration.points.keys() - measured.points.keys()),
+        ("as they were", () if found.after else calibration.points.keys() - measured.points.keys()),
         ("gone, as they count pictures and not people", bundle.calibration.points.keys() - calibration.points.keys()),
     ):
         if names:
             out().print(f"{words}: {', '.join(sorted(names))}", soft_wrap=True)
-    if bundle.confidence is not None and confidence is not None:
+    if bundle.confidence is not None and confidence is not None and not found.after:
         _print_confidence(bundle.confidence, confidence, is_of_others=len(spaces_against(calibration)) > 1)
     out().print(f"{options.out}: digest {manifest.digest[:16]}", soft_wrap=True)
 
@@ -122,6 +140,9 @@ def _check(options: argparse.Namespace, bundle: Bundle) -> None:
     if needs_other != bool(options.other):
         wanted = "is compared with another encoder's features in a common space: give that one's projection as --other"
         raise TrainingError(f"bundle {manifest.name}: {wanted if needs_other else 'has no use for --other here'}")
+    kind = str(options.comparison or CROSS).partition("/")[0]
+    if options.after and (not is_translator or is_projection or kind.startswith("native")):
+        raise TrainingError(f"bundle {manifest.name}: --after is for translators at the end of a route of several")
     if bool(options.scores) != bool(options.comparison):
         raise TrainingError("--scores and --comparison belong together")
     if options.comparison and not re.fullmatch(COMPARISON_PATTERN, options.comparison):
@@ -142,6 +163,8 @@ class _Measured:
     """By what these people's features look like."""
     against: str = ""
     """The fingerprint of the space of the other projection."""
+    after: str = ""
+    """`chain_of` the translators before this one."""
 
 
 def _of_scores(options: argparse.Namespace, bundle: Bundle) -> _Measured:
@@ -153,7 +176,8 @@ def _of_scores(options: argparse.Namespace, bundle: Bundle) -> _Measured:
         source = read_bundle(options.other).manifest.source
         against = source.fingerprint if source else ""
     digests = {"calibration scores": scores.digest}
-    return _Measured(measured, len({*scores.a, *scores.b}), digests, bundle.confidence, against)
+    num_people, after = len({*scores.a, *scores.b}), chain_of(one.manifest for one in _before(options, bundle))
+    return _Measured(measured, num_people, digests, bundle.confidence, against, after)
 
 
 def _of_encoder(options: argparse.Namespace, bundle: Bundle) -> _Measured:
@@ -163,6 +187,31 @@ def _of_encoder(options: argparse.Namespace, bundle: Bundle) -> _Measured:
         raise JoinError(f"{options.target}: is not of the encoder's space {bundle.manifest.target.name!r}")
     counted = target.take(_counted(options, bundle, target))
     return _Measured(calibrate_native(counted), _num(counted), {"calibration": target.digest})
+
+
+def _before(options: argparse.Namespace, bundle: Bundle) -> list[Bundle]:
+    """The translators before this one. Raises `JoinError` where they do not lead to it."""
+    before = [read_bundle(path) for path in options.after]
+    if before:
+        LoadedChain([*before, bundle], "cpu")
+    return before
+
+
+def _of_chain(options: argparse.Namespace, bundle: Bundle) -> _Measured:
+    """Of people whom none of the translators was trained on. Confidence is told of each translator by itself."""
+    before = _before(options, bundle)
+    chain = LoadedChain([*before, bundle], options.device)
+    pairs = chain.pairs(options.source, options.target)
+    for side, path in ((pairs.source, options.source), (pairs.target, options.target)):
+        _check_known(side, path)
+    pairs = pairs.take(np.logical_and.reduce([_counted(options, one, pairs.source) for one in (*before, bundle)]))
+    found = calibrate(pairs, chain(pairs.source.feature))
+    own = {name: points for name, points in found.points.items() if not name.startswith("native")}
+    measured = replace(found, points=own, scales={name: found.scales[name] for name in own})
+    digests = {"calibration source": pairs.source.digest, "calibration target": pairs.target.digest}
+    return _Measured(
+        measured, _num(pairs.source), digests, bundle.confidence, after=chain_of(one.manifest for one in before)
+    )
 
 
 def _of_pairs(options: argparse.Namespace, bundle: Bundle) -> _Measured:
@@ -215,6 +264,11 @@ def _num(feature_set: FeatureSet) -> int:
 def _with(old: Calibration, found: _Measured) -> Calibration:
     """The old calibration with some comparisons measured anew; nothing of one that counted in another way."""
     measured = found.calibration
+    if found.after:
+        old = old if old.counted == measured.counted else Calibration(counted=measured.counted)
+        known = old.after.get(found.after, ChainCalibration({}, {}))
+        chain = ChainCalibration(known.points | measured.points, known.scales | measured.scales)
+        return replace(old, after=old.after | {found.after: chain})
     if found.against:
         return measured_anew_against(old, found.against, measured)
     if old.counted != measured.counted:

@@ -1,5 +1,7 @@
 """A translator bundle, loaded to be used offline. Shapes: N rows, S source and T target dimension."""
 
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +74,7 @@ class LoadedTranslator(GraphTranslator):
         """Raises `TrainingError` for a bundle that is no translator."""
         if bundle.manifest.kind != "translator" or bundle.manifest.source is None:
             raise TrainingError(f"bundle {bundle.manifest.name}: is of kind {bundle.manifest.kind}, not a translator")
-        self._bundle = bundle
+        self.bundle = bundle
         self._source = bundle.manifest.source
         self._target = bundle.manifest.target
         super().__init__(bundle.model, device)
@@ -80,7 +82,7 @@ class LoadedTranslator(GraphTranslator):
     @property
     def is_projection(self) -> bool:
         """Whether it leads into a common space."""
-        return self._bundle.manifest.method in COMMON_SPACE_METHODS
+        return self.bundle.manifest.method in COMMON_SPACE_METHODS
 
     def beside(self, path: Path, device: Device = "auto") -> "LoadedTranslator":
         """The bundle of another encoder's projection into the same common space. Raises `JoinError`, `BundleError`."""
@@ -91,7 +93,7 @@ class LoadedTranslator(GraphTranslator):
             )
         if other._target.fingerprint != self._target.fingerprint:
             raise JoinError(
-                f"{path}: projects into another common space than bundle {self._bundle.manifest.name}; both must be of one fit"
+                f"{path}: projects into another common space than bundle {self.bundle.manifest.name}; both must be of one fit"
             )
         return other
 
@@ -105,10 +107,15 @@ class LoadedTranslator(GraphTranslator):
         self.check_source(pairs.source.space, what=str(source))
         if other is not None:
             other.check_source(pairs.target.space, what=str(target))
-        elif pairs.target.space.fingerprint != self._target.fingerprint:
-            hint = "; give the other side's projection as --other" if self.is_projection else ""
-            raise JoinError(f"{target}: is not of the bundle's target space {self._target.name!r}{hint}")
+        else:
+            self.check_target(pairs.target.space, what=str(target))
         return pairs
+
+    def check_target(self, space: Space, *, what: str) -> None:
+        """Raises `JoinError` where `space` is not the one that the bundle translates into."""
+        if space.fingerprint != self._target.fingerprint:
+            hint = "; give the other side's projection as --other" if self.is_projection else ""
+            raise JoinError(f"{what}: is not of the bundle's target space {self._target.name!r}{hint}")
 
     def check_source(self, space: Space, *, what: str) -> None:
         """Raises `JoinError` where `space` is not the one that the bundle translates from."""
@@ -121,4 +128,38 @@ class LoadedTranslator(GraphTranslator):
     def translate_set(self, feature_set: FeatureSet, *, what: str) -> FeatureSet:
         """The same pictures in the target space, marked as translated."""
         self.check_source(feature_set.space, what=what)
-        return feature_set.moved(self._target, self(feature_set.feature), translated_by=self._bundle.manifest.name)
+        return feature_set.moved(self._target, self(feature_set.feature), translated_by=self.bundle.manifest.name)
+
+
+class LoadedChain:
+    """Translators one after another, callable as one: (N, S) of the first to unit (N, T) of the last."""
+
+    def __init__(self, bundles: Sequence[Bundle], device: Device = "auto") -> None:
+        """Raises `TrainingError` for what is no translator, `JoinError` where one does not go on where another ends."""
+        self._steps = [LoadedTranslator(bundle, device) for bundle in bundles]
+        for one, following in pairwise(bundles):
+            if (
+                following.manifest.source is None
+                or one.manifest.target.fingerprint != following.manifest.source.fingerprint
+            ):
+                raise JoinError(
+                    f"bundle {following.manifest.name}: does not go on where bundle {one.manifest.name} ends, "
+                    f"in {one.manifest.target.name!r}"
+                )
+
+    def __call__(self, source_NS: FloatArray) -> FloatArray:
+        """Translate features."""
+        features = source_NS
+        for step in self._steps:
+            features = step(features)
+        return features
+
+    def pairs(self, source: Path, target: Path) -> Pairs:
+        """Features of the same pictures in the first space and in the last, from two files.
+
+        Raises `JoinError`, `FeatureSetError`.
+        """
+        pairs = join_by_image(load_feature_set(source).originals(), load_feature_set(target).originals())
+        self._steps[0].check_source(pairs.source.space, what=str(source))
+        self._steps[-1].check_target(pairs.target.space, what=str(target))
+        return pairs

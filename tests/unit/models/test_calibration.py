@@ -2,9 +2,10 @@ from typing import Any
 
 import pytest
 
-from models.calibration import Calibration, ScoreScale, parse_calibration, strictest
+from models.calibration import Calibration, ChainCalibration, ScoreScale, parse_calibration, strictest
 from models.documents import canonical_json
 from models.errors import BundleError
+from models.operating_point import OperatingPoint
 
 SCALE = ScoreScale(
     (-0.5, 0.25, 0.25, 0.5), (1.0, 0.1, 0.01, 0.001), (0.0, 0.1, 0.1, 0.4), (-2.0, 0.5, 0.5, 2.5), 90, 40_000
@@ -50,6 +51,19 @@ def test_the_strictest_of_several_promises_no_more_than_any() -> None:
     assert point.threshold == 0.4
     assert both.lowest_fmr == 0.002
     assert (both.num_genuine, both.num_impostors) == (80, 20_000)
+
+
+def test_what_was_measured_at_the_end_of_a_route_survives_the_round_trip() -> None:
+    point = OperatingPoint(1e-2, 0.3, 0.1, 80, 3160)
+    chain = ChainCalibration({"translated/sketch": (point,)}, {"translated/sketch": SCALE})
+    found = Calibration({"translated": (point,)}, counted="people", after={"0" * 16 + "+" + "1" * 16: chain})
+    assert parse_calibration(canonical_json(found.to_json())) == found
+    assert found.compared == {"translated", "translated/sketch"}
+    assert "after" not in Calibration({"translated": (point,)}).to_json()
+    document = found.to_json()
+    document["after"]["0" * 16 + "+" + "1" * 16]["more"] = {}
+    with pytest.raises(BundleError, match="more"):
+        parse_calibration(canonical_json(document))
 
 
 def test_a_calibration_with_scales_survives_the_round_trip_and_an_old_one_is_read() -> None:
