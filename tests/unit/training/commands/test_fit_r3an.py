@@ -67,16 +67,6 @@ def test_fit_trains_exports_and_leaves_nothing_behind(
     assert figures["rows"]["translated probes"]["mean_cosine"] == pytest.approx(cosine, abs=1e-6)
 
 
-def test_a_service_cannot_be_asked_for_the_picture(
-    run: Run, command: Callable[..., list[object]], pictures: Path, tmp_path: Path
-) -> None:
-    """One input, one output: the generated picture stays between them, for all but whoever has the file."""
-    run(*command("r3an", "--images", pictures))
-    graph = read_bundle(tmp_path / "fitted").graph
-    assert (graph.input_name, graph.output_name) == ("source_feature", "target_feature")
-    assert graph.output_shape[-1:] == (read_bundle(tmp_path / "fitted").manifest.target.dimension,)
-
-
 def interrupt(words: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
     """Run the command, with Ctrl-C as the first epoch's checkpoint has been written."""
 
@@ -162,7 +152,7 @@ def test_options_of_trained_methods_are_refused_for_closed_forms(
     assert fails("fit", *sets, "--method", "ridge", *words).startswith(f"facebridge-train fit: {words[0]} ")
 
 
-def test_with_reconstruction_writes_a_bundle_that_paints(
+def test_with_reconstruction_writes_a_bundle_that_paints_and_the_translators_own_keeps_the_picture(
     run: Run, command: Callable[..., list[object]], pictures: Path, files: Files, tmp_path: Path
 ) -> None:
     printed = run(*command("r3an", "--images", pictures, "--with-reconstruction"))
@@ -175,6 +165,10 @@ def test_with_reconstruction_writes_a_bundle_that_paints(
     picture = Session(painter.model, device="cpu").run(load_feature_set(files["source"]).feature[:5])
     assert picture.shape == (5, 3, 56, 56)
     assert 0 <= picture.min() < picture.max() <= 255
+    # One input, one output: no service can be asked for what is between them.
+    graph = translator.graph
+    assert (graph.input_name, graph.output_name) == ("source_feature", "target_feature")
+    assert graph.output_shape[-1:] == (translator.manifest.target.dimension,)
 
 
 @pytest.mark.parametrize(

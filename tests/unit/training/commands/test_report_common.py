@@ -7,19 +7,27 @@ import pytest
 from models.bundle import read_bundle
 from tests.unit.training.commands.test_calibrate_common import DIMENSIONS, Fails, Run, people
 from tests.unit.training.commands.test_report import Page
+from training import cli
 from training.data.feature_set_files import load_feature_set
 from training.data.pairs import Pairs, join_by_image
 from training.evaluation.cross_space import evaluate_translation
 from training.export.loaded import LoadedTranslator, held_out
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of `known-a.npz` and so on, from which `x-a`, `x-b` and `x-c` were fitted."""
+    folder = tmp_path_factory.mktemp("common")
+    files = people(folder, "known", 400, 0.15)
+    words = ("--source", files["a"], "--target", files["b"], "--also", files["c"], "--out", folder / "x")
+    shares = ("--validation", 0.3, "--test", 0.3)
+    assert cli.run([str(word) for word in ("fit", "--method", "cca", *words, *shares)]) == 0
+    return folder
+
+
 @pytest.fixture
-def common(run: Run, tmp_path: Path) -> dict[str, Path]:
-    """Features by encoder, from which `x-a`, `x-b` and `x-c` were fitted."""
-    files = people(tmp_path, "known", 400, 0.15)
-    words = ("--source", files["a"], "--target", files["b"], "--also", files["c"])
-    run("fit", "--method", "cca", *words, "--validation", 0.3, "--test", 0.3, "--report", "--out", tmp_path / "x")
-    return files
+def common(folder: Path) -> dict[str, Path]:
+    return {name: folder / f"known-{name}.npz" for name in DIMENSIONS}
 
 
 def page_of(path: Path) -> Page:
@@ -29,13 +37,13 @@ def page_of(path: Path) -> Page:
 
 
 def test_it_is_of_two_projections_and_says_what_evaluate_says(
-    run: Run, common: dict[str, Path], tmp_path: Path
+    run: Run, common: dict[str, Path], folder: Path, tmp_path: Path
 ) -> None:
-    words = ("--source", common["a"], "--target", common["c"], "--other", tmp_path / "x-c")
-    run("report", "--bundle", tmp_path / "x-a", *words, "--out", tmp_path / "page.html")
+    words = ("--source", common["a"], "--target", common["c"], "--other", folder / "x-c")
+    run("report", "--bundle", folder / "x-a", *words, "--out", tmp_path / "page.html")
     page = page_of(tmp_path / "page.html")
-    bundle = read_bundle(tmp_path / "x-a")
-    one, other = (LoadedTranslator(read_bundle(tmp_path / f"x-{name}"), "cpu") for name in "ac")
+    bundle = read_bundle(folder / "x-a")
+    one, other = (LoadedTranslator(read_bundle(folder / f"x-{name}"), "cpu") for name in "ac")
     native = join_by_image(*(load_feature_set(common[name]) for name in "ac"))
     chosen = held_out(bundle, Pairs(native.source, other.translate_set(native.target, what="c")))
     evaluation = evaluate_translation(chosen, one)
@@ -56,18 +64,18 @@ def test_it_is_of_two_projections_and_says_what_evaluate_says(
 
 
 def test_fit_puts_one_into_each_bundle_with_the_encoder_against_which_it_does_worst(
-    common: dict[str, Path], tmp_path: Path
+    common: dict[str, Path], folder: Path
 ) -> None:
     for name in common:
-        metrics = read_bundle(tmp_path / f"x-{name}").manifest.metrics
-        page = page_of(tmp_path / f"x-{name}" / "report" / "index.html")
+        metrics = read_bundle(folder / f"x-{name}").manifest.metrics
+        page = page_of(folder / f"x-{name}" / "report" / "index.html")
         assert f"test subjects of its split, beside {metrics['hardest']}" in page.text
 
 
 def test_without_the_other_projection_it_is_refused(
-    run: Run, fails: Fails, common: dict[str, Path], tmp_path: Path
+    fails: Fails, common: dict[str, Path], folder: Path, tmp_path: Path
 ) -> None:
-    words = ("report", "--bundle", tmp_path / "x-a", "--source", common["a"], "--target", common["b"])
+    words = ("report", "--bundle", folder / "x-a", "--source", common["a"], "--target", common["b"])
     line = fails(*words, "--out", tmp_path / "page.html")
     assert "give the other side's projection as --other" in line
     assert not (tmp_path / "page.html").exists()

@@ -12,8 +12,8 @@ from models.space import Space
 from models.split import SplitRule
 from tests.unit.training.recipes.test_confidence import TARGET, world
 from training.data.pairs import Pairs, join_all
-from training.evaluation.calibration import HeldOut, calibrate
-from training.evaluation.common_space import of_all
+from training.evaluation.calibration import HeldOut
+from training.evaluation.common_space import calibrate_projection, of_all
 from training.export.loaded import GraphTranslator
 from training.recipes import common_space
 from training.recipes.common_space import CommonSpace, _Fitter, _turn, make_common_space
@@ -120,7 +120,7 @@ def test_folds_are_projected_by_what_has_not_seen_them_and_lie_beside_the_served
 
     def watched(pairs: Pairs, translated: FloatArray, crossed: list[HeldOut]) -> Calibration:
         taken.append(crossed)
-        return calibrate(pairs, translated, crossed)
+        return calibrate_projection(pairs, translated, crossed)
 
     fitted_to: list[set[str]] = []
     fit = common_space._Fitter.fit
@@ -129,7 +129,7 @@ def test_folds_are_projected_by_what_has_not_seen_them_and_lie_beside_the_served
         fitted_to.append(set(train[0].subject.tolist()))
         return fit(self, train, prefix)
 
-    monkeypatch.setattr(common_space, "calibrate", watched)
+    monkeypatch.setattr(common_space, "calibrate_projection", watched)
     monkeypatch.setattr(common_space._Fitter, "fit", fitting)
     pairs, _ = world()
     common = make_common_space([pairs.source, pairs.target], RULE, "common", num_folds=5)
