@@ -27,8 +27,8 @@ from models.npy import read_arrays, write_arrays
 from models.reference import SMALLEST_SD, SpaceReference, checked_arrays, whitened
 
 NUM_SIGNALS = 4
-NORM_SLACK = 0.4
-"""How far, as a logarithm, a norm may lie beyond those that were seen: half as long again. Others are of another scale."""
+NORM_SLACK = 0.7
+"""How far, as a logarithm, a norm may lie beyond those that were seen: twice as long, or half. Others are of another scale."""
 MAX_BYTES = 256 << 20
 
 Meaning = Literal["tar", "cosine"]

@@ -58,8 +58,8 @@ class FeatureSet:
         *,
         what: str = "feature set",
     ) -> "FeatureSet":
-        """Check the columns `feature`, `image`, `subject`, `modality`, `norm` and `label_*`; norms that are not given are
-        those of the features. Raises `FeatureSetError`.
+        """Check the columns `feature`, `image`, `subject`, `modality`, `norm` and `label_*`; norms are those of
+        the features, and where these are of length one those that are given. Raises `FeatureSetError`.
         """
         known = {"feature", "image", "subject", "modality", "norm"}
         unknown = sorted(name for name in columns if name not in known and not name.startswith(LABEL_PREFIX))
@@ -75,7 +75,7 @@ class FeatureSet:
                     f"{what}: column {name!r} must have one entry for each of {len(feature)} features"
                 )
         if "norm" in columns:
-            norm = _checked_norms(columns["norm"], what)
+            norm = np.where(np.isnan(norm), _checked_norms(columns["norm"], what), norm)
         image = _checked_text(columns["image"], "image", what)
         subject = _checked_text(columns["subject"], "subject", what)
         modality = _checked_text(columns["modality"], "modality", what) if "modality" in columns else None
@@ -162,7 +162,7 @@ class FeatureSet:
             subject=self.subject[rows],
             modality=None if self.modality is None else self.modality[rows],
             labels={name: column[rows] for name, column in self.labels.items()},
-            norm=None if self.norm is None else self.norm[rows],
+            norm=None if np.isnan(self.norms[rows]).all() else self.norms[rows],
         )
 
     def moved(self, space: Space, feature: npt.NDArray[Any], *, translated_by: str | None = None) -> "FeatureSet":

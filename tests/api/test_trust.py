@@ -18,7 +18,23 @@ from models.operating_point import OperatingPoint
 from models.space import Space
 from service.app import create_app
 from service.settings import Settings
-from tests.api.world import A_TO_B, B_TO_C, A, B, C, Rows, _map, base64_of, feature_set, npy, running, write
+from tests.api.world import (
+    A_TO_B,
+    B_TO_C,
+    COLOURS_TO_A,
+    A,
+    B,
+    C,
+    Rows,
+    _map,
+    base64_of,
+    encoder_graph,
+    feature_set,
+    npy,
+    picture_bytes,
+    running,
+    write,
+)
 from tests.by_hand import confidence_model
 from training.export.linear_graph import linear_graph
 
@@ -109,6 +125,40 @@ async def test_the_norm_of_a_feature_that_is_sent_as_its_encoder_put_it_out_is_l
             assert (await client.post("/verify", json={"a": a, "b": b})).json()["confidence"] == told
 
 
+async def test_a_norm_is_of_what_was_sent_and_of_no_translation(tmp_path: Path) -> None:
+    """Where two translators tell, the second sees features of length one."""
+    bundles = tmp_path / "bundles"
+    for name, graph, source, target in (("a-to-b", A_TO_B, A, B), ("b-to-c", B_TO_C, B, C)):
+        model = by_norm_too(confidence_model(source.dimension, target.dimension))
+        # The first tells 0.95 by itself, the second what it sees.
+        if source == A:
+            ones = np.full(3, 0.95, dtype=np.float32)
+            model = replace(model, plain=replace(model.plain, confidence_K=ones), with_norm=None)
+        write(
+            bundles / name, linear_graph(graph, source.dimension), source, target, more={"stats.npz": model.to_bytes()}
+        )
+    async with running(create_app(Settings(bundles=bundles, data=tmp_path / "data"))) as client:
+        told = [
+            (await client.post("/translate", json=asked(ROWS[[GOOD]] * length, "c"))).json()["confidence"]
+            for length in (1.0, SHORT, LONG)
+        ]
+        assert told[0] == told[1] == told[2]
+
+
+async def test_norms_of_features_beside_pictures_are_looked_at(serve: Serve, tmp_path: Path) -> None:
+    write(tmp_path / "bundles" / "encode-a", encoder_graph(COLOURS_TO_A), None, A)
+    async with serve(min_confidence=0.5) as client:
+        await client.post("/galleries", json={"name": "people", "space": "b"})
+        templates = [
+            {"subject": "ann", "image": base64_of(picture_bytes((9, 200, 40)))},
+            *({"subject": "bob", "feature": (ROWS[GOOD] * norm).tolist()} for norm in (SHORT, LONG)),
+        ]
+        body = {"space": "a", "templates": templates}
+        mixed = (await client.post("/galleries/people/templates", json=body)).json()["flagged"]
+        assert 1 in mixed
+        assert 2 not in mixed
+
+
 async def test_the_norms_of_a_feature_set_are_looked_at(serve: Serve) -> None:
     async with serve(min_confidence=0.5) as client:
         await client.post("/galleries", json={"name": "people", "space": "b"})
@@ -120,6 +170,11 @@ async def test_the_norms_of_a_feature_set_are_looked_at(serve: Serve) -> None:
         found = await client.post("/identify", params={"gallery": "people"}, content=data, headers=npz)
         told = [one["confidence"] for one in found.json()["results"]]
         assert told == [TOLD_OF_SHORT, TOLD_OF_LONG, TOLD[GOOD], TOLD[ODD]]
+        # What the features themselves show goes before, and a norm of one says nothing.
+        raw = ROWS[[GOOD, GOOD]] / np.linalg.norm(ROWS[GOOD]) * np.array([[LONG], [1.0]])
+        data = feature_set(A, raw, ["ann", "bob"], norm=np.array([SHORT, 1.0]))
+        found = await client.post("/identify", params={"gallery": "people"}, content=data, headers=npz)
+        assert [one["confidence"] for one in found.json()["results"]] == [TOLD_OF_LONG, TOLD[GOOD]]
 
 
 async def test_nothing_is_told_where_nothing_is_translated_or_a_translator_does_not_tell(
@@ -347,6 +402,25 @@ async def test_in_a_common_space_both_are_projected_and_the_lesser_confidence_is
         arriving = {one["name"]: one["arriving"] for one in (await client.get("/spaces")).json()}
         assert arriving["a"] is not None
         assert arriving["common"] is None
+
+
+async def test_in_a_common_space_the_norms_of_both_sides_are_looked_at(tmp_path: Path) -> None:
+    common = Space("common", 6, "sha256:" + "c" * 64)
+    for name, space in (("common-a", A), ("common-b", B)):
+        model = by_norm_too(replace(confidence_model(space.dimension, 6), target=None))
+        graph = linear_graph(_map(5, space.dimension, 6), space.dimension)
+        more = {"stats.npz": model.to_bytes()}
+        write(tmp_path / "bundles" / name, graph, space, common, method="cca", more=more)
+    of_a, of_b = (np.eye(dimension)[0] for dimension in (8, 16))
+    async with running(create_app(Settings(bundles=tmp_path / "bundles", data=tmp_path / "data"))) as client:
+        for norm_a, norm_b, told in ((LONG, LONG, 0.75), (LONG, SHORT, 0.25), (SHORT, LONG, 0.25), (1.0, LONG, 0.75)):
+            sides = (
+                {"space": "a", "feature": (of_a * norm_a).tolist()},
+                {"space": "b", "feature": (of_b * norm_b).tolist()},
+            )
+            for a, b in (sides, sides[::-1]):
+                answer = (await client.post("/verify", json={"a": a, "b": b})).json()
+                assert answer["confidence"] == pytest.approx(told)
 
 
 async def test_of_drawings_nothing_is_told_and_they_are_not_watched(serve: Serve) -> None:

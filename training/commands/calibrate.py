@@ -27,13 +27,14 @@ from models.calibration import COMPARISON_PATTERN, Calibration, ChainCalibration
 from models.confidence import ConfidenceModel
 from models.feature_set import FeatureSet
 from models.operating_point import STATED_RATES, people_needed
+from models.space import Space
 from training.commands.terminal import calibration_table, out
 from training.data.feature_set_files import load_feature_set
 from training.data.pairs import Pairs
 from training.data.scores import read_scores
 from training.errors import JoinError, TrainingError
 from training.evaluation.calibration import FEWEST_GENUINE, calibrate, calibrate_native, calibrate_scores
-from training.evaluation.common_space import CROSS, calibrate_projection, measured_anew_against, spaces_against
+from training.evaluation.common_space import CROSS, calibrate_projection, measured_anew_against
 from training.evaluation.references import FEWEST_PEOPLE
 from training.export.bundles import check_bundle_path, write_recalibrated_bundle
 from training.export.loaded import LoadedChain, LoadedTranslator, parts_of
@@ -90,9 +91,7 @@ def run(options: argparse.Namespace) -> None:
             f"{found.num_people} people are too few to state any threshold: {max(STATED_RATES):g} takes {needed}, "
             f"{FEWEST_GENUINE} of them with two pictures"
         )
-    if bundle.confidence is not None and confidence is not None and confidence.source is not bundle.confidence.source:
-        digests[MEASURED_ANEW] = digests["calibration source"]
-    calibration = _with(bundle.calibration, found)
+    calibration = _with(bundle, found)
     manifest = write_recalibrated_bundle(
         options.out, options.bundle, bundle, calibration=calibration, confidence=confidence, data_digests=digests
     )
@@ -101,25 +100,32 @@ def run(options: argparse.Namespace) -> None:
         out().print(f"of the route through {' and '.join(path.name for path in options.after)}; all else is as it was")
     for words, names in (
         ("as they were", () if found.after else calibration.points.keys() - measured.points.keys()),
-        ("gone, as they count pictures and not people", bundle.calibration.points.keys() - calibration.points.keys()),
+        ("gone, as they count pictures and not people", _stated(bundle.calibration) - _stated(calibration)),
     ):
         if names:
             out().print(f"{words}: {', '.join(sorted(names))}", soft_wrap=True)
     if bundle.confidence is not None and confidence is not None and not found.after:
-        _print_confidence(bundle.confidence, confidence, is_of_others=len(spaces_against(calibration)) > 1)
+        is_of_another = found.other is not None and found.other.name != _told_of(bundle)
+        _print_confidence(bundle.confidence, confidence, told_of=_told_of(bundle) if is_of_another else "")
     out().print(f"{options.out}: digest {manifest.digest[:16]}", soft_wrap=True)
 
 
-def _print_confidence(old: ConfidenceModel, new: ConfidenceModel, *, is_of_others: bool) -> None:
-    too_few = f"that takes {FEWEST_PEOPLE} people of whom it has seen nothing, in photos, as feature sets"
-    as_it_was = f"as it was: {'it is of several other spaces' if is_of_others else too_few}"
-    words = as_it_was if new.source is old.source else "measured anew too"
+def _stated(calibration: Calibration) -> set[str]:
+    with_others = (f"with the space {key}" for key in calibration.against)
+    return {*calibration.points, *with_others}
+
+
+def _print_confidence(old: ConfidenceModel, new: ConfidenceModel, *, told_of: str) -> None:
+    too_few = f"as it was: that takes {FEWEST_PEOPLE} people of whom it has seen nothing, in photos, as feature sets"
+    words = too_few if new.source is old.source else "measured anew too"
     out().print(f"what features of its spaces look like: {words}")
-    out().print(
-        f"what confidence in translations says: {'as it was' if new.plain is old.plain else 'measured anew too'}"
-    )
+    as_it_was = f"as it was{f', of comparisons with {told_of}' if told_of else ''}"
+    words = as_it_was if new.plain is old.plain else "measured anew too"
+    out().print(f"what confidence in translations says: {words}")
     if old.with_norm is not None and new.with_norm is None:
-        out().print("confidence by norms: left out, as these features come without their norms")
+        out().print(
+            "confidence by norms: left out, as too few of these features come with norms of the scale that it knows"
+        )
 
 
 def _check(options: argparse.Namespace, bundle: Bundle) -> None:
@@ -161,8 +167,8 @@ class _Measured:
     digests: dict[str, str]
     confidence: ConfidenceModel | None = None
     """By what these people's features look like."""
-    against: str = ""
-    """The fingerprint of the space of the other projection."""
+    other: Space | None = None
+    """From which the other projection leads into the common space."""
     after: str = ""
     """`chain_of` the translators before this one."""
 
@@ -170,14 +176,24 @@ class _Measured:
 def _of_scores(options: argparse.Namespace, bundle: Bundle) -> _Measured:
     scores = read_scores(options.scores)
     measured = calibrate_scores(scores.a, scores.b, scores.score_N, options.comparison)
-    against = ""
-    if options.other:
-        LoadedTranslator(bundle, "cpu").beside(options.other, "cpu")
-        source = read_bundle(options.other).manifest.source
-        against = source.fingerprint if source else ""
-    digests = {"calibration scores": scores.digest}
+    other = LoadedTranslator(bundle, "cpu").beside(options.other, "cpu").source if options.other else None
+    digests = {f"calibration scores{_beside(options, other)}": scores.digest}
     num_people, after = len({*scores.a, *scores.b}), chain_of(one.manifest for one in _before(options, bundle))
-    return _Measured(measured, num_people, digests, bundle.confidence, against, after)
+    return _Measured(measured, num_people, digests, bundle.confidence, other, after)
+
+
+def _beside(options: argparse.Namespace, other: Space | None) -> str:
+    """What else was there when something was measured, in the names of data digests."""
+    after = " and ".join(path.name for path in options.after)
+    return f" with {other.name}" if other else f" after {after}" if after else ""
+
+
+def _digests(options: argparse.Namespace, pairs: Pairs, other: Space | None = None) -> dict[str, str]:
+    beside = _beside(options, other)
+    return {
+        f"calibration source{beside}": pairs.source.digest,
+        f"calibration target{beside}": pairs.target.digest,
+    }
 
 
 def _of_encoder(options: argparse.Namespace, bundle: Bundle) -> _Measured:
@@ -208,10 +224,8 @@ def _of_chain(options: argparse.Namespace, bundle: Bundle) -> _Measured:
     found = calibrate(pairs, chain(pairs.source.feature))
     own = {name: points for name, points in found.points.items() if not name.startswith("native")}
     measured = replace(found, points=own, scales={name: found.scales[name] for name in own})
-    digests = {"calibration source": pairs.source.digest, "calibration target": pairs.target.digest}
-    return _Measured(
-        measured, _num(pairs.source), digests, bundle.confidence, after=chain_of(one.manifest for one in before)
-    )
+    chain_of_these = chain_of(one.manifest for one in before)
+    return _Measured(measured, _num(pairs.source), _digests(options, pairs), bundle.confidence, after=chain_of_these)
 
 
 def _of_pairs(options: argparse.Namespace, bundle: Bundle) -> _Measured:
@@ -221,8 +235,7 @@ def _of_pairs(options: argparse.Namespace, bundle: Bundle) -> _Measured:
     for side, path in ((pairs.source, options.source), (pairs.target, options.target)):
         _check_known(side, path)
     pairs = pairs.take(_counted(options, bundle, pairs.source))
-    digests = {"calibration source": pairs.source.digest, "calibration target": pairs.target.digest}
-    against = pairs.target.space.fingerprint
+    digests = _digests(options, pairs, other.source if other else None)
     if other:
         pairs = Pairs(pairs.source, other.translate_set(pairs.target, what=str(options.target)))
     translated = translator(pairs.source.feature)
@@ -232,11 +245,28 @@ def _of_pairs(options: argparse.Namespace, bundle: Bundle) -> _Measured:
     if options.subjects != "all":
         is_unseen = parts_of(bundle, pairs.source) == "test"
     confidence = bundle.confidence
-    # Of a common space it is told of one other space, which one of several does not say.
-    is_of_these = not other or spaces_against(bundle.calibration) == {against}
-    if confidence and is_unseen.any() and is_of_these:
-        confidence = measured_anew(confidence, pairs.take(is_unseen), translated[is_unseen], measured)
-    return _Measured(measured, _num(pairs.source), digests, confidence, against if other else "")
+    if confidence and is_unseen.any():
+        confidence = measured_anew(
+            confidence,
+            pairs.take(is_unseen),
+            translated[is_unseen],
+            measured,
+            is_told_of_these=not other or _told_of(bundle) == other.source.name,
+        )
+        if bundle.confidence and confidence.source is not bundle.confidence.source:
+            digests[MEASURED_ANEW] = pairs.source.digest
+    return _Measured(measured, _num(pairs.source), digests, confidence, other.source if other else None)
+
+
+def _told_of(bundle: Bundle) -> str:
+    """The space in comparisons with which confidence in a projection is told."""
+    return str(bundle.manifest.metrics.get("hardest", ""))
+
+
+def _num_others(bundle: Bundle) -> int:
+    """How many other encoders' features are projected into a common space."""
+    spaces = bundle.manifest.provenance.hyperparameters.get("spaces")
+    return len(spaces) - 1 if isinstance(spaces, list) else 0
 
 
 def _check_known(feature_set: FeatureSet, path: Path) -> None:
@@ -261,16 +291,16 @@ def _num(feature_set: FeatureSet) -> int:
     return len(np.unique(feature_set.subject))
 
 
-def _with(old: Calibration, found: _Measured) -> Calibration:
+def _with(bundle: Bundle, found: _Measured) -> Calibration:
     """The old calibration with some comparisons measured anew; nothing of one that counted in another way."""
-    measured = found.calibration
+    old, measured = bundle.calibration, found.calibration
     if found.after:
         old = old if old.counted == measured.counted else Calibration(counted=measured.counted)
         known = old.after.get(found.after, ChainCalibration({}, {}))
         chain = ChainCalibration(known.points | measured.points, known.scales | measured.scales)
         return replace(old, after=old.after | {found.after: chain})
-    if found.against:
-        return measured_anew_against(old, found.against, measured)
+    if found.other:
+        return measured_anew_against(old, found.other.fingerprint, measured, _num_others(bundle))
     if old.counted != measured.counted:
         return measured
     return replace(old, points=old.points | measured.points, scales=old.scales | measured.scales)

@@ -119,6 +119,8 @@ def draw_report(
     assert manifest.source is not None
     if other is not None:
         calibration = against(calibration, other.fingerprint)
+        # It is told of comparisons with that space alone.
+        confidence = confidence if manifest.metrics.get("hardest") == other.name else None
     figures = measure_report(pairs, translate, calibration, confidence, is_projected=other is not None)
     plots = Plots()
     if figures is not None:

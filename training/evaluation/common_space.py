@@ -28,12 +28,14 @@ def calibrate_projection(pairs: Pairs, projected_NK: FloatArray, others: Sequenc
     )
 
 
-def of_all(calibrations: Mapping[str, Calibration]) -> Calibration:
-    """What was measured with each other space, by its fingerprint, and what holds with any of them.
+def of_all(calibrations: Mapping[str, Calibration], num_others: int | None = None) -> Calibration:
+    """What was measured with each other space, by its fingerprint, and what holds with any of them, of whom there are
+    `num_others`, by default as many as there are calibrations.
 
     That is the highest threshold at each rate that all state, so that no comparison is above its rate. What this
     encoder's own features are compared with among themselves is the same whatever the other space is.
     """
+    num_others = len(calibrations) if num_others is None else num_others
     of_any = next(iter(calibrations.values()))
     points = {name: found for name, found in of_any.points.items() if not _is_cross(name)}
     scales = {name: found for name, found in of_any.scales.items() if not _is_cross(name)}
@@ -45,12 +47,12 @@ def of_all(calibrations: Mapping[str, Calibration]) -> Calibration:
         stated = {key: found for key, found in own.items() if found}
         own_scales = {comparison_of(other, modality): found.scales.get(name) for other, found in calibrations.items()}
         measured = {key: scale for key, scale in own_scales.items() if scale}
-        if len(stated) == len(calibrations):
+        if len(stated) == num_others:
             points[name] = tuple(
                 max(at_one_rate, key=lambda point: (point.threshold, point.fnmr))
                 for at_one_rate in zip(*stated.values(), strict=False)
             )
-        if len(measured) == len(calibrations):
+        if len(measured) == num_others:
             scales[name] = strictest(list(measured.values()))
         against |= stated
         scales_against |= measured
@@ -67,16 +69,18 @@ def against(calibration: Calibration, fingerprint: str) -> Calibration:
     return Calibration(own | crossed, {}, calibration.counted, own_scales | scales)
 
 
-def measured_anew_against(calibration: Calibration, fingerprint: str, measured: Calibration) -> Calibration:
-    """A projection's calibration with some comparisons with the space of this fingerprint measured anew, and its own among
-    themselves; nothing of one that counted in another way.
+def measured_anew_against(
+    calibration: Calibration, fingerprint: str, measured: Calibration, num_others: int
+) -> Calibration:
+    """A projection's calibration with some comparisons with the space of this fingerprint, one of `num_others`, measured anew,
+    and its own among themselves; nothing of one that counted in another way.
     """
     others: dict[str, Calibration] = {}
     if calibration.counted == measured.counted:
         old = against(calibration, fingerprint)
         measured = replace(measured, points=old.points | measured.points, scales=old.scales | measured.scales)
         others = {name: against(calibration, name) for name in spaces_against(calibration) - {fingerprint}}
-    return of_all({fingerprint: measured, **others})
+    return of_all({fingerprint: measured, **others}, num_others)
 
 
 def spaces_against(calibration: Calibration) -> set[str]:

@@ -75,7 +75,7 @@ class LoadedTranslator(GraphTranslator):
         if bundle.manifest.kind != "translator" or bundle.manifest.source is None:
             raise TrainingError(f"bundle {bundle.manifest.name}: is of kind {bundle.manifest.kind}, not a translator")
         self.bundle = bundle
-        self._source = bundle.manifest.source
+        self.source = bundle.manifest.source
         self._target = bundle.manifest.target
         super().__init__(bundle.model, device)
 
@@ -95,6 +95,8 @@ class LoadedTranslator(GraphTranslator):
             raise JoinError(
                 f"{path}: projects into another common space than bundle {self.bundle.manifest.name}; both must be of one fit"
             )
+        if other.source.fingerprint == self.source.fingerprint:
+            raise JoinError(f"{path}: projects the same encoder's features as bundle {self.bundle.manifest.name}")
         return other
 
     def pairs(self, source: Path, target: Path, other: "LoadedTranslator | None" = None) -> Pairs:
@@ -119,10 +121,10 @@ class LoadedTranslator(GraphTranslator):
 
     def check_source(self, space: Space, *, what: str) -> None:
         """Raises `JoinError` where `space` is not the one that the bundle translates from."""
-        if space.fingerprint != self._source.fingerprint:
+        if space.fingerprint != self.source.fingerprint:
             raise JoinError(
                 f"{what}: is of the space {space.name!r} ({space.fingerprint}), the bundle translates from "
-                f"{self._source.name!r} ({self._source.fingerprint})"
+                f"{self.source.name!r} ({self.source.fingerprint})"
             )
 
     def translate_set(self, feature_set: FeatureSet, *, what: str) -> FeatureSet:

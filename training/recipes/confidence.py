@@ -143,7 +143,8 @@ def _with_norm(measured: _Known, norm_N: FloatArray, seed: int) -> NormEstimate 
     log_N = np.log(norm_N[np.isfinite(norm_N)])
     if not len(log_N) or log_N.std() < SMALLEST_NORM_SD:
         return None
-    low, high = np.quantile(log_N, [RARE, 1 - RARE])
+    low, high = np.quantile(log_N, RARE, method="higher"), np.quantile(log_N, 1 - RARE, method="lower")
+    log_N = log_N.clip(low, high)
     scale = NormScale(*(float(np.float32(number)) for number in (log_N.mean(), log_N.std(), low, high)))
     of_norms = measured.of_norms(scale(norm_N))
     return None if of_norms is None else NormEstimate(scale, of_norms.estimate(seed))
@@ -155,12 +156,18 @@ def _norm_anew(by_norm: NormEstimate, measured: _Known, norm_N: FloatArray) -> N
 
 
 def measured_anew(
-    model: ConfidenceModel, pairs: Pairs, translated_NT: FloatArray, calibration: Calibration
+    model: ConfidenceModel,
+    pairs: Pairs,
+    translated_NT: FloatArray,
+    calibration: Calibration,
+    *,
+    is_told_of_these: bool = True,
 ) -> ConfidenceModel:
     """The same estimates, and what comes of them on other people: limits, steps, and what their features look like.
 
-    What these are too few for stays as it is, but for the estimate by norms, which is left out where theirs are not known.
-    Photos alone count.
+    What these are too few for stays as it is, but for the estimate by norms, which is left out where theirs are not known or
+    hardly of the scale that was seen. Photos alone count. Without `is_told_of_these` it is told of comparisons with another
+    space, and stays as it is but for what features look like.
     """
     photos = _photos(HeldOut(pairs, translated_NT))
     if photos is None:
@@ -171,7 +178,7 @@ def measured_anew(
     target = fit_reference(pairs.target.feature, code_N, 0) if model.target else None
     if source and bool(target) == bool(model.target):
         model = replace(model, source=source, target=target)
-    if len(code_N) < FEWEST:
+    if len(code_N) < FEWEST or not is_told_of_these:
         return model
     wanted_NY, found_N, meaning, fmr = _wanted(translated_NT, pairs.target.feature, code_N, calibration)
     if meaning != "tar":

@@ -76,7 +76,7 @@ def with_norm() -> ConfidenceModel:
 
 def test_a_norm_that_is_known_is_looked_at_and_one_of_another_scale_is_not() -> None:
     model = with_norm()
-    logs = [0.05, 0.15, 0.9, 1.1, 2.9, 3.1, 3.85, 3.95, np.nan]
+    logs = [-0.25, -0.15, 0.9, 1.1, 2.9, 3.1, 4.15, 4.25, np.nan]
     plain, expected = np.float32(0.9), [0.9, 0.2, 0.2, 0.4, 0.4, 0.6, 0.6, 0.9, 0.9]
     rows = unit_features(np.tile([0.6, 0.8, 0, 0, 0, 0, 0, 0], (9, 1)))
     translated = np.tile(TRANSLATED[:1], (9, 1))

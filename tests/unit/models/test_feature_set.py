@@ -88,9 +88,12 @@ class TestBuilding:
         half = build(feature=np.array([[3, 4, 0, 0], [0.5, 0.5, 0.5, 0.5], [0, 0, 0, -2]])).norm
         assert half is not None
         assert np.isnan(half).tolist() == [False, True, False]
-        given = build(norm=np.array([7.0, np.nan, 9.0]))
+        given = build(feature=build().feature, norm=np.array([7.0, np.nan, 9.0]))
         assert np.array_equal(given.norms, [7, np.nan, 9], equal_nan=True)
         assert given.norms.dtype == np.float32
+        assert given.take(np.array([1])).norm is None
+        # What the features themselves show goes before.
+        assert build(norm=np.array([7.0, np.nan, 9.0])).norms.tolist() == [5.0, 2.0, 2.0]
         unit = build(feature=build().feature)
         assert unit.norm is None
         assert "norm" not in unit.columns()
@@ -192,8 +195,8 @@ class TestDigest:
             build(subject=np.array(["ann", "bob", "Zoë"])),
             build(subject=np.array(["", "", ""])),
             build(feature=feature),
-            build(norm=np.array([5.0, 2.0, 3.0])),
-            build(norm=np.array([np.nan, np.nan, np.nan])),
+            build(feature=build().feature, norm=np.array([5.0, 2.0, 3.0])),
+            build(feature=build().feature, norm=np.array([np.nan, np.nan, np.nan])),
             build().take(np.array([1, 0, 2])),
         ]
         assert len({feature_set.digest for feature_set in sets}) == len(sets)

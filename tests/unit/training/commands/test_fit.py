@@ -332,7 +332,9 @@ def test_confidence_is_learned_unless_told_otherwise_and_too_few_people_are_said
     words = ("--method", "ridge", "--no-report")
     told = run(*fit(*own, tmp_path / "telling", *words))
     assert "no confidence" not in told
-    assert read_bundle(tmp_path / "telling").confidence is not None
+    found = read_bundle(tmp_path / "telling").confidence
+    assert found is not None
+    assert found.with_norm is not None
     silent = run(*fit(*own, tmp_path / "silent", *words, "--no-confidence"))
     assert "no confidence" not in silent
     assert read_bundle(tmp_path / "silent").confidence is None

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from models.bundle import read_bundle, write_bundle
+from models.confidence import NormEstimate, NormScale
 from models.feature_set import FeatureSet
 from models.space import Space
 from tests.by_hand import confidence_model
@@ -134,6 +135,22 @@ def test_confidence_is_drawn_where_there_is_some(run: Run, files: Files, tmp_pat
     page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
     assert "of errors, held by the least confident tenth" in page.text
     assert "share refused, the least confident first" in page.text
+
+
+def test_confidence_is_of_norms_too(many: Files) -> None:
+    pairs = pairs_of(many)
+    bundle = read_bundle(many["bundle"])
+    plain = bundle.confidence
+    assert plain is not None
+    log_N = np.log(pairs.source.norms)
+    by_norm = replace(plain.plain, weight_F=np.append(np.zeros_like(plain.plain.weight_F), np.float32(1)))
+    scale = NormScale(float(log_N.mean()), float(log_N.std()), float(log_N.min()), float(log_N.max()))
+    model = replace(plain, with_norm=NormEstimate(scale, by_norm))
+    translate = LoadedTranslator(bundle, "cpu")
+    figures = [measure_report(pairs, translate, bundle.calibration, one) for one in (plain, model)]
+    told = [figure.trust.told_K for figure in figures if figure and figure.trust]
+    one, other = told
+    assert not np.array_equal(one, other)
 
 
 @pytest.fixture

@@ -197,7 +197,7 @@ def test_no_flipped_bit_of_a_chunk_is_taken_for_features(encoder: Encoder, pictu
 
 
 @pytest.mark.usefixtures("chunks_of_four")
-@pytest.mark.parametrize("change", ["encoder", "list", "plan", "plan is no JSON"])
+@pytest.mark.parametrize("change", ["encoder", "list", "plan", "features of length one", "plan is no JSON"])
 def test_what_another_extraction_left_is_thrown_away(
     encoder: Encoder, picture_folder: Path, partial: Path, picture: Picture, change: str
 ) -> None:
@@ -210,6 +210,11 @@ def test_what_another_extraction_left_is_thrown_away(
     elif change == "plan":
         plan = json.loads((partial / "plan.json").read_text())
         (partial / "plan.json").write_text(json.dumps(plan | {"chunk": 1024}))
+    elif change == "features of length one":
+        # As an earlier version left them.
+        plan = json.loads((partial / "plan.json").read_text())
+        del plan["feature"]
+        (partial / "plan.json").write_text(json.dumps(plan))
     else:
         (partial / "plan.json").write_text("{")
     extracted, reads = resumed(encoder, picture_folder, partial)

@@ -57,6 +57,17 @@ def with_extras(plain: FeatureSet) -> FeatureSet:
     return FeatureSet.build(plain.space, plain.columns() | extras)
 
 
+def test_a_norm_that_is_not_known_may_be_empty(path: Path, feature_set: MakeSet) -> None:
+    plain = feature_set()
+    unit = FeatureSet.build(plain.space, plain.columns() | {"feature": plain.feature})
+    save_feature_set(unit, path)
+    table = pq.read_table(path)
+    norm = pa.array([None, 3.0, None, 4.0, 5.0, 6.0], pa.float32())
+    place = table.column_names.index("norm")
+    pq.write_table(table.set_column(place, "norm", norm), path)
+    assert np.array_equal(load_feature_set(path).norms, [np.nan, 3, np.nan, 4, 5, 6], equal_nan=True)
+
+
 @pytest.mark.parametrize("ending", ["npz", "parquet"])
 @pytest.mark.parametrize("subjects", [True, False])
 def test_a_set_comes_back_to_the_bit(tmp_path: Path, feature_set: MakeSet, ending: str, subjects: bool) -> None:

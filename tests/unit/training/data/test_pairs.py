@@ -24,6 +24,13 @@ def test_pairs_are_the_common_pictures_in_order_of_their_keys(feature_set: MakeS
     np.testing.assert_array_equal(pairs.target.feature, target.feature[[3, 4, 0, 5]])
 
 
+def test_norms_stay_with_their_features(feature_set: MakeSet) -> None:
+    source = renamed(feature_set("a", subjects=False), image=["e", "b", "x", "a", "d", "c"])
+    pairs = join_by_image(source, renamed(feature_set("b", 3), image=["c", "y", "z", "a", "b", "e"]))
+    assert source.norm is not None
+    np.testing.assert_array_equal(pairs.source.norms, source.norm[[3, 1, 5, 0]])
+
+
 def test_taking_rows_takes_them_on_both_sides(feature_set: MakeSet) -> None:
     pairs = join_by_image(feature_set("a"), feature_set("b", 3))
     taken = pairs.take(np.array([4, 1]))

@@ -244,6 +244,39 @@ def test_norms_that_are_not_known_or_all_alike_are_not_looked_at() -> None:
         assert (model.with_norm is not None) == is_enough
 
 
+@pytest.mark.parametrize(("num_people", "is_enough"), [(49, False), (50, True)])
+def test_of_few_people_with_many_pictures_norms_tell_nothing(num_people: int, is_enough: bool) -> None:
+    random = np.random.default_rng(0)
+    code = np.repeat(np.arange(num_people), 10)
+    known = confidence._Known(
+        random.normal(size=(len(code), 3)).astype(np.float32),
+        random.normal(size=(len(code), 1)).astype(np.float32),
+        random.random(len(code)).astype(np.float32),
+        code,
+    )
+    norm = np.exp(random.normal(size=len(code))).astype(np.float32)
+    assert (confidence._with_norm(known, norm, 0) is not None) == is_enough
+
+
+def test_one_norm_beyond_all_others_does_not_make_the_scale() -> None:
+    found = fitted(fading=True)
+    validation = found.parts.validation
+    far = validation.source.norms.copy()
+    far[0] = 1e6
+    held = [
+        HeldOut(with_norms(validation, norm_N), validation.target.feature) for norm_N in (validation.source.norms, far)
+    ]
+    scales = []
+    for one in held:
+        model = fit_confidence(found.parts, [one], found.calibration, 0)
+        assert model is not None
+        assert model.with_norm is not None
+        scales.append(model.with_norm.scale)
+    one, other = scales
+    assert (other.low, other.high) == pytest.approx((one.low, one.high), abs=0.05)
+    assert (other.mean, other.sd) == pytest.approx((one.mean, one.sd), abs=0.05)
+
+
 def test_what_norms_tell_is_measured_anew_or_left_out() -> None:
     found = fitted(fading=True)
     worse = unit_features(found.translated + 0.25 * np.random.default_rng(0).normal(size=found.translated.shape))
