@@ -272,9 +272,9 @@ def test_one_norm_beyond_all_others_does_not_make_the_scale() -> None:
         assert model is not None
         assert model.with_norm is not None
         scales.append(model.with_norm.scale)
-    one, other = scales
-    assert (other.low, other.high) == pytest.approx((one.low, one.high), abs=0.05)
-    assert (other.mean, other.sd) == pytest.approx((one.mean, one.sd), abs=0.05)
+    before, after = scales
+    assert (after.low, after.high) == pytest.approx((before.low, before.high), abs=0.05)
+    assert (after.mean, after.sd) == pytest.approx((before.mean, before.sd), abs=0.05)
 
 
 def test_what_norms_tell_is_measured_anew_or_left_out() -> None:
