@@ -165,9 +165,12 @@ def _others(bundle: ReportedBundle) -> list[str]:
     for other, one in sorted(_mapping(against.get(part)).items()):
         of_other = _mapping(_mapping(one).get("rows"))
         for name in (name for name in _ROWS if isinstance(of_other.get(name), dict)):
-            if other == bundle.other:
+            is_own = name == "native source"
+            if is_own and rows:
+                continue
+            if other == bundle.other and not is_own:
                 chosen.append(len(rows))
-            rows.append((f"with {other}, {name}", *_cells(of_other[name])))
+            rows.append((name if is_own else f"with {other}, {name}", *_cells(of_other[name])))
     if not rows:
         return []
     return [
@@ -229,11 +232,11 @@ def _trust(figures: ReportFigures, plots: Plots) -> list[str]:
 def _map(bundle: ReportedBundle, plots: Plots) -> list[str]:
     if not plots.feature_map:
         return []
+    joined = "both encoders' features" if bundle.other else "the native and the translated feature"
     return [
         "<h2>Features of a few people</h2>",
         plots.feature_map,
-        f'<p class="small">Colours are people; lines join {"both encoders" if bundle.other else "the native and the translated"} '
-        f"feature{'s' if bundle.other else ''} of one picture. Two directions "
+        f'<p class="small">Colours are people; lines join {joined} of one picture. Two directions '
         "of many: those in which these people's own features differ most.</p>",
     ]
 
