@@ -34,6 +34,8 @@ STATS = "stats.npz"
 MAX_FILE_BYTES = 2 << 30
 COMMON_SPACE_METHODS = ("cca", "two-sided")
 """Methods of translators into a common space, which is no encoder's own: there features of several are compared."""
+CALIBRATION_ROLE = "calibration"
+"""With which the roles begin, among a bundle's data, of what it was measured on after it was fitted."""
 MEASURED_ANEW = "reference source"
 """The role among a bundle's data of what its references of spaces were measured on, where that is not what it was fitted on."""
 PICTURE_INSIDE_METHODS = ("r3an", *(f"arch{number}" for number in range(1, 8)))
@@ -84,6 +86,11 @@ class Manifest:
     """SHA-256 of the canonical JSON of everything else here; names this exact bundle."""
     format: Literal[1] = 1
 
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether something of it was measured again after it was fitted."""
+        return any(role.partition(" ")[0] == CALIBRATION_ROLE for role in self.provenance.data_digests)
+
     def to_json(self) -> dict[str, Any]:
         """The manifest as JSON values."""
         return asdict(self)
@@ -96,11 +103,16 @@ class Manifest:
 
 
 def chain_of(manifests: Iterable[Manifest]) -> str:
-    """What names the models of translators one after another, first to last, whatever their bundles are called.
+    """What names translators one after another, first to last, by their models and spaces, whatever their bundles are called.
 
     A bundle that is calibrated anew keeps its model.
     """
-    return "+".join(manifest.files[MODEL][:16] for manifest in manifests)
+    return "+".join(
+        sha256_hex(canonical_json([one.source and one.source.fingerprint, one.target.fingerprint, one.files[MODEL]]))[
+            :16
+        ]
+        for one in manifests
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,7 +146,8 @@ class Calibration:
     @property
     def compared(self) -> set[str]:
         """The comparisons of which something was measured, at the end of whatever route."""
-        return {*self.points}.union(*(chain.points for chain in self.after.values()))
+        with_others = (comparison_of("translated", key.partition("/")[2] or PHOTO) for key in self.against)
+        return {*self.points, *with_others}.union(*(chain.points for chain in self.after.values()))
 
     def to_json(self) -> dict[str, Any]:
         """The calibration as JSON values."""

@@ -30,6 +30,7 @@ VIEW_MARK = "#view-"
 BLEND_MARK = "#blend-"
 """Between the keys of two pictures: both faces in one picture."""
 _VIEW = re.compile(re.escape(VIEW_MARK) + r"[1-9][0-9]*$")
+_ROUNDED = 0.02
 _BLEND = re.compile(re.escape(BLEND_MARK) + r"(.+)$", re.DOTALL)
 
 
@@ -75,7 +76,10 @@ class FeatureSet:
                     f"{what}: column {name!r} must have one entry for each of {len(feature)} features"
                 )
         if "norm" in columns:
-            norm = np.where(np.isnan(norm), _checked_norms(columns["norm"], what), norm)
+            given = _checked_norms(columns["norm"], what)
+            # Of length one but for rounding.
+            is_given = np.isnan(norm) | (np.isfinite(given) & (np.abs(norm - 1) < _ROUNDED))
+            norm = np.where(is_given, given, norm)
         image = _checked_text(columns["image"], "image", what)
         subject = _checked_text(columns["subject"], "subject", what)
         modality = _checked_text(columns["modality"], "modality", what) if "modality" in columns else None

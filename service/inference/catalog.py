@@ -210,7 +210,12 @@ class Catalog:
             assert source is not None
             quality = _quality(bundle.manifest.metrics)
             there = steps[source.fingerprint].get(target.fingerprint)
-            if there is None or quality > there[1]:
+            # Of a bundle and what was calibrated of it, the latter: it states what its operator measured.
+            is_better = there is None or (quality, bundle.manifest.is_calibrated) > (
+                there[1],
+                self._translators[there[0].bundle].manifest.is_calibrated,
+            )
+            if is_better:
                 steps[source.fingerprint][target.fingerprint] = (RouteStep(name, source, target), quality)
         return steps
 

@@ -63,10 +63,16 @@ class Thresholds:
     def _between(self, one: Side, other: Side, modality: str) -> Measured:
         if not one.bundles and not other.bundles:
             return self._native(one.space, modality) if one.space == other.space else NOTHING
+        if not all(name in self._translators for name in (*one.bundles, *other.bundles)):
+            # Templates outlive bundles.
+            return NOTHING
         if one.bundles and other.bundles:
-            if one.bundles != other.bundles:
+            if self._chain(one.bundles) != self._chain(other.bundles):
                 return self._in_common(one, other, modality)
-            return self._of(one.bundles, comparison_of("both-translated", modality))
+            found = (
+                self._of(names, comparison_of("both-translated", modality)) for names in (one.bundles, other.bundles)
+            )
+            return next((measured for measured in found if measured.points or measured.scale), NOTHING)
         bundles = one.bundles or other.bundles
         if self._is_common(bundles[-1]):
             return NOTHING
@@ -76,10 +82,14 @@ class Thresholds:
         *before, last = (self._translators[name] for name in bundles)
         found: Calibration | ChainCalibration | None = last.calibration
         if before:
-            found = last.calibration.after.get(chain_of(bundle.manifest for bundle in before))
+            found = last.calibration.after.get(self._chain(bundles[:-1]))
         if found is None:
             return NOTHING
         return Measured(found.points.get(comparison, ()), found.scales.get(comparison))
+
+    def _chain(self, bundles: Sequence[str]) -> str:
+        """Bundles of the same models are the same translators, whatever they are called."""
+        return chain_of(self._translators[name].manifest for name in bundles)
 
     def _native(self, fingerprint: str, modality: str) -> Measured:
         """Measured on the most pairs, of people if there are any; of equals the first by the bundle's name."""

@@ -15,7 +15,22 @@ from models.calibration import Calibration, ChainCalibration, ScoreScale
 from models.operating_point import OperatingPoint, fmr_for_fpir, fpir_for_fmr
 from service.app import create_app
 from service.settings import Settings
-from tests.api.world import A_TO_B, C_TO_A, A, B, C, Rows, by_hand, feature_set, features, npy, running, write
+from tests.api.world import (
+    A_TO_B,
+    C_TO_A,
+    A,
+    B,
+    C,
+    Rows,
+    _map,
+    by_hand,
+    encoder_graph,
+    feature_set,
+    features,
+    npy,
+    running,
+    write,
+)
 from training.export.linear_graph import linear_graph
 
 FROM_A = features(1, 8, seed=22)
@@ -260,3 +275,39 @@ async def test_at_the_end_of_a_route_of_two_its_own_thresholds_decide(tmp_path: 
             by_origin = {tuple(point["bundles"]): point["threshold"] for point in found.json()["operating_points"]}
             assert by_origin == {(): 0.3, ("c-to-a", "a-to-b"): 0.45}
             assert [(one["subject"], one["threshold"]) for one in found.json()["candidates"][:1]] == [("fay", 0.45)]
+
+
+async def test_templates_of_a_bundle_that_is_gone_are_still_found_and_no_rate_is_stated_for_them(
+    tmp_path: Path,
+) -> None:
+    routes = {"c-to-a": (C_TO_A, C, A), "a-to-b": (A_TO_B, A, B)}
+    for gone in ("c-to-a", "a-to-b"):
+        data = tmp_path / f"data-{gone}"
+        for names in (tuple(routes), tuple(name for name in routes if name != gone)):
+            bundles = tmp_path / f"{gone}-{len(names)}"
+            for name in names:
+                linear, source, target = routes[name]
+                write(bundles / name, linear_graph(linear, 8), source, target)
+            write(bundles / "encode-b", encoder_graph(_map(3, 3, 16)), None, B)
+            async with running(create_app(Settings(bundles=bundles, data=data))) as client:
+                if len(names) == 2:
+                    await client.post("/galleries", json={"name": "people", "space": "b"})
+                    await enrol(client, "b", SUBJECTS, NATIVE)
+                    await enrol(client, "c", ["fay"], FROM_C)
+                towards = by_hand(FROM_C, C_TO_A, A_TO_B)[0]
+                found = await identify(client, towards)
+                assert found.status_code == 200, found.text
+                assert found.json()["candidates"][0]["subject"] == "fay"
+                assert found.json()["candidates"][0]["score_fmr"] is None
+
+
+async def test_of_a_bundle_and_what_was_calibrated_of_it_the_latter_is_used(tmp_path: Path) -> None:
+    scales = {"translated": scale(0.3, 0.35)}
+    measured = Calibration({"translated": points(scales["translated"])}, counted="people", scales=scales)
+    for name, calibration, digests in (("first", None, {}), ("ours", measured, {"calibration source": "0" * 64})):
+        write(tmp_path / "bundles" / name, linear_graph(A_TO_B, 8), A, B, quality=0.9, calibration=calibration,
+              data_digests=digests)  # fmt: skip
+    async with running(create_app(Settings(bundles=tmp_path / "bundles", data=tmp_path / "data"))) as client:
+        a, b = ({"space": "a", "feature": FROM_A[0].tolist()}, {"space": "b", "feature": EVE.tolist()})
+        answer = (await client.post("/verify", json={"a": a, "b": b, "fmr": 0.01})).json()
+        assert (answer["route"]["bundles"], answer["threshold"]) == (["ours"], 0.3)

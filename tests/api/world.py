@@ -185,6 +185,7 @@ def write(
     kind: Any = None,
     method: str = "procrustes",
     more: Mapping[str, bytes] | None = None,
+    data_digests: Mapping[str, str] | None = None,
 ) -> Manifest:
     """Write a bundle: an encoder where there is no source, else a translator."""
     signature = check_graph(graph)
@@ -198,7 +199,9 @@ def write(
         output_name=signature.output_name,
         opset=signature.opset,
         licence="MIT",
-        provenance=Provenance(created_at="2026-01-01T00:00:00Z", code_version="0", libraries={}),
+        provenance=Provenance(
+            created_at="2026-01-01T00:00:00Z", code_version="0", libraries={}, data_digests=dict(data_digests or {})
+        ),
         metrics={} if quality is None else {"test": {"rows": {"translated probes": {"mean_cosine": quality}}}},
     )
     files = {

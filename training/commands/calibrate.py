@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.bundle import COMMON_SPACE_METHODS, MEASURED_ANEW, Bundle, chain_of, read_bundle
+from models.bundle import CALIBRATION_ROLE, COMMON_SPACE_METHODS, MEASURED_ANEW, Bundle, chain_of, read_bundle
 from models.calibration import COMPARISON_PATTERN, Calibration, ChainCalibration
 from models.confidence import ConfidenceModel
 from models.feature_set import FeatureSet
@@ -149,6 +149,10 @@ def _check(options: argparse.Namespace, bundle: Bundle) -> None:
     kind = str(options.comparison or CROSS).partition("/")[0]
     if options.after and (not is_translator or is_projection or kind.startswith("native")):
         raise TrainingError(f"bundle {manifest.name}: --after is for translators at the end of a route of several")
+    if options.after and bundle.calibration.points and bundle.calibration.counted != "people":
+        raise TrainingError(
+            f"bundle {manifest.name}: its thresholds count pictures, not people; calibrate it without --after first"
+        )
     if bool(options.scores) != bool(options.comparison):
         raise TrainingError("--scores and --comparison belong together")
     if options.comparison and not re.fullmatch(COMPARISON_PATTERN, options.comparison):
@@ -177,22 +181,22 @@ def _of_scores(options: argparse.Namespace, bundle: Bundle) -> _Measured:
     scores = read_scores(options.scores)
     measured = calibrate_scores(scores.a, scores.b, scores.score_N, options.comparison)
     other = LoadedTranslator(bundle, "cpu").beside(options.other, "cpu").source if options.other else None
-    digests = {f"calibration scores{_beside(options, other)}": scores.digest}
+    digests = {f"{CALIBRATION_ROLE} scores of {options.comparison}{_beside(options, other)}": scores.digest}
     num_people, after = len({*scores.a, *scores.b}), chain_of(one.manifest for one in _before(options, bundle))
     return _Measured(measured, num_people, digests, bundle.confidence, other, after)
 
 
 def _beside(options: argparse.Namespace, other: Space | None) -> str:
     """What else was there when something was measured, in the names of data digests."""
-    after = " and ".join(path.name for path in options.after)
+    after = chain_of(read_bundle(path).manifest for path in options.after)
     return f" with {other.name}" if other else f" after {after}" if after else ""
 
 
 def _digests(options: argparse.Namespace, pairs: Pairs, other: Space | None = None) -> dict[str, str]:
     beside = _beside(options, other)
     return {
-        f"calibration source{beside}": pairs.source.digest,
-        f"calibration target{beside}": pairs.target.digest,
+        f"{CALIBRATION_ROLE} source{beside}": pairs.source.digest,
+        f"{CALIBRATION_ROLE} target{beside}": pairs.target.digest,
     }
 
 
@@ -202,7 +206,7 @@ def _of_encoder(options: argparse.Namespace, bundle: Bundle) -> _Measured:
     if target.space.fingerprint != bundle.manifest.target.fingerprint:
         raise JoinError(f"{options.target}: is not of the encoder's space {bundle.manifest.target.name!r}")
     counted = target.take(_counted(options, bundle, target))
-    return _Measured(calibrate_native(counted), _num(counted), {"calibration": target.digest})
+    return _Measured(calibrate_native(counted), _num(counted), {CALIBRATION_ROLE: target.digest})
 
 
 def _before(options: argparse.Namespace, bundle: Bundle) -> list[Bundle]:
@@ -220,7 +224,12 @@ def _of_chain(options: argparse.Namespace, bundle: Bundle) -> _Measured:
     pairs = chain.pairs(options.source, options.target)
     for side, path in ((pairs.source, options.source), (pairs.target, options.target)):
         _check_known(side, path)
-    pairs = pairs.take(np.logical_and.reduce([_counted(options, one, pairs.source) for one in (*before, bundle)]))
+    is_counted = np.logical_and.reduce([_counted(options, one, pairs.source) for one in (*before, bundle)])
+    if not is_counted.any():
+        raise TrainingError(
+            "none of these people is kept apart by the splits of all translators; use --subjects all on new ones"
+        )
+    pairs = pairs.take(is_counted)
     found = calibrate(pairs, chain(pairs.source.feature))
     own = {name: points for name, points in found.points.items() if not name.startswith("native")}
     measured = replace(found, points=own, scales={name: found.scales[name] for name in own})
@@ -295,10 +304,9 @@ def _with(bundle: Bundle, found: _Measured) -> Calibration:
     """The old calibration with some comparisons measured anew; nothing of one that counted in another way."""
     old, measured = bundle.calibration, found.calibration
     if found.after:
-        old = old if old.counted == measured.counted else Calibration(counted=measured.counted)
         known = old.after.get(found.after, ChainCalibration({}, {}))
         chain = ChainCalibration(known.points | measured.points, known.scales | measured.scales)
-        return replace(old, after=old.after | {found.after: chain})
+        return replace(old, after=old.after | {found.after: chain}, counted=measured.counted)
     if found.other:
         return measured_anew_against(old, found.other.fingerprint, measured, _num_others(bundle))
     if old.counted != measured.counted:

@@ -96,9 +96,8 @@ def run(options: argparse.Namespace) -> None:
 def _measured_on(subjects: str, manifest: Manifest) -> str:
     if subjects == "all":
         return "everybody in these sets"
-    is_calibrated = any(role.startswith("calibration") for role in manifest.provenance.data_digests)
     return "people it has not seen" + (
-        ", some of whom its thresholds may have been measured on" if is_calibrated else ""
+        ", some of whom its thresholds may have been measured on" if manifest.is_calibrated else ""
     )
 
 

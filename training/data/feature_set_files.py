@@ -88,6 +88,8 @@ def _named_columns(table: pa.Table, what: str) -> list[tuple[str, pa.ChunkedArra
 def _column(column: pa.ChunkedArray, name: str, what: str) -> npt.NDArray[Any]:
     if column.null_count and name != "norm":
         raise FeatureSetError(f"{what}: column {name!r} has empty entries")
+    if name == "norm" and pa.types.is_null(column.type):
+        return np.full(len(column), np.nan)
     if name != "feature":
         values = column.to_numpy(zero_copy_only=False)
         return np.asarray(values, dtype=np.str_) if values.dtype == object else values

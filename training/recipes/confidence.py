@@ -141,10 +141,12 @@ def _is_enough(found_N: FloatArray, code_N: _IntArray) -> bool:
 
 def _with_norm(measured: _Known, norm_N: FloatArray, seed: int) -> NormEstimate | None:
     log_N = np.log(norm_N[np.isfinite(norm_N)])
-    if not len(log_N) or log_N.std() < SMALLEST_NORM_SD:
+    if not len(log_N):
         return None
     low, high = np.quantile(log_N, RARE, method="higher"), np.quantile(log_N, 1 - RARE, method="lower")
     log_N = log_N.clip(low, high)
+    if log_N.std() < SMALLEST_NORM_SD:
+        return None
     scale = NormScale(*(float(np.float32(number)) for number in (log_N.mean(), log_N.std(), low, high)))
     of_norms = measured.of_norms(scale(norm_N))
     return None if of_norms is None else NormEstimate(scale, of_norms.estimate(seed))

@@ -59,6 +59,8 @@ def test_what_was_measured_at_the_end_of_a_route_survives_the_round_trip() -> No
     found = Calibration({"translated": (point,)}, counted="people", after={"0" * 16 + "+" + "1" * 16: chain})
     assert parse_calibration(canonical_json(found.to_json())) == found
     assert found.compared == {"translated", "translated/sketch"}
+    with_one_other = Calibration(against={"f" * 16: (point,), "f" * 16 + "/sketch": (point,)}, counted="people")
+    assert with_one_other.compared == {"translated", "translated/sketch"}
     assert "after" not in Calibration({"translated": (point,)}).to_json()
     document = found.to_json()
     document["after"]["0" * 16 + "+" + "1" * 16]["more"] = {}

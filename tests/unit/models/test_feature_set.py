@@ -92,6 +92,10 @@ class TestBuilding:
         assert np.array_equal(given.norms, [7, np.nan, 9], equal_nan=True)
         assert given.norms.dtype == np.float32
         assert given.take(np.array([1])).norm is None
+        rounded = build(
+            feature=build().feature * np.array([[1.008], [0.993], [1.0]], dtype=np.float32), norm=np.array([7.0, 8, 9])
+        )
+        assert rounded.norms.tolist() == [7, 8, 9]
         # What the features themselves show goes before.
         assert build(norm=np.array([7.0, np.nan, 9.0])).norms.tolist() == [5.0, 2.0, 2.0]
         unit = build(feature=build().feature)

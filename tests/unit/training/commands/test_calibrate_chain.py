@@ -1,12 +1,14 @@
 """What scores mean at the end of a route of several translators, as a user measures it and a service reads it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from models.bundle import read_bundle
+from models.bundle import read_bundle, write_bundle
 from models.calibration import Calibration
+from models.documents import canonical_json
 from service.entities import Side
 from service.inference.thresholds import NOTHING, Thresholds
 from tests.unit.training.commands.test_calibrate import own_scores, write_scores
@@ -108,6 +110,48 @@ def test_only_people_count_whom_neither_was_trained_on(
         expected[name] = sum(all(rule and rule.part_of(who) != "train" for rule in rules) for who in subjects)
     assert counted == expected
     assert counted["other-split"] < counted["a-to-b"] - 50
+
+
+def test_a_route_of_three_is_told_in_its_order(
+    run: Run, bundles: Path, own: dict[str, Path], known: dict[str, Path]
+) -> None:
+    fit(run, known, "ca", bundles / "c-to-a")
+    run("calibrate", "--bundle", bundles / "b-to-c", "--after", bundles / "c-to-a", bundles / "a-to-b",
+        "--scores", write_scores(bundles / "scores.csv", own_scores()), "--comparison", "translated",
+        "--out", bundles / "ours")  # fmt: skip
+    thresholds = Thresholds(read_bundle(bundles / name) for name in ("a-to-b", "c-to-a", "ours"))
+    c = load_feature_set(own["c"]).space.fingerprint
+    assert thresholds.between(Side(c, ("c-to-a", "a-to-b", "ours")), Side(c)).points
+    assert thresholds.between(Side(c, ("a-to-b", "c-to-a", "ours")), Side(c)) == NOTHING
+    assert thresholds.between(Side(c, ("a-to-b", "ours")), Side(c)) == NOTHING
+
+
+def test_a_bundle_that_counts_pictures_is_calibrated_by_itself_first(
+    fails: Fails, bundles: Path, own: dict[str, Path]
+) -> None:
+    bundle = read_bundle(bundles / "b-to-c")
+    contents = {file: (bundles / "b-to-c" / file).read_bytes() for file in bundle.manifest.files}
+    pictures = replace(bundle.calibration, counted="pictures")
+    old = replace(bundle.manifest, name="old", files={}, digest="")
+    write_bundle(bundles / "old", old, contents | {"calibration.json": canonical_json(pictures.to_json())})
+    line = fails(*words(bundles, own, "--bundle", bundles / "old", "--subjects", "all"))
+    assert "calibrate it without --after first" in line
+
+
+def test_where_every_one_was_trained_on_by_one_or_the_other_that_is_said(
+    run: Run, fails: Fails, bundles: Path, own: dict[str, Path], known: dict[str, Path]
+) -> None:
+    fit(run, known, "ab", bundles / "other-split", seed=7)
+    rules = [read_bundle(bundles / name).manifest.provenance.split for name in ("other-split", "b-to-c")]
+    sets = {}
+    for name in "ac":
+        everybody = load_feature_set(known[name])
+        parts = [rule.parts(everybody) for rule in rules if rule]
+        seen_by_one = (parts[0] == "train") ^ (parts[1] == "train")
+        sets[name] = bundles / f"seen-{name}.npz"
+        save_feature_set(everybody.take(seen_by_one), sets[name])
+    line = fails(*words(bundles, sets, "--after", bundles / "other-split"))
+    assert "none of these people is kept apart by the splits of all translators" in line
 
 
 def test_scores_are_enough_and_stand_beside_what_was_there(run: Run, bundles: Path, own: dict[str, Path]) -> None:

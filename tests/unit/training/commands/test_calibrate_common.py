@@ -183,7 +183,7 @@ def test_scores_with_another_encoder_and_among_ones_own_are_enough(run: Run, com
     assert (point.num_genuine, point.num_impostors) == (90, 4005)
     assert new.points["native-source"] == old.points["native-source"]
     assert sum(new.against[key] != old.against[key] for key in old.against) == 1
-    assert "calibration scores with b" in read_bundle(common / "with-b").manifest.provenance.data_digests
+    assert "calibration scores of translated with b" in read_bundle(common / "with-b").manifest.provenance.data_digests
     run(*given, "--comparison", "both-translated", "--out", common / "both")
     both = read_bundle(common / "both").calibration
     assert both.against == old.against

@@ -66,6 +66,8 @@ def test_a_norm_that_is_not_known_may_be_empty(path: Path, feature_set: MakeSet)
     place = table.column_names.index("norm")
     pq.write_table(table.set_column(place, "norm", norm), path)
     assert np.array_equal(load_feature_set(path).norms, [np.nan, 3, np.nan, 4, 5, 6], equal_nan=True)
+    pq.write_table(table.set_column(place, "norm", pa.nulls(6)), path)
+    assert load_feature_set(path).norm is None
 
 
 @pytest.mark.parametrize("ending", ["npz", "parquet"])

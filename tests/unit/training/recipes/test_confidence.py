@@ -258,6 +258,16 @@ def test_of_few_people_with_many_pictures_norms_tell_nothing(num_people: int, is
     assert (confidence._with_norm(known, norm, 0) is not None) == is_enough
 
 
+@pytest.mark.parametrize("one_longer", [False, True])
+def test_norms_that_are_all_alike_tell_nothing(one_longer: bool) -> None:
+    norm = np.full(600, 64.0, dtype=np.float32) + np.random.default_rng(0).uniform(-1e-3, 1e-3, 600).astype(np.float32)
+    norm[0] *= 10 if one_longer else 1
+    known = confidence._Known(
+        np.zeros((600, 2), np.float32), np.zeros((600, 1), np.float32), np.zeros(600, np.float32), np.arange(600) // 2
+    )
+    assert confidence._with_norm(known, norm, 0) is None
+
+
 def test_one_norm_beyond_all_others_does_not_make_the_scale() -> None:
     found = fitted(fading=True)
     validation = found.parts.validation
