@@ -5,6 +5,7 @@ import pytest
 
 from models.bundle import Bundle, Manifest, Provenance
 from models.calibration import Calibration, Comparison
+from models.documents import sha256_hex
 from models.graph import GraphSignature
 from models.operating_point import OperatingPoint
 from models.space import Space
@@ -31,6 +32,7 @@ def bundle(
         licence="MIT",
         provenance=Provenance("2026-01-01T00:00:00Z", "0", {}),
         metrics=metrics or {},
+        files={"model.onnx": sha256_hex(name.encode())},
     )
     calibration: dict[Comparison, tuple[OperatingPoint, ...]] = {
         comparison: (OperatingPoint(0.01, threshold, 0.1, 10, 10_000),)

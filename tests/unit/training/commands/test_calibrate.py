@@ -114,7 +114,7 @@ def test_what_the_spaces_look_like_is_measured_anew_where_people_are_enough(
     assert new.signals_of.basis_SS.tobytes() == stats.signals_of.basis_SS.tobytes()
     assert "what confidence in translations says: measured anew too" in printed
     assert new.with_norm is None
-    assert "confidence by norms: left out, as these features come without their norms" in printed
+    assert "confidence by norms: left out, as too few of these features come with norms" in printed
     pairs = join_by_image(*(load_feature_set(sets[side]) for side in ("source", "target")))
     translator = LoadedTranslator(old, "cpu")
     confidence = new(pairs.source.feature, translator(pairs.source.feature))
@@ -262,7 +262,7 @@ def test_confidence_is_measured_anew_on_people_it_was_not_learned_from(
         save_feature_set(FeatureSet.build(space, columns), sets[side])
     measured: list[Pairs] = []
 
-    def watched(model: ConfidenceModel, pairs: Pairs, *others: Any) -> ConfidenceModel:
+    def watched(model: ConfidenceModel, pairs: Pairs, *others: Any, **more: Any) -> ConfidenceModel:
         measured.append(pairs)
         return model
 

@@ -283,7 +283,9 @@ def test_evaluate_refuses_projections_that_do_not_belong_together(
     assert "both must be of one fit" in fails(*one, "--other", tmp_path / "fit1-b")
     assert "--other is for two projections" in fails(*one, "--other", tmp_path / "ridge")
     assert "give the other side's projection as --other" in fails(*one)
-    assert "is of the space 'b'" in fails(*one, "--other", tmp_path / "fit0-a")
+    assert "projects the same encoder's features" in fails(*one, "--other", tmp_path / "fit0-a")
+    turned = ("evaluate", "--bundle", tmp_path / "fit0-a", "--source", sets["b"], "--target", sets["a"])
+    assert "is of the space 'b'" in fails(*turned, "--other", tmp_path / "fit0-b")
 
 
 def test_two_sided_writes_a_bundle_each_that_compare_better_than_chance(
