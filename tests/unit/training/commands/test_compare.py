@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.recipes import r3an
+from training.recipes import comparison, r3an
 from training.recipes.comparison import QUICK, WITH_PICTURES
+from training.recipes.translators import fit_methods
 from training.trainers import r3an as trainers_r3an
 from training.trainers import student
 
@@ -47,8 +48,17 @@ def read(folder: Path) -> Any:
 
 
 def test_everything_is_compared_where_there_are_pictures(
-    run: Run, files: Files, pictures: Path, tmp_path: Path
+    run: Run, files: Files, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    fit = trainers_r3an.fit_r3an
+    trained: list[int] = []
+
+    def counted(*given: Any, **more: Any) -> Any:
+        trained.append(1)
+        return fit(*given, **more)
+
+    for module in (trainers_r3an, student):
+        monkeypatch.setattr(module, "fit_r3an", counted)
     printed = run("compare", *sets(files), "--images", pictures, "--out", tmp_path / "compared")
     found = read(tmp_path / "compared")
     assert [row["method"] for row in found["methods"]] == [*QUICK, *WITH_PICTURES]
@@ -60,6 +70,9 @@ def test_everything_is_compared_where_there_are_pictures(
         assert 0 <= row["probes"]["rank1"] <= 1
         assert 0 <= row["gallery"]["rank1"] <= 1
         assert min(row["vectors_per_second"], row["num_bytes"]) > 0
+    # The student has learned from the one beside it.
+    own_trainings = [name for name in WITH_PICTURES if name != "r3an-student"]
+    assert len(trained) == len(own_trainings)
     by_name = {row["method"]: row for row in found["methods"]}
     assert by_name["ridge"]["probes"]["mean_cosine"] > 0.9
     assert f"{by_name['ridge']['probes']['rank1']:.4f} / {by_name['ridge']['gallery']['rank1']:.4f}" in printed
@@ -91,19 +104,21 @@ def test_methods_can_be_chosen(run: Run, files: Files, tmp_path: Path) -> None:
 def test_a_student_learns_from_the_r3an_beside_it_wherever_it_stands(
     run: Run, files: Files, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fit = trainers_r3an.fit_r3an
-    trained: list[int] = []
+    """That it does learn is seen where everything is compared; here a closed form stands for all that takes long."""
+    fit, teachers = fit_methods, {}
 
-    def counted(*given: Any, **more: Any) -> Any:
-        trained.append(1)
-        return fit(*given, **more)
+    def quick(parts: Any, method: str, seed: int, *, extras: Any) -> Any:
+        (fitted,) = fit(parts, "ridge", seed)
+        teachers[method] = extras.teacher
+        return [replace(fitted, method=method)]
 
-    monkeypatch.setattr(trainers_r3an, "fit_r3an", counted)
-    monkeypatch.setattr(student, "fit_r3an", counted)
-    methods = ("--methods", "r3an-student", "ridge", "r3an")
+    monkeypatch.setattr(comparison, "fit_methods", quick)
+    methods = ("--methods", "r3an-student", "procrustes", "r3an")
     run("compare", *sets(files), *methods, "--images", pictures, "--out", tmp_path / "compared")
-    assert [row["method"] for row in read(tmp_path / "compared")["methods"]] == ["r3an-student", "ridge", "r3an"]
-    assert len(trained) == 1
+    assert [row["method"] for row in read(tmp_path / "compared")["methods"]] == ["r3an-student", "procrustes", "r3an"]
+    assert list(teachers) == ["procrustes", "r3an", "r3an-student"]
+    assert teachers["r3an-student"] is not None
+    assert teachers["procrustes"] is teachers["r3an"] is None
 
 
 def test_common_spaces_alone_are_shown_between_the_natives(run: Run, files: Files, tmp_path: Path) -> None:
