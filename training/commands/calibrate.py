@@ -37,7 +37,7 @@ from training.evaluation.calibration import FEWEST_GENUINE, calibrate, calibrate
 from training.evaluation.common_space import CROSS, calibrate_projection, measured_anew_against
 from training.evaluation.references import FEWEST_PEOPLE
 from training.export.bundles import check_bundle_path, write_recalibrated_bundle
-from training.export.loaded import LoadedChain, LoadedTranslator, parts_of
+from training.export.loaded import LoadedChain, LoadedTranslator, check_chain, parts_of
 from training.recipes.confidence import measured_anew
 
 
@@ -181,23 +181,24 @@ def _of_scores(options: argparse.Namespace, bundle: Bundle) -> _Measured:
     scores = read_scores(options.scores)
     measured = calibrate_scores(scores.a, scores.b, scores.score_N, options.comparison)
     other = LoadedTranslator(bundle, "cpu").beside(options.other, "cpu").source if options.other else None
-    digests = {f"{CALIBRATION_ROLE} scores of {options.comparison}{_beside(options, other)}": scores.digest}
-    num_people, after = len({*scores.a, *scores.b}), chain_of(one.manifest for one in _before(options, bundle))
-    return _Measured(measured, num_people, digests, bundle.confidence, other, after)
+    before = [read_bundle(path) for path in options.after]
+    check_chain([*before, bundle])
+    after = chain_of(one.manifest for one in before)
+    digests = {f"{CALIBRATION_ROLE} scores of {options.comparison}{_beside(other, after)}": scores.digest}
+    return _Measured(measured, len({*scores.a, *scores.b}), digests, bundle.confidence, other, after)
 
 
-def _beside(options: argparse.Namespace, other: Space | None) -> str:
-    """What else was there when something was measured, in the names of data digests."""
-    after = chain_of(read_bundle(path).manifest for path in options.after)
-    return f" with {other.name}" if other else f" after {after}" if after else ""
-
-
-def _digests(options: argparse.Namespace, pairs: Pairs, other: Space | None = None) -> dict[str, str]:
-    beside = _beside(options, other)
+def _digests(pairs: Pairs, other: Space | None = None, after: str = "") -> dict[str, str]:
+    beside = _beside(other, after)
     return {
         f"{CALIBRATION_ROLE} source{beside}": pairs.source.digest,
         f"{CALIBRATION_ROLE} target{beside}": pairs.target.digest,
     }
+
+
+def _beside(other: Space | None, after: str) -> str:
+    """What else was there when something was measured, in the names of data digests."""
+    return f" with {other.name}" if other else f" after {after}" if after else ""
 
 
 def _of_encoder(options: argparse.Namespace, bundle: Bundle) -> _Measured:
@@ -209,21 +210,13 @@ def _of_encoder(options: argparse.Namespace, bundle: Bundle) -> _Measured:
     return _Measured(calibrate_native(counted), _num(counted), {CALIBRATION_ROLE: target.digest})
 
 
-def _before(options: argparse.Namespace, bundle: Bundle) -> list[Bundle]:
-    """The translators before this one. Raises `JoinError` where they do not lead to it."""
-    before = [read_bundle(path) for path in options.after]
-    if before:
-        LoadedChain([*before, bundle], "cpu")
-    return before
-
-
 def _of_chain(options: argparse.Namespace, bundle: Bundle) -> _Measured:
     """Of people whom none of the translators was trained on. Confidence is told of each translator by itself."""
-    before = _before(options, bundle)
+    before = [read_bundle(path) for path in options.after]
     chain = LoadedChain([*before, bundle], options.device)
     pairs = chain.pairs(options.source, options.target)
-    for side, path in ((pairs.source, options.source), (pairs.target, options.target)):
-        _check_known(side, path)
+    _check_known(pairs.source, options.source)
+    _check_known(pairs.target, options.target)
     is_counted = np.logical_and.reduce([_counted(options, one, pairs.source) for one in (*before, bundle)])
     if not is_counted.any():
         raise TrainingError(
@@ -233,20 +226,21 @@ def _of_chain(options: argparse.Namespace, bundle: Bundle) -> _Measured:
     found = calibrate(pairs, chain(pairs.source.feature))
     own = {name: points for name, points in found.points.items() if not name.startswith("native")}
     measured = replace(found, points=own, scales={name: found.scales[name] for name in own})
-    chain_of_these = chain_of(one.manifest for one in before)
-    return _Measured(measured, _num(pairs.source), _digests(options, pairs), bundle.confidence, after=chain_of_these)
+    after = chain_of(one.manifest for one in before)
+    digests = _digests(pairs, after=after)
+    return _Measured(measured, _num(pairs.source), digests, bundle.confidence, after=after)
 
 
 def _of_pairs(options: argparse.Namespace, bundle: Bundle) -> _Measured:
     translator = LoadedTranslator(bundle, options.device)
     other = translator.beside(options.other, options.device) if options.other else None
     pairs = translator.pairs(options.source, options.target, other)
-    for side, path in ((pairs.source, options.source), (pairs.target, options.target)):
-        _check_known(side, path)
+    _check_known(pairs.source, options.source)
+    _check_known(pairs.target, options.target)
     pairs = pairs.take(_counted(options, bundle, pairs.source))
-    digests = _digests(options, pairs, other.source if other else None)
+    digests = _digests(pairs, other.source if other else None)
     if other:
-        pairs = Pairs(pairs.source, other.translate_set(pairs.target, what=str(options.target)))
+        pairs = other.with_targets(pairs, what=str(options.target))
     translated = translator(pairs.source.feature)
     measured = calibrate_projection(pairs, translated) if other else calibrate(pairs, translated)
     # Confidence was learned from the validation people too.

@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> None:
     other = translator.beside(options.other, options.device) if options.other else None
     pairs = translator.pairs(options.source, options.target, other)
     if other:
-        pairs = Pairs(pairs.source, other.translate_set(pairs.target, what=str(options.target)))
+        pairs = other.with_targets(pairs, what=str(options.target))
     chosen = pairs if options.subjects == "all" else held_out(bundle, pairs)
     lists = _of_lists(options, chosen, translator)
     evaluation = evaluate_translation(chosen, translator)

@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> None:
     pairs = translator.pairs(options.source, options.target, other)
     other_space = pairs.target.space if other else None
     if other:
-        pairs = Pairs(pairs.source, other.translate_set(pairs.target, what=str(options.target)))
+        pairs = other.with_targets(pairs, what=str(options.target))
     chosen = pairs if options.subjects == "all" else held_out(bundle, pairs)
     faces = _faces(options, chosen) if options.images else None
     page = draw_report(

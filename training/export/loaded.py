@@ -105,7 +105,7 @@ class LoadedTranslator(GraphTranslator):
 
         Raises `JoinError` for what does not belong together, `FeatureSetError`.
         """
-        pairs = join_by_image(load_feature_set(source).originals(), load_feature_set(target).originals())
+        pairs = _joined(source, target)
         self.check_source(pairs.source.space, what=str(source))
         if other is not None:
             other.check_source(pairs.target.space, what=str(target))
@@ -132,22 +132,33 @@ class LoadedTranslator(GraphTranslator):
         self.check_source(feature_set.space, what=what)
         return feature_set.moved(self._target, self(feature_set.feature), translated_by=self.bundle.manifest.name)
 
+    def with_targets(self, pairs: Pairs, *, what: str) -> Pairs:
+        """The pairs with their targets in this translator's target space."""
+        return Pairs(pairs.source, self.translate_set(pairs.target, what=what))
+
+
+def _joined(source: Path, target: Path) -> Pairs:
+    return join_by_image(load_feature_set(source).originals(), load_feature_set(target).originals())
+
+
+def check_chain(bundles: Sequence[Bundle]) -> None:
+    """Raises `JoinError` where one translator does not go on where the one before it ends."""
+    for one, following in pairwise(bundles):
+        source = following.manifest.source
+        if source is None or one.manifest.target.fingerprint != source.fingerprint:
+            raise JoinError(
+                f"bundle {following.manifest.name}: does not go on where bundle {one.manifest.name} ends, "
+                f"in {one.manifest.target.name!r}"
+            )
+
 
 class LoadedChain:
     """Translators one after another, callable as one: (N, S) of the first to unit (N, T) of the last."""
 
     def __init__(self, bundles: Sequence[Bundle], device: Device = "auto") -> None:
         """Raises `TrainingError` for what is no translator, `JoinError` where one does not go on where another ends."""
+        check_chain(bundles)
         self._steps = [LoadedTranslator(bundle, device) for bundle in bundles]
-        for one, following in pairwise(bundles):
-            if (
-                following.manifest.source is None
-                or one.manifest.target.fingerprint != following.manifest.source.fingerprint
-            ):
-                raise JoinError(
-                    f"bundle {following.manifest.name}: does not go on where bundle {one.manifest.name} ends, "
-                    f"in {one.manifest.target.name!r}"
-                )
 
     def __call__(self, source_NS: FloatArray) -> FloatArray:
         """Translate features."""
@@ -161,7 +172,7 @@ class LoadedChain:
 
         Raises `JoinError`, `FeatureSetError`.
         """
-        pairs = join_by_image(load_feature_set(source).originals(), load_feature_set(target).originals())
+        pairs = _joined(source, target)
         self._steps[0].check_source(pairs.source.space, what=str(source))
         self._steps[-1].check_target(pairs.target.space, what=str(target))
         return pairs
