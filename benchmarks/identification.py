@@ -13,7 +13,7 @@ from benchmarks.document import table
 from benchmarks.faces import Faces
 from models.feature_set import FeatureSet
 from models.features import FloatArray
-from service.entities import NewTemplate
+from service.entities import NewTemplates
 from service.galleries.embedded import EmbeddedGalleryStore
 from service.galleries.oracle import OracleGalleryStore
 from service.galleries.port import GalleryStore, SearchResult
@@ -56,16 +56,10 @@ def measure(faces: Faces) -> str:
     return f"{text}\n\n{table(['what', 'figure'], rows)}"
 
 
-def _enrol(store: GalleryStore, features: FeatureSet) -> list[str]:
-    store.create(NAME, features.space)
-    space = features.space
-    return store.enrol(
-        NAME,
-        [
-            NewTemplate(subject, feature, space, feature, space)
-            for subject, feature in zip(features.subject.tolist(), features.feature, strict=True)
-        ],
-    )
+def _enrol(store: GalleryStore, features: FeatureSet) -> tuple[str, ...]:
+    space, rows = features.space, features.feature
+    store.create(NAME, space)
+    return store.enrol(NAME, NewTemplates(features.subject.tolist(), rows, space, rows, space)).template_ids
 
 
 def _num_agreeing(expected: SearchResult, found: SearchResult, same_id: dict[str, str]) -> int:

@@ -6,6 +6,7 @@ docs/decisions/0002-fingerprint-leaves-out-the-name.md.
 """
 
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter
@@ -76,13 +77,19 @@ class Space:
     @property
     def fingerprint(self) -> str:
         """16 hexadecimal digits of SHA-256 over the canonical JSON of all fields but the name."""
-        defining = self.to_json()
-        del defining["name"]
-        return sha256_hex(canonical_json(defining))[:16]
+        return _fingerprint(self)
 
     def to_json(self) -> dict[str, Any]:
         """The space as JSON values."""
         return asdict(self)
+
+
+# It is asked for with every vector, and there are few spaces.
+@lru_cache(1024)
+def _fingerprint(space: Space) -> str:
+    defining = space.to_json()
+    del defining["name"]
+    return sha256_hex(canonical_json(defining))[:16]
 
 
 _SPACE = TypeAdapter(Space)

@@ -10,8 +10,9 @@ from fastapi import FastAPI
 
 from models.runtime import conflicting_packages
 from models.space import Space
-from service.api import openapi, problems
+from service.api import idempotency, openapi, problems
 from service.api.deps import Services
+from service.api.idempotency import Idempotency
 from service.api.middleware import Observe
 from service.api.routes import galleries, health, identify, reconstruct, spaces, translate, verify
 from service.errors import StartupError
@@ -66,6 +67,7 @@ def create_app(
     app.state.services = services
     app.add_middleware(Observe, metrics=services.metrics)
     problems.install(app)
+    idempotency.install(app)
     openapi.install(app)
     for router in _ROUTERS:
         app.include_router(router)
@@ -95,6 +97,7 @@ def _services(settings: Settings, loaded: LoadedBundles, store: GalleryStore) ->
         identify=Identify(inference, probes, store),
         enrol=Enrol(probes, store),
         galleries=KeepGalleries(inference, store),
+        idempotency=Idempotency(store),
         reconstruct=Reconstruct(inference, probes),
     )
 

@@ -4,7 +4,8 @@ Shapes: B batch, D dimension of a gallery's space.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,27 @@ class Probe:
     modality: str = PHOTO
     norm: float = math.nan
     """What is known of the feature's norm, where its own is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeRows:
+    """Features of one space that came as rows of one array."""
+
+    space: str
+    """Name or fingerprint."""
+    features: npt.NDArray[np.floating[Any]]
+    """(N, D)."""
+    norm: FloatArray | None = None
+    """What is known of the features' norms (N,), where their own are one."""
+    modality: Sequence[str] | str = PHOTO
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @property
+    def modalities(self) -> Sequence[str]:
+        """Of each."""
+        return [self.modality] * len(self) if isinstance(self.modality, str) else self.modality
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,20 +117,42 @@ class Gallery:
     created_at: str
 
 
-@dataclass(frozen=True, slots=True)
-class NewTemplate:
-    """A template to enrol: the original feature and its space, and the feature in the gallery's space."""
+Scalar = str | int | float | bool
+Metadata = Mapping[str, Scalar]
+"""What else is known of a template, field by field."""
 
-    subject: str
-    original: FloatArray
-    """(D of the original space,), of length one."""
+
+@dataclass(frozen=True, slots=True)
+class NewTemplates:
+    """Templates to enrol, all of one space and by one route, in columns of G rows."""
+
+    subjects: Sequence[str]
+    originals: FloatArray
+    """(G, D of the original space), of length one."""
     original_space: Space
-    feature: FloatArray
-    """(D of `space`,), of length one; the original itself where the spaces are the same."""
+    features: FloatArray
+    """(G, D of `space`), of length one; the originals themselves where these are native."""
     space: Space
-    """The space for which `feature` was made: the gallery's."""
+    """The space for which `features` were made: the gallery's."""
     route: tuple[str, ...] = ()
-    """The translators that made `feature` from `original`; empty for a native template."""
+    """The translators that made `features` from `originals`; empty for native templates."""
+    confidence: FloatArray | None = None
+    """In the translation, (G,), NaN where it is not told."""
+    norm: FloatArray | None = None
+    """Of the originals as their encoder put them out, (G,), NaN where it is not known."""
+    keys: Sequence[str | None] | None = None
+    """The sender's own names of them, each once in a gallery."""
+    metadata: Sequence[Metadata | None] | None = None
+    provenance: Sequence[Metadata] | None = None
+    """How they came here."""
+
+    def __len__(self) -> int:
+        return len(self.subjects)
+
+    @property
+    def side(self) -> Side:
+        """How they came into the gallery's space."""
+        return Side(self.original_space.fingerprint, self.route)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +165,12 @@ class Template:
     """Fingerprint of the space of the original feature."""
     route: tuple[str, ...]
     enrolled_at: str
+    confidence: float | None = None
+    """In the translation; None for a native template, and where it is not told."""
+    norm: float | None = None
+    key: str | None = None
+    metadata: Metadata = field(default_factory=dict)
+    provenance: Metadata = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,16 +14,24 @@
     |- OverloadedError          try again later
     |  |- QueueFullError, DrainingError
     |- EngineError              a model failed on valid input
-    |- StorageError             a write could not be recorded; nothing of it was kept
-    |  |- InsufficientStorageError
+    |- StorageError             a write could not be recorded
+    |  |- InsufficientStorageError, ReadOnlyError
+    |  |- DamagedError          what is on disk is not what was put there
     |- StartupError             the service cannot start as configured
 
 Messages name what the service knows (spaces, routes, limits) and never repeat what came in.
 """
 
+from collections.abc import Sequence
+
 
 class FacebridgeError(Exception):
     """Anything the service refuses or fails to do."""
+
+    def __init__(self, message: str = "", rows: Sequence[tuple[int, str]] = ()) -> None:
+        """`rows` are what is wrong with single rows of what came in."""
+        super().__init__(message)
+        self.rows = tuple(rows)
 
 
 class InvalidInputError(FacebridgeError):
@@ -99,11 +107,19 @@ class EngineError(FacebridgeError):
 
 
 class StorageError(FacebridgeError):
-    """A write could not be recorded; nothing of it was kept."""
+    """A write could not be recorded, or what is recorded not read."""
 
 
 class InsufficientStorageError(StorageError):
-    """The disk is full."""
+    """The disk is full; nothing of the write was kept."""
+
+
+class ReadOnlyError(StorageError):
+    """Nothing is written any more, as the disk failed; whether this was kept is known after the next start."""
+
+
+class DamagedError(StorageError):
+    """What is on disk is not what was put there."""
 
 
 class StartupError(FacebridgeError):

@@ -1,6 +1,7 @@
 """Reading request bodies: bounded, strict, and by their declared media type."""
 
 import asyncio
+import hashlib
 import re
 from collections.abc import Iterable
 from typing import Any, Generic, TypeVar
@@ -15,6 +16,7 @@ from models.errors import ContractError
 from models.feature_set import FeatureSet, read_npz
 from models.npy import read_npy
 from service.api.problems import Problem, problem_of_validation
+from service.errors import DimensionMismatchError
 from service.settings import Settings
 
 JSON = "application/json"
@@ -76,6 +78,14 @@ async def read_array(request: Request) -> npt.NDArray[Any]:
         raise Problem(422, "invalid-request", str(failure)) from None
 
 
+async def read_rows(request: Request) -> npt.NDArray[Any]:
+    """The body as one `.npy` array of rows of numbers, at least one. Raises `Problem`, `DimensionMismatchError`."""
+    rows = await read_array(request)
+    if rows.ndim != 2 or rows.dtype.kind != "f" or len(rows) == 0:
+        raise DimensionMismatchError("features must be rows of floating-point numbers, at least one")
+    return rows
+
+
 async def read_feature_set(request: Request) -> FeatureSet:
     """The body as an `.npz` feature set. Raises `Problem`."""
     limit = settings_of(request).max_binary_bytes
@@ -104,7 +114,13 @@ async def read_bytes(request: Request, limit: int) -> bytes:
         raise Problem(408, "request-timeout", "the body took too long to arrive; send less at a time") from None
     except ClientDisconnect:
         raise Problem(408, "request-timeout", "the connection was closed before the whole body had come") from None
-    return bytes(data)
+    request.state.body = bytes(data)
+    return request.state.body  # type: ignore[no-any-return]
+
+
+def body_digest(request: Request) -> bytes:
+    """SHA-256 of the body that was read, of nothing where there was none to read."""
+    return hashlib.sha256(getattr(request.state, "body", b"")).digest()
 
 
 def media_type(request: Request) -> str:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from service.api.idempotency import Idempotency
 from service.inference.inference import Inference
 from service.observability.metrics import Metrics
 from service.settings import Settings
@@ -28,6 +29,7 @@ class Services:
     identify: Identify
     enrol: Enrol
     galleries: KeepGalleries
+    idempotency: Idempotency
     reconstruct: Reconstruct
 
 

@@ -43,7 +43,9 @@ _STATUS: dict[type[errors.FacebridgeError], tuple[int, str]] = {
     errors.OverloadedError: (503, "not-ready"),
     errors.EngineError: (500, "engine-failed"),
     errors.InsufficientStorageError: (507, "insufficient-storage"),
-    errors.StorageError: (503, "read-only"),
+    errors.ReadOnlyError: (503, "read-only"),
+    errors.DamagedError: (500, "record-damaged"),
+    errors.StorageError: (503, "not-recorded"),
     errors.FacebridgeError: (500, "internal"),
 }
 _SLUG_BY_STATUS = {404: "not-found", 405: "method-not-allowed"}
@@ -101,7 +103,8 @@ class Problem(Exception):  # noqa: N818  (RFC 9457's own word)
 def problem_of(failure: errors.FacebridgeError) -> Problem:
     """The problem for a domain error: the nearest class in `_STATUS` decides."""
     status, slug = next(_STATUS[cls] for cls in type(failure).__mro__ if cls in _STATUS)
-    return Problem(status, slug, str(failure))
+    rows = [ProblemError(pointer=f"/templates/{row}", reason=reason) for row, reason in failure.rows[:MAX_ERRORS]]
+    return Problem(status, slug, str(failure), rows)
 
 
 def problem_of_validation(failure: ValidationError | RequestValidationError) -> Problem:

@@ -1,72 +1,34 @@
-"""Galleries in this process: the SQLite record, and a FAISS projection of each gallery in memory.
+"""Galleries in this process: the SQLite record, and a projection of each gallery in memory.
 
-Invariant: a write is committed to the record first and projected next, and one write goes at a time; so what a call has
-acknowledged is in both, and a projection never holds what the record does not. Searches go beside writes.
+Invariant: a write is committed to the record first and projected next, both on the record's one writing thread; so what a call
+has acknowledged is in both, and a projection never holds what the record does not. Searches and reads go beside writes.
 
 Shapes: B probes, D dimension of the gallery's space.
 """
 
-import fcntl
-import os
 import sqlite3
-import threading
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from models.errors import SpaceError
 from models.space import Space
-from service.entities import FloatArray, Gallery, NewTemplate
-from service.errors import AlreadyExistsError, EngineError, InvalidInputError, NotFoundError, StartupError, StorageError
-from service.galleries.port import Project, SearchResult, TemplatePage
-from service.galleries.projection import Projection, tune_faiss
-from service.galleries.record import GalleryEntry, GalleryRows, Record, foreign_originals
-from service.galleries.rules import check_probes, check_projected, check_projections, check_templates, gallery_feature
-
-RECORD = "default.sqlite3"
-"""One file a tenant; the only tenant for now is `default`."""
-LOCK = "lock"
-
-
-@dataclass(frozen=True, slots=True)
-class _Index:
-    """Another space in which a gallery is searchable."""
-
-    space: Space
-    own: str
-    """The fingerprint of the gallery's space."""
-    projections: Mapping[str, Project]
-    projection: Projection
-
-    def project(self, features_GD: FloatArray, foreign: Mapping[int, tuple[str, FloatArray]]) -> FloatArray:
-        """Templates as they are in this space: each from its encoder's own feature, where a projection is there.
-
-        Raises `EngineError`.
-        """
-        rows_by_space: dict[str, list[int]] = defaultdict(list)
-        for row in range(len(features_GD)):
-            fingerprint = foreign[row][0] if row in foreign else self.own
-            rows_by_space[fingerprint if fingerprint in self.projections else self.own].append(row)
-        projected_GD = np.empty((len(features_GD), self.space.dimension), dtype=np.float32)
-        for fingerprint, rows in rows_by_space.items():
-            is_own = fingerprint == self.own
-            native = features_GD[rows] if is_own else np.stack([foreign[row][1] for row in rows])
-            projected_GD[rows] = check_projected(self.projections[fingerprint](native), self.space, len(rows))
-        return projected_GD
-
-
-@dataclass(frozen=True, slots=True)
-class _OpenGallery:
-    entry: GalleryEntry
-    projection: Projection
-    indexes: Mapping[str, _Index] = field(default_factory=dict)
-    """By fingerprint of their space."""
-    failed: Mapping[str, str] = field(default_factory=dict)
-    """Why there is no index in a space, by its fingerprint: a template that cannot be projected, until one is removed."""
+from service.entities import FloatArray, Gallery, NewTemplates, Template
+from service.errors import DamagedError, EngineError, InvalidInputError, NotFoundError, StartupError, StorageError
+from service.galleries import operations
+from service.galleries.folder import RECORD, sole_use
+from service.galleries.opened import CommonIndex, OpenGallery, first_without_direction
+from service.galleries.operations import Counts, Enrolled, Removed
+from service.galleries.port import Answer, Enrolment, Once, Project, SearchResult, TemplatePage, Where
+from service.galleries.projection import Projection
+from service.galleries.record import GalleryRows, Record, RecordedGallery
+from service.galleries.rows import PreparedTemplates
+from service.galleries.rules import check_probes, check_projections, check_templates, gallery_features
+from service.galleries.scan import tune_faiss
+from service.galleries.schema import GalleryEntry
+from service.galleries.writer import reason_of
 
 
 class EmbeddedGalleryStore:
@@ -78,77 +40,129 @@ class EmbeddedGalleryStore:
         Raises `StartupError`, in one line, where another process uses the folder, the file is damaged, or is newer.
         """
         tune_faiss()
-        self._write_lock = threading.Lock()
         with ExitStack() as opened:
-            opened.enter_context(_sole_use(folder))
+            opened.enter_context(sole_use(folder))
             path = folder / RECORD
             try:
                 self._record = opened.enter_context(closing(Record(path)))
-                galleries = [_project(self._record, entry) for entry in self._record.galleries()]
-            except (sqlite3.Error, OSError, SpaceError, StorageError) as failure:
+                for gallery_id in self._record.half_dropped():
+                    self._drop_rest(gallery_id)
+                galleries = [_project(self._record, recorded) for recorded in self._record.galleries()]
+            except StartupError:
+                raise
+            except DamagedError as damage:
+                raise StartupError(str(damage)) from None
+            except (sqlite3.Error, OSError, InvalidInputError, ValueError, StorageError) as failure:
                 # Its class or code only: SQLite's own words may quote what is stored.
-                reason = getattr(failure, "sqlite_errorname", type(failure).__name__)
+                reason = reason_of(failure) if isinstance(failure, sqlite3.Error) else type(failure).__name__
                 raise StartupError(f"{path}: cannot be read ({reason}); restore it from a backup") from None
             # Replaced by every change and never changed in place, so that readers need no lock.
             self._galleries = {gallery.entry.name: gallery for gallery in galleries}
             self._opened = opened.pop_all()
 
-    def create(self, name: str, space: Space) -> Gallery:
+    def create(self, name: str, space: Space, *, once: Once | None = None) -> Gallery:
         """See the port."""
-        with self._write_lock:
-            if name in self._galleries:
-                raise AlreadyExistsError(f"gallery {name} exists already")
-            gallery = _OpenGallery(self._record.create(name, space), Projection(space.dimension))
-            self._replace(gallery)
-        return _described(gallery)
+
+        def opened(entry: GalleryEntry) -> OpenGallery:
+            gallery = self._empty(entry)
+            self._galleries = {**self._galleries, name: gallery}
+            return gallery
+
+        told = once and once.through(lambda entry: self._empty(entry).described())
+        return self._record.writer.call(
+            lambda db: operations.create(db, name, space, told), lambda entry: opened(entry).described()
+        )
 
     def get(self, name: str) -> Gallery:
         """See the port."""
-        return _described(self._gallery(name))
+        return self._gallery(name).described()
 
     def list_galleries(self) -> list[Gallery]:
         """See the port."""
-        return [_described(gallery) for _, gallery in sorted(self._galleries.items())]
+        return [gallery.described() for _, gallery in sorted(self._galleries.items())]
 
-    def drop(self, name: str) -> None:
-        """See the port."""
-        with self._write_lock:
-            self._record.drop(self._gallery(name).entry)
-            self._galleries = {other: gallery for other, gallery in self._galleries.items() if other != name}
+    def drop(self, name: str, *, once: Once | None = None) -> None:
+        """See the port. What it held is gone when this returns; killed before, it goes at the next start."""
 
-    def enrol(self, name: str, templates: Sequence[NewTemplate]) -> list[str]:
-        """See the port."""
-        with self._write_lock:
+        def forget(db: sqlite3.Connection) -> OpenGallery:
             gallery = self._gallery(name)
-            check_templates(templates, gallery.entry.space)
-            if not templates:
-                return []
-            # Before anything is recorded: a feature that cannot be projected is refused.
-            features_GD = np.stack([gallery_feature(template) for template in templates])
-            projected = [
-                (index, index.project(features_GD, foreign_originals(templates))) for index in gallery.indexes.values()
-            ]
-            rows = self._record.enrol(gallery.entry, templates)
-            gallery.projection.add(rows)
-            for index, in_index_GD in projected:
-                index.projection.add(replace(rows, features_GD=in_index_GD))
-        return list(rows.template_ids)
+            operations.forget_name(db, gallery.entry.gallery_id, once)
+            return gallery
+
+        def forgotten(gallery: OpenGallery) -> int:
+            self._galleries = {other: kept for other, kept in self._galleries.items() if kept is not gallery}
+            return gallery.entry.gallery_id
+
+        self._drop_rest(self._record.writer.call(forget, forgotten))
+
+    def enrol(
+        self, name: str, templates: NewTemplates, *, replaces: bool = False, once: Once | None = None
+    ) -> Enrolment:
+        """See the port."""
+        gallery = self._gallery(name)
+        check_templates(templates, gallery.entry.space)
+        if not len(templates):
+            return Enrolment(())
+        told = once and once.through(lambda done: self._told(done, len(templates)))
+        one = _ToEnrol(gallery, PreparedTemplates(templates, told), replaces)
+        # Before anything is recorded: a feature that cannot be projected is refused.
+        one.project(gallery)
+        if templates.keys:
+            return self._record.writer.call(
+                lambda db: self._enrol_together(db, [one])[0], lambda done: self._make_searchable([done])[0]
+            )
+        kind = ("enrol", gallery.entry.gallery_id)
+        return self._record.writer.submit_one_of_many(kind, one, self._enrol_together, self._make_searchable).result()
+
+    def _enrol_together(self, db: sqlite3.Connection, requests: "list[_ToEnrol]") -> "list[_Enrolled]":
+        """Record what several requests put into one gallery."""
+        now = self._gallery(requests[0].gallery.entry.name)
+        for one in requests:
+            if now is not one.gallery:
+                check_templates(one.prepared.templates, now.entry.space)
+            one.project(now)
+        prepared = [one.prepared for one in requests]
+        enrolled = operations.enrol(db, now.entry, prepared, replaces=requests[0].replaces)
+        return [_Enrolled(now, one, done) for one, done in zip(requests, enrolled, strict=True)]
+
+    def _make_searchable(self, requests: "list[_Enrolled]") -> list[Enrolment]:
+        """What was recorded of several requests for one gallery."""
+        gallery = requests[0].gallery
+        for request in requests:
+            gallery.remove(request.done.replaced)
+        rows = _new_rows(requests)
+        gallery.projection.add(rows)
+        for fingerprint, index in gallery.indexes.items():
+            projected = [request.one.projected[fingerprint] for request in requests]
+            index.projection.add(replace(rows, features_GD=np.concatenate(projected)))
+        gallery.counts = requests[-1].done.counts
+        return [self._told(request.done, request.one.prepared.num) for request in requests]
+
+    def _told(self, done: Enrolled, num: int) -> Enrolment:
+        ids = self._record.ids.of(range(done.first_seq, done.first_seq + num))
+        return Enrolment(tuple(ids), len(done.replaced))
 
     def templates(self, name: str, *, after: int = 0, limit: int = 100, subject: str | None = None) -> TemplatePage:
         """See the port."""
         return self._record.templates(self._gallery(name).entry, after=after, limit=limit, subject=subject)
 
-    def remove_template(self, name: str, template_id: str) -> None:
+    def template(self, name: str, template_id: str) -> Template:
         """See the port."""
-        if not self._remove(name, lambda entry: self._record.remove_template(entry, template_id)):
+        found = self._record.template(self._gallery(name).entry, template_id)
+        if found is None:
             raise NotFoundError(f"gallery {name} has no such template")
+        return found
 
-    def remove_subject(self, name: str, subject: str) -> int:
+    def remove_template(self, name: str, template_id: str, *, once: Once | None = None) -> None:
         """See the port."""
-        num_removed = self._remove(name, lambda entry: self._record.remove_subject(entry, subject))
-        if not num_removed:
-            raise NotFoundError(f"gallery {name} has no such subject")
-        return num_removed
+        seq = self._record.ids.seq(template_id)
+        told = once and once.through(lambda removed: None)
+        self._remove(name, lambda db, entry: operations.seqs_of_template(db, entry, seq), "template", told)
+
+    def remove_subject(self, name: str, subject: str, *, once: Once | None = None) -> int:
+        """See the port."""
+        told = once and once.through(lambda removed: len(removed.seqs))
+        return self._remove(name, lambda db, entry: operations.seqs_of_subject(db, entry, subject), "subject", told)
 
     def ensure_index(self, name: str, space: Space, projections: Mapping[str, Project]) -> None:
         """See the port. Writes wait while the templates that are there are projected; searches do not."""
@@ -157,104 +171,144 @@ class EmbeddedGalleryStore:
         check_projections(projections, gallery.entry.space)
         if fingerprint in gallery.indexes:
             return
-        with self._write_lock:
-            gallery = self._gallery(name)
-            check_projections(projections, gallery.entry.space)
-            if fingerprint in gallery.indexes:
+
+        def build(db: sqlite3.Connection) -> None:
+            now = self._gallery(name)
+            check_projections(projections, now.entry.space)
+            if fingerprint in now.indexes:
                 return
-            if fingerprint in gallery.failed:
-                raise EngineError(gallery.failed[fingerprint])
-            index = _Index(space, gallery.entry.space.fingerprint, projections, Projection(space.dimension))
-            for rows in self._record.blocks(gallery.entry):
+            if fingerprint in now.failed:
+                raise EngineError(now.failed[fingerprint])
+            index = CommonIndex(
+                space, now.entry.space.fingerprint, projections, Projection(space.dimension, self._record.ids)
+            )
+            for rows in self._record.blocks(now.entry, with_originals=True, db=db):
                 try:
-                    projected_GD = index.project(rows.features_GD, rows.foreign)
+                    index.add(rows)
                 except InvalidInputError:
-                    template_id = _first_without_direction(index, rows)
-                    reason = (
+                    template_id = first_without_direction(index, rows, self._record.ids)
+                    now.failed[fingerprint] = (
                         f"gallery {name} cannot be searched in the space {space.name}: "
                         f"template {template_id} has no direction there; remove it"
                     )
-                    self._replace(replace(gallery, failed={**gallery.failed, fingerprint: reason}))
-                    raise EngineError(reason) from None
-                index.projection.add(replace(rows, features_GD=projected_GD))
-            self._replace(replace(gallery, indexes={**gallery.indexes, fingerprint: index}))
+                    raise EngineError(now.failed[fingerprint]) from None
+            now.indexes = {**now.indexes, fingerprint: index}
+
+        self._record.writer.alone(build)
 
     def search(
-        self, name: str, probes_BD: FloatArray, space: Space, top_k: int, *, by_origin: bool = False
+        self,
+        name: str,
+        probes_BD: FloatArray,
+        space: Space,
+        top_k: int,
+        *,
+        by_origin: bool = False,
+        where: Where | None = None,
     ) -> SearchResult:
         """See the port."""
         gallery = self._gallery(name)
         index = gallery.indexes.get(space.fingerprint)
         check_probes(probes_BD, space, index.space if index else gallery.entry.space)
         projection = index.projection if index else gallery.projection
-        num_templates, _ = projection.counts()
-        found = projection.search(probes_BD, top_k, by_origin=by_origin)
-        return SearchResult(gallery.entry.generation, num_templates, found)
+        among = self._record.matching(gallery.entry, where) if where else None
+        found = projection.search(probes_BD, top_k, crowd=gallery.crowd, by_origin=by_origin, among=among)
+        num = projection.num_templates if among is None else len(among)
+        return SearchResult(gallery.entry.generation, num, found)
+
+    def answered(self, key: bytes) -> tuple[bytes, Answer] | None:
+        """See the port."""
+        return self._record.answered(key)
 
     def close(self) -> None:
         """See the port."""
-        with self._write_lock:
-            self._opened.close()
+        self._opened.close()
 
-    def _gallery(self, name: str) -> _OpenGallery:
+    def _empty(self, entry: GalleryEntry) -> OpenGallery:
+        return OpenGallery(entry, Projection(entry.space.dimension, self._record.ids), Counts(0, 0))
+
+    def _gallery(self, name: str) -> OpenGallery:
         try:
             return self._galleries[name]
         except KeyError:
             raise NotFoundError("there is no gallery of this name") from None
 
-    def _replace(self, gallery: _OpenGallery) -> None:
-        self._galleries = {**self._galleries, gallery.entry.name: gallery}
-
-    def _remove(self, name: str, from_record: Callable[[GalleryEntry], list[int]]) -> int:
-        with self._write_lock:
+    def _remove(
+        self,
+        name: str,
+        find: Callable[[sqlite3.Connection, GalleryEntry], list[int]],
+        what: str,
+        once: Once | None,
+    ) -> int:
+        def work(db: sqlite3.Connection) -> tuple[OpenGallery, Removed]:
             gallery = self._gallery(name)
-            seqs = from_record(gallery.entry)
-            if seqs:
-                for projection in (gallery.projection, *(index.projection for index in gallery.indexes.values())):
-                    projection.remove(seqs)
-                if gallery.failed:
-                    self._replace(replace(gallery, failed={}))
-        return len(seqs)
+            seqs = find(db, gallery.entry)
+            if not seqs:
+                raise NotFoundError(f"gallery {name} has no such {what}")
+            return gallery, operations.remove(db, gallery.entry, seqs, once)
+
+        def then(done: tuple[OpenGallery, Removed]) -> int:
+            gallery, removed = done
+            gallery.remove(removed.seqs)
+            gallery.counts = removed.counts
+            return len(removed.seqs)
+
+        return self._record.writer.call(work, then)
+
+    def _drop_rest(self, gallery_id: int) -> None:
+        """Take out what a gallery that is being dropped holds, piece by piece, so that other writes go on between."""
+        writer, is_done = self._record.writer, False
+        while not is_done:
+            is_done = writer.call(lambda db: operations.drop_some(db, gallery_id), bool)
 
 
-def _first_without_direction(index: _Index, rows: GalleryRows) -> str:
-    """The template of a block for which a projection finds no direction, by its id."""
-    for row, template_id in enumerate(rows.template_ids):
-        foreign = {0: rows.foreign[row]} if row in rows.foreign else {}
-        try:
-            index.project(rows.features_GD[row : row + 1], foreign)
-        except InvalidInputError:
-            return template_id
-    raise EngineError("a projection finds no direction for templates together, and one for each alone")
+@dataclass(slots=True)
+class _ToEnrol:
+    """A request to enrol, checked."""
+
+    gallery: OpenGallery
+    prepared: PreparedTemplates
+    replaces: bool
+    projected: dict[str, FloatArray] = field(default_factory=dict)
+    """Its features in the gallery's other spaces, by their fingerprints."""
+
+    def project(self, gallery: OpenGallery) -> None:
+        """Into those spaces in which the gallery is searchable by now. Raises `EngineError`, and what a projection raises."""
+        if gallery is not self.gallery:
+            self.gallery, self.projected = gallery, {}
+        for fingerprint, index in gallery.indexes.items():
+            if fingerprint not in self.projected:
+                self.projected[fingerprint] = index.projected(self.prepared.templates)
 
 
-def _project(record: Record, entry: GalleryEntry) -> _OpenGallery:
-    projection = Projection(entry.space.dimension)
-    for rows in record.blocks(entry):
+@dataclass(frozen=True, slots=True)
+class _Enrolled:
+    """A request to enrol that is recorded."""
+
+    gallery: OpenGallery
+    one: _ToEnrol
+    done: Enrolled
+
+
+def _new_rows(requests: list[_Enrolled]) -> GalleryRows:
+    templates = [request.one.prepared.templates for request in requests]
+    origins = list(dict.fromkeys(one.side for one in templates))
+    places = {origin: place for place, origin in enumerate(origins)}
+    nums = [len(one) for one in templates]
+    first = requests[0].done.first_seq
+    one_only = len(requests) == 1
+    return GalleryRows(
+        np.arange(first, first + sum(nums), dtype=np.int64),
+        np.concatenate([request.done.subject_ids for request in requests]),
+        templates[0].subjects if one_only else [name for one in templates for name in one.subjects],
+        gallery_features(templates[0]) if one_only else np.concatenate([gallery_features(one) for one in templates]),
+        origins,
+        np.repeat([places[one.side] for one in templates], nums),
+    )
+
+
+def _project(record: Record, recorded: RecordedGallery) -> OpenGallery:
+    projection = Projection(recorded.entry.space.dimension, record.ids)
+    for rows in record.blocks(recorded.entry):
         projection.add(rows)
-    return _OpenGallery(entry, projection)
-
-
-def _described(gallery: _OpenGallery) -> Gallery:
-    entry = gallery.entry
-    num_templates, num_subjects = gallery.projection.counts()
-    return Gallery(entry.name, entry.space, entry.generation, num_templates, num_subjects, entry.created_at)
-
-
-@contextmanager
-def _sole_use(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, which the kernel lets go of when the process ends however it ends."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as failure:
-        raise StartupError(f"{folder}: cannot be used as data folder ({failure.strerror})") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise StartupError(f"{folder}: another process uses this data folder; stop it or choose another") from None
-    try:
-        yield
-    finally:
-        os.close(descriptor)
+    return OpenGallery(recorded.entry, projection, Counts(recorded.num_templates, recorded.num_subjects))

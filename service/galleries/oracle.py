@@ -4,24 +4,24 @@ Shapes: B probes, G templates, D dimension of a gallery's space.
 """
 
 import itertools
+import secrets
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from models.space import Space
-from service.entities import Candidate, FloatArray, Gallery, NewTemplate, Side, Template
+from service.entities import Candidate, FloatArray, Gallery, NewTemplates, Scalar, Side, Template
 from service.errors import AlreadyExistsError, EngineError, InvalidInputError, NotFoundError
-from service.galleries.port import Project, SearchResult, TemplatePage
+from service.galleries.port import Answer, Condition, Enrolment, Once, Project, SearchResult, TemplatePage, Where
 from service.galleries.rules import (
     check_probes,
     check_projected,
     check_projections,
     check_templates,
     exact_scores,
-    gallery_feature,
-    new_template_id,
+    gallery_features,
     timestamp,
 )
 
@@ -58,15 +58,18 @@ class OracleGalleryStore:
     def __init__(self) -> None:
         self._shelves: dict[str, _Shelf] = {}
         self._seqs = itertools.count(1)
+        self._answered: dict[bytes, tuple[bytes, Answer]] = {}
         self._lock = threading.RLock()
 
-    def create(self, name: str, space: Space) -> Gallery:
+    def create(self, name: str, space: Space, *, once: Once | None = None) -> Gallery:
         """See the port."""
         with self._lock:
             if name in self._shelves:
                 raise AlreadyExistsError(f"gallery {name} exists already")
             self._shelves[name] = _Shelf(space, timestamp())
-            return self.get(name)
+            gallery = self.get(name)
+            self._remember(once, gallery)
+            return gallery
 
     def get(self, name: str) -> Gallery:
         """See the port."""
@@ -80,31 +83,40 @@ class OracleGalleryStore:
         with self._lock:
             return [self.get(name) for name in sorted(self._shelves)]
 
-    def drop(self, name: str) -> None:
+    def drop(self, name: str, *, once: Once | None = None) -> None:
         """See the port."""
         with self._lock:
             self._shelf(name)
             del self._shelves[name]
+            self._remember(once, None)
 
-    def enrol(self, name: str, templates: Sequence[NewTemplate]) -> list[str]:
+    def enrol(
+        self, name: str, templates: NewTemplates, *, replaces: bool = False, once: Once | None = None
+    ) -> Enrolment:
         """See the port."""
         with self._lock:
             shelf = self._shelf(name)
             check_templates(templates, shelf.space)
+            keys = set(templates.keys or ()) - {None}
+            taken = [row for row in shelf.rows if row.template.key in keys]
+            if taken and not replaces:
+                raise AlreadyExistsError("a template of this key is in the gallery already")
             rows = [
                 _Row(
                     next(self._seqs),
-                    _described(template),
-                    np.array(gallery_feature(template), dtype=np.float32),
-                    np.array(template.original, dtype=np.float32),
+                    template,
+                    np.array(gallery_features(templates)[place], dtype=np.float32),
+                    np.array(templates.originals[place], dtype=np.float32),
                 )
-                for template in templates
+                for place, template in enumerate(_described(templates))
             ]
             for space, projections in shelf.indexes.values():
                 for row in rows:
                     shelf.projected(row, space, projections)
-            shelf.rows += rows
-            return [row.template.template_id for row in rows]
+            shelf.rows = [row for row in shelf.rows if row not in taken] + rows
+            enrolment = Enrolment(tuple(row.template.template_id for row in rows), len(taken))
+            self._remember(once, enrolment)
+            return enrolment
 
     def templates(self, name: str, *, after: int = 0, limit: int = 100, subject: str | None = None) -> TemplatePage:
         """See the port."""
@@ -117,7 +129,15 @@ class OracleGalleryStore:
         page = rows[:limit]
         return TemplatePage(tuple(row.template for row in page), page[-1].seq if len(rows) > limit else None)
 
-    def remove_template(self, name: str, template_id: str) -> None:
+    def template(self, name: str, template_id: str) -> Template:
+        """See the port."""
+        with self._lock:
+            found = [row.template for row in self._shelf(name).rows if row.template.template_id == template_id]
+        if not found:
+            raise NotFoundError(f"gallery {name} has no such template")
+        return found[0]
+
+    def remove_template(self, name: str, template_id: str, *, once: Once | None = None) -> None:
         """See the port."""
         with self._lock:
             shelf = self._shelf(name)
@@ -125,8 +145,9 @@ class OracleGalleryStore:
             if len(kept) == len(shelf.rows):
                 raise NotFoundError(f"gallery {name} has no such template")
             shelf.rows = kept
+            self._remember(once, None)
 
-    def remove_subject(self, name: str, subject: str) -> int:
+    def remove_subject(self, name: str, subject: str, *, once: Once | None = None) -> int:
         """See the port."""
         with self._lock:
             shelf = self._shelf(name)
@@ -135,6 +156,7 @@ class OracleGalleryStore:
             if num_removed == 0:
                 raise NotFoundError(f"gallery {name} has no such subject")
             shelf.rows = kept
+            self._remember(once, num_removed)
             return num_removed
 
     def ensure_index(self, name: str, space: Space, projections: Mapping[str, Project]) -> None:
@@ -152,7 +174,14 @@ class OracleGalleryStore:
             shelf.indexes.setdefault(space.fingerprint, (space, projections))
 
     def search(
-        self, name: str, probes_BD: FloatArray, space: Space, top_k: int, *, by_origin: bool = False
+        self,
+        name: str,
+        probes_BD: FloatArray,
+        space: Space,
+        top_k: int,
+        *,
+        by_origin: bool = False,
+        where: Where | None = None,
     ) -> SearchResult:
         """See the port."""
         with self._lock:
@@ -160,6 +189,7 @@ class OracleGalleryStore:
             rows, indexes = list(shelf.rows), dict(shelf.indexes)
         own, projections = indexes.get(space.fingerprint, (shelf.space, None))
         check_probes(probes_BD, space, own)
+        rows = [row for row in rows if _is_meant(row.template, where or {})]
         if not rows:
             return SearchResult(1, 0, ((),) * len(probes_BD))
         features = [shelf.projected(row, own, projections) if projections else row.feature for row in rows]
@@ -179,8 +209,16 @@ class OracleGalleryStore:
             candidates.append(tuple(itertools.chain.from_iterable(found)))
         return SearchResult(1, len(rows), tuple(candidates))
 
+    def answered(self, key: bytes) -> tuple[bytes, Answer] | None:
+        """See the port."""
+        return self._answered.get(key)
+
     def close(self) -> None:
         """See the port."""
+
+    def _remember(self, once: Once | None, outcome: object) -> None:
+        if once is not None:
+            self._answered[once.key] = (once.digest, once.answer(outcome))
 
     def _shelf(self, name: str) -> _Shelf:
         if name not in self._shelves:
@@ -206,7 +244,50 @@ def _origin(template: Template) -> Side:
     return Side(template.space, template.route)
 
 
-def _described(template: NewTemplate) -> Template:
-    return Template(
-        new_template_id(), template.subject, template.original_space.fingerprint, template.route, timestamp()
+def _described(templates: NewTemplates) -> list[Template]:
+    num = len(templates)
+    columns = zip(
+        templates.subjects,
+        _known(templates.confidence, num),
+        _known(templates.norm, num),
+        templates.keys or [None] * num,
+        templates.metadata or [None] * num,
+        templates.provenance or [{}] * num,
+        strict=True,
+    )
+    return [
+        Template(
+            secrets.token_hex(16),
+            subject,
+            templates.original_space.fingerprint,
+            templates.route,
+            timestamp(),
+            confidence if templates.route else None,
+            norm,
+            key,
+            fields or {},
+            provenance,
+        )
+        for subject, confidence, norm, key, fields, provenance in columns
+    ]
+
+
+def _known(column: FloatArray | None, num: int) -> list[float | None]:
+    return [None] * num if column is None else [None if np.isnan(value) else float(value) for value in column]
+
+
+def _is_meant(template: Template, where: Where) -> bool:
+    return all(
+        name in template.metadata and _meets(template.metadata[name], condition) for name, condition in where.items()
+    )
+
+
+def _meets(value: Scalar, condition: Condition) -> bool:
+    if condition.any_of is not None:
+        # Truth is no number here, as it is in Python.
+        return any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in condition.any_of)
+    if isinstance(value, bool | str):
+        return False
+    return (condition.at_least is None or value >= condition.at_least) and (
+        condition.at_most is None or value <= condition.at_most
     )

@@ -3,12 +3,12 @@
 Calls block; they are made from worker threads, from several at once. Shapes: B probes, D dimension of the gallery's space.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 from models.space import Space
-from service.entities import Candidate, FloatArray, Gallery, NewTemplate, Template
+from service.entities import Candidate, FloatArray, Gallery, NewTemplates, Scalar, Template
 
 Project = Callable[[FloatArray], FloatArray]
 """Unit features of one space, row by row, to unit features of another."""
@@ -20,7 +20,7 @@ class SearchResult:
 
     generation: int
     num_templates: int
-    """Of the gallery, when it was searched."""
+    """That were looked at: all of the gallery, or those that were meant."""
     candidates: tuple[tuple[Candidate, ...], ...]
 
 
@@ -32,10 +32,59 @@ class TemplatePage:
     next_after: int | None
 
 
-class GalleryStore(Protocol):
-    """Keeps galleries. What a call acknowledges by returning is durable where the adapter is."""
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """The ids of the new templates, in the order given, and how many these replaced."""
 
-    def create(self, name: str, space: Space) -> Gallery:
+    template_ids: tuple[str, ...]
+    num_replaced: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is told to whoever asked, kept for when the request comes again."""
+
+    status: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """A request that has a name of its own, so that it is carried out once however often it comes."""
+
+    key: bytes
+    """SHA-256 of that name."""
+    digest: bytes
+    """SHA-256 of what it asks."""
+    answer: Callable[[Any], Answer]
+    """To what the call gives."""
+
+    def through(self, step: Callable[[Any], Any]) -> "Once":
+        """The same, for a call of whose outcome `step` makes what the answer is made of."""
+        return replace(self, answer=lambda outcome: self.answer(step(outcome)))
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Which values a field of a template's metadata may have; a template without that field is never meant."""
+
+    any_of: tuple[Scalar, ...] | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+
+
+Where = Mapping[str, Condition]
+"""Templates that meet all conditions, by the names of fields."""
+
+
+class GalleryStore(Protocol):
+    """Keeps galleries. What a call acknowledges by returning is durable where the adapter is.
+
+    Where a write is given `once`, its answer is kept with what it did, both or neither; `answered` finds it again. Every write
+    raises `StorageError` where it cannot be recorded, `ReadOnlyError` where nothing is recorded any more.
+    """
+
+    def create(self, name: str, space: Space, *, once: Once | None = None) -> Gallery:
         """Make an empty gallery. Raises `AlreadyExistsError`."""
 
     def get(self, name: str) -> Gallery:
@@ -44,24 +93,30 @@ class GalleryStore(Protocol):
     def list_galleries(self) -> list[Gallery]:
         """All galleries by name."""
 
-    def drop(self, name: str) -> None:
+    def drop(self, name: str, *, once: Once | None = None) -> None:
         """Remove a gallery with all its templates. Raises `NotFoundError`."""
 
-    def enrol(self, name: str, templates: Sequence[NewTemplate]) -> list[str]:
-        """Put in all of `templates` or none; their new ids in the same order.
+    def enrol(
+        self, name: str, templates: NewTemplates, *, replaces: bool = False, once: Once | None = None
+    ) -> Enrolment:
+        """Put in all of `templates` or none; with `replaces`, in place of those of the same keys.
 
-        Raises `NotFoundError`; `SpaceMismatchError` where a template was not made for the gallery's space;
-        `DimensionMismatchError` where a feature has not its space's dimension; `NonFiniteVectorError` and
-        `InvalidInputError` for features that are not unit vectors; `StorageError` where it cannot be recorded.
+        Raises `NotFoundError`; `SpaceMismatchError` where they were not made for the gallery's space;
+        `DimensionMismatchError` where features have not their space's dimension; `NonFiniteVectorError` and
+        `InvalidInputError` for features that are not unit vectors, keys that come twice and metadata that may not be;
+        `AlreadyExistsError` for keys that are taken. What is wrong with single rows is told by row.
         """
 
     def templates(self, name: str, *, after: int = 0, limit: int = 100, subject: str | None = None) -> TemplatePage:
         """A page of templates in order of enrolment, of one subject if asked. Raises `NotFoundError` for the gallery."""
 
-    def remove_template(self, name: str, template_id: str) -> None:
+    def template(self, name: str, template_id: str) -> Template:
         """Raises `NotFoundError`."""
 
-    def remove_subject(self, name: str, subject: str) -> int:
+    def remove_template(self, name: str, template_id: str, *, once: Once | None = None) -> None:
+        """Raises `NotFoundError`."""
+
+    def remove_subject(self, name: str, subject: str, *, once: Once | None = None) -> int:
         """Remove all templates of a subject and say how many there were. Raises `NotFoundError` when there are none."""
 
     def ensure_index(self, name: str, space: Space, projections: Mapping[str, Project]) -> None:
@@ -75,12 +130,19 @@ class GalleryStore(Protocol):
         """
 
     def search(
-        self, name: str, probes_BD: FloatArray, space: Space, top_k: int, *, by_origin: bool = False
+        self,
+        name: str,
+        probes_BD: FloatArray,
+        space: Space,
+        top_k: int,
+        *,
+        by_origin: bool = False,
+        where: Where | None = None,
     ) -> SearchResult:
         """The `top_k` (at least 1) most alike subjects for each probe, by their best template, from the highest score down.
 
-        With `by_origin`, as many of each origin of templates, one origin after the other: what is a high score for one
-        may be a low one for another.
+        With `where`, among the templates that it means. With `by_origin`, as many of each origin of templates, one origin
+        after the other: what is a high score for one may be a low one for another.
 
         Exact: scores are float64 dot products rounded to float32; equal scores are ordered by subject, and of one
         subject's templates with equal scores the first enrolled is named. Raises `NotFoundError`;
@@ -88,6 +150,9 @@ class GalleryStore(Protocol):
         `DimensionMismatchError`;
         `NonFiniteVectorError` and `InvalidInputError` for probes that are not unit vectors.
         """
+
+    def answered(self, key: bytes) -> tuple[bytes, Answer] | None:
+        """Of the request that calls itself so: the digest of what it asked, and what it was answered. None where it is new."""
 
     def close(self) -> None:
         """Release files and memory; nothing may be called afterwards."""

@@ -1,196 +1,166 @@
-"""The projection: the FAISS index of one gallery generation, rebuilt from the record at every start.
+"""The projection: the templates of one gallery generation as they are searched, made from the record.
 
 FAISS's float32 scores only nominate. Candidates are ranked by the exact scores of the nominated templates, and accepted
 only when no template left out could still be among them; else more are nominated. The oracle would answer the same.
-Invariant: ids in the index are the record's `seq`, and each has a label.
+One thread changes a projection; searches go beside it, each on what there was when it began, and wait for nobody.
 
 Shapes: B probes, D dimension, G templates, K nominated templates of one probe.
 """
 
 import heapq
-import threading
-from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from itertools import islice
 from typing import TypeAlias
 
-import faiss
 import numpy as np
-import numpy.typing as npt
 
 from service.entities import Candidate, FloatArray, Side
+from service.galleries.ids import TemplateIds
 from service.galleries.record import GalleryRows
 from service.galleries.rules import LENGTH_TOLERANCE, exact_scores
+from service.galleries.scan import MAX_NUMBERS, Nominated, nominate
+from service.galleries.segments import Segments, SeqArray, View
 
-SeqArray: TypeAlias = npt.NDArray[np.int64]
 _Candidates: TypeAlias = list[tuple[Candidate, int]]
 """With the `seq` of the templates."""
 
 _GROWTH = 4
 """How many times more templates are nominated when the last number did not settle a probe."""
 
-_PROBES_A_TURN = 256
-"""Probes searched before waiting writers get their turn."""
-
-_MAX_NUMBERS = 1 << 24
-"""Numbers (rows x dimension) handled at once, which bounds a search's memory: 64 MiB as float32."""
-
-_MIN_SHARED_PRODUCTS = 1 << 24
-"""Searches of fewer products (probes x templates x dimension), a few milliseconds, are not shared between threads."""
-
-
-def tune_faiss() -> None:
-    """Set from how many probes on FAISS multiplies matrices in place of scanning row by row. Process-wide, idempotent.
-
-    Either gives other float32 scores, never other candidates. FAISS 1.15 compares probes x dimension with a default of
-    128,000, which makes a batch of 100 ten times slower than need be. Measured on two cores at D = 128, 256, 512, both
-    ways are equally fast at 10, 8 and 6 probes. Older FAISS compares the number of probes alone, with a default of 20.
-    """
-    counts_dimension = faiss.cvar.distance_compute_blas_threshold > 1000
-    faiss.cvar.distance_compute_blas_threshold = 2048 if counts_dimension else 8
-
 
 class Projection:
-    """An exact index that may be searched, added to and removed from by several threads at once.
+    """An exact index. Templates of every origin have segments of their own, as their scores may be searched apart."""
 
-    Templates of every origin have an index of their own, as their scores may be searched apart.
-    """
-
-    def __init__(self, dimension: int) -> None:
+    def __init__(self, dimension: int, ids: TemplateIds) -> None:
         self._dimension = dimension
-        self._parts: dict[Side, _Part] = {}
-        self._num_by_subject: Counter[str] = Counter()
-        self._counts = (0, 0)
-        """Replaced as a whole by every write, so that it is read without waiting."""
-        self._lock = _ReadersWriterLock()
+        self._ids = ids
+        self._parts: dict[Side, Segments] = {}
+        """Replaced as a whole where one comes or goes."""
+        self.num_templates = 0
+        self.last_seq = 0
+        """Of the template that came last."""
 
     def add(self, rows: GalleryRows) -> None:
         """Put in templates whose features (G, D) were checked; a search that starts afterwards sees them."""
-        places_by_origin: dict[Side, list[int]] = defaultdict(list)
         for place, origin in enumerate(rows.origins):
-            places_by_origin[origin].append(place)
-        with self._lock.writing():
-            for origin, places in places_by_origin.items():
-                self._parts.setdefault(origin, _Part(self._dimension, origin)).add(rows, places)
-            self._num_by_subject.update(rows.subjects)
-            self._count()
+            part = self._parts.get(origin)
+            if part is None:
+                part = Segments(self._dimension)
+            part.append(rows.columns if len(rows.origins) == 1 else rows.columns_of(place))
+            if origin not in self._parts:
+                self._parts = {**self._parts, origin: part}
+        if len(rows):
+            self.num_templates += len(rows)
+            self.last_seq = max(self.last_seq, int(rows.seqs[-1]))
 
     def remove(self, seqs: Sequence[int]) -> None:
-        """Take out templates that are in. Costs a pass over the index."""
-        with self._lock.writing():
-            for origin, part in list(self._parts.items()):
-                self._num_by_subject -= Counter(part.remove(seqs))
-                if not len(part):
-                    del self._parts[origin]
-            self._count()
+        """Take out templates; a search that starts afterwards does not see them."""
+        wanted = np.array(sorted(seqs), dtype=np.int64)
+        self.num_templates -= sum(part.bury(wanted) for part in self._parts.values())
+        if any(not part.num_live for part in self._parts.values()):
+            self._parts = {origin: part for origin, part in self._parts.items() if part.num_live}
 
-    def counts(self) -> tuple[int, int]:
-        """The numbers of templates and of subjects, at one moment."""
-        return self._counts
+    def views(self) -> dict[Side, View]:
+        """What there is now, by origin, in the order of origins."""
+        parts = sorted(self._parts.items(), key=lambda item: (item[0].space, item[0].bundles))
+        return {origin: part.view for origin, part in parts}
 
     def search(
-        self, probes_BD: FloatArray, top_k: int, *, by_origin: bool = False
+        self,
+        probes_BD: FloatArray,
+        top_k: int,
+        *,
+        crowd: int = 1,
+        by_origin: bool = False,
+        among: SeqArray | None = None,
     ) -> tuple[tuple[Candidate, ...], ...]:
         """The best `top_k` subjects of each checked probe (B, D), as the port defines them.
 
-        Writers get their turn between blocks of probes, so later probes may see what was enrolled meanwhile.
+        `crowd` is how many templates a subject has, about. With `among`, ascending, only those templates are looked at.
         """
+        searches = [_Search(origin, view, self._ids, self._dimension, among) for origin, view in self.views().items()]
+        found = [search(probes_BD, top_k, crowd) for search in searches]
         candidates: list[tuple[Candidate, ...]] = []
-        for start in range(0, len(probes_BD), _PROBES_A_TURN):
-            block_BD = probes_BD[start : start + _PROBES_A_TURN]
-            with self._lock.reading():
-                parts = sorted(self._parts.values(), key=lambda part: (part.origin.space, part.origin.bundles))
-                found = [part.search(block_BD, top_k) for part in parts]
-            for row in range(len(block_BD)):
-                of_parts = [candidate for of_part in found for candidate in of_part[row]]
-                is_ranked = by_origin or len(found) == 1
-                ranked = of_parts if is_ranked else _merged(of_parts, top_k)
-                candidates.append(tuple(candidate for candidate, _ in ranked))
+        for row in range(len(probes_BD)):
+            of_parts = [candidate for of_part in found for candidate in of_part[row]]
+            ranked = of_parts if by_origin or len(found) == 1 else _merged(of_parts, top_k)
+            candidates.append(tuple(candidate for candidate, _ in ranked))
         return tuple(candidates)
 
-    def _count(self) -> None:
-        self._counts = sum(map(len, self._parts.values())), len(self._num_by_subject)
 
+class _Search:
+    """One search among the templates of one origin."""
 
-class _Part:
-    """The templates of one origin. Not to be searched beside an add."""
-
-    def __init__(self, dimension: int, origin: Side) -> None:
-        self.origin = origin
-        self._index = faiss.IndexIDMap2(faiss.IndexFlatIP(dimension))
-        self._label_by_seq: dict[int, tuple[str, str]] = {}
-        """Subject and template id."""
-        self._num_by_subject: Counter[str] = Counter()
+    def __init__(self, origin: Side, view: View, ids: TemplateIds, dimension: int, among: SeqArray | None) -> None:
+        self._origin = origin
+        self._ids = ids
+        self._view = view
+        self._among = among
         # The bound for a float32 sum of D products of unit vectors, in any order, and two roundings to float32 more.
         self._score_error = max(1e-5, (dimension + 4) * 2.0**-24 * (1 + LENGTH_TOLERANCE) ** 2)
 
-    def __len__(self) -> int:
-        return len(self._label_by_seq)
-
-    def add(self, rows: GalleryRows, places: list[int]) -> None:
-        """Put in the rows at `places`."""
-        seqs = rows.seqs[places]
-        self._index.add_with_ids(np.ascontiguousarray(rows.features_GD[places]), seqs)
-        for place, seq in zip(places, seqs.tolist(), strict=True):
-            self._label_by_seq[seq] = (rows.subjects[place], rows.template_ids[place])
-            self._num_by_subject[rows.subjects[place]] += 1
-
-    def remove(self, seqs: Sequence[int]) -> list[str]:
-        """Take out those of `seqs` that are in; their subjects."""
-        mine = [seq for seq in seqs if seq in self._label_by_seq]
-        if mine:
-            self._index.remove_ids(faiss.IDSelectorBatch(np.array(mine, dtype=np.int64)))
-        subjects = [self._label_by_seq.pop(seq)[0] for seq in mine]
-        self._num_by_subject -= Counter(subjects)
-        return subjects
-
-    def search(self, probes_BD: FloatArray, top_k: int) -> list[_Candidates]:
-        """The best `top_k` subjects of each probe among these templates."""
-        num_templates, num_subjects = len(self._label_by_seq), len(self._num_by_subject)
-        top_k = min(top_k, num_subjects)
+    def __call__(self, probes_BD: FloatArray, top_k: int, crowd: int) -> list[_Candidates]:
+        """The best `top_k` subjects of each probe."""
+        num_rows = self._view.num_rows
+        if not num_rows:
+            return [[] for _ in probes_BD]
         settled: dict[int, _Candidates] = {}
         open_rows = list(range(len(probes_BD)))
-        num_nominated = top_k * -(-num_templates // num_subjects) + 8
+        num_nominated = min(top_k * crowd + 8, num_rows)
         while open_rows:
-            num_nominated = min(num_nominated, num_templates)
             for part in _parts(open_rows, num_nominated * probes_BD.shape[1]):
                 settled.update(self._settle(part, probes_BD[part], num_nominated, top_k))
             open_rows = [row for row in open_rows if row not in settled]
-            num_nominated *= _GROWTH
+            num_nominated = min(num_nominated * _GROWTH, num_rows)
         return [settled[row] for row in range(len(probes_BD))]
 
     def _settle(
         self, rows: list[int], probes_BD: FloatArray, num_nominated: int, top_k: int
     ) -> Iterator[tuple[int, _Candidates]]:
         """Candidates of those probes for which this many nominated templates (at most all) are enough."""
-        num_templates = len(self._label_by_seq)
-        with _threads_for(probes_BD.size * num_templates):
-            rough_BK, seqs_BK = self._index.search(np.ascontiguousarray(probes_BD), num_nominated)
-        everything = num_nominated == num_templates
-        for row, probe_D, rough_K, seqs_K in zip(rows, probes_BD, rough_BK, seqs_BK, strict=True):
-            candidates = self._ranked(probe_D, seqs_K, top_k)
+        nominated = nominate(self._view, probes_BD, num_nominated, self._among)
+        score_BK = self._exact_scores(probes_BD, nominated)
+        for place, row in enumerate(rows):
+            candidates = self._ranked(nominated, place, score_BK[place].tolist(), top_k)
             # Strictly above, so that nothing left out can tie with a candidate either.
-            out_of_reach = float(rough_K[-1]) + self._score_error
-            if everything or (len(candidates) == top_k and candidates[-1][0].score > out_of_reach):
+            out_of_reach = nominated.floor_B[place] + self._score_error
+            if nominated.is_all or (len(candidates) == top_k and candidates[-1][0].score > out_of_reach):
                 yield row, candidates
 
-    def _ranked(self, probe_D: FloatArray, seqs_K: SeqArray, top_k: int) -> _Candidates:
-        best: dict[str, tuple[float, int]] = {}
-        for seq, score in zip(seqs_K.tolist(), self._exact_scores(probe_D, seqs_K), strict=True):
-            subject, _ = self._label_by_seq[seq]
+    def _ranked(self, nominated: Nominated, place: int, scores: list[float], top_k: int) -> _Candidates:
+        segments = self._view.segments
+        best: dict[int, tuple[float, int, int, int]] = {}
+        of_probe = zip(scores, nominated.segment_BK[place].tolist(), nominated.row_BK[place].tolist(), strict=True)
+        for score, number, row in of_probe:
+            segment = segments[number]
+            if segment.is_dead[row]:
+                continue
+            subject_id = int(segment.subject_ids[row])
+            seq = int(segment.seqs[row])
             # The negative `seq` prefers the first enrolled among equal scores.
-            best[subject] = max(best.get(subject, (-np.inf, 0)), (score, -seq))
-        ranked = heapq.nsmallest(top_k, best.items(), key=lambda item: (-item[1][0], item[0]))
+            if subject_id not in best or (score, -seq) > best[subject_id][:2]:
+                best[subject_id] = (score, -seq, number, row)
+        named = ((-score, segments[number].subject(row), -seq) for score, seq, number, row in best.values())
+        ranked = heapq.nsmallest(top_k, named)
+        template_ids = self._ids.of(seq for _, _, seq in ranked)
         return [
-            (Candidate(subject, score, self._label_by_seq[-seq][1], self.origin), -seq)
-            for subject, (score, seq) in ranked
+            (Candidate(subject, -score, template_id, self._origin), seq)
+            for (score, subject, seq), template_id in zip(ranked, template_ids, strict=True)
         ]
 
-    def _exact_scores(self, probe_D: FloatArray, seqs_K: SeqArray) -> list[float]:
-        scores: list[float] = []
-        for part_K in np.array_split(seqs_K, -(-len(seqs_K) * len(probe_D) // _MAX_NUMBERS)):
-            scores += exact_scores(probe_D, self._index.reconstruct_batch(part_K)).tolist()
-        return scores
+    def _exact_scores(self, probes_BD: FloatArray, nominated: Nominated) -> FloatArray:
+        """(B, K), of nominated templates that are in no segment any number."""
+        num_probes, num_nominated = nominated.row_BK.shape
+        score_BK = np.empty((num_probes, num_nominated), dtype=np.float32)
+        for place, probe_D in enumerate(probes_BD):
+            for part in _parts(list(range(num_nominated)), len(probe_D)):
+                vectors = np.empty((len(part), len(probe_D)), dtype=np.float32)
+                numbers, rows = nominated.segment_BK[place, part], nominated.row_BK[place, part]
+                for number in set(numbers.tolist()):
+                    is_here = numbers == number
+                    vectors[is_here] = self._view.segments[number].vectors[rows[is_here]]
+                score_BK[place, part] = exact_scores(probe_D, vectors)
+        return score_BK
 
 
 def _merged(found: _Candidates, top_k: int) -> _Candidates:
@@ -201,57 +171,7 @@ def _merged(found: _Candidates, top_k: int) -> _Candidates:
 
 
 def _parts(rows: list[int], numbers_per_row: int) -> Iterator[list[int]]:
-    size = max(1, _MAX_NUMBERS // numbers_per_row)
-    return (rows[start : start + size] for start in range(0, len(rows), size))
-
-
-@contextmanager
-def _threads_for(num_products: int) -> Iterator[None]:
-    """Keep a small search on the calling thread: on a busy machine, meeting OpenMP's other threads takes about 10 ms."""
-    num_threads = faiss.omp_get_max_threads()
-    if num_products < _MIN_SHARED_PRODUCTS:
-        faiss.omp_set_num_threads(1)
-    try:
-        yield
-    finally:
-        # The setting is the calling thread's own.
-        faiss.omp_set_num_threads(num_threads)
-
-
-class _ReadersWriterLock:
-    """Many readers or one writer: FAISS may not be searched beside an add. A waiting writer goes before new readers."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._num_readers = 0
-        self._num_waiting_writers = 0
-        self._is_writing = False
-
-    @contextmanager
-    def reading(self) -> Iterator[None]:
-        with self._changed:
-            self._changed.wait_for(lambda: not self._is_writing and not self._num_waiting_writers)
-            self._num_readers += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._num_readers -= 1
-                self._changed.notify_all()
-
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        with self._changed:
-            self._num_waiting_writers += 1
-            try:
-                self._changed.wait_for(lambda: not self._is_writing and not self._num_readers)
-                self._is_writing = True
-            finally:
-                self._num_waiting_writers -= 1
-                self._changed.notify_all()
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._is_writing = False
-                self._changed.notify_all()
+    size = max(1, MAX_NUMBERS // max(1, numbers_per_row))
+    remaining = iter(rows)
+    while part := list(islice(remaining, size)):
+        yield part

@@ -1,322 +1,323 @@
 """The record: everything that is known about galleries, in one SQLite file. What it acknowledges, it has committed.
 
 A template keeps its original feature and space; what translators made of it is kept beside it, per generation.
-Invariants: each gallery has exactly one active generation; `seq` grows with enrolment and is never used twice; every
-vector is little-endian float32 with a CRC32 that is checked whenever the vector is read.
+Every vector is little-endian float32 with a CRC32C that is checked whenever the vector is read. Reads see what is committed
+and go beside writes, on connections of their own.
 
 Shapes: G templates, D dimension of the generation's space.
 """
 
 import json
 import os
+import queue
 import sqlite3
 import threading
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from models.documents import canonical_json
-from models.space import Space, parse_space
-from service.entities import FloatArray, NewTemplate, Side, Template
-from service.errors import AlreadyExistsError, InsufficientStorageError, StartupError, StorageError
-from service.galleries.port import TemplatePage
-from service.galleries.rules import gallery_feature, new_template_id, timestamp
+from models.space import parse_space
+from service.entities import FloatArray, Side, Template
+from service.errors import DamagedError, StorageError
+from service.galleries.ids import TemplateIds
+from service.galleries.port import Answer, TemplatePage, Where
+from service.galleries.rows import attribute_value, parsed_metadata
+from service.galleries.schema import GENERATION_SHIFT, PAGE_BYTES, TEMPLATE_IDS, GalleryEntry, prepare, row_crc
+from service.galleries.segments import Columns, SeqArray
+from service.galleries.writer import CHECKPOINT_BYTES, Writer, reason_of
 
-SCHEMA_VERSION = 1
-
-_SCHEMA = (
-    "CREATE TABLE space (fingerprint TEXT PRIMARY KEY, document TEXT NOT NULL)",
-    "CREATE TABLE gallery (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, created_at TEXT NOT NULL)",
-    # The space's document is here and not by fingerprint: a fingerprint leaves out the name, a gallery keeps its own.
-    """CREATE TABLE generation (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        gallery INTEGER NOT NULL REFERENCES gallery (id) ON DELETE CASCADE,
-        number INTEGER NOT NULL,
-        space TEXT NOT NULL,
-        active INTEGER NOT NULL CHECK (active IN (0, 1)),
-        UNIQUE (gallery, number))""",
-    "CREATE UNIQUE INDEX generation_active ON generation (gallery) WHERE active",
-    """CREATE TABLE template (
-        seq INTEGER PRIMARY KEY AUTOINCREMENT,
-        template_id TEXT NOT NULL UNIQUE,
-        gallery INTEGER NOT NULL REFERENCES gallery (id) ON DELETE CASCADE,
-        subject TEXT NOT NULL,
-        space TEXT NOT NULL REFERENCES space (fingerprint),
-        enrolled_at TEXT NOT NULL,
-        crc INTEGER NOT NULL,
-        original BLOB NOT NULL)""",
-    # Each index ends in the rowid, which is `seq`: one serves pages of a gallery, the other pages of a subject.
-    "CREATE INDEX template_gallery ON template (gallery)",
-    "CREATE INDEX template_subject ON template (gallery, subject)",
-    """CREATE TABLE translated (
-        generation INTEGER NOT NULL REFERENCES generation (id) ON DELETE CASCADE,
-        template INTEGER NOT NULL REFERENCES template (seq) ON DELETE CASCADE,
-        route TEXT NOT NULL,
-        crc INTEGER NOT NULL,
-        feature BLOB NOT NULL,
-        PRIMARY KEY (template, generation))""",
-    "CREATE INDEX translated_generation ON translated (generation)",
+_READERS = 4
+_TEMPLATE = (
+    "SELECT seq, subject.name, space.fingerprint, bundles, enrolled_at, confidence, norm, key, metadata,"
+    " provenance.document"
+    " FROM template JOIN subject ON subject.id = subject JOIN space ON space.id = template.space"
+    " JOIN provenance ON provenance.id = provenance"
+    " LEFT JOIN translated ON translated.id = seq + ? LEFT JOIN route ON route.id = translated.route"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class GalleryEntry:
-    """A gallery as recorded, with its active generation."""
-
-    gallery_id: int
-    name: str
-    created_at: str
-    generation_id: int
-    generation: int
-    space: Space
 
 
 @dataclass(frozen=True, slots=True)
 class GalleryRows:
     """Templates of a gallery in order of enrolment, with their features (G, D) in the gallery's space."""
 
-    seqs: npt.NDArray[np.int64]
-    template_ids: tuple[str, ...]
-    subjects: tuple[str, ...]
+    seqs: SeqArray
+    subject_ids: npt.NDArray[np.int64]
+    subjects: Sequence[str]
     features_GD: FloatArray
-    origins: tuple[Side, ...]
+    origins: Sequence[Side]
+    """The ways in which they came."""
+    origin_G: npt.NDArray[np.intp]
+    """Which of these each came."""
     foreign: Mapping[int, tuple[str, FloatArray]] = field(default_factory=dict)
-    """Of those translated, by row: the fingerprint of the space that they came from, and what they were there."""
+    """Of those translated, where it was asked for, by row: the fingerprint of the space that they came from, and what they
+    were there."""
+
+    def __len__(self) -> int:
+        return len(self.seqs)
+
+    @property
+    def columns(self) -> Columns:
+        """All of them, as segments take them."""
+        return Columns(self.seqs, self.subject_ids, self.subjects, self.features_GD)
+
+    def columns_of(self, origin: int) -> Columns:
+        """Those that came this way."""
+        rows = np.flatnonzero(self.origin_G == origin)
+        subjects = [self.subjects[row] for row in rows.tolist()]
+        return Columns(self.seqs[rows], self.subject_ids[rows], subjects, self.features_GD[rows])
+
+    def only(self, row: int) -> "GalleryRows":
+        """One of them."""
+        one = slice(row, row + 1)
+        return GalleryRows(
+            self.seqs[one],
+            self.subject_ids[one],
+            self.subjects[one],
+            self.features_GD[one],
+            self.origins,
+            self.origin_G[one],
+            {0: self.foreign[row]} if row in self.foreign else {},
+        )
 
 
-def foreign_originals(templates: Sequence[NewTemplate]) -> dict[int, tuple[str, FloatArray]]:
-    """As in `GalleryRows`."""
-    return {
-        row: (template.original_space.fingerprint, template.original)
-        for row, template in enumerate(templates)
-        if template.route
-    }
+@dataclass(frozen=True, slots=True)
+class RecordedGallery:
+    """A gallery and how much is in it."""
+
+    entry: GalleryEntry
+    num_templates: int
+    num_subjects: int
 
 
 class Record:
-    """One open SQLite file. Calls from several threads take turns. Raises `sqlite3.Error` where I/O fails."""
+    """One open SQLite file. Reads may be made by several threads; writes go through `writer`."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file, make it where there is none. Raises `StartupError` where a newer version wrote it."""
-        self._path = path
-        self._lock = threading.Lock()
+        """Open the file, make it where there is none.
+
+        Raises `StartupError` where a newer version wrote it, and `sqlite3.Error` where it cannot be read.
+        """
+        self.path = path
         # For nobody else's eyes; SQLite gives its other files the same mode.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        db = self._connect()
         try:
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
-                self._db.execute(f"PRAGMA {pragma}")
-            self._prepare_schema()
-        except BaseException:
-            self._db.close()
-            raise
+            prepare(db, path)
+        finally:
+            db.close()
+        self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
+        self._num_readers = 0
+        self._lock = threading.Lock()
+        self.writer = Writer(path, self._connect)
+        self.ids = TemplateIds(self._read("SELECT value FROM secret WHERE name = ?", (TEMPLATE_IDS,))[0][0])
 
     def close(self) -> None:
-        """Close the file; waits for a call in progress."""
-        with self._lock:
-            self._db.close()
+        """Close the file; waits for writes in progress. Nothing may be read meanwhile."""
+        while not self._readers.empty():
+            self._readers.get().close()
+        self.writer.close()
 
-    def galleries(self) -> list[GalleryEntry]:
-        """All galleries. Raises `SpaceError` where the document of a space is damaged."""
+    def galleries(self) -> list[RecordedGallery]:
+        """All galleries that are not being dropped. Raises `SpaceError` where the document of a space is damaged."""
         rows = self._read(
-            "SELECT gallery.id, name, created_at, generation.id, number, space"
-            " FROM gallery JOIN generation ON generation.gallery = gallery.id AND active"
+            "SELECT gallery.id, name, created_at, generation.id, number, space, num_templates, num_subjects"
+            " FROM gallery JOIN generation ON generation.gallery = gallery.id AND active WHERE name IS NOT NULL"
         )
         return [
-            GalleryEntry(
-                gallery_id, name, created_at, generation_id, number, parse_space(space, what=f"gallery {name}")
+            RecordedGallery(
+                GalleryEntry(gallery, name, created_at, generation, number, parse_space(space, what=f"gallery {name}")),
+                num_templates,
+                num_subjects,
             )
-            for gallery_id, name, created_at, generation_id, number, space in rows
+            for gallery, name, created_at, generation, number, space, num_templates, num_subjects in rows
         ]
 
-    def create(self, name: str, space: Space) -> GalleryEntry:
-        """Record an empty gallery, generation 1. Raises `AlreadyExistsError`."""
-        created_at = timestamp()
-        with self._transaction() as db:
-            if db.execute("SELECT 1 FROM gallery WHERE name = ?", (name,)).fetchone():
-                raise AlreadyExistsError(f"gallery {name} exists already")
-            gallery_id = _insert(db, "INSERT INTO gallery (name, created_at) VALUES (?, ?)", (name, created_at))
-            generation_id = _insert(
-                db,
-                "INSERT INTO generation (gallery, number, space, active) VALUES (?, 1, ?, 1)",
-                (gallery_id, _document(space)),
-            )
-        return GalleryEntry(gallery_id, name, created_at, generation_id, 1, space)
-
-    def drop(self, entry: GalleryEntry) -> None:
-        """Delete a gallery with all that belongs to it."""
-        with self._transaction() as db:
-            db.execute("DELETE FROM gallery WHERE id = ?", (entry.gallery_id,))
-
-    def enrol(self, entry: GalleryEntry, templates: Sequence[NewTemplate]) -> GalleryRows:
-        """Record all of `templates` (at least one, already checked) or none; returns after COMMIT."""
-        fingerprint_by_space = {space: space.fingerprint for space in {t.original_space for t in templates}}
-        template_ids = tuple(new_template_id() for _ in templates)
-        of_all = (entry.gallery_id, timestamp())
-        seqs = []
-        with self._transaction() as db:
-            for space, fingerprint in fingerprint_by_space.items():
-                db.execute("INSERT OR IGNORE INTO space VALUES (?, ?)", (fingerprint, _document(space)))
-            for template_id, template in zip(template_ids, templates, strict=True):
-                original = _blob(template.original)
-                fingerprint = fingerprint_by_space[template.original_space]
-                seq = _insert(
-                    db,
-                    "INSERT INTO template (gallery, enrolled_at, template_id, subject, space, crc, original)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (*of_all, template_id, template.subject, fingerprint, zlib.crc32(original), original),
-                )
-                if template.route:
-                    _insert_translated(db, entry.generation_id, seq, template)
-                seqs.append(seq)
-        features_GD = np.stack([gallery_feature(template) for template in templates]).astype(np.float32)
-        return GalleryRows(
-            np.array(seqs, dtype=np.int64),
-            template_ids,
-            tuple(t.subject for t in templates),
-            features_GD,
-            tuple(Side(fingerprint_by_space[t.original_space], t.route) for t in templates),
-            foreign_originals(templates),
-        )
-
-    def remove_template(self, entry: GalleryEntry, template_id: str) -> list[int]:
-        """Delete a template; its `seq`, or nothing where there is none."""
-        return self._delete("gallery = ? AND template_id = ?", (entry.gallery_id, template_id))
-
-    def remove_subject(self, entry: GalleryEntry, subject: str) -> list[int]:
-        """Delete all templates of a subject; their `seq`."""
-        return self._delete("gallery = ? AND subject = ?", (entry.gallery_id, subject))
+    def half_dropped(self) -> list[int]:
+        """The numbers of galleries that are being dropped."""
+        return [gallery_id for (gallery_id,) in self._read("SELECT id FROM gallery WHERE name IS NULL")]
 
     def templates(self, entry: GalleryEntry, *, after: int, limit: int, subject: str | None) -> TemplatePage:
         """A page of templates, as the port has it."""
-        of_subject, values = ("", ()) if subject is None else (" AND subject = ?", (subject,))
+        condition, values = "template.gallery = ?", [entry.gallery_id]
+        if subject is not None:
+            found = self._read("SELECT id FROM subject WHERE gallery = ? AND name = ?", (entry.gallery_id, subject))
+            condition, values = "template.subject = ?", [found[0][0] if found else 0]
         rows = self._read(
-            "SELECT seq, template_id, subject, space, COALESCE(route, '[]'), enrolled_at"
-            " FROM template LEFT JOIN translated ON translated.template = seq AND generation = ?"
-            f" WHERE gallery = ? AND seq > ?{of_subject} ORDER BY seq LIMIT ?",
-            (entry.generation_id, entry.gallery_id, after, *values, limit + 1),
+            f"{_TEMPLATE} WHERE {condition} AND seq > ? ORDER BY seq LIMIT ?",
+            (_base(entry), *values, after, limit + 1),
         )
-        page = tuple(
-            Template(template_id, of, space, tuple(json.loads(route)), enrolled_at)
-            for _, template_id, of, space, route, enrolled_at in rows[:limit]
-        )
+        page = tuple(self._template(row) for row in rows[:limit])
         return TemplatePage(page, rows[limit - 1][0] if len(rows) > limit else None)
 
-    def blocks(self, entry: GalleryEntry, block_size: int = 4096) -> Iterator[GalleryRows]:
-        """All templates of the active generation in blocks. Raises `StartupError` naming the first damaged one."""
-        after = 0
+    def template(self, entry: GalleryEntry, template_id: str) -> Template | None:
+        """One template, or None where there is none of this id."""
+        values = (_base(entry), self.ids.seq(template_id), entry.gallery_id)
+        rows = self._read(f"{_TEMPLATE} WHERE seq = ? AND template.gallery = ?", values)
+        return self._template(rows[0]) if rows else None
+
+    def answered(self, key: bytes) -> tuple[bytes, Answer] | None:
+        """What was answered to the request that calls itself so, and the digest of what it asked."""
+        rows = self._read("SELECT digest, status, body FROM answered WHERE key = ?", (key,))
+        return (rows[0][0], Answer(rows[0][1], rows[0][2])) if rows else None
+
+    def seqs(self, entry: GalleryEntry) -> SeqArray:
+        """The numbers of all templates of a gallery, ascending."""
+        rows = self._read("SELECT seq FROM template WHERE gallery = ? ORDER BY seq", (entry.gallery_id,))
+        return np.fromiter((seq for (seq,) in rows), dtype=np.int64, count=len(rows))
+
+    def matching(self, entry: GalleryEntry, where: Where) -> SeqArray:
+        """The numbers of the templates that meet all conditions, ascending."""
+        found: SeqArray | None = None
+        for name, condition in where.items():
+            tests, values = ["gallery = ?", "name = ?"], [entry.gallery_id, name]
+            if condition.any_of is not None:
+                tests.append(f"value IN ({','.join('?' * len(condition.any_of))})")
+                values += [attribute_value(value) for value in condition.any_of]
+            else:
+                # Text comes after all numbers, and is no number at most this.
+                tests.append("typeof(value) IN ('integer', 'real')")
+            for comparison, limit in ((">=", condition.at_least), ("<=", condition.at_most)):
+                if limit is not None:
+                    tests.append(f"value {comparison} ?")
+                    values.append(limit)
+            rows = self._read(f"SELECT template FROM attribute WHERE {' AND '.join(tests)}", values)
+            seqs = np.unique(np.fromiter((seq for (seq,) in rows), dtype=np.int64, count=len(rows)))
+            found = seqs if found is None else np.intersect1d(found, seqs, assume_unique=True)
+        assert found is not None
+        return found
+
+    def blocks(
+        self,
+        entry: GalleryEntry,
+        *,
+        after: int = 0,
+        with_originals: bool = False,
+        db: sqlite3.Connection | None = None,
+        block_size: int = 4096,
+    ) -> Iterator[GalleryRows]:
+        """Templates of the active generation from number `after` on, in blocks; as the transaction of `db` sees them, if given.
+
+        Raises `DamagedError` naming the first damaged one.
+        """
+        query = (
+            "SELECT seq, subject, name, fingerprint, bundles, COALESCE(translated.crc, template.crc),"
+            " feature IS NULL, COALESCE(feature, original)"
+            + (", template.crc, CASE WHEN feature IS NULL THEN NULL ELSE original END" if with_originals else "")
+            + " FROM template JOIN subject ON subject.id = subject JOIN space ON space.id = template.space"
+            " LEFT JOIN translated ON translated.id = seq + ? LEFT JOIN route ON route.id = translated.route"
+            " WHERE template.gallery = ? AND seq > ? ORDER BY seq LIMIT ?"
+        )
         while True:
-            rows = self._read(
-                "SELECT seq, template_id, subject, template.space,"
-                " COALESCE(translated.crc, template.crc), feature IS NULL, COALESCE(feature, original), template.crc, original,"
-                " COALESCE(route, '[]')"
-                " FROM template LEFT JOIN translated ON translated.template = seq AND generation = ?"
-                " WHERE gallery = ? AND seq > ? ORDER BY seq LIMIT ?",
-                (entry.generation_id, entry.gallery_id, after, block_size),
-            )
+            values = (_base(entry), entry.gallery_id, after, block_size)
+            rows = self._read(query, values) if db is None else db.execute(query, values).fetchall()
             if not rows:
                 return
-            self._check(entry, rows)
-            seqs, template_ids, subjects, spaces, _, _, features, _, _, routes = zip(*rows, strict=True)
-            features_GD = np.frombuffer(b"".join(features), dtype="<f4").reshape(len(rows), -1).astype(np.float32)
-            foreign = {
-                place: (space, np.frombuffer(original, dtype="<f4").astype(np.float32))
-                for place, (_, _, _, space, _, is_native, _, _, original, _) in enumerate(rows)
-                if not is_native
-            }
-            origins = tuple(Side(space, tuple(json.loads(route))) for space, route in zip(spaces, routes, strict=True))
-            yield GalleryRows(np.array(seqs, dtype=np.int64), template_ids, subjects, features_GD, origins, foreign)
-            after = seqs[-1]
+            yield self._block(entry, rows, with_originals=with_originals)
+            after = rows[-1][0]
 
-    def _check(self, entry: GalleryEntry, rows: list[Any]) -> None:
-        fingerprint, num_bytes = entry.space.fingerprint, 4 * entry.space.dimension
-        for _, template_id, _, space, crc, is_native, feature, crc_of_original, original, _ in rows:
-            if not isinstance(feature, bytes) or zlib.crc32(feature) != crc or len(feature) != num_bytes:
-                reason = "its stored feature does not match its CRC32"
-            elif is_native and space != fingerprint:
-                reason = "its feature in the gallery's space is missing"
-            elif not is_native and (not isinstance(original, bytes) or zlib.crc32(original) != crc_of_original):
-                reason = "its original feature does not match its CRC32"
-            else:
-                continue
-            raise StartupError(
-                f"{self._path}: template {template_id} of gallery {entry.name} is damaged ({reason}); "
-                "restore the file from a backup"
-            )
+    def _block(self, entry: GalleryEntry, rows: list[Any], *, with_originals: bool) -> GalleryRows:
+        columns = list(zip(*rows, strict=True))
+        seqs, subject_ids, subjects, spaces, routes, crcs, natives, features = columns[:8]
+        num_bytes, fingerprint = 4 * entry.space.dimension, entry.space.fingerprint
+        for row, (seq, name, crc, feature) in enumerate(zip(seqs, subjects, crcs, features, strict=True)):
+            if (
+                not isinstance(feature, bytes)
+                or len(feature) != num_bytes
+                or row_crc(seq, name.encode(), feature) != crc
+            ):
+                raise self._damaged(entry, seq, "its stored feature does not match its CRC32C")
+            if natives[row] and spaces[row] != fingerprint:
+                raise self._damaged(entry, seq, "its feature in the gallery's space is missing")
+        foreign = {}
+        if with_originals:
+            for row, (crc, original) in enumerate(zip(columns[8], columns[9], strict=True)):
+                if natives[row]:
+                    continue
+                if not isinstance(original, bytes) or row_crc(seqs[row], subjects[row].encode(), original) != crc:
+                    raise self._damaged(entry, seqs[row], "its original feature does not match its CRC32C")
+                foreign[row] = (spaces[row], np.frombuffer(original, dtype="<f4").astype(np.float32))
+        ways: dict[tuple[str, str | None], int] = {}
+        origin_G = np.array(
+            [ways.setdefault(way, len(ways)) for way in zip(spaces, routes, strict=True)], dtype=np.intp
+        )
+        return GalleryRows(
+            np.array(seqs, dtype=np.int64),
+            np.array(subject_ids, dtype=np.int64),
+            subjects,
+            np.frombuffer(b"".join(features), dtype="<f4").reshape(len(rows), -1),
+            [Side(space, tuple(json.loads(route or "[]"))) for space, route in ways],
+            origin_G,
+            foreign,
+        )
 
-    def _prepare_schema(self) -> None:
-        with self._transaction() as db:
-            (version,) = db.execute("PRAGMA user_version").fetchone()
-            if version > SCHEMA_VERSION:
-                raise StartupError(
-                    f"{self._path}: was written by a newer Facebridge (schema {version}, this one knows "
-                    f"{SCHEMA_VERSION}); start that version"
-                )
-            if version == 0:
-                for statement in (*_SCHEMA, f"PRAGMA user_version={SCHEMA_VERSION}"):
-                    db.execute(statement)
+    def _damaged(self, entry: GalleryEntry, seq: int, reason: str) -> DamagedError:
+        return DamagedError(
+            f"{self.path}: template {self.ids.of([seq])[0]} of gallery {entry.name} is damaged ({reason}); "
+            "restore the file from a backup"
+        )
 
-    def _delete(self, condition: str, values: tuple[object, ...]) -> list[int]:
-        with self._transaction() as db:
-            return [seq for (seq,) in db.execute(f"DELETE FROM template WHERE {condition} RETURNING seq", values)]
+    def _template(self, row: tuple[Any, ...]) -> Template:
+        seq, subject, space, bundles, enrolled_at, confidence, norm, key, metadata, provenance = row
+        return Template(
+            self.ids.of([seq])[0],
+            subject,
+            space,
+            tuple(json.loads(bundles or "[]")),
+            datetime.fromtimestamp(enrolled_at / 1000, UTC).isoformat(timespec="milliseconds"),
+            confidence,
+            norm,
+            key,
+            parsed_metadata(metadata),
+            json.loads(provenance),
+        )
 
-    def _read(self, query: str, values: tuple[object, ...] = ()) -> list[Any]:
-        with self._lock:
+    def _connect(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        pragmas = (
+            f"page_size={PAGE_BYTES}",
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "secure_delete=ON",
+            # Nothing but the writer's own thread moves the log into the file, as SQLite would keep its failures to itself.
+            "wal_autocheckpoint=0",
+            f"journal_size_limit={CHECKPOINT_BYTES}",
+            # Else what an operation may have to take back goes through a file of its own.
+            "temp_store=MEMORY",
+            "cache_size=-32768",
+        )
+        try:
+            for pragma in pragmas:
+                db.execute(f"PRAGMA {pragma}")
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _read(self, query: str, values: Sequence[object] = ()) -> list[Any]:
+        with self._reader() as db:
             try:
-                return self._db.execute(query, values).fetchall()
+                return db.execute(query, values).fetchall()
             except sqlite3.Error as failure:
-                raise StorageError(f"the record cannot be read ({_reason(failure)})") from None
+                raise StorageError(f"the record cannot be read ({reason_of(failure)})") from None
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _reader(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
-            try:
-                self._db.execute("BEGIN IMMEDIATE")
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException as failure:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                if isinstance(failure, sqlite3.Error):
-                    raise _storage_error(failure) from None
-                raise
+            is_new = self._readers.empty() and self._num_readers < _READERS
+            self._num_readers += is_new
+        db = self._connect() if is_new else self._readers.get()
+        try:
+            yield db
+        finally:
+            self._readers.put(db)
 
 
-def _storage_error(failure: sqlite3.Error) -> StorageError:
-    reason = _reason(failure)
-    if reason == "SQLITE_FULL":
-        return InsufficientStorageError("the disk is full; nothing of this was kept")
-    return StorageError(f"the record cannot be written ({reason}); nothing of this was kept")
-
-
-def _reason(failure: sqlite3.Error) -> str:
-    """SQLite's code only: its own words may quote what is stored."""
-    return getattr(failure, "sqlite_errorname", type(failure).__name__)
-
-
-def _insert(db: sqlite3.Connection, statement: str, values: tuple[object, ...]) -> int:
-    seq = db.execute(statement, values).lastrowid
-    assert seq is not None
-    return seq
-
-
-def _insert_translated(db: sqlite3.Connection, generation_id: int, seq: int, template: NewTemplate) -> None:
-    feature = _blob(template.feature)
-    db.execute(
-        "INSERT INTO translated (generation, template, route, crc, feature) VALUES (?, ?, ?, ?, ?)",
-        (generation_id, seq, json.dumps(template.route), zlib.crc32(feature), feature),
-    )
-
-
-def _blob(feature_D: FloatArray) -> bytes:
-    return feature_D.astype("<f4").tobytes()
-
-
-def _document(space: Space) -> str:
-    return canonical_json(space.to_json()).decode()
+def _base(entry: GalleryEntry) -> int:
+    """What is added to `seq` to find what a template is in the active generation."""
+    return entry.generation_id << GENERATION_SHIFT

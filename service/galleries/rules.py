@@ -4,7 +4,7 @@ Invariant: what is searchable in a gallery is a finite float32 vector of length 
 Shapes: B probes, G templates, D dimension of a gallery's space.
 """
 
-import secrets
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.space import Space
-from service.entities import FloatArray, NewTemplate
+from service.entities import FloatArray, Metadata, NewTemplates
 from service.errors import (
     DimensionMismatchError,
     EngineError,
@@ -23,34 +23,67 @@ from service.errors import (
 )
 from service.galleries.port import Project
 
+_ROWS_AT_ONCE = 8192
 LENGTH_TOLERANCE = 1e-3
 """How far from one the length of a unit vector may be."""
 
 
-def gallery_feature(template: NewTemplate) -> FloatArray:
-    """What becomes searchable, (D,): of a native template the original itself, so that it need not be kept twice."""
-    return template.feature if template.route else template.original
+MAX_FIELDS = 32
+"""Of a template's metadata."""
+MAX_TEXT = 256
+"""Characters of a field of metadata."""
+FIELD_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
+_FIELD = re.compile(FIELD_PATTERN)
 
 
-def check_templates(templates: Sequence[NewTemplate], space: Space) -> None:
-    """Raises what `GalleryStore.enrol` raises for a gallery in `space`, and the errors of `_check_unit`."""
-    spaces = {template.original_space for template in templates} | {template.space for template in templates}
-    fingerprint_by_space = {known: known.fingerprint for known in spaces}
-    own_fingerprint = space.fingerprint
-    for template in templates:
-        original_space = template.original_space
-        native_elsewhere = not template.route and fingerprint_by_space[original_space] != own_fingerprint
-        if native_elsewhere or fingerprint_by_space[template.space] != own_fingerprint:
-            raise SpaceMismatchError(f"a template must be of the gallery's space, {space.name} ({own_fingerprint})")
-        if template.original.shape != (original_space.dimension,) or template.feature.shape != (space.dimension,):
-            raise DimensionMismatchError(
-                f"a feature has not as many numbers as its space ({original_space.dimension} for the original, "
-                f"{space.dimension} in the gallery)"
-            )
-    for known in {template.original_space for template in templates}:
-        _check_unit(np.stack([template.original for template in templates if template.original_space == known]))
-    if templates:
-        _check_unit(np.stack([template.feature for template in templates]))
+def gallery_features(templates: NewTemplates) -> FloatArray:
+    """What becomes searchable, (G, D): of native templates the originals themselves, so that they need not be kept twice."""
+    return templates.features if templates.route else templates.originals
+
+
+def check_templates(templates: NewTemplates, space: Space) -> None:
+    """Raises what `GalleryStore.enrol` raises for a gallery in `space`."""
+    num, own_fingerprint = len(templates), space.fingerprint
+    native_elsewhere = not templates.route and templates.original_space.fingerprint != own_fingerprint
+    if native_elsewhere or templates.space.fingerprint != own_fingerprint:
+        raise SpaceMismatchError(f"a template must be of the gallery's space, {space.name} ({own_fingerprint})")
+    wanted = ((templates.originals, templates.original_space), (templates.features, space))
+    if any(features.shape != (num, of.dimension) for features, of in wanted):
+        raise DimensionMismatchError(
+            f"a feature has not as many numbers as its space ({templates.original_space.dimension} for the original, "
+            f"{space.dimension} in the gallery)"
+        )
+    _check_unit(templates.originals)
+    if templates.route:
+        _check_unit(templates.features)
+    _check_keys(templates.keys or ())
+    for row, fields in enumerate(templates.metadata or ()):
+        if reason := _wrong_with(fields or {}):
+            raise InvalidInputError(f"the metadata of a template cannot be kept: {reason}", [(row, reason)])
+
+
+def _check_keys(keys: Sequence[str | None]) -> None:
+    first: dict[str, int] = {}
+    twice = [(row, key) for row, key in enumerate(keys) if key is not None and first.setdefault(key, row) != row]
+    if twice:
+        raise InvalidInputError(
+            "two templates of one request have the same key",
+            [(row, f"its key is that of template {first[key]} already") for row, key in twice],
+        )
+
+
+def _wrong_with(fields: Metadata) -> str:
+    if len(fields) > MAX_FIELDS:
+        return f"it may have at most {MAX_FIELDS} fields"
+    for name, value in fields.items():
+        if not _FIELD.fullmatch(name):
+            return "names of fields are 1 to 64 letters, digits and _ . -"
+        if isinstance(value, str):
+            if len(value) > MAX_TEXT:
+                return f"a text may have at most {MAX_TEXT} characters"
+        elif not isinstance(value, int | float) or not abs(value) < 2.0**53:
+            return "a field is a text, a number of less than 2^53, true or false"
+    return ""
 
 
 def check_projections(projections: Mapping[str, Project], space: Space) -> None:
@@ -85,11 +118,22 @@ def check_probes(probes_BD: FloatArray, probe_space: Space, space: Space) -> Non
 
 def _check_unit(features_GD: FloatArray) -> None:
     """Raises `NonFiniteVectorError`, `InvalidInputError` where a row is not a unit vector."""
-    length_G = np.linalg.norm(features_GD.astype(np.float64), axis=1)
-    if not np.isfinite(length_G).all():
-        raise NonFiniteVectorError("a vector holds NaN or infinity")
-    if (np.abs(length_G - 1.0) > LENGTH_TOLERANCE).any():
-        raise InvalidInputError("a vector is not of length one; L2-normalise it")
+    for start in range(0, len(features_GD), _ROWS_AT_ONCE):
+        block = features_GD[start : start + _ROWS_AT_ONCE].astype(np.float64)
+        # Finite numbers whose squares are not are far from length one as well.
+        with np.errstate(over="ignore", invalid="ignore"):
+            length_G = np.sqrt(np.einsum("gd,gd->g", block, block))
+        if (np.abs(length_G - 1.0) <= LENGTH_TOLERANCE).all():
+            continue
+        broken = np.flatnonzero(~np.isfinite(block).all(axis=1)) + start
+        if len(broken):
+            raise NonFiniteVectorError(
+                "a vector holds NaN or infinity", [(row, "not finite") for row in broken.tolist()]
+            )
+        wrong = np.flatnonzero(~(np.abs(length_G - 1.0) <= LENGTH_TOLERANCE)) + start
+        if len(wrong):
+            rows = [(row, "not of length one") for row in wrong.tolist()]
+            raise InvalidInputError("a vector is not of length one; L2-normalise it", rows)
 
 
 def exact_scores(probe_D: FloatArray, features_GD: npt.NDArray[np.floating[Any]]) -> FloatArray:
@@ -106,9 +150,9 @@ def exact_scores(probe_D: FloatArray, features_GD: npt.NDArray[np.floating[Any]]
     return scores_G
 
 
-def new_template_id() -> str:
-    """128 random bits as 32 hexadecimal digits: cannot be guessed, says nothing of when or who."""
-    return secrets.token_hex(16)
+def milliseconds() -> int:
+    """Now, since 1970."""
+    return round(datetime.now(UTC).timestamp() * 1000)
 
 
 def timestamp() -> str:

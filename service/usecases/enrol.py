@@ -4,10 +4,20 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from service.entities import NewTemplate, Probe, Route
-from service.galleries.port import GalleryStore
+from service.entities import Metadata, NewTemplates, Probe, ProbeRows, Route
+from service.galleries.port import GalleryStore, Once
 from service.usecases.probes import Probes
 from service.usecases.trust import Trusted
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """What is to be enrolled: one sample of a subject for each, all of one space."""
+
+    subjects: Sequence[str]
+    probes: Sequence[Probe] | ProbeRows
+    keys: Sequence[str | None] | None = None
+    metadata: Sequence[Metadata | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +25,7 @@ class Enrolled:
     """The ids of the new templates, in the order they were sent, and the route by which they came into the gallery."""
 
     template_ids: tuple[str, ...]
+    num_replaced: int
     generation: int
     route: Route
     trusted: Trusted
@@ -27,17 +38,43 @@ class Enrol:
         self._probes = probes
         self._galleries = galleries
 
-    async def __call__(self, gallery: str, subjects: Sequence[str], samples: Sequence[Probe]) -> Enrolled:
-        """Enrol one sample for each entry of `subjects`, all of one space, all or none.
+    async def __call__(
+        self, gallery: str, samples: Samples, *, replaces: bool = False, once: Once | None = None
+    ) -> Enrolled:
+        """Enrol all of `samples` or none; with `replaces`, in place of the templates of the same keys.
 
-        Raises `NotFoundError`, `SpaceMismatchError`, `LowConfidenceError`, and what is wrong with a sample.
+        Raises `NotFoundError`, `SpaceMismatchError`, `LowConfidenceError`, `AlreadyExistsError`, and what is wrong with a
+        sample.
         """
         found = await asyncio.to_thread(self._galleries.get, gallery)
-        native = await self._probes.read(samples, also=[found.space])
+        native = await self._probes.read(samples.probes, also=[found.space])
         routed = await self._probes.into(native, found.space)
-        templates = [
-            NewTemplate(subject, original, native.space, feature, found.space, routed.route.bundles)
-            for subject, original, feature in zip(subjects, native.features, routed.features, strict=True)
-        ]
-        ids = await asyncio.to_thread(self._galleries.enrol, gallery, templates)
-        return Enrolled(tuple(ids), found.generation, routed.route, routed.trusted)
+        route = routed.route
+        templates = NewTemplates(
+            samples.subjects,
+            native.features,
+            native.space,
+            routed.features,
+            found.space,
+            route.bundles,
+            confidence=routed.trusted.confidence,
+            norm=native.norm,
+            keys=samples.keys,
+            metadata=samples.metadata,
+            provenance=_provenance(samples.probes),
+        )
+
+        def told(ids: tuple[str, ...], num_replaced: int) -> Enrolled:
+            return Enrolled(ids, num_replaced, found.generation, route, routed.trusted)
+
+        mapped = once and once.through(lambda done: told(done.template_ids, done.num_replaced))
+        enrolment = await asyncio.to_thread(self._galleries.enrol, gallery, templates, replaces=replaces, once=mapped)
+        return told(enrolment.template_ids, enrolment.num_replaced)
+
+
+def _provenance(probes: Sequence[Probe] | ProbeRows) -> Sequence[Metadata]:
+    """How each came: as a feature, or as a picture that an encoder here made into one."""
+    if isinstance(probes, ProbeRows):
+        return [{"sent_as": "feature"}] * len(probes)
+    sent = {"feature": {"sent_as": "feature"}, "picture": {"sent_as": "picture"}}
+    return [sent["feature" if probe.picture is None else "picture"] for probe in probes]

@@ -3,9 +3,9 @@
 import asyncio
 import logging
 
-from service.entities import Gallery, RouteStep
+from service.entities import Gallery, RouteStep, Template
 from service.errors import FacebridgeError, InvalidInputError
-from service.galleries.port import GalleryStore, TemplatePage
+from service.galleries.port import GalleryStore, Once, TemplatePage
 from service.inference.inference import Inference
 
 log = logging.getLogger("facebridge.galleries")
@@ -18,12 +18,12 @@ class KeepGalleries:
         self._inference = inference
         self._store = store
 
-    async def create(self, name: str, space: str) -> Gallery:
+    async def create(self, name: str, space: str, *, once: Once | None = None) -> Gallery:
         """Make an empty gallery in a known space. Raises `AlreadyExistsError`, `InvalidInputError`."""
         found = self._inference.catalog.find_space(space)
         if found is None:
             raise InvalidInputError("a gallery needs a space that is known here; see /spaces")
-        gallery = await asyncio.to_thread(self._store.create, name, found)
+        gallery = await asyncio.to_thread(self._store.create, name, found, once=once)
         for step in self._inference.catalog.common_steps(gallery.space):
             await asyncio.to_thread(self._ensure_index, gallery, step)
         return gallery
@@ -48,21 +48,25 @@ class KeepGalleries:
         """All galleries by name."""
         return await asyncio.to_thread(self._store.list_galleries)
 
-    async def drop(self, name: str) -> None:
+    async def drop(self, name: str, *, once: Once | None = None) -> None:
         """Raises `NotFoundError`."""
-        await asyncio.to_thread(self._store.drop, name)
+        await asyncio.to_thread(self._store.drop, name, once=once)
 
     async def templates(self, name: str, *, after: int, limit: int, subject: str | None) -> TemplatePage:
         """A page of templates. Raises `NotFoundError`."""
         return await asyncio.to_thread(self._store.templates, name, after=after, limit=limit, subject=subject)
 
-    async def remove_template(self, name: str, template_id: str) -> None:
+    async def template(self, name: str, template_id: str) -> Template:
         """Raises `NotFoundError`."""
-        await asyncio.to_thread(self._store.remove_template, name, template_id)
+        return await asyncio.to_thread(self._store.template, name, template_id)
 
-    async def remove_subject(self, name: str, subject: str) -> int:
+    async def remove_template(self, name: str, template_id: str, *, once: Once | None = None) -> None:
+        """Raises `NotFoundError`."""
+        await asyncio.to_thread(self._store.remove_template, name, template_id, once=once)
+
+    async def remove_subject(self, name: str, subject: str, *, once: Once | None = None) -> int:
         """How many templates were removed. Raises `NotFoundError`."""
-        return await asyncio.to_thread(self._store.remove_subject, name, subject)
+        return await asyncio.to_thread(self._store.remove_subject, name, subject, once=once)
 
     def _ensure_index(self, gallery: Gallery, step: RouteStep) -> None:
         self._store.ensure_index(gallery.name, step.target, self._inference.projections(step.target))

@@ -7,8 +7,8 @@ from typing import Literal
 
 from models.operating_point import OperatingPoint
 from models.space import Space
-from service.entities import Candidate, Probe, Route, Side
-from service.galleries.port import GalleryStore, SearchResult
+from service.entities import Candidate, Probe, ProbeRows, Route, Side
+from service.galleries.port import GalleryStore, SearchResult, Where
 from service.inference.inference import Inference
 from service.inference.thresholds import Measured
 from service.usecases.decisions import Meaning, Wanted, meaning_of, threshold_for
@@ -71,13 +71,15 @@ class Identify:
     async def __call__(
         self,
         gallery: str,
-        probes: Sequence[Probe],
+        probes: Sequence[Probe] | ProbeRows,
         *,
         top_k: int,
+        where: Where | None = None,
         wanted: Wanted | None = None,
         trust: TrustPolicy | None = None,
     ) -> Identified:
-        """Search one gallery with probes of one space; they are translated where a route leads to the gallery's.
+        """Search one gallery with probes of one space; they are translated where a route leads to the gallery's. With
+        `where`, among templates of such metadata only.
 
         Raises `NotFoundError`, `SpaceMismatchError`, `NoOperatingPointError` where the gallery holds templates with which no
         threshold was measured at the wanted rate, `LowConfidenceError`, and what is wrong with a probe.
@@ -87,9 +89,10 @@ class Identify:
         fmr = wanted.fmr_among(found.num_templates) if wanted else None
         routed = await self._probes.comparable(native, found.space, trust, fmr=fmr)
         route = routed.route
-        result = await self._search(gallery, routed, top_k, by_origin=wanted is not None)
+        result = await self._search(gallery, routed, top_k, by_origin=wanted is not None, where=where)
         judge = _Judge(self._inference, route, result.num_templates, wanted)
-        candidates = await asyncio.to_thread(judge, result, [probe.modality for probe in probes], top_k)
+        modalities = probes.modalities if isinstance(probes, ProbeRows) else [probe.modality for probe in probes]
+        candidates = await asyncio.to_thread(judge, result, modalities, top_k)
         return Identified(
             gallery,
             result.generation,
@@ -102,12 +105,16 @@ class Identify:
             routed.trusted,
         )
 
-    async def _search(self, gallery: str, routed: RoutedFeatures, top_k: int, *, by_origin: bool) -> SearchResult:
+    async def _search(
+        self, gallery: str, routed: RoutedFeatures, top_k: int, *, by_origin: bool, where: Where | None
+    ) -> SearchResult:
         if step := routed.route.target_step:
             projections = self._inference.projections(step.target)
             await asyncio.to_thread(self._galleries.ensure_index, gallery, step.target, projections)
-        features, where = routed.features, routed.route.space
-        return await asyncio.to_thread(self._galleries.search, gallery, features, where, top_k, by_origin=by_origin)
+        features, space = routed.features, routed.route.space
+        return await asyncio.to_thread(
+            self._galleries.search, gallery, features, space, top_k, by_origin=by_origin, where=where
+        )
 
 
 class _Judge:

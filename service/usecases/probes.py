@@ -15,7 +15,7 @@ import numpy.typing as npt
 from models.calibration import PHOTO
 from models.features import FloatArray, NonFiniteError, ZeroNormError, checked_norms, unit_features_and_norms
 from models.space import Space
-from service.entities import Probe, Route
+from service.entities import Probe, ProbeRows, Route
 from service.errors import (
     DimensionMismatchError,
     NonFiniteVectorError,
@@ -72,27 +72,38 @@ class Probes:
         self._trust = trust or TrustPolicy()
         self._refuses_suspected = refuses_suspected
 
-    async def read(self, probes: Sequence[Probe], also: Iterable[Space] = ()) -> NativeFeatures:
+    async def read(self, probes: Sequence[Probe] | ProbeRows, also: Iterable[Space] = ()) -> NativeFeatures:
         """Unit features of probes of one space; pictures are encoded. `also` are spaces known besides the catalog's.
 
         Raises `SpaceMismatchError` for an unknown space, and what is wrong with a vector or a picture.
         """
-        space = self._inference.catalog.find_space(probes[0].space, also)
+        space = self._inference.catalog.find_space(
+            probes.space if isinstance(probes, ProbeRows) else probes[0].space, also
+        )
         if space is None:
             raise SpaceMismatchError(
                 "features of a space that is not known here cannot be compared with anything; see /spaces"
             )
+        if isinstance(probes, ProbeRows):
+            checked, norm = await off_loop(checked_features, probes.features, space)
+            known = norm if probes.norm is None else checked_norms(probes.norm)
+            modalities = probes.modalities
+        else:
+            checked, norm = await self._checked(probes, space)
+            known = checked_norms(np.array([probe.norm for probe in probes]))
+            modalities = [probe.modality for probe in probes]
+        measured = self._inference.catalog.thresholds.modalities - {PHOTO}
+        drawn = np.array([modality in measured for modality in modalities])
+        norm = np.where(np.isnan(norm), known, norm)
+        return await self.watched(NativeFeatures(space, checked, frozenset(modalities), drawn, norm))
+
+    async def _checked(self, probes: Sequence[Probe], space: Space) -> tuple[FloatArray, FloatArray]:
         features = [probe.feature for probe in probes if probe.feature is not None]
         if len(features) == len(probes):
-            checked, norm = await off_loop(_checked_together, features, space)
-        else:
-            encoded = await asyncio.gather(*(self._encode(probe, space) for probe in probes))
-            checked, norm = (np.concatenate(column) for column in zip(*encoded, strict=True))
-        norm = np.where(np.isnan(norm), checked_norms(np.array([probe.norm for probe in probes])), norm)
-        measured = self._inference.catalog.thresholds.modalities - {PHOTO}
-        drawn = np.array([probe.modality in measured for probe in probes])
-        modalities = frozenset(probe.modality for probe in probes)
-        return await self.watched(NativeFeatures(space, checked, modalities, drawn, norm))
+            return await off_loop(_checked_together, features, space)
+        encoded = await asyncio.gather(*(self._encode(probe, space) for probe in probes))
+        checked, norm = (np.concatenate(column) for column in zip(*encoded, strict=True))
+        return checked, norm
 
     async def watched(self, native: NativeFeatures) -> NativeFeatures:
         """The same, after a look at whether they are of the space that they claim.

@@ -284,7 +284,20 @@ class TestTemplates:
         ((template,),) = await pages(client, "limit=1")
         enrolled_at = template.pop("enrolled_at")
         assert enrolled_at.endswith("+00:00")
-        assert template == {"template_id": template_id, "subject": "ann", "space": A.fingerprint, "route": []}
+        assert template == {
+            "template_id": template_id,
+            "subject": "ann",
+            "space": A.fingerprint,
+            "route": [],
+            "confidence": None,
+            "norm": pytest.approx(np.linalg.norm(sample("ann", 0)["feature"])),
+            "key": None,
+            "metadata": {},
+            "provenance": {"sent_as": "feature"},
+        }
+        assert (await client.get(f"/galleries/people/templates/{template_id}")).json() == template | {
+            "enrolled_at": enrolled_at
+        }
 
     @pytest.mark.parametrize("cursor", ["", "x", "-1", "0x1", "1_0", " 1", "f" * 16, "f" * 32, "١", "1.0", "F"])
     async def test_a_cursor_that_was_not_given_out_is_refused(self, client: httpx.AsyncClient, cursor: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 from service import errors
 from service.api import problems
 from service.galleries.oracle import OracleGalleryStore
-from service.galleries.port import TemplatePage
+from service.galleries.port import Enrolment, TemplatePage
 from tests.api.conftest import MakeApp
 from tests.api.world import features, running
 
@@ -33,7 +33,8 @@ def test_every_domain_error_that_can_be_answered_has_a_problem_of_its_own() -> N
     [
         (errors.DrainingError("stopping"), 503, "draining", "1"),
         (errors.QueueFullError("full"), 429, "queue-full", "1"),
-        (errors.StorageError("no"), 503, "read-only", "1"),
+        (errors.StorageError("no"), 503, "not-recorded", "1"),
+        (errors.ReadOnlyError("no"), 503, "read-only", "1"),
         (errors.InsufficientStorageError("full"), 507, "insufficient-storage", None),
         (errors.FacebridgeError("?"), 500, "internal", None),
     ],
@@ -42,7 +43,7 @@ async def test_what_a_store_says_reaches_the_client(
     make_app: MakeApp, failure: Exception, status: int, slug: str, retry_after: str | None
 ) -> None:
     class Failing(OracleGalleryStore):
-        def enrol(self, name: str, templates: Any) -> list[str]:
+        def enrol(self, *args: Any, **keywords: Any) -> Enrolment:
             raise failure
 
     async with running(make_app(store=Failing())) as client:

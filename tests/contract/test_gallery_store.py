@@ -3,16 +3,18 @@
 Shapes: B probes, G templates, D dimension.
 """
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from models.space import Space
-from service.entities import Candidate, FloatArray, NewTemplate, Side, Template
+from service.entities import Candidate, FloatArray, Metadata, NewTemplates, Side, Template
 from service.errors import (
     AlreadyExistsError,
     DimensionMismatchError,
@@ -26,7 +28,7 @@ from service.errors import (
 )
 from service.galleries.embedded import EmbeddedGalleryStore
 from service.galleries.oracle import OracleGalleryStore
-from service.galleries.port import GalleryStore, Project
+from service.galleries.port import Answer, Condition, GalleryStore, Once, Project, Where
 
 PLANE = Space("plane", 2, "external:plane")
 OTHER_PLANE = Space("other-plane", 2, "external:other")
@@ -37,6 +39,9 @@ HERE = Side(PLANE.fingerprint)
 THERE = Side(SOLID.fingerprint, ("solid-to-plane",))
 
 EAST, NORTH, NORTH_EAST = (1.0, 0.0), (0.0, 1.0), (0.6, 0.8)
+UP = (0.0, 0.0, 1.0)
+_NO_ROWS = np.empty((0, 2), dtype=np.float32)
+NOTHING = NewTemplates([], _NO_ROWS, PLANE, _NO_ROWS, PLANE)
 
 
 @pytest.fixture(params=["oracle", "embedded"])
@@ -50,13 +55,59 @@ def vector(*numbers: float) -> FloatArray:
     return np.array(numbers, dtype=np.float32)
 
 
-def native(subject: str, feature: tuple[float, ...] | FloatArray, space: Space = PLANE) -> NewTemplate:
+@dataclass(frozen=True)
+class One:
+    """A template to enrol."""
+
+    subject: str
+    original: FloatArray
+    original_space: Space
+    feature: FloatArray
+    space: Space
+    route: tuple[str, ...] = ()
+    key: str | None = None
+    metadata: Metadata | None = None
+
+
+def native(
+    subject: str,
+    feature: tuple[float, ...] | FloatArray,
+    space: Space = PLANE,
+    *,
+    key: str | None = None,
+    metadata: Metadata | None = None,
+) -> One:
     feature_D = np.asarray(feature, dtype=np.float32)
-    return NewTemplate(subject, feature_D, space, feature_D, space)
+    return One(subject, feature_D, space, feature_D, space, key=key, metadata=metadata)
 
 
-def translated(subject: str, original: tuple[float, ...], feature: tuple[float, ...]) -> NewTemplate:
-    return NewTemplate(subject, vector(*original), SOLID, vector(*feature), PLANE, ("solid-to-plane",))
+def translated(subject: str, original: tuple[float, ...], feature: tuple[float, ...]) -> One:
+    return One(subject, vector(*original), SOLID, vector(*feature), PLANE, ("solid-to-plane",))
+
+
+def batch(ones: Sequence[One]) -> NewTemplates:
+    """Those of one origin in columns."""
+    first = ones[0]
+    return NewTemplates(
+        [one.subject for one in ones],
+        np.stack([one.original for one in ones]),
+        first.original_space,
+        np.stack([one.feature for one in ones]),
+        first.space,
+        first.route,
+        keys=[one.key for one in ones],
+        metadata=[one.metadata for one in ones],
+    )
+
+
+def enrolled(store: GalleryStore, name: str, ones: Sequence[One], *, replaces: bool = False) -> list[str]:
+    """Enrol templates in the order given, as many at once as came the same way."""
+    groups = groupby(ones, key=lambda one: (one.original_space, one.space, one.route))
+    return [
+        template_id
+        for _, group in groups
+        for template_id in store.enrol(name, batch(list(group)), replaces=replaces).template_ids
+    ]
 
 
 def found(store: GalleryStore, name: str, probe: tuple[float, ...], top_k: int = 10) -> list[tuple[str, float]]:
@@ -100,14 +151,14 @@ def test_a_gallery_keeps_its_own_name_of_a_space_that_has_two(store: GalleryStor
     same_by_another_name = Space("renamed", 2, PLANE.encoder)
     store.create("staff", PLANE)
     store.create("visitors", same_by_another_name)
-    store.enrol("visitors", [native("ann", EAST)])
+    enrolled(store, "visitors", [native("ann", EAST)])
     assert store.get("visitors").space.name == "renamed"
     assert store.templates("visitors").templates[0].space == same_by_another_name.fingerprint == PLANE.fingerprint
 
 
 def test_probes_made_for_the_space_that_the_gallery_had_before_are_refused(store: GalleryStore) -> None:
     store.create("staff", OTHER_PLANE)
-    store.enrol("staff", [native("ann", EAST, OTHER_PLANE)])
+    enrolled(store, "staff", [native("ann", EAST, OTHER_PLANE)])
     with pytest.raises(SpaceMismatchError):
         store.search("staff", vector(*EAST)[None], PLANE, 1)
 
@@ -115,7 +166,7 @@ def test_probes_made_for_the_space_that_the_gallery_had_before_are_refused(store
 def test_a_translated_template_made_for_another_space_is_refused(store: GalleryStore) -> None:
     store.create("staff", OTHER_PLANE)
     with pytest.raises(SpaceMismatchError):
-        store.enrol("staff", [translated("ann", (0.0, 0.0, 1.0), EAST)])
+        enrolled(store, "staff", [translated("ann", (0.0, 0.0, 1.0), EAST)])
 
 
 def test_every_call_on_a_missing_gallery_says_not_found(store: GalleryStore) -> None:
@@ -124,7 +175,7 @@ def test_every_call_on_a_missing_gallery_says_not_found(store: GalleryStore) -> 
     with pytest.raises(NotFoundError):
         store.drop("staff")
     with pytest.raises(NotFoundError):
-        store.enrol("staff", [])
+        store.enrol("staff", NOTHING)
     with pytest.raises(NotFoundError):
         store.templates("staff")
     with pytest.raises(NotFoundError):
@@ -138,8 +189,8 @@ def test_every_call_on_a_missing_gallery_says_not_found(store: GalleryStore) -> 
 def test_a_dropped_gallery_leaves_nothing_to_one_of_the_same_name(store: GalleryStore) -> None:
     store.create("staff", PLANE)
     store.create("visitors", PLANE)
-    (template_id,) = store.enrol("staff", [native("ann", EAST)])
-    store.enrol("visitors", [native("bob", EAST)])
+    (template_id,) = enrolled(store, "staff", [native("ann", EAST)])
+    enrolled(store, "visitors", [native("bob", EAST)])
     store.drop("staff")
     with pytest.raises(NotFoundError):
         store.get("staff")
@@ -153,7 +204,7 @@ def test_a_dropped_gallery_leaves_nothing_to_one_of_the_same_name(store: Gallery
 
 def test_enrolling_counts_templates_and_subjects(store: GalleryStore) -> None:
     store.create("staff", PLANE)
-    ids = store.enrol("staff", [native("ann", EAST), native("bob", NORTH), native("ann", NORTH_EAST)])
+    ids = enrolled(store, "staff", [native("ann", EAST), native("bob", NORTH), native("ann", NORTH_EAST)])
     gallery = store.get("staff")
     assert (gallery.num_templates, gallery.num_subjects) == (3, 2)
     assert len(set(ids)) == 3
@@ -162,12 +213,12 @@ def test_enrolling_counts_templates_and_subjects(store: GalleryStore) -> None:
 
 def test_enrolling_nothing_is_allowed(store: GalleryStore) -> None:
     store.create("staff", PLANE)
-    assert store.enrol("staff", []) == []
+    assert store.enrol("staff", NOTHING).template_ids == ()
 
 
 def test_templates_are_told_without_vectors_in_order_of_enrolment(store: GalleryStore) -> None:
     store.create("staff", PLANE)
-    ids = store.enrol("staff", [native("bob", EAST), translated("ann", (0.0, 0.0, 1.0), NORTH)])
+    ids = enrolled(store, "staff", [native("bob", EAST), translated("ann", (0.0, 0.0, 1.0), NORTH)])
     bob, ann = store.templates("staff").templates
     assert (bob.template_id, bob.subject, bob.space, bob.route) == (ids[0], "bob", PLANE.fingerprint, ())
     assert (ann.template_id, ann.subject, ann.space, ann.route) == (
@@ -181,7 +232,7 @@ def test_templates_are_told_without_vectors_in_order_of_enrolment(store: Gallery
 
 def test_pages_join_without_gap_or_overlap_and_the_last_says_so(store: GalleryStore) -> None:
     store.create("staff", PLANE)
-    ids = store.enrol("staff", [native(f"subject-{number % 2}", EAST) for number in range(6)])
+    ids = enrolled(store, "staff", [native(f"subject-{number % 2}", EAST) for number in range(6)])
     for limit in (1, 2, 5, 6, 7):
         assert [template.template_id for template in all_templates(store, "staff", limit)] == ids
     assert store.templates("staff", limit=6).next_after is None
@@ -193,7 +244,7 @@ def test_pages_join_without_gap_or_overlap_and_the_last_says_so(store: GallerySt
 
 def test_a_page_goes_on_after_the_template_it_ended_with_was_removed(store: GalleryStore) -> None:
     store.create("staff", PLANE)
-    ids = store.enrol("staff", [native("ann", EAST) for _ in range(4)])
+    ids = enrolled(store, "staff", [native("ann", EAST) for _ in range(4)])
     page = store.templates("staff", limit=2)
     assert page.next_after is not None
     store.remove_template("staff", ids[1])
@@ -201,43 +252,43 @@ def test_a_page_goes_on_after_the_template_it_ended_with_was_removed(store: Gall
     assert [template.template_id for template in rest.templates] == ids[2:]
 
 
-def refused(template: NewTemplate, error: type[FacebridgeError], store: GalleryStore) -> None:
+def refused(templates: Sequence[One], error: type[FacebridgeError], store: GalleryStore) -> None:
     store.create("staff", PLANE)
     with pytest.raises(error):
-        store.enrol("staff", [native("ann", EAST), template])
+        store.enrol("staff", batch(templates))
     assert store.get("staff").num_templates == 0
     assert store.templates("staff").templates == ()
     assert found(store, "staff", EAST) == []
 
 
 def test_enrol_refuses_a_native_template_of_another_space_and_keeps_none(store: GalleryStore) -> None:
-    refused(native("bob", EAST, OTHER_PLANE), SpaceMismatchError, store)
+    refused([native("bob", EAST, OTHER_PLANE)], SpaceMismatchError, store)
 
 
 def test_enrol_refuses_a_feature_of_another_dimension_and_keeps_none(store: GalleryStore) -> None:
-    refused(translated("bob", (0.0, 0.0, 1.0), (0.0, 0.0, 1.0)), DimensionMismatchError, store)
+    refused([translated("bob", UP, UP)], DimensionMismatchError, store)
 
 
 def test_enrol_refuses_an_original_of_another_dimension_than_its_space(store: GalleryStore) -> None:
-    refused(translated("bob", EAST, EAST), DimensionMismatchError, store)
+    refused([translated("bob", EAST, EAST)], DimensionMismatchError, store)
 
 
 def test_enrol_refuses_a_native_feature_of_another_dimension(store: GalleryStore) -> None:
-    refused(native("bob", (0.0, 0.0, 1.0)), DimensionMismatchError, store)
+    refused([native("bob", UP)], DimensionMismatchError, store)
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
 def test_enrol_refuses_a_vector_that_is_not_finite(store: GalleryStore, number: float) -> None:
-    refused(translated("bob", (number, 0.0, 0.0), EAST), NonFiniteVectorError, store)
+    refused([translated("ann", UP, EAST), translated("bob", (number, 0.0, 0.0), EAST)], NonFiniteVectorError, store)
 
 
 def test_enrol_refuses_a_vector_that_is_not_of_length_one(store: GalleryStore) -> None:
-    refused(native("bob", (2.0, 0.0)), InvalidInputError, store)
+    refused([native("ann", EAST), native("bob", (2.0, 0.0))], InvalidInputError, store)
 
 
 def test_removing_a_template_leaves_the_others(store: GalleryStore) -> None:
     store.create("staff", PLANE)
-    first, second = store.enrol("staff", [native("ann", EAST), native("ann", NORTH)])
+    first, second = enrolled(store, "staff", [native("ann", EAST), native("ann", NORTH)])
     store.remove_template("staff", first)
     assert found(store, "staff", EAST) == [("ann", 0.0)]
     assert [template.template_id for template in store.templates("staff").templates] == [second]
@@ -251,7 +302,7 @@ def test_removing_a_template_leaves_the_others(store: GalleryStore) -> None:
 def test_a_template_is_not_removed_through_another_gallery(store: GalleryStore) -> None:
     store.create("staff", PLANE)
     store.create("visitors", PLANE)
-    (template_id,) = store.enrol("staff", [native("ann", EAST)])
+    (template_id,) = enrolled(store, "staff", [native("ann", EAST)])
     with pytest.raises(NotFoundError):
         store.remove_template("visitors", template_id)
     assert found(store, "staff", EAST) == [("ann", 1.0)]
@@ -259,7 +310,7 @@ def test_a_template_is_not_removed_through_another_gallery(store: GalleryStore) 
 
 def test_removing_a_subject_says_how_many_templates_it_had(store: GalleryStore) -> None:
     store.create("staff", PLANE)
-    store.enrol("staff", [native("ann", EAST), native("bob", NORTH), native("ann", NORTH_EAST)])
+    enrolled(store, "staff", [native("ann", EAST), native("bob", NORTH), native("ann", NORTH_EAST)])
     assert store.remove_subject("staff", "ann") == 2
     assert found(store, "staff", EAST) == [("bob", 0.0)]
     assert (store.get("staff").num_templates, store.get("staff").num_subjects) == (1, 1)
@@ -269,7 +320,7 @@ def test_removing_a_subject_says_how_many_templates_it_had(store: GalleryStore) 
 
 def test_search_ranks_subjects_by_their_best_template(store: GalleryStore) -> None:
     store.create("staff", PLANE)
-    ids = store.enrol("staff", [native("ann", (-1.0, 0.0)), native("bob", (0.8, 0.6)), native("ann", EAST)])
+    ids = enrolled(store, "staff", [native("ann", (-1.0, 0.0)), native("bob", (0.8, 0.6)), native("ann", EAST)])
     result = store.search("staff", np.stack([vector(*EAST), vector(*NORTH)]), PLANE, 2)
     eight_tenths, six_tenths = float(np.float32(0.8)), float(np.float32(0.6))
     assert result.generation == 1
@@ -279,15 +330,15 @@ def test_search_ranks_subjects_by_their_best_template(store: GalleryStore) -> No
 
 def test_search_compares_with_the_translated_feature_and_not_the_original(store: GalleryStore) -> None:
     store.create("staff", PLANE)
-    store.enrol("staff", [translated("ann", (1.0, 0.0, 0.0), NORTH)])
+    enrolled(store, "staff", [translated("ann", (1.0, 0.0, 0.0), NORTH)])
     assert found(store, "staff", NORTH) == [("ann", 1.0)]
 
 
 def test_each_origin_of_templates_may_be_searched_by_itself(store: GalleryStore) -> None:
     store.create("staff", PLANE)
     came = (1.0, 0.0, 0.0)
-    store.enrol("staff", [native("ann", EAST), translated("ann", came, NORTH), translated("bob", came, NORTH_EAST)])
-    store.enrol("staff", [native("zoe", EAST)])
+    enrolled(store, "staff", [native("ann", EAST), translated("ann", came, NORTH), translated("bob", came, NORTH_EAST)])
+    enrolled(store, "staff", [native("zoe", EAST)])
     together = store.search("staff", vector(*NORTH)[None], PLANE, 2)
     apart = store.search("staff", vector(*NORTH)[None], PLANE, 2, by_origin=True)
     assert (together.num_templates, apart.num_templates) == (4, 4)
@@ -306,27 +357,27 @@ def test_each_origin_of_templates_may_be_searched_by_itself(store: GalleryStore)
 
 def test_equal_scores_are_ordered_by_subject_and_name_the_first_enrolled_template(store: GalleryStore) -> None:
     store.create("staff", PLANE)
-    ids = store.enrol("staff", [native(subject, EAST) for subject in ("zoe", "bob", "ann", "bob", "ann")])
+    ids = enrolled(store, "staff", [native(subject, EAST) for subject in ("zoe", "bob", "ann", "bob", "ann")])
     (candidates,) = store.search("staff", vector(*EAST)[None], PLANE, 2).candidates
     assert candidates == (Candidate("ann", 1.0, ids[2], HERE), Candidate("bob", 1.0, ids[1], HERE))
 
 
 def test_search_gives_as_many_candidates_as_there_are_subjects_at_most(store: GalleryStore) -> None:
     store.create("staff", PLANE)
-    store.enrol("staff", [native("ann", EAST), native("bob", NORTH)])
+    enrolled(store, "staff", [native("ann", EAST), native("bob", NORTH)])
     assert len(found(store, "staff", EAST, top_k=1)) == 1
     assert len(found(store, "staff", EAST, top_k=1000)) == 2
 
 
 def test_a_subject_with_a_crowd_of_templates_does_not_hide_the_next(store: GalleryStore) -> None:
     store.create("staff", PLANE)
-    store.enrol("staff", [native("ann", EAST) for _ in range(300)] + [native("bob", NORTH)])
+    enrolled(store, "staff", [native("ann", EAST) for _ in range(300)] + [native("bob", NORTH)])
     assert found(store, "staff", EAST, top_k=2) == [("ann", 1.0), ("bob", 0.0)]
 
 
 def test_a_search_without_probes_has_no_answers(store: GalleryStore) -> None:
     store.create("staff", PLANE)
-    store.enrol("staff", [native("ann", EAST)])
+    enrolled(store, "staff", [native("ann", EAST)])
     assert store.search("staff", np.empty((0, 2), dtype=np.float32), PLANE, 1).candidates == ()
 
 
@@ -340,7 +391,7 @@ def test_search_refuses_probes_of_another_dimension(store: GalleryStore) -> None
 
 def test_search_refuses_probes_that_are_not_finite(store: GalleryStore) -> None:
     store.create("staff", PLANE)
-    store.enrol("staff", [native("ann", EAST)])
+    enrolled(store, "staff", [native("ann", EAST)])
     with pytest.raises(NonFiniteVectorError):
         store.search("staff", vector(np.nan, 0.0)[None], PLANE, 1)
 
@@ -371,15 +422,15 @@ class Twins:
         unit: FloatArray = (moved / np.linalg.norm(moved)).astype(np.float32)
         return unit
 
-    def some_template(self) -> NewTemplate:
+    def some_template(self) -> One:
         subject = f"subject-{self.rng.integers(9)}"
         if self.rng.random() < 0.7:
             return native(subject, self.some_unit(), self.space)
-        return NewTemplate(subject, vector(0.0, 1.0, 0.0), SOLID, self.some_unit(), self.space, ("bridge",))
+        return One(subject, vector(0.0, 1.0, 0.0), SOLID, self.some_unit(), self.space, ("bridge",))
 
     def enrol(self, name: str) -> None:
         templates = [self.some_template() for _ in range(self.rng.integers(1, 9))]
-        ids = zip(self.oracle.enrol(name, templates), self.embedded.enrol(name, templates), strict=True)
+        ids = zip(enrolled(self.oracle, name, templates), enrolled(self.embedded, name, templates), strict=True)
         self.same_id.update(ids)
 
     def remove_template(self, name: str) -> None:
@@ -457,7 +508,7 @@ def test_over_ten_thousand_templates_the_embedded_store_finds_the_oracles_candid
     for store in (twins.oracle, twins.embedded):
         store.create("staff", twins.space)
     twins.same_id.update(
-        zip(twins.oracle.enrol("staff", templates), twins.embedded.enrol("staff", templates), strict=True)
+        zip(enrolled(twins.oracle, "staff", templates), enrolled(twins.embedded, "staff", templates), strict=True)
     )
     probes_BD = np.concatenate([features_GD[:50], centres_GD[:100], random_units(rng, 50, 128)])
     truth = twins.oracle.search("staff", probes_BD, twins.space, 50).candidates
@@ -482,10 +533,10 @@ def found_in(store: GalleryStore, space: Space, probe: tuple[float, ...]) -> lis
 
 def test_a_gallery_is_searchable_in_another_space_before_and_after_enrolment(store: GalleryStore) -> None:
     store.create("staff", PLANE)
-    store.enrol("staff", [native("ann", EAST)])
+    enrolled(store, "staff", [native("ann", EAST)])
     store.ensure_index("staff", OTHER_PLANE, {PLANE.fingerprint: turned})
     assert found_in(store, OTHER_PLANE, NORTH) == [("ann", 1.0)]
-    store.enrol("staff", [native("bob", NORTH)])
+    enrolled(store, "staff", [native("bob", NORTH)])
     assert found_in(store, OTHER_PLANE, (-1.0, 0.0)) == [("bob", 1.0), ("ann", 0.0)]
     # In its own space nothing has changed.
     assert found(store, "staff", EAST) == [("ann", 1.0), ("bob", 0.0)]
@@ -494,16 +545,16 @@ def test_a_gallery_is_searchable_in_another_space_before_and_after_enrolment(sto
 
 def test_candidates_name_the_same_templates_in_either_space(store: GalleryStore) -> None:
     store.create("staff", PLANE)
-    (first,) = store.enrol("staff", [native("ann", EAST)])
+    (first,) = enrolled(store, "staff", [native("ann", EAST)])
     store.ensure_index("staff", OTHER_PLANE, {PLANE.fingerprint: turned})
-    (second,) = store.enrol("staff", [native("bob", NORTH)])
+    (second,) = enrolled(store, "staff", [native("bob", NORTH)])
     (candidates,) = store.search("staff", vector(*NORTH)[None], OTHER_PLANE, 10).candidates
     assert [candidate.template_id for candidate in candidates] == [first, second]
 
 
 def test_what_is_removed_is_removed_from_every_index(store: GalleryStore) -> None:
     store.create("staff", PLANE)
-    ids = store.enrol("staff", [native("ann", EAST), native("ann", NORTH), native("bob", NORTH_EAST)])
+    ids = enrolled(store, "staff", [native("ann", EAST), native("ann", NORTH), native("bob", NORTH_EAST)])
     store.ensure_index("staff", OTHER_PLANE, {PLANE.fingerprint: turned})
     store.remove_template("staff", ids[0])
     assert found_in(store, OTHER_PLANE, NORTH)[-1] == ("ann", 0.0)
@@ -527,7 +578,7 @@ def test_an_index_is_of_its_gallery_alone_and_goes_with_it(store: GalleryStore) 
 
 def test_an_index_that_is_there_stays_as_it_is(store: GalleryStore) -> None:
     store.create("staff", PLANE)
-    store.enrol("staff", [native("ann", EAST)])
+    enrolled(store, "staff", [native("ann", EAST)])
     store.ensure_index("staff", OTHER_PLANE, {PLANE.fingerprint: turned})
     store.ensure_index("staff", OTHER_PLANE, {PLANE.fingerprint: lambda rows: rows})
     assert found_in(store, OTHER_PLANE, NORTH) == [("ann", 1.0)]
@@ -535,7 +586,7 @@ def test_an_index_that_is_there_stays_as_it_is(store: GalleryStore) -> None:
 
 def test_an_index_may_have_another_dimension(store: GalleryStore) -> None:
     store.create("staff", PLANE)
-    store.enrol("staff", [native("ann", EAST)])
+    enrolled(store, "staff", [native("ann", EAST)])
     store.ensure_index("staff", SOLID, {PLANE.fingerprint: lambda rows: np.insert(rows, 2, 0.0, axis=1)})
     assert found_in(store, SOLID, (1.0, 0.0, 0.0)) == [("ann", 1.0)]
     with pytest.raises(DimensionMismatchError):
@@ -556,7 +607,7 @@ BROKEN = [lambda rows: rows * 2, lambda rows: rows * np.nan, lambda rows: rows[:
 @pytest.mark.parametrize("project", BROKEN, ids=["long", "nan", "narrow", "short"])
 def test_a_broken_projection_leaves_everything_as_it_was(store: GalleryStore, project: Project) -> None:
     store.create("staff", PLANE)
-    store.enrol("staff", [native("ann", EAST)])
+    enrolled(store, "staff", [native("ann", EAST)])
     with pytest.raises(EngineError):
         store.ensure_index("staff", OTHER_PLANE, {PLANE.fingerprint: project})
     with pytest.raises(SpaceMismatchError):
@@ -571,8 +622,8 @@ def test_a_template_that_cannot_be_projected_is_named_and_removed_lets_the_index
         return turned(rows_GD)
 
     store.create("staff", PLANE)
-    store.enrol("staff", [native("ann", EAST)])
-    (sick,) = store.enrol("staff", [native("bob", (-1.0, 0.0))])
+    enrolled(store, "staff", [native("ann", EAST)])
+    (sick,) = enrolled(store, "staff", [native("bob", (-1.0, 0.0))])
     for _ in range(2):
         with pytest.raises(EngineError, match=f"template {sick} has no direction there; remove it"):
             store.ensure_index("staff", OTHER_PLANE, {PLANE.fingerprint: project})
@@ -584,9 +635,9 @@ def test_a_template_that_cannot_be_projected_is_named_and_removed_lets_the_index
 def test_what_cannot_be_projected_is_not_enrolled(store: GalleryStore) -> None:
     store.create("staff", PLANE)
     store.ensure_index("staff", OTHER_PLANE, {PLANE.fingerprint: lambda rows: np.where(rows[:, :1] > 0, rows, np.nan)})
-    store.enrol("staff", [native("ann", EAST)])
+    enrolled(store, "staff", [native("ann", EAST)])
     with pytest.raises(EngineError):
-        store.enrol("staff", [native("bob", EAST), native("eve", (-1.0, 0.0))])
+        enrolled(store, "staff", [native("bob", EAST), native("eve", (-1.0, 0.0))])
     assert store.get("staff").num_templates == 1
     assert found_in(store, OTHER_PLANE, EAST) == found(store, "staff", EAST) == [("ann", 1.0)]
 
@@ -596,7 +647,7 @@ def test_a_translated_template_is_projected_as_translated_where_its_own_space_ha
 ) -> None:
     store.create("staff", PLANE)
     store.ensure_index("staff", OTHER_PLANE, {PLANE.fingerprint: turned})
-    store.enrol("staff", [translated("ann", (0.0, 0.0, 1.0), EAST)])
+    enrolled(store, "staff", [translated("ann", (0.0, 0.0, 1.0), EAST)])
     assert found_in(store, OTHER_PLANE, NORTH) == [("ann", 1.0)]
 
 
@@ -613,9 +664,199 @@ def test_a_translated_template_is_projected_from_its_original_where_its_own_spac
     templates = [native("bob", EAST), translated("ann", (0.0, 0.0, 1.0), EAST), native("eve", NORTH)]
     store.create("staff", PLANE)
     if enrolled_before:
-        store.enrol("staff", templates)
+        enrolled(store, "staff", templates)
     store.ensure_index("staff", OTHER_PLANE, {PLANE.fingerprint: turned, SOLID.fingerprint: flattened})
     if not enrolled_before:
-        store.enrol("staff", templates)
+        enrolled(store, "staff", templates)
     assert found_in(store, OTHER_PLANE, NORTH) == [("bob", 1.0), ("ann", 0.0), ("eve", 0.0)]
     assert found_in(store, OTHER_PLANE, (-1.0, 0.0)) == [("ann", 1.0), ("eve", 1.0), ("bob", 0.0)]
+
+
+def test_a_key_is_taken_once_in_its_gallery(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    store.create("visitors", PLANE)
+    store.enrol("staff", batch([native("ann", EAST, key="1.jpg"), native("ann", NORTH), native("bob", NORTH)]))
+    with pytest.raises(AlreadyExistsError):
+        store.enrol("staff", batch([native("eve", EAST, key="2.jpg"), native("eve", EAST, key="1.jpg")]))
+    assert (store.get("staff").num_templates, store.get("staff").num_subjects) == (3, 2)
+    store.enrol("visitors", batch([native("ann", EAST, key="1.jpg")]))
+    assert [template.key for template in store.templates("staff").templates] == ["1.jpg", None, None]
+
+
+def test_a_template_replaces_the_one_of_its_key_and_no_other(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    first = store.enrol("staff", batch([native("ann", EAST, key="1.jpg"), native("ann", NORTH, key="2.jpg")]))
+    again = store.enrol(
+        "staff", batch([native("bob", NORTH_EAST, key="1.jpg"), native("eve", EAST, key="3.jpg")]), replaces=True
+    )
+    assert (first.num_replaced, again.num_replaced) == (0, 1)
+    assert found(store, "staff", EAST) == [("eve", 1.0), ("bob", float(np.float32(0.6))), ("ann", 0.0)]
+    assert [(t.subject, t.key) for t in store.templates("staff").templates] == [
+        ("ann", "2.jpg"),
+        ("bob", "1.jpg"),
+        ("eve", "3.jpg"),
+    ]
+    assert (store.get("staff").num_templates, store.get("staff").num_subjects) == (3, 3)
+    with pytest.raises(NotFoundError):
+        store.template("staff", first.template_ids[0])
+
+
+def test_two_templates_of_one_key_are_refused_together(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    for replaces in (False, True):
+        with pytest.raises(InvalidInputError) as refusal:
+            store.enrol("staff", batch([native("ann", EAST, key="k"), native("bob", EAST, key="k")]), replaces=replaces)
+        assert [row for row, _ in refusal.value.rows] == [1]
+    assert store.get("staff").num_templates == 0
+
+
+def test_a_key_is_free_again_after_its_template_was_removed(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    (template_id,) = store.enrol("staff", batch([native("ann", EAST, key="k")])).template_ids
+    store.remove_template("staff", template_id)
+    assert store.enrol("staff", batch([native("bob", EAST, key="k")])).num_replaced == 0
+    store.remove_subject("staff", "bob")
+    store.enrol("staff", batch([native("eve", EAST, key="k")]))
+
+
+def test_what_is_wrong_with_single_rows_is_told_by_row(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    bad = [native("ann", EAST), native("bob", (2.0, 0.0)), native("eve", NORTH), native("joe", (0.0, 3.0))]
+    with pytest.raises(InvalidInputError) as refusal:
+        store.enrol("staff", batch(bad))
+    assert refusal.value.rows == ((1, "not of length one"), (3, "not of length one"))
+
+
+def test_all_that_is_known_of_a_template_is_told(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    one = translated("ann", UP, EAST)
+    templates = replace(
+        batch([one, replace(one, subject="bob")]),
+        confidence=vector(0.5, np.nan),
+        norm=vector(np.nan, 21.5),
+        metadata=[{"site": "north", "year": 2024, "quality": 0.25, "is_staff": True}, None],
+        provenance=[{"sent_as": "picture"}, {"sent_as": "feature"}],
+    )
+    first, second = (store.template("staff", one) for one in store.enrol("staff", templates).template_ids)
+    assert (first.subject, first.space, first.route) == ("ann", SOLID.fingerprint, ("solid-to-plane",))
+    assert (first.confidence, first.norm, second.confidence, second.norm) == (0.5, None, None, 21.5)
+    assert first.metadata == {"site": "north", "year": 2024, "quality": 0.25, "is_staff": True}
+    assert first.metadata["is_staff"] is True
+    assert (second.metadata, first.provenance, second.provenance) == (
+        {},
+        {"sent_as": "picture"},
+        {"sent_as": "feature"},
+    )
+    assert store.templates("staff").templates == (first, second)
+    for other in ("", "0" * 32, "x" * 32, first.template_id[:-1], first.template_id.upper() + "0"):
+        with pytest.raises(NotFoundError):
+            store.template("staff", other)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"a b": 1},
+        {"": 1},
+        {"a": "x" * 257},
+        {"a": [1]},
+        {"a": None},
+        {"a": float("nan")},
+        {"a": 2**53},
+        {f"f{n}": n for n in range(33)},
+    ],
+    ids=["name", "empty-name", "long", "list", "null", "nan", "large", "many"],
+)
+def test_metadata_that_may_not_be_is_refused(store: GalleryStore, metadata: Any) -> None:
+    store.create("staff", PLANE)
+    with pytest.raises(InvalidInputError) as refusal:
+        store.enrol("staff", batch([native("ann", EAST), native("bob", EAST, metadata=metadata)]))
+    assert [row for row, _ in refusal.value.rows] == [1]
+    assert store.get("staff").num_templates == 0
+
+
+WHERE = [
+    ({"site": Condition(any_of=("north",))}, "ad"),
+    ({"site": Condition(any_of=("north", "south"))}, "abd"),
+    ({"site": Condition(any_of=("north",)), "year": Condition(at_least=2021)}, "d"),
+    ({"year": Condition(at_least=2019, at_most=2020)}, "ab"),
+    ({"year": Condition(at_most=2019.5)}, "b"),
+    ({"year": Condition(any_of=(2020.0,))}, "a"),
+    ({"year": Condition(any_of=("2020",))}, ""),
+    ({"staff": Condition(any_of=(True,))}, "a"),
+    ({"staff": Condition(any_of=(1,))}, "c"),
+    ({"staff": Condition(any_of=("true",))}, "d"),
+    ({"staff": Condition(at_least=0)}, "c"),
+    ({"nothing": Condition(any_of=(1,))}, ""),
+]
+
+
+@pytest.mark.parametrize(("where", "expected"), WHERE, ids=[str(place) for place in range(len(WHERE))])
+def test_a_search_may_be_among_the_templates_of_some_metadata(store: GalleryStore, where: Where, expected: str) -> None:
+    store.create("staff", PLANE)
+    store.create("visitors", PLANE)
+    of_all: dict[str, Metadata | None] = {
+        "a": {"site": "north", "year": 2020, "staff": True},
+        "b": {"site": "south", "year": 2019},
+        "c": {"staff": 1},
+        "d": {"site": "north", "year": 2024, "staff": "true"},
+        "e": None,
+    }
+    store.enrol("staff", batch([native(name, EAST, metadata=fields) for name, fields in of_all.items()]))
+    store.enrol("visitors", batch([native("z", EAST, metadata=fields) for fields in of_all.values()]))
+    result = store.search("staff", vector(*EAST)[None], PLANE, 10, where=where)
+    assert ("".join(c.subject for c in result.candidates[0]), result.num_templates) == (expected, len(expected))
+
+
+def test_templates_that_are_gone_are_meant_by_no_condition(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    fields: Metadata = {"site": "north"}
+    ones = [native("ann", EAST, key="k", metadata=fields), native("bob", EAST, metadata=fields)]
+    store.enrol("staff", batch(ones))
+    store.remove_subject("staff", "bob")
+    store.enrol("staff", batch([native("eve", NORTH, key="k", metadata={"site": "south"})]), replaces=True)
+    where = {"site": Condition(any_of=("north",))}
+    assert store.search("staff", vector(*EAST)[None], PLANE, 5, where=where).candidates == ((),)
+
+
+def test_a_search_among_some_is_by_origin_too(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    fields: Metadata = {"site": "north"}
+    store.enrol("staff", batch([native("ann", EAST, metadata=fields), native("bob", EAST)]))
+    store.enrol("staff", batch([replace(translated("eve", UP, EAST), metadata=fields), translated("joe", UP, EAST)]))
+    result = store.search(
+        "staff", vector(*EAST)[None], PLANE, 5, by_origin=True, where={"site": Condition(any_of=("north",))}
+    )
+    assert {(c.subject, c.origin) for c in result.candidates[0]} == {("ann", HERE), ("eve", THERE)}
+
+
+def once(name: bytes, digest: bytes = b"d") -> Once:
+    return Once(name, digest, lambda outcome: Answer(201, repr(outcome).encode()))
+
+
+def test_the_answer_to_a_request_with_a_name_is_kept_with_what_it_did(store: GalleryStore) -> None:
+    assert store.answered(b"a") is None
+    gallery = store.create("staff", PLANE, once=once(b"a"))
+    enrolment = store.enrol("staff", batch([native("ann", EAST), native("ann", NORTH)]), once=once(b"b", b"e"))
+    store.remove_template("staff", enrolment.template_ids[0], once=once(b"c"))
+    store.remove_subject("staff", "ann", once=once(b"d"))
+    store.drop("staff", once=once(b"e"))
+    for name, digest, outcome in (
+        (b"a", b"d", gallery),
+        (b"b", b"e", enrolment),
+        (b"c", b"d", None),
+        (b"d", b"d", 1),
+        (b"e", b"d", None),
+    ):
+        assert store.answered(name) == (digest, Answer(201, repr(outcome).encode()))
+
+
+def test_what_was_refused_leaves_no_answer(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    with pytest.raises(AlreadyExistsError):
+        store.create("staff", PLANE, once=once(b"a"))
+    with pytest.raises(NotFoundError):
+        store.remove_subject("staff", "ann", once=once(b"b"))
+    with pytest.raises(InvalidInputError):
+        store.enrol("staff", batch([native("ann", (2.0, 0.0))]), once=once(b"c"))
+    assert [store.answered(name) for name in (b"a", b"b", b"c")] == [None] * 3

@@ -16,7 +16,9 @@ MAX_FUNCTION_LINES = 60
 BANNED_NAMES = frozenset({"utils", "util", "helpers", "helper", "misc", "core", "manager", "managers", "common"})
 BANNED_ENDINGS = ("Manager", "Helper", "Utils", "Util")
 BANNED_IMPORTS = frozenset({"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"})
-CATCHES_EVERYTHING = frozenset({"service/inference/batcher.py", "service/api/middleware.py"})
+CATCHES_EVERYTHING = frozenset(
+    {"service/inference/batcher.py", "service/api/middleware.py", "service/galleries/writer.py"}
+)
 """Workers' boundaries: whoever waits hears of it."""
 
 

@@ -1,18 +1,30 @@
 """`/galleries` and their templates and subjects."""
 
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Annotated
 
 import numpy as np
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
-from service.api.bodies import JSON, NPZ, JsonBody, read_feature_set, require_media_type
+from models.feature_set import FeatureSet
+from service.api.bodies import (
+    JSON,
+    NPY,
+    NPZ,
+    JsonBody,
+    read_feature_set,
+    read_rows,
+    refuse_query,
+    require_media_type,
+)
 from service.api.deps import Services, ServicesDep
 from service.api.openapi import accepts
 from service.api.problems import Problem, documented
 from service.api.schemas.galleries import (
     CreateGalleryRequest,
+    EnrolQuery,
     EnrolRequest,
     EnrolResponse,
     GalleryList,
@@ -22,13 +34,14 @@ from service.api.schemas.galleries import (
     TemplateView,
 )
 from service.api.schemas.probes import SUBJECT_PATTERN, GalleryName
-from service.api.schemas.spaces import RouteView
-from service.entities import Probe
+from service.entities import Metadata, ProbeRows
 from service.errors import BatchTooLargeError, InvalidInputError, InvalidNameError
+from service.usecases.enrol import Samples
 
 router = APIRouter(prefix="/galleries", tags=["galleries"])
 
 GalleryPath = Annotated[GalleryName, Path(description="the gallery")]
+TemplatePath = Annotated[str, Path(max_length=64, description="the template's id")]
 SubjectPath = Annotated[str, Path(min_length=1, max_length=128, description="the subject")]
 
 _CURSOR = re.compile(r"[0-9a-f]{1,15}")
@@ -46,10 +59,14 @@ _read_enrolment = JsonBody(EnrolRequest)
     openapi_extra=accepts(CreateGalleryRequest),
 )
 async def create_gallery(
-    body: Annotated[CreateGalleryRequest, Depends(JsonBody(CreateGalleryRequest))], services: ServicesDep
+    request: Request,
+    body: Annotated[CreateGalleryRequest, Depends(JsonBody(CreateGalleryRequest))],
+    services: ServicesDep,
 ) -> GalleryView:
     """Make an empty gallery in one space."""
-    return GalleryView.of(await services.galleries.create(body.name, body.space))
+    async with services.idempotency.once(request) as named:
+        once = named.telling(201, GalleryView.of)
+        return GalleryView.of(await services.galleries.create(body.name, body.space, once=once))
 
 
 @router.get("")
@@ -65,9 +82,10 @@ async def get_gallery(gallery: GalleryPath, services: ServicesDep) -> GalleryVie
 
 
 @router.delete("/{gallery}", status_code=204, responses=documented(404, 422, 503, 507))
-async def drop_gallery(gallery: GalleryPath, services: ServicesDep) -> Response:
+async def drop_gallery(gallery: GalleryPath, request: Request, services: ServicesDep) -> Response:
     """Remove a gallery with all its templates."""
-    await services.galleries.drop(gallery)
+    async with services.idempotency.once(request) as named:
+        await services.galleries.drop(gallery, once=named.telling(204, _nothing))
     with suppress(KeyError):
         services.metrics.enrolled_templates.remove(gallery)
     return Response(status_code=204)
@@ -77,21 +95,32 @@ async def drop_gallery(gallery: GalleryPath, services: ServicesDep) -> Response:
     "/{gallery}/templates",
     status_code=201,
     responses=documented(400, 404, 409, 413, 415, 422, 429, 503, 507),
-    openapi_extra=accepts(EnrolRequest, NPZ),
+    openapi_extra=accepts(EnrolRequest, NPZ, NPY),
 )
-async def enrol(gallery: GalleryPath, request: Request, services: ServicesDep) -> EnrolResponse:
-    """Enrol templates: as JSON, or a whole `.npz` feature set with its subjects. All are enrolled or none.
+async def enrol(
+    gallery: GalleryPath, request: Request, services: ServicesDep, query: Annotated[EnrolQuery, Query()]
+) -> EnrolResponse:
+    """Enrol templates: as JSON, a whole `.npz` feature set with its subjects, or an `.npy` array of one subject's features.
+    All are enrolled or none.
 
     The answer comes after they are on disk. Features of another space are kept as they are and translated for the
-    gallery where a route leads there; where none does the answer is 409.
+    gallery where a route leads there; where none does the answer is 409. Keys, of a feature set those of its pictures, must
+    not be in the gallery yet.
     """
-    if require_media_type(request, JSON, NPZ) == NPZ:
-        subjects, samples = await _from_feature_set(request)
-    else:
-        body = await _read_enrolment(request)
-        subjects = [template.subject for template in body.templates]
-        samples = [template.probe(body.space, f"/templates/{row}") for row, template in enumerate(body.templates)]
-    return await _enrol(services, gallery, subjects, samples)
+    return await _enrol(services, gallery, request, query, replaces=False)
+
+
+@router.put(
+    "/{gallery}/templates",
+    status_code=201,
+    responses=documented(400, 404, 409, 413, 415, 422, 429, 503, 507),
+    openapi_extra=accepts(EnrolRequest, NPZ, NPY),
+)
+async def replace(
+    gallery: GalleryPath, request: Request, services: ServicesDep, query: Annotated[EnrolQuery, Query()]
+) -> EnrolResponse:
+    """Enrol templates as POST does, in place of those that have the same keys. Each gets a new id."""
+    return await _enrol(services, gallery, request, query, replaces=True)
 
 
 @router.get("/{gallery}/templates", responses=documented(400, 404, 422))
@@ -108,23 +137,68 @@ async def list_templates(
     return TemplateList(templates=[TemplateView.of(template) for template in page.templates], next_cursor=next_cursor)
 
 
+@router.get("/{gallery}/templates/{template_id}", responses=documented(404, 422))
+async def get_template(gallery: GalleryPath, template_id: TemplatePath, services: ServicesDep) -> TemplateView:
+    """What is known of one template, without its vector."""
+    return TemplateView.of(await services.galleries.template(gallery, template_id))
+
+
 @router.delete("/{gallery}/templates/{template_id}", status_code=204, responses=documented(404, 422, 503, 507))
 async def remove_template(
-    gallery: GalleryPath, template_id: Annotated[str, Path(max_length=64)], services: ServicesDep
+    gallery: GalleryPath, template_id: TemplatePath, request: Request, services: ServicesDep
 ) -> Response:
     """Remove one template."""
-    await services.galleries.remove_template(gallery, template_id)
+    async with services.idempotency.once(request) as named:
+        await services.galleries.remove_template(gallery, template_id, once=named.telling(204, _nothing))
     return Response(status_code=204)
 
 
 @router.delete("/{gallery}/subjects/{subject:path}", responses=documented(404, 422, 503, 507))
-async def remove_subject(gallery: GalleryPath, subject: SubjectPath, services: ServicesDep) -> RemovedSubject:
+async def remove_subject(
+    gallery: GalleryPath, subject: SubjectPath, request: Request, services: ServicesDep
+) -> RemovedSubject:
     """Remove all templates of a subject."""
-    return RemovedSubject(num_removed=await services.galleries.remove_subject(gallery, subject))
+    async with services.idempotency.once(request) as named:
+        once = named.telling(200, RemovedSubject.of)
+        return RemovedSubject.of(await services.galleries.remove_subject(gallery, subject, once=once))
 
 
-async def _from_feature_set(request: Request) -> tuple[list[str], list[Probe]]:
-    feature_set = await read_feature_set(request)
+async def _enrol(
+    services: Services, gallery: str, request: Request, query: EnrolQuery, *, replaces: bool
+) -> EnrolResponse:
+    samples = await _samples(request, query)
+    if len(samples.subjects) > services.settings.max_batch_rows:
+        raise BatchTooLargeError(f"at most {services.settings.max_batch_rows} templates a request")
+    _check_subjects(samples.subjects)
+    async with services.idempotency.once(request) as named:
+        once = named.telling(201, EnrolResponse.of)
+        enrolled = await services.enrol(gallery, samples, replaces=replaces, once=once)
+    num = len(samples.subjects)
+    services.metrics.enrolled_templates.labels(gallery).inc(num)
+    services.metrics.count_translated(enrolled.route, num, len(enrolled.trusted.flagged))
+    return EnrolResponse.of(enrolled)
+
+
+async def _samples(request: Request, query: EnrolQuery) -> Samples:
+    declared = require_media_type(request, JSON, NPZ, NPY)
+    if declared == NPY:
+        if query.space is None or query.subject is None:
+            raise Problem(422, "invalid-request", "with an npy body give space and subject in the query")
+        rows = await read_rows(request)
+        return Samples([query.subject] * len(rows), ProbeRows(query.space, rows))
+    refuse_query(query, EnrolQuery.model_fields)
+    if declared == NPZ:
+        return _from_feature_set(await read_feature_set(request))
+    body = await _read_enrolment(request)
+    return Samples(
+        [template.subject for template in body.templates],
+        [template.probe(body.space, f"/templates/{row}") for row, template in enumerate(body.templates)],
+        [template.key for template in body.templates],
+        [template.metadata for template in body.templates],
+    )
+
+
+def _from_feature_set(feature_set: FeatureSet) -> Samples:
     if not feature_set.has_subjects:
         raise InvalidInputError("the feature set does not say who its pictures are of; fill its column subject")
     if feature_set.is_translated:
@@ -135,28 +209,29 @@ async def _from_feature_set(request: Request) -> tuple[list[str], list[Probe]]:
             f"row {derived[0]} is a view or a blend of pictures, made to learn from; send the pictures themselves, as "
             "`facebridge-train select` writes them (a picture that is only called like one must be renamed)"
         )
-    subjects = feature_set.subject.tolist()
-    fingerprint = feature_set.space.fingerprint
-    rows = zip(feature_set.feature, feature_set.norms.tolist(), strict=True)
-    return subjects, [Probe(fingerprint, feature=row, norm=norm) for row, norm in rows]
+    rows = ProbeRows(feature_set.space.fingerprint, feature_set.feature, feature_set.norms)
+    return Samples(feature_set.subject.tolist(), rows, feature_set.image.tolist(), _metadata(feature_set))
 
 
-async def _enrol(services: Services, gallery: str, subjects: list[str], samples: list[Probe]) -> EnrolResponse:
-    if len(samples) > services.settings.max_batch_rows:
-        raise BatchTooLargeError(f"at most {services.settings.max_batch_rows} templates a request")
-    _check_subjects(subjects)
-    enrolled = await services.enrol(gallery, subjects, samples)
-    services.metrics.enrolled_templates.labels(gallery).inc(len(samples))
-    services.metrics.count_translated(enrolled.route, len(samples), len(enrolled.trusted.flagged))
-    return EnrolResponse(
-        template_ids=list(enrolled.template_ids),
-        generation=enrolled.generation,
-        route=RouteView.of(enrolled.route),
-        flagged=list(enrolled.trusted.flagged),
-    )
+def _metadata(feature_set: FeatureSet) -> list[Metadata | None] | None:
+    """What else the feature set says of its pictures: their labels and modality, but for numbers that are none."""
+    columns = dict(feature_set.labels)
+    if feature_set.modality is not None:
+        columns["modality"] = feature_set.modality
+    if not columns:
+        return None
+    values = zip(*(column.tolist() for column in columns.values()), strict=True)
+    return [
+        {name: value for name, value in zip(columns, of_row, strict=True) if value == value}  # noqa: PLR0124
+        for of_row in values
+    ]
 
 
-def _check_subjects(subjects: list[str]) -> None:
+def _nothing(_: object) -> None:
+    """The answer has no body."""
+
+
+def _check_subjects(subjects: Sequence[str]) -> None:
     """A subject is a part of paths too: clients resolve `..`, and would remove what is above it."""
     for row, subject in enumerate(subjects):
         if not _SUBJECT.fullmatch(subject) or not _DOTS.isdisjoint(subject.split("/")):

@@ -2,15 +2,26 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import TypeAdapter, ValidationError
 
-from service.api.bodies import JSON, NPY, NPZ, JsonBody, read_array, read_feature_set, refuse_query, require_media_type
+from service.api.bodies import (
+    JSON,
+    NPY,
+    NPZ,
+    JsonBody,
+    decode_json,
+    read_feature_set,
+    read_rows,
+    refuse_query,
+    require_media_type,
+)
 from service.api.deps import Services, ServicesDep
 from service.api.openapi import accepts
-from service.api.problems import Problem, documented
+from service.api.problems import Problem, documented, problem_of_validation
 from service.api.schemas.identify import (
     NOT_WITH_JSON,
     Answered,
@@ -21,9 +32,11 @@ from service.api.schemas.identify import (
     IdentifyResponse,
     candidate_json,
 )
+from service.api.schemas.metadata import WhereBody, where_of
 from service.api.schemas.trust import trusted_one
-from service.entities import Probe
-from service.errors import BatchTooLargeError, DimensionMismatchError, InvalidInputError
+from service.entities import Probe, ProbeRows
+from service.errors import BatchTooLargeError, InvalidInputError
+from service.galleries.port import Where
 from service.usecases.decisions import Wanted
 from service.usecases.identify import Identified
 from service.usecases.trust import TrustPolicy
@@ -31,6 +44,7 @@ from service.usecases.trust import TrustPolicy
 router = APIRouter(tags=["identify"])
 
 _read_json = JsonBody(IdentifyRequest)
+_WHERE: TypeAdapter[Any] = TypeAdapter(WhereBody)
 
 
 @router.post(
@@ -53,7 +67,8 @@ async def identify(
         body = await _read_json(request)
         probe = body.probe.asked("/probe")
         trust = body.trust.policy if body.trust else None
-        found = await _run(services, body.gallery, [probe], body.top_k, wanted=body.wanted, trust=trust)
+        where = where_of(body.where)
+        found = await _run(services, body.gallery, [probe], body.top_k, where=where, wanted=body.wanted, trust=trust)
         return IdentifyResponse(
             **Answered.head(found).model_dump(),
             **trusted_one(found.trusted),
@@ -63,8 +78,21 @@ async def identify(
     if query.gallery is None or (declared == NPY and query.space is None):
         raise Problem(422, "invalid-request", "give gallery (and for npy also space) in the query")
     probes, keys = await _batch(request, declared, query.space or "", query.modality)
-    found = await _run(services, query.gallery, probes, query.top_k, wanted=query.wanted, trust=query.policy)
+    where = _where(query.where)
+    found = await _run(
+        services, query.gallery, probes, query.top_k, where=where, wanted=query.wanted, trust=query.policy
+    )
     return Response(await asyncio.to_thread(_batch_answer, found, keys), media_type=JSON)
+
+
+def _where(text: str | None) -> Where | None:
+    """The conditions in a query. Raises `Problem`."""
+    if text is None:
+        return None
+    try:
+        return where_of(_WHERE.validate_python(decode_json(text.encode("utf-8", "surrogateescape"))))
+    except ValidationError as failure:
+        raise problem_of_validation(failure) from None
 
 
 def _batch_answer(found: Identified, keys: Sequence[str | None]) -> bytes:
@@ -83,30 +111,24 @@ def _batch_answer(found: Identified, keys: Sequence[str | None]) -> bytes:
     return orjson.dumps(Answered.head(found).model_dump() | {"results": results})
 
 
-async def _batch(
-    request: Request, declared: str, space: str, modality: str
-) -> tuple[list[Probe], Sequence[str | None]]:
-    if declared == NPZ:
-        feature_set = await read_feature_set(request)
-        fingerprint, num = feature_set.space.fingerprint, len(feature_set)
-        known = [""] * num if feature_set.modality is None else feature_set.modality.tolist()
-        probes = [
-            Probe(fingerprint, feature=row, modality=of_row or modality, norm=norm)
-            for row, of_row, norm in zip(feature_set.feature, known, feature_set.norms.tolist(), strict=True)
-        ]
-        return probes, feature_set.image.tolist()
-    rows = await read_array(request)
-    if rows.ndim != 2 or rows.dtype.kind != "f" or len(rows) == 0:
-        raise DimensionMismatchError("features must be rows of floating-point numbers, at least one")
-    return [Probe(space, feature=row, modality=modality) for row in rows], [None] * len(rows)
+async def _batch(request: Request, declared: str, space: str, modality: str) -> tuple[ProbeRows, Sequence[str | None]]:
+    if declared == NPY:
+        rows = await read_rows(request)
+        return ProbeRows(space, rows, modality=modality), [None] * len(rows)
+    feature_set = await read_feature_set(request)
+    known = [""] * len(feature_set) if feature_set.modality is None else feature_set.modality.tolist()
+    modalities = [of_row or modality for of_row in known]
+    rows_of_set = ProbeRows(feature_set.space.fingerprint, feature_set.feature, feature_set.norms, modalities)
+    return rows_of_set, feature_set.image.tolist()
 
 
 async def _run(
     services: Services,
     gallery: str,
-    probes: Sequence[Probe],
+    probes: Sequence[Probe] | ProbeRows,
     top_k: int,
     *,
+    where: Where | None,
     wanted: Wanted | None,
     trust: TrustPolicy | None,
 ) -> Identified:
@@ -117,6 +139,6 @@ async def _run(
         raise InvalidInputError(f"top_k may be at most {settings.max_top_k}")
     if len(probes) * top_k > settings.max_candidates:
         raise BatchTooLargeError(f"probes times top_k may be at most {settings.max_candidates}; send fewer at a time")
-    found = await services.identify(gallery, probes, top_k=top_k, wanted=wanted, trust=trust)
+    found = await services.identify(gallery, probes, top_k=top_k, where=where, wanted=wanted, trust=trust)
     services.metrics.count_translated(found.route, len(probes), len(found.trusted.flagged))
     return found

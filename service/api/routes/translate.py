@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import ConfigDict, Field
 
 from models.npy import write_npy
-from service.api.bodies import JSON, NPY, JsonBody, read_array, refuse_query, require_media_type
+from service.api.bodies import JSON, NPY, JsonBody, read_rows, refuse_query, require_media_type
 from service.api.deps import Services, ServicesDep
 from service.api.openapi import accepts
 from service.api.problems import Problem, documented
@@ -54,7 +54,7 @@ async def translate(request: Request, services: ServicesDep, query: Annotated[Tr
     if require_media_type(request, JSON, NPY) == NPY:
         if query.source is None or query.target is None:
             raise Problem(422, "invalid-request", "with an npy body give source and target in the query")
-        rows = await read_array(request)
+        rows = await read_rows(request)
         translated = await _run(services, rows, query.source, query.target, query.policy, is_judged=False)
         headers = {"x-facebridge-route": ",".join(translated.route.bundles)}
         if query.policy:
@@ -87,8 +87,6 @@ async def _run(
     *,
     is_judged: bool = True,
 ) -> RoutedFeatures:
-    if rows.ndim != 2 or rows.dtype.kind != "f" or len(rows) == 0:
-        raise DimensionMismatchError("features must be rows of floating-point numbers, at least one")
     if len(rows) > services.settings.max_batch_rows:
         raise BatchTooLargeError(f"at most {services.settings.max_batch_rows} vectors a request")
     translated = await services.translate(rows, source=source, target=target, trust=trust, is_judged=is_judged)

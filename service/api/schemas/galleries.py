@@ -2,11 +2,13 @@
 
 from typing import Annotated, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from service.api.schemas.probes import STRICT, GalleryName, Sample, SpaceReference, Subject
+from service.api.schemas.metadata import MetadataBody
+from service.api.schemas.probes import STRICT, GalleryName, Sample, SpaceReference, Subject, TemplateKey
 from service.api.schemas.spaces import RouteView, SpaceView
 from service.entities import Gallery, Template
+from service.usecases.enrol import Enrolled
 
 
 class CreateGalleryRequest(BaseModel):
@@ -51,6 +53,10 @@ class NewTemplateBody(Sample):
     """A sample of a subject."""
 
     subject: Subject
+    key: TemplateKey | None = None
+    metadata: Annotated[
+        MetadataBody | None, Field(description="what else is known of it; searches may be among some templates only")
+    ] = None
 
 
 class EnrolRequest(BaseModel):
@@ -62,14 +68,36 @@ class EnrolRequest(BaseModel):
     templates: Annotated[list[NewTemplateBody], Field(min_length=1, fail_fast=True)]
 
 
+class EnrolQuery(BaseModel):
+    """With npy, in the query; other bodies hold all of it themselves."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    space: Annotated[str | None, Field(description="with npy: the space of the features")] = None
+    subject: Annotated[Subject | None, Field(description="with npy: who they are all of")] = None
+
+
 class EnrolResponse(BaseModel):
     """The new templates' ids in the order sent, and the route by which they came into the gallery's space."""
 
     template_ids: list[str]
+    num_replaced: int
+    """Templates of the same keys that these replaced."""
     generation: int
     route: RouteView
     flagged: list[int]
     """Those whose translation can be trusted less than the service's setting asks for."""
+
+    @classmethod
+    def of(cls, enrolled: Enrolled) -> Self:
+        """The answer to an enrolment."""
+        return cls(
+            template_ids=list(enrolled.template_ids),
+            num_replaced=enrolled.num_replaced,
+            generation=enrolled.generation,
+            route=RouteView.of(enrolled.route),
+            flagged=list(enrolled.trusted.flagged),
+        )
 
 
 class TemplateView(BaseModel):
@@ -80,6 +108,13 @@ class TemplateView(BaseModel):
     space: str
     route: list[str]
     enrolled_at: str
+    confidence: float | None
+    """In the translation; null for a native template, and where the translator does not tell."""
+    norm: float | None
+    """Of the feature as its encoder put it out, where it is known."""
+    key: str | None
+    metadata: MetadataBody
+    provenance: MetadataBody
 
     @classmethod
     def of(cls, template: Template) -> Self:
@@ -90,6 +125,11 @@ class TemplateView(BaseModel):
             space=template.space,
             route=list(template.route),
             enrolled_at=template.enrolled_at,
+            confidence=template.confidence,
+            norm=template.norm,
+            key=template.key,
+            metadata=dict(template.metadata),
+            provenance=dict(template.provenance),
         )
 
 
@@ -104,3 +144,8 @@ class RemovedSubject(BaseModel):
     """How many templates the subject had."""
 
     num_removed: int
+
+    @classmethod
+    def of(cls, num_removed: int) -> Self:
+        """The answer to a removal."""
+        return cls(num_removed=num_removed)

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from models.calibration import PHOTO
 from models.operating_point import fpir_for_fmr
+from service.api.schemas.metadata import WhereBody
 from service.api.schemas.probes import STRICT, ComparedProbe, GalleryName, Modality
 from service.api.schemas.spaces import RouteView
 from service.api.schemas.trust import TrustBody, TrustedOne, TrustQuery
@@ -54,6 +55,7 @@ class IdentifyRequest(Rates):
     gallery: GalleryName
     probe: ComparedProbe
     top_k: Annotated[int, Field(ge=1)] = 5
+    where: WhereBody | None = None
     trust: TrustBody | None = None
 
 
@@ -66,9 +68,12 @@ class BatchQuery(Rates, TrustQuery):
     space: Annotated[str | None, Field(description="with npy: the space of the probes")] = None
     top_k: Annotated[int, Field(ge=1, description="with npy and npz: candidates a probe")] = 5
     modality: Annotated[Modality, Field(description="with npy: what the probes are")] = PHOTO
+    where: Annotated[
+        str | None, Field(max_length=4096, description="with npy and npz: as in JSON bodies, as JSON text")
+    ] = None
 
 
-NOT_WITH_JSON = (*Rates.model_fields, *TrustQuery.model_fields, "modality")
+NOT_WITH_JSON = (*Rates.model_fields, *TrustQuery.model_fields, "modality", "where")
 """What a JSON body must hold itself: ignored, it would change what an answer means."""
 
 

@@ -26,6 +26,13 @@ Base64 = Annotated[str, Field(min_length=1, description="base64 of little-endian
 Point = Annotated[list[float], Field(min_length=2, max_length=2)]
 SUBJECT_PATTERN = r"^[^\x00-\x1f\x7f]{1,128}$"
 Subject = Annotated[str, Field(pattern=SUBJECT_PATTERN, description="who it is; 1 to 128 printable characters")]
+TemplateKey = Annotated[
+    str,
+    Field(
+        pattern=r"^[^\x00-\x1f\x7f]{1,256}$",
+        description="the sender's own name of a template, once in a gallery; a PUT replaces the template of the same key",
+    ),
+]
 Modality = Annotated[
     str,
     Field(

@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import numpy as np
 import pytest
 
 from models.space import Space
-from service.entities import FloatArray, NewTemplate
+from service.entities import FloatArray, NewTemplates
 from service.errors import NotFoundError, SpaceMismatchError, StartupError
-from service.galleries.embedded import LOCK, RECORD, EmbeddedGalleryStore
-from service.galleries.record import SCHEMA_VERSION
+from service.galleries import operations
+from service.galleries.embedded import EmbeddedGalleryStore
+from service.galleries.folder import LOCK, RECORD
+from service.galleries.schema import SCHEMA_VERSION, row_crc
 
 SPACE = Space("here", 8, "external:here")
 ELSEWHERE = Space("elsewhere", 16, "external:elsewhere")
@@ -24,12 +27,12 @@ def units(num_rows: int, dimension: int, seed: int = 0) -> FloatArray:
     return features_GD
 
 
-def native(subject: str, feature_D: FloatArray) -> NewTemplate:
-    return NewTemplate(subject, feature_D, SPACE, feature_D, SPACE)
+def native(subjects: Sequence[str], features_GD: FloatArray) -> NewTemplates:
+    return NewTemplates(subjects, features_GD, SPACE, features_GD, SPACE)
 
 
-def translated(subject: str, original_D: FloatArray, feature_D: FloatArray) -> NewTemplate:
-    return NewTemplate(subject, original_D, ELSEWHERE, feature_D, SPACE, ("a", "b"))
+def translated(subjects: Sequence[str], originals_GD: FloatArray, features_GD: FloatArray) -> NewTemplates:
+    return NewTemplates(subjects, originals_GD, ELSEWHERE, features_GD, SPACE, ("a", "b"))
 
 
 def test_reopening_keeps_everything(tmp_path: Path) -> None:
@@ -37,8 +40,8 @@ def test_reopening_keeps_everything(tmp_path: Path) -> None:
     store = EmbeddedGalleryStore(tmp_path / "new" / "data")
     store.create("staff", SPACE)
     store.create("empty", ELSEWHERE)
-    store.enrol("staff", [native(f"subject-{row % 900}", feature_D) for row, feature_D in enumerate(features_GD)])
-    store.enrol("staff", [translated("guest", *pair) for pair in zip(originals_GD, features_GD[:3], strict=True)])
+    store.enrol("staff", native([f"subject-{row % 900}" for row in range(5000)], features_GD))
+    store.enrol("staff", translated(["guest"] * 3, originals_GD, features_GD[:3]))
     store.remove_subject("staff", "subject-5")
     galleries, page = store.list_galleries(), store.templates("staff", after=4990)
     result = store.search("staff", probes_BD, SPACE, 20)
@@ -55,19 +58,20 @@ def test_reopening_keeps_everything(tmp_path: Path) -> None:
 
 
 def test_what_was_dropped_or_removed_stays_away_after_reopening(tmp_path: Path) -> None:
-    feature_D = units(1, 8)[0]
+    feature_1D = units(1, 8)
     store = EmbeddedGalleryStore(tmp_path)
     store.create("staff", SPACE)
-    store.enrol("staff", [native("ann", feature_D), translated("bob", units(1, 16)[0], feature_D)])
+    store.enrol("staff", native(["ann"], feature_1D))
+    store.enrol("staff", translated(["bob"], units(1, 16), feature_1D))
     store.drop("staff")
     store.create("staff", SPACE)
-    (template_id,) = store.enrol("staff", [native("cid", feature_D)])
+    (template_id,) = store.enrol("staff", native(["cid"], feature_1D)).template_ids
     store.remove_template("staff", template_id)
     store.close()
 
     reopened = EmbeddedGalleryStore(tmp_path)
     assert reopened.get("staff").num_templates == 0
-    assert reopened.search("staff", feature_D[None], SPACE, 5).candidates == ((),)
+    assert reopened.search("staff", feature_1D, SPACE, 5).candidates == ((),)
     reopened.close()
     with sqlite3.connect(tmp_path / RECORD) as db:
         assert db.execute("SELECT COUNT(*) FROM template").fetchone() == (0,)
@@ -76,25 +80,36 @@ def test_what_was_dropped_or_removed_stays_away_after_reopening(tmp_path: Path) 
 
 
 def test_a_refused_enrolment_leaves_nothing_in_the_record(tmp_path: Path) -> None:
-    feature_D, original_D = units(1, 8)[0], units(1, 16)[0]
     store = EmbeddedGalleryStore(tmp_path)
     store.create("staff", SPACE)
     with pytest.raises(SpaceMismatchError):
-        store.enrol("staff", [native("ann", feature_D), NewTemplate("bob", original_D, ELSEWHERE, feature_D, SPACE)])
+        store.enrol("staff", NewTemplates(["bob"], units(1, 16), ELSEWHERE, units(1, 8), SPACE))
     store.close()
     reopened = EmbeddedGalleryStore(tmp_path)
     assert reopened.get("staff").num_templates == 0
     reopened.close()
 
 
-def test_an_enrolment_that_fails_half_way_is_rolled_back_and_the_store_goes_on(tmp_path: Path) -> None:
-    feature_D = units(1, 8)[0]
+def test_an_enrolment_that_fails_half_way_is_rolled_back_and_the_store_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features_GD = units(2, 8)
     store = EmbeddedGalleryStore(tmp_path)
     store.create("staff", SPACE)
-    with pytest.raises(UnicodeEncodeError):
-        store.enrol("staff", [native("ann", feature_D), native("\ud800", feature_D)])
-    assert store.templates("staff").templates == ()
-    store.enrol("staff", [native("bob", feature_D)])
+    store.enrol("staff", native(["ann"], features_GD[:1]))
+
+    def fail_at_the_second(seq: int, subject: bytes, vector: bytes) -> int:
+        if subject == b"cid":
+            raise RuntimeError("half way")
+        return row_crc(seq, subject, vector)
+
+    monkeypatch.setattr(operations, "row_crc", fail_at_the_second)
+    with pytest.raises(RuntimeError, match="half way"):
+        store.enrol("staff", native(["bob", "cid"], features_GD))
+    monkeypatch.undo()
+    assert [template.subject for template in store.templates("staff").templates] == ["ann"]
+    store.remove_subject("staff", "ann")
+    store.enrol("staff", native(["bob"], features_GD[:1]))
     store.close()
     reopened = EmbeddedGalleryStore(tmp_path)
     assert [template.subject for template in reopened.templates("staff").templates] == ["bob"]
@@ -108,14 +123,15 @@ def flip_a_byte(path: Path, vector_D: FloatArray) -> None:
     path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
 
 
-@pytest.mark.parametrize("place", ["native", "translation", "original"])
+@pytest.mark.parametrize("place", ["native", "translation"])
 def test_a_flipped_byte_in_a_stored_feature_is_reported_with_gallery_and_template(tmp_path: Path, place: str) -> None:
-    features_GD, original_D = units(2, 8), units(1, 16)[0]
+    features_GD, originals_GD = units(2, 8), units(1, 16)
     store = EmbeddedGalleryStore(tmp_path)
     store.create("staff", SPACE)
-    ids = store.enrol("staff", [native("ann", features_GD[0]), translated("bob", original_D, features_GD[1])])
+    ids = store.enrol("staff", native(["ann"], features_GD[:1])).template_ids
+    ids += store.enrol("staff", translated(["bob"], originals_GD, features_GD[1:])).template_ids
     store.close()
-    stored = {"native": features_GD[0], "translation": features_GD[1], "original": original_D}
+    stored = {"native": features_GD[0], "translation": features_GD[1]}
     flip_a_byte(tmp_path / RECORD, stored[place])
     with pytest.raises(StartupError, match=f"template {ids[place != 'native']} of gallery staff is damaged"):
         EmbeddedGalleryStore(tmp_path)
@@ -126,8 +142,7 @@ def test_a_translated_template_without_its_translation_is_never_taken_for_native
     store.create("staff", SPACE)
     # Of the same dimension, so that only the fingerprint tells.
     other = Space("other", 8, "external:other")
-    original_D, feature_D = units(2, 8)
-    store.enrol("staff", [NewTemplate("ann", original_D, other, feature_D, SPACE, ("a",))])
+    store.enrol("staff", NewTemplates(["ann"], units(1, 8), other, units(1, 8, seed=1), SPACE, ("a",)))
     store.close()
     with sqlite3.connect(tmp_path / RECORD) as db:
         db.execute("DELETE FROM translated")
@@ -195,7 +210,7 @@ def test_threads_that_enrol_remove_and_search_at_once_never_fail_and_end_consist
 
     def enrol(rows: range) -> None:
         for row in rows:
-            ids = store.enrol("staff", [native(f"subject-{row}", features_GD[row]) for _ in range(3)])
+            ids = store.enrol("staff", native([f"subject-{row}"] * 3, features_GD[[row] * 3])).template_ids
             (best,) = store.search("staff", features_GD[[row]], SPACE, 1).candidates
             assert (best[0].subject, best[0].template_id) == (f"subject-{row}", ids[0])
             if row % 4 == 0:
@@ -217,7 +232,7 @@ def test_threads_that_enrol_remove_and_search_at_once_never_fail_and_end_consist
     def come_and_go() -> None:
         for _ in range(15):
             store.create("visitors", SPACE)
-            store.enrol("visitors", [native("guest", features_GD[0])])
+            store.enrol("visitors", native(["guest"], features_GD[:1]))
             assert [gallery.name for gallery in store.list_galleries()] == ["staff", "visitors"]
             store.drop("visitors")
             with pytest.raises(NotFoundError):
@@ -246,7 +261,7 @@ def test_threads_that_enrol_remove_and_search_at_once_never_fail_and_end_consist
 def test_what_is_stored_is_for_its_owner_alone(tmp_path: Path) -> None:
     store = EmbeddedGalleryStore(tmp_path / "data")
     store.create("staff", SPACE)
-    store.enrol("staff", [native("ann", units(1, 8)[0])])
+    store.enrol("staff", native(["ann"], units(1, 8)))
     modes = {path.name: path.stat().st_mode & 0o077 for path in (tmp_path / "data").iterdir()}
     store.close()
     assert len(modes) >= 2
@@ -258,7 +273,7 @@ def test_a_removed_vector_is_not_left_in_the_file(tmp_path: Path) -> None:
     features_GD = units(50, 8)
     store = EmbeddedGalleryStore(tmp_path)
     store.create("staff", SPACE)
-    store.enrol("staff", [native(f"subject-{row}", feature_D) for row, feature_D in enumerate(features_GD)])
+    store.enrol("staff", native([f"subject-{row}" for row in range(50)], features_GD))
     for row in range(0, 50, 2):
         store.remove_subject("staff", f"subject-{row}")
     store.close()

@@ -5,15 +5,19 @@ import numpy as np
 import pytest
 
 from service.entities import Side
-from service.galleries.projection import Projection, tune_faiss
+from service.galleries.ids import TemplateIds
+from service.galleries.projection import Projection
 from service.galleries.record import GalleryRows
 from service.galleries.rules import exact_scores
+from service.galleries.scan import tune_faiss
+
+IDS = TemplateIds(bytes(16))
 
 
 def rows_of(features_GD: np.ndarray[tuple[int, int], np.dtype[np.float32]], *, first_seq: int = 1) -> GalleryRows:
     seqs = np.arange(first_seq, first_seq + len(features_GD), dtype=np.int64)
-    ids, subjects = (tuple(f"{what}-{seq}" for seq in seqs) for what in ("id", "subject"))
-    return GalleryRows(seqs, ids, subjects, features_GD, (Side("space"),) * len(seqs))
+    subjects = tuple(f"subject-{seq}" for seq in seqs)
+    return GalleryRows(seqs, seqs, subjects, features_GD, (Side("space"),), np.zeros(len(seqs), dtype=np.intp))
 
 
 @pytest.mark.parametrize(("default", "chosen"), [(128_000, 2048), (20, 8)])
@@ -34,7 +38,7 @@ def test_templates_closer_together_than_float32_can_tell_are_ranked_exactly(num_
     centre_D = rng.standard_normal(512)
     near_GD = centre_D + 2e-7 * rng.standard_normal((400, 512))
     features_GD = (near_GD / np.linalg.norm(near_GD, axis=1, keepdims=True)).astype(np.float32)
-    projection = Projection(512)
+    projection = Projection(512, IDS)
     projection.add(rows_of(features_GD))
     probes_BD = features_GD[:num_probes]
     for probe_D, candidates in zip(probes_BD, projection.search(probes_BD, 3), strict=True):
@@ -46,16 +50,17 @@ def test_templates_closer_together_than_float32_can_tell_are_ranked_exactly(num_
 def test_a_search_in_many_small_parts_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     raw_GD = np.random.default_rng(6).standard_normal((90, 16))
     features_GD = (raw_GD / np.linalg.norm(raw_GD, axis=1, keepdims=True)).astype(np.float32)
-    projection = Projection(16)
+    projection = Projection(16, IDS)
     projection.add(rows_of(features_GD))
     whole = projection.search(features_GD, 60)
-    monkeypatch.setattr("service.galleries.projection._MAX_NUMBERS", 100)
+    for module in ("projection", "scan"):
+        monkeypatch.setattr(f"service.galleries.{module}.MAX_NUMBERS", 100)
     assert projection.search(features_GD, 60) == whole
 
 
 def test_a_small_search_leaves_the_number_of_threads_as_it_was() -> None:
     before = faiss.omp_get_max_threads()
-    projection = Projection(2)
+    projection = Projection(2, IDS)
     projection.add(rows_of(np.eye(2, dtype=np.float32)))
     projection.search(np.eye(2, dtype=np.float32), 1)
     assert faiss.omp_get_max_threads() == before
@@ -63,7 +68,7 @@ def test_a_small_search_leaves_the_number_of_threads_as_it_was() -> None:
 
 def test_removing_and_adding_again_keeps_ids_and_vectors_together() -> None:
     features_GD = np.eye(5, dtype=np.float32)
-    projection = Projection(5)
+    projection = Projection(5, IDS)
     projection.add(rows_of(features_GD))
     projection.remove([1, 4])
     projection.add(rows_of(features_GD[[0]], first_seq=9))
@@ -74,4 +79,4 @@ def test_removing_and_adding_again_keeps_ids_and_vectors_together() -> None:
         ("subject-3", 1.0),
         ("subject-5", 1.0),
     ]
-    assert projection.counts() == (4, 4)
+    assert projection.num_templates == 4

@@ -1,0 +1,98 @@
+"""A gallery as it is open here: what is recorded of it, its projection, and the other spaces in which it is searchable.
+
+Shapes: G templates, D dimension of the gallery's space.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from models.space import Space
+from service.entities import FloatArray, Gallery, NewTemplates
+from service.errors import EngineError, InvalidInputError
+from service.galleries.ids import TemplateIds
+from service.galleries.operations import Counts
+from service.galleries.port import Project
+from service.galleries.projection import Projection
+from service.galleries.record import GalleryRows
+from service.galleries.rules import check_projected, gallery_features
+from service.galleries.schema import GalleryEntry
+
+
+@dataclass(frozen=True, slots=True)
+class CommonIndex:
+    """Another space in which a gallery is searchable."""
+
+    space: Space
+    own: str
+    """The fingerprint of the gallery's space."""
+    projections: Mapping[str, Project]
+    projection: Projection
+
+    def projected(self, templates: NewTemplates) -> FloatArray:
+        """New templates as they are in this space (G, D). Raises `EngineError`, and what a projection raises."""
+        fingerprint = templates.original_space.fingerprint
+        if fingerprint in self.projections:
+            return self._project(fingerprint, templates.originals)
+        return self._project(self.own, gallery_features(templates))
+
+    def add(self, rows: GalleryRows) -> None:
+        """Put in recorded templates: each from its encoder's own feature, where a projection is there."""
+        projected_GD = np.empty((len(rows), self.space.dimension), dtype=np.float32)
+        rows_by_space: dict[str, list[int]] = defaultdict(list)
+        for row in range(len(rows)):
+            fingerprint = rows.foreign[row][0] if row in rows.foreign else self.own
+            rows_by_space[fingerprint if fingerprint in self.projections else self.own].append(row)
+        for fingerprint, mine in rows_by_space.items():
+            is_own = fingerprint == self.own
+            native = rows.features_GD[mine] if is_own else np.stack([rows.foreign[row][1] for row in mine])
+            projected_GD[mine] = self._project(fingerprint, native)
+        self.projection.add(replace(rows, features_GD=projected_GD))
+
+    def _project(self, fingerprint: str, features_GD: FloatArray) -> FloatArray:
+        return check_projected(self.projections[fingerprint](features_GD), self.space, len(features_GD))
+
+
+@dataclass(slots=True)
+class OpenGallery:
+    """Changed by the record's writing thread alone, each field as a whole; read by anyone."""
+
+    entry: GalleryEntry
+    projection: Projection
+    counts: Counts
+    indexes: Mapping[str, CommonIndex] = field(default_factory=dict)
+    """By fingerprint of their space."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Why there is no index in a space, by its fingerprint: a template that cannot be projected, until one is removed."""
+
+    @property
+    def crowd(self) -> int:
+        """Templates of a subject, about."""
+        return -(-self.counts.num_templates // max(1, self.counts.num_subjects))
+
+    def remove(self, seqs: Sequence[int]) -> None:
+        """Take templates out of what is searched."""
+        if seqs:
+            for projection in (self.projection, *(index.projection for index in self.indexes.values())):
+                projection.remove(seqs)
+            self.failed.clear()
+
+    def described(self) -> Gallery:
+        """As it is told."""
+        entry, counts = self.entry, self.counts
+        return Gallery(
+            entry.name, entry.space, entry.generation, counts.num_templates, counts.num_subjects, entry.created_at
+        )
+
+
+def first_without_direction(index: CommonIndex, rows: GalleryRows, ids: TemplateIds) -> str:
+    """The template of a block for which a projection finds no direction, by its id."""
+    trial = replace(index, projection=Projection(index.space.dimension, ids))
+    for row in range(len(rows)):
+        try:
+            trial.add(rows.only(row))
+        except InvalidInputError:
+            return ids.of([int(rows.seqs[row])])[0]
+    raise EngineError("a projection finds no direction for templates together, and one for each alone")

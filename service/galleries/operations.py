@@ -1,0 +1,278 @@
+"""What the record is changed by: functions of its writer's transaction, each wholly or not at all.
+
+Shapes: G templates, D dimension.
+"""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, repeat
+
+import numpy as np
+import numpy.typing as npt
+
+from models.space import Space
+from service.errors import AlreadyExistsError, NotFoundError
+from service.galleries.port import Once
+from service.galleries.rows import PreparedTemplates, insert_row, insert_templates, space_document
+from service.galleries.rules import milliseconds, timestamp
+from service.galleries.schema import GENERATION_SHIFT, GalleryEntry
+
+_A_TIME = 500
+"""Values of one SQL list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Of a gallery, after an operation."""
+
+    num_templates: int
+    num_subjects: int
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """What an enrolment did: numbers of the new templates, one after the other, and of their subjects; and what it replaced."""
+
+    first_seq: int
+    subject_ids: npt.NDArray[np.int64]
+    replaced: list[int]
+    counts: Counts
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What a removal did."""
+
+    seqs: list[int]
+    counts: Counts
+
+
+def create(db: sqlite3.Connection, name: str, space: Space, once: Once | None = None) -> GalleryEntry:
+    """An empty gallery, generation 1. Raises `AlreadyExistsError`."""
+    created_at = timestamp()
+    if db.execute("SELECT 1 FROM gallery WHERE name = ?", (name,)).fetchone():
+        raise AlreadyExistsError(f"gallery {name} exists already")
+    gallery_id = insert_row(db, "INSERT INTO gallery (name, created_at) VALUES (?, ?)", (name, created_at))
+    generation_id = insert_row(
+        db,
+        "INSERT INTO generation (gallery, number, space, active) VALUES (?, 1, ?, 1)",
+        (gallery_id, space_document(space)),
+    )
+    entry = GalleryEntry(gallery_id, name, created_at, generation_id, 1, space)
+    _log(db, entry.gallery_id, [_Done("create")])
+    remember(db, once, entry)
+    return entry
+
+
+def forget_name(db: sqlite3.Connection, gallery_id: int, once: Once | None = None) -> None:
+    """Make a gallery one that is being dropped: from here on nobody sees it. Raises `NotFoundError`."""
+    _count(db, gallery_id, 0, 0)
+    db.execute("UPDATE gallery SET name = NULL WHERE id = ?", (gallery_id,))
+    _log(db, gallery_id, [_Done("drop")])
+    remember(db, once, None)
+
+
+def drop_some(db: sqlite3.Connection, gallery_id: int, limit: int = 2048) -> bool:
+    """Take up to `limit` templates out of a gallery that is being dropped; whether nothing of it is left."""
+    rows = db.execute("SELECT seq FROM template WHERE gallery = ? LIMIT ?", (gallery_id, limit)).fetchall()
+    if rows:
+        _delete_templates(db, gallery_id, [seq for (seq,) in rows])
+        return False
+    for table, column in (
+        ("subject", "gallery"),
+        ("operation", "gallery"),
+        ("generation", "gallery"),
+        ("gallery", "id"),
+    ):
+        db.execute(f"DELETE FROM {table} WHERE {column} = ?", (gallery_id,))
+    return True
+
+
+def enrol(
+    db: sqlite3.Connection, entry: GalleryEntry, batches: Sequence[PreparedTemplates], *, replaces: bool = False
+) -> list[Enrolled]:
+    """Put in checked templates, of one or several requests; those of the same keys are replaced or, without `replaces`, in the
+    way. Several at once must have no keys.
+
+    Raises `AlreadyExistsError` naming the rows of keys that are taken, `NotFoundError`.
+    """
+    replaced = _taken(db, entry.gallery_id, batches[0].templates.keys)
+    if replaced and not replaces:
+        raise AlreadyExistsError(
+            "a template of this key is in the gallery already", [(row, "its key is taken") for row in sorted(replaced)]
+        )
+    gone = sorted(set(replaced.values()))
+    if gone:
+        _remove(db, entry.gallery_id, gone)
+    first, first_subject = db.execute("SELECT next_seq, next_subject FROM counter").fetchone()
+    names = [name for batch in batches for name in batch.templates.subjects]
+    subject_ids, num_new = _subjects(db, entry.gallery_id, names, first_subject)
+    ends = list(accumulate((batch.num for batch in batches), initial=0))
+    parts = [
+        (batch, first + start, subject_ids[start : start + batch.num])
+        for batch, start in zip(batches, ends, strict=False)
+    ]
+    insert_templates(db, entry, parts)
+    counts = _count(db, entry.gallery_id, len(names), num_new)
+    done = [_Done("enrol", seq, batch.num, gone) for batch, seq, _ in parts]
+    _log(db, entry.gallery_id, done, num_subjects=num_new)
+    enrolled = [Enrolled(seq, np.array(ids, dtype=np.int64), gone, counts) for _, seq, ids in parts]
+    for batch, one in zip(batches, enrolled, strict=True):
+        remember(db, batch.once, one)
+    return enrolled
+
+
+def remove(db: sqlite3.Connection, entry: GalleryEntry, seqs: Sequence[int], once: Once | None = None) -> Removed:
+    """Take out templates of the gallery that are in, at least one."""
+    counts = _remove(db, entry.gallery_id, seqs)
+    _log(db, entry.gallery_id, [_Done("remove", gone=seqs)])
+    removed = Removed(list(seqs), counts)
+    remember(db, once, removed)
+    return removed
+
+
+def seqs_of_template(db: sqlite3.Connection, entry: GalleryEntry, seq: int | None) -> list[int]:
+    """The number itself, or nothing where the gallery has no such template."""
+    query = "SELECT seq FROM template WHERE seq = ? AND gallery = ?"
+    return [found for (found,) in db.execute(query, (seq, entry.gallery_id))]
+
+
+def seqs_of_subject(db: sqlite3.Connection, entry: GalleryEntry, subject: str) -> list[int]:
+    """The numbers of a subject's templates."""
+    query = (
+        "SELECT seq FROM template WHERE subject = (SELECT id FROM subject WHERE gallery = ? AND name = ?) ORDER BY seq"
+    )
+    return [seq for (seq,) in db.execute(query, (entry.gallery_id, subject))]
+
+
+def remember(db: sqlite3.Connection, once: Once | None, outcome: object) -> None:
+    """Keep the answer to a request that may come again, with what it did."""
+    if once is not None:
+        answer = once.answer(outcome)
+        db.execute(
+            "INSERT INTO answered VALUES (?, ?, ?, ?, ?)",
+            (once.key, once.digest, answer.status, answer.body, milliseconds()),
+        )
+
+
+def forget_answers(db: sqlite3.Connection, before_ms: int) -> None:
+    """Answers that nobody is going to ask for again."""
+    db.execute("DELETE FROM answered WHERE at < ?", (before_ms,))
+
+
+def _subjects(db: sqlite3.Connection, gallery_id: int, names: Sequence[str], first: int) -> tuple[list[int], int]:
+    """The numbers of the subjects, who now have as many templates more, and how many of them are new, from `first` on."""
+    num_by_name = Counter(names)
+    wanted = list(num_by_name)
+    id_by_name: dict[str, int] = {}
+    for start in range(0, len(wanted), _A_TIME):
+        some = wanted[start : start + _A_TIME]
+        query = f"SELECT name, id FROM subject WHERE gallery = ? AND name IN ({_marks(some)})"
+        id_by_name.update(db.execute(query, (gallery_id, *some)))
+    known = [(num_by_name[name], subject_id) for name, subject_id in id_by_name.items()]
+    if known:
+        db.executemany("UPDATE subject SET num_templates = num_templates + ? WHERE id = ?", known)
+    new = [name for name in wanted if name not in id_by_name]
+    ids = range(first, first + len(new))
+    if new:
+        id_by_name.update(zip(new, ids, strict=True))
+        numbers = map(num_by_name.__getitem__, new)
+        db.executemany(
+            "INSERT INTO subject VALUES (?, ?, ?, ?)", zip(ids, repeat(gallery_id), new, numbers, strict=False)
+        )
+    return [id_by_name[name] for name in names], len(new)
+
+
+def _taken(db: sqlite3.Connection, gallery_id: int, keys: Sequence[str | None] | None) -> dict[int, int]:
+    """Which rows' keys are in the gallery, and by which template."""
+    row_by_key = {key: row for row, key in enumerate(keys or ()) if key is not None}
+    wanted = list(row_by_key)
+    taken: dict[int, int] = {}
+    for start in range(0, len(wanted), _A_TIME):
+        some = wanted[start : start + _A_TIME]
+        query = f"SELECT key, seq FROM template WHERE gallery = ? AND key IN ({_marks(some)})"
+        taken |= {row_by_key[key]: seq for key, seq in db.execute(query, (gallery_id, *some))}
+    return taken
+
+
+def _remove(db: sqlite3.Connection, gallery_id: int, seqs: Sequence[int]) -> Counts:
+    num_left_by_subject = _delete_templates(db, gallery_id, seqs)
+    num_emptied = 0
+    for subject_id, num in num_left_by_subject.items():
+        (left,) = db.execute(
+            "UPDATE subject SET num_templates = num_templates - ? WHERE id = ? RETURNING num_templates",
+            (num, subject_id),
+        ).fetchone()
+        if left == 0:
+            db.execute("DELETE FROM subject WHERE id = ?", (subject_id,))
+            num_emptied += 1
+    return _count(db, gallery_id, -len(seqs), -num_emptied)
+
+
+def _delete_templates(db: sqlite3.Connection, gallery_id: int, seqs: Sequence[int]) -> Counter[int]:
+    """Of which subjects they were."""
+    generations = [one for (one,) in db.execute("SELECT id FROM generation WHERE gallery = ?", (gallery_id,))]
+    subjects: Counter[int] = Counter()
+    for start in range(0, len(seqs), _A_TIME):
+        some = seqs[start : start + _A_TIME]
+        for generation in generations:
+            ids = [(generation << GENERATION_SHIFT) + seq for seq in some]
+            db.execute(f"DELETE FROM translated WHERE id IN ({_marks(ids)})", ids)
+        # An index leads from a template to its fields; from there each is found by its own key.
+        fields = db.execute(
+            f"SELECT gallery, name, value, template FROM attribute WHERE template IN ({_marks(some)})", some
+        ).fetchall()
+        db.executemany("DELETE FROM attribute WHERE gallery = ? AND name = ? AND value = ? AND template = ?", fields)
+        gone = db.execute(f"DELETE FROM template WHERE seq IN ({_marks(some)}) RETURNING subject", some)
+        subjects.update(subject for (subject,) in gone)
+    return subjects
+
+
+def _count(db: sqlite3.Connection, gallery_id: int, templates: int, subjects: int) -> Counts:
+    row = db.execute(
+        "UPDATE gallery SET num_templates = num_templates + ?, num_subjects = num_subjects + ?"
+        " WHERE id = ? AND name IS NOT NULL RETURNING num_templates, num_subjects",
+        (templates, subjects, gallery_id),
+    ).fetchone()
+    if row is None:
+        raise NotFoundError("there is no gallery of this name")
+    return Counts(*row)
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """An operation, as it is logged."""
+
+    kind: str
+    first: int | None = None
+    num: int = 0
+    gone: Sequence[int] = ()
+
+
+def _log(db: sqlite3.Connection, gallery_id: int, done: Sequence[_Done], *, num_subjects: int = 0) -> None:
+    """Write what is done into the operation log; from here on the numbers that it took are taken."""
+    now = milliseconds()
+    (op,) = db.execute("SELECT next_op FROM counter").fetchone()
+    rows = (
+        (
+            op + place,
+            gallery_id,
+            one.kind,
+            now,
+            one.first,
+            None if one.first is None else one.first + one.num - 1,
+            np.array(one.gone, dtype="<i8").tobytes() if one.gone else None,
+        )
+        for place, one in enumerate(done)
+    )
+    db.executemany("INSERT INTO operation VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+    db.execute(
+        "UPDATE counter SET next_op = next_op + ?, next_seq = next_seq + ?, next_subject = next_subject + ?",
+        (len(done), sum(one.num for one in done), num_subjects),
+    )
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))

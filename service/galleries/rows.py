@@ -1,0 +1,143 @@
+"""New templates as rows of the record's tables. Shapes: G templates, D dimension."""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, repeat
+
+import numpy as np
+
+from models.documents import canonical_json
+from models.space import Space
+from service.entities import FloatArray, Metadata, NewTemplates, Scalar
+from service.galleries.port import Once
+from service.galleries.rules import milliseconds
+from service.galleries.schema import GENERATION_SHIFT, GalleryEntry, row_crc
+
+
+class PreparedTemplates:
+    """Templates as the record keeps them, made before the writer's turn comes."""
+
+    def __init__(self, templates: NewTemplates, once: Once | None = None) -> None:
+        """Of templates that were checked."""
+        self.templates = templates
+        self.once = once
+        self.num = len(templates)
+        self.owners = [name.encode() for name in templates.subjects]
+        self.originals = _vectors(templates.originals)
+        self.features = _vectors(templates.features) if templates.route else []
+        self.metadata = [json.dumps(one) if one else None for one in templates.metadata or [None] * self.num]
+
+
+def insert_templates(
+    db: sqlite3.Connection, entry: GalleryEntry, parts: Sequence[tuple[PreparedTemplates, int, list[int]]]
+) -> None:
+    """Of each request the templates, the number of its first one, and the numbers of their subjects."""
+    now = milliseconds()
+    rows, fields, translated = [], [], []
+    base = entry.generation_id << GENERATION_SHIFT
+    for prepared, first, subject_ids in parts:
+        templates, num = prepared.templates, prepared.num
+        seqs = range(first, first + num)
+        columns = (
+            seqs,
+            repeat(entry.gallery_id, num),
+            subject_ids,
+            repeat(_space_id(db, templates.original_space), num),
+            templates.keys or repeat(None, num),
+            repeat(now, num),
+            _numbers(templates.norm, num),
+            _provenance_ids(db, templates.provenance, num),
+            prepared.metadata,
+            map(row_crc, seqs, prepared.owners, prepared.originals),
+            prepared.originals,
+        )
+        rows.append(zip(*columns, strict=True))
+        if templates.metadata:
+            fields.append(_fields(entry.gallery_id, seqs, templates.metadata))
+        if templates.route:
+            ids = range(base + first, base + first + num)
+            route_ids = repeat(_text_id(db, "route", "bundles", json.dumps(templates.route)), num)
+            crcs = map(row_crc, seqs, prepared.owners, prepared.features)
+            confidence = _numbers(templates.confidence, num)
+            translated.append(zip(ids, route_ids, confidence, crcs, prepared.features, strict=True))
+    db.executemany(
+        "INSERT INTO template (seq, gallery, subject, space, key, enrolled_at, norm, provenance, metadata, crc, original)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        chain.from_iterable(rows),
+    )
+    if fields:
+        db.executemany("INSERT INTO attribute VALUES (?, ?, ?, ?)", chain.from_iterable(fields))
+    if translated:
+        db.executemany("INSERT INTO translated VALUES (?, ?, ?, ?, ?)", chain.from_iterable(translated))
+
+
+def _provenance_ids(db: sqlite3.Connection, provenance: Sequence[Metadata] | None, num: int) -> list[int]:
+    texts = [canonical_json({}).decode()] * num
+    if provenance is not None:
+        # Most are one object, many times.
+        text_by_object = {
+            id(one): canonical_json(one).decode() for one in {id(one): one for one in provenance}.values()
+        }
+        texts = [text_by_object[id(one)] for one in provenance]
+    id_by_text = {text: _text_id(db, "provenance", "document", text) for text in set(texts)}
+    return [id_by_text[text] for text in texts]
+
+
+def _fields(
+    gallery_id: int, seqs: Iterable[int], metadata: Iterable[Metadata | None]
+) -> Iterator[tuple[int, str, str | int | float, int]]:
+    for seq, of_template in zip(seqs, metadata, strict=True):
+        for name, value in (of_template or {}).items():
+            yield gallery_id, name, attribute_value(value), seq
+
+
+def attribute_value(value: Scalar) -> str | int | float:
+    """As the record compares it: numbers by size, text and truth by themselves."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "=" + value if isinstance(value, str) else value
+
+
+def parsed_metadata(text: str | None) -> Metadata:
+    """As it was enrolled."""
+    fields: Metadata = json.loads(text) if text else {}
+    return fields
+
+
+def insert_row(db: sqlite3.Connection, statement: str, values: tuple[object, ...]) -> int:
+    """Insert one row; its number."""
+    row_id = db.execute(statement, values).lastrowid
+    assert row_id is not None
+    return row_id
+
+
+def space_document(space: Space) -> str:
+    """A space as it is kept."""
+    return canonical_json(space.to_json()).decode()
+
+
+def _vectors(features_GD: FloatArray) -> list[bytes]:
+    data, size = np.ascontiguousarray(features_GD, dtype="<f4").tobytes(), 4 * features_GD.shape[1]
+    return [data[start : start + size] for start in range(0, len(data), size)]
+
+
+def _numbers(column: FloatArray | None, num: int) -> list[float | None]:
+    """NaN as nothing."""
+    if column is None:
+        return [None] * num
+    return [None if value != value else value for value in column.tolist()]  # noqa: PLR0124
+
+
+def _space_id(db: sqlite3.Connection, space: Space) -> int:
+    query, fingerprint = "SELECT id FROM space WHERE fingerprint = ?", space.fingerprint
+    row = db.execute(query, (fingerprint,)).fetchone()
+    if row is None:
+        values = (fingerprint, space_document(space))
+        return insert_row(db, "INSERT INTO space (fingerprint, document) VALUES (?, ?)", values)
+    return int(row[0])
+
+
+def _text_id(db: sqlite3.Connection, table: str, column: str, text: str) -> int:
+    row = db.execute(f"SELECT id FROM {table} WHERE {column} = ?", (text,)).fetchone()
+    return int(row[0]) if row else insert_row(db, f"INSERT INTO {table} ({column}) VALUES (?)", (text,))
