@@ -6,8 +6,9 @@ has acknowledged is in both, and a projection never holds what the record does n
 Shapes: B probes, D dimension of the gallery's space.
 """
 
+import shutil
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,8 +19,9 @@ from models.space import Space
 from service.entities import FloatArray, Gallery, NewTemplates, Template
 from service.errors import DamagedError, EngineError, InvalidInputError, NotFoundError, StartupError, StorageError
 from service.galleries import operations
-from service.galleries.folder import RECORD, sole_use
+from service.galleries.folder import PROJECTIONS, RECORD, sole_use
 from service.galleries.opened import CommonIndex, OpenGallery, first_without_direction
+from service.galleries.opening import Saver, open_gallery, projection_folder
 from service.galleries.operations import Counts, Enrolled, Removed
 from service.galleries.port import Answer, Enrolment, Once, Project, SearchResult, TemplatePage, Where
 from service.galleries.projection import Projection
@@ -40,6 +42,7 @@ class EmbeddedGalleryStore:
         Raises `StartupError`, in one line, where another process uses the folder, the file is damaged, or is newer.
         """
         tune_faiss()
+        self._projections = folder / PROJECTIONS
         with ExitStack() as opened:
             opened.enter_context(sole_use(folder))
             path = folder / RECORD
@@ -47,7 +50,9 @@ class EmbeddedGalleryStore:
                 self._record = opened.enter_context(closing(Record(path)))
                 for gallery_id in self._record.half_dropped():
                     self._drop_rest(gallery_id)
-                galleries = [_project(self._record, recorded) for recorded in self._record.galleries()]
+                recorded = self._record.galleries()
+                _forget_others(self._projections, recorded)
+                galleries = [open_gallery(self._record, one, self._projections) for one in recorded]
             except StartupError:
                 raise
             except DamagedError as damage:
@@ -58,6 +63,7 @@ class EmbeddedGalleryStore:
                 raise StartupError(f"{path}: cannot be read ({reason}); restore it from a backup") from None
             # Replaced by every change and never changed in place, so that readers need no lock.
             self._galleries = {gallery.entry.name: gallery for gallery in galleries}
+            self._saver = opened.enter_context(closing(Saver(self._record, lambda: list(self._galleries.values()))))
             self._opened = opened.pop_all()
 
     def create(self, name: str, space: Space, *, once: Once | None = None) -> Gallery:
@@ -89,11 +95,13 @@ class EmbeddedGalleryStore:
             operations.forget_name(db, gallery.entry.gallery_id, once)
             return gallery
 
-        def forgotten(gallery: OpenGallery) -> int:
+        def forgotten(gallery: OpenGallery) -> OpenGallery:
             self._galleries = {other: kept for other, kept in self._galleries.items() if kept is not gallery}
-            return gallery.entry.gallery_id
+            return gallery
 
-        self._drop_rest(self._record.writer.call(forget, forgotten))
+        gallery = self._record.writer.call(forget, forgotten)
+        self._saver.remove(gallery)
+        self._drop_rest(gallery.entry.gallery_id)
 
     def enrol(
         self, name: str, templates: NewTemplates, *, replaces: bool = False, once: Once | None = None
@@ -225,7 +233,8 @@ class EmbeddedGalleryStore:
         self._opened.close()
 
     def _empty(self, entry: GalleryEntry) -> OpenGallery:
-        return OpenGallery(entry, Projection(entry.space.dimension, self._record.ids), Counts(0, 0))
+        projection = Projection(entry.space.dimension, self._record.ids)
+        return OpenGallery(entry, projection, Counts(0, 0), projection_folder(self._projections, entry))
 
     def _gallery(self, name: str) -> OpenGallery:
         try:
@@ -307,8 +316,10 @@ def _new_rows(requests: list[_Enrolled]) -> GalleryRows:
     )
 
 
-def _project(record: Record, recorded: RecordedGallery) -> OpenGallery:
-    projection = Projection(recorded.entry.space.dimension, record.ids)
-    for rows in record.blocks(recorded.entry):
-        projection.add(rows)
-    return OpenGallery(recorded.entry, projection, Counts(recorded.num_templates, recorded.num_subjects))
+def _forget_others(folder: Path, recorded: Sequence[RecordedGallery]) -> None:
+    """Take away what is saved of galleries and generations that there are no more."""
+    kept = {f"{one.entry.gallery_id}-{one.entry.generation_id}" for one in recorded}
+    if folder.is_dir():
+        for path in folder.iterdir():
+            if path.name not in kept:
+                shutil.rmtree(path, ignore_errors=True)

@@ -3,7 +3,7 @@
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from service.errors import StartupError
@@ -11,6 +11,7 @@ from service.errors import StartupError
 RECORD = "default.sqlite3"
 """One file a tenant; the only tenant for now is `default`."""
 LOCK = "lock"
+PROJECTIONS = "projections"
 
 
 @contextmanager
@@ -28,5 +29,31 @@ def sole_use(folder: Path) -> Iterator[None]:
         raise StartupError(f"{folder}: another process uses this data folder; stop it or choose another") from None
     try:
         yield
+    finally:
+        os.close(descriptor)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file for its owner's eyes, wholly or not at all, and be sure that it is on disk. Raises `OSError`."""
+    draft = path.with_name(f".{path.name}.draft")
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+        sync_folder(path.parent)
+    except OSError:
+        with suppress(OSError):
+            draft.unlink()
+        raise
+
+
+def sync_folder(path: Path) -> None:
+    """Be sure that names in a folder are on disk. Raises `OSError`."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -18,6 +18,7 @@ from service.galleries.port import Project
 from service.galleries.projection import Projection
 from service.galleries.record import GalleryRows
 from service.galleries.rules import check_projected, gallery_features
+from service.galleries.saved import ProjectionFolder
 from service.galleries.schema import GalleryEntry
 
 
@@ -62,6 +63,11 @@ class OpenGallery:
     entry: GalleryEntry
     projection: Projection
     counts: Counts
+    folder: ProjectionFolder
+    """Where the projection is saved."""
+    saved_version: int | None = None
+    """Of the projection as it is saved, None where it is not."""
+    is_dropped: bool = False
     indexes: Mapping[str, CommonIndex] = field(default_factory=dict)
     """By fingerprint of their space."""
     failed: dict[str, str] = field(default_factory=dict)

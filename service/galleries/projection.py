@@ -8,18 +8,19 @@ Shapes: B probes, D dimension, G templates, K nominated templates of one probe.
 """
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TypeAlias
 
 import numpy as np
 
 from service.entities import Candidate, FloatArray, Side
+from service.errors import DamagedError
 from service.galleries.ids import TemplateIds
 from service.galleries.record import GalleryRows
 from service.galleries.rules import LENGTH_TOLERANCE, exact_scores
 from service.galleries.scan import MAX_NUMBERS, Nominated, nominate
-from service.galleries.segments import Segments, SeqArray, View
+from service.galleries.segments import Segment, Segments, SeqArray, View
 
 _Candidates: TypeAlias = list[tuple[Candidate, int]]
 """With the `seq` of the templates."""
@@ -39,6 +40,8 @@ class Projection:
         self.num_templates = 0
         self.last_seq = 0
         """Of the template that came last."""
+        self.version = 0
+        """Counts changes."""
 
     def add(self, rows: GalleryRows) -> None:
         """Put in templates whose features (G, D) were checked; a search that starts afterwards sees them."""
@@ -52,11 +55,30 @@ class Projection:
         if len(rows):
             self.num_templates += len(rows)
             self.last_seq = max(self.last_seq, int(rows.seqs[-1]))
+            self.version += 1
+
+    def adopt(self, parts: Mapping[Side, Sequence[Segment]]) -> None:
+        """Begin with segments that were saved. Raises `DamagedError` where these are not in order."""
+        for origin, segments in parts.items():
+            part = Segments(self._dimension)
+            for segment in segments:
+                if not segment.num or (np.diff(segment.seqs) <= 0).any() or segment.seqs[0] <= part.last_seq:
+                    raise DamagedError("its templates are not in order")
+                part.adopt(segment)
+            self._parts = {**self._parts, origin: part}
+            self.num_templates += part.num_live
+            self.last_seq = max(self.last_seq, part.last_seq)
+
+    def seqs(self) -> SeqArray:
+        """The numbers of all templates, ascending."""
+        segments = [segment for view in self.views().values() for segment in view.segments]
+        return np.sort(np.concatenate([np.empty(0, dtype=np.int64), *(one.seqs[one.live_rows] for one in segments)]))
 
     def remove(self, seqs: Sequence[int]) -> None:
         """Take out templates; a search that starts afterwards does not see them."""
         wanted = np.array(sorted(seqs), dtype=np.int64)
         self.num_templates -= sum(part.bury(wanted) for part in self._parts.values())
+        self.version += 1
         if any(not part.num_live for part in self._parts.values()):
             self._parts = {origin: part for origin, part in self._parts.items() if part.num_live}
 

@@ -10,6 +10,7 @@ Shapes: G templates, D dimension of the generation's space.
 import json
 import os
 import queue
+import secrets
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,11 +29,13 @@ from service.errors import DamagedError, StorageError
 from service.galleries.ids import TemplateIds
 from service.galleries.port import Answer, TemplatePage, Where
 from service.galleries.rows import attribute_value, parsed_metadata
-from service.galleries.schema import GENERATION_SHIFT, PAGE_BYTES, TEMPLATE_IDS, GalleryEntry, prepare, row_crc
+from service.galleries.schema import GENERATION_SHIFT, PAGE_BYTES, TEMPLATE_IDS, GalleryEntry, Moment, prepare, row_crc
 from service.galleries.segments import Columns, SeqArray
 from service.galleries.writer import CHECKPOINT_BYTES, Writer, reason_of
 
 _READERS = 4
+_RUNS = 10_000
+"""Starts that are remembered."""
 _TEMPLATE = (
     "SELECT seq, subject.name, space.fingerprint, bundles, enrolled_at, confidence, norm, key, metadata,"
     " provenance.document"
@@ -115,7 +118,26 @@ class Record:
         self._num_readers = 0
         self._lock = threading.Lock()
         self.writer = Writer(path, self._connect)
+        self._run = secrets.token_hex(16)
+        self.writer.call(self._begin_run, bool)
         self.ids = TemplateIds(self._read("SELECT value FROM secret WHERE name = ?", (TEMPLATE_IDS,))[0][0])
+
+    def _begin_run(self, db: sqlite3.Connection) -> None:
+        db.execute("INSERT INTO run (token, first_op) SELECT ?, next_op FROM counter", (self._run,))
+        db.execute("DELETE FROM run WHERE id <= (SELECT MAX(id) FROM run) - ?", (_RUNS,))
+
+    def now(self) -> Moment:
+        """This moment of the record's history."""
+        return Moment(self._run, self._read("SELECT next_op - 1 FROM counter")[0][0])
+
+    def has_been(self, moment: Moment) -> bool:
+        """Whether this record was once what it was at that moment, and went on from there."""
+        ends = self._read(
+            "SELECT COALESCE((SELECT MIN(first_op) FROM run WHERE id > this.id), (SELECT next_op FROM counter))"
+            " FROM run this WHERE token = ? AND first_op <= ?",
+            (moment.run, moment.op + 1),
+        )
+        return bool(ends) and moment.op < ends[0][0]
 
     def close(self) -> None:
         """Close the file; waits for writes in progress. Nothing may be read meanwhile."""

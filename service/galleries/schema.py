@@ -63,6 +63,8 @@ SCHEMA = (
     "CREATE INDEX attribute_template ON attribute (template)",
     """CREATE TABLE translated (
         id INTEGER PRIMARY KEY, route INTEGER NOT NULL, confidence REAL, crc INTEGER NOT NULL, feature BLOB NOT NULL)""",
+    # Every start, and the first operation after it: so what was saved beside the record can be told to be of its own history.
+    "CREATE TABLE run (id INTEGER PRIMARY KEY AUTOINCREMENT, token TEXT NOT NULL UNIQUE, first_op INTEGER NOT NULL)",
     # What was done, without names and vectors. `first_seq` to `last_seq` came, those in `gone` (little-endian int64) went.
     """CREATE TABLE operation (
         op INTEGER PRIMARY KEY, gallery INTEGER NOT NULL, kind TEXT NOT NULL, at INTEGER NOT NULL,
@@ -122,6 +124,14 @@ class GalleryEntry:
     generation_id: int
     generation: int
     space: Space
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A place in a record's history: the run of the service in which it was, and the last operation before it."""
+
+    run: str
+    op: int
 
 
 def row_crc(seq: int, subject: bytes, vector: bytes) -> int:

@@ -8,7 +8,7 @@ Shapes: G rows, D dimension, K some rows.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, islice
+from itertools import accumulate, count, islice
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from service.entities import FloatArray
 SEGMENT_BYTES = 64 << 20
 """Of vectors in a full segment: enough to be searched at the speed of memory, few enough to be written again at once."""
 _FEWEST_ROWS = 64
+_numbers = count()
 _DEAD_SHARE = 4
 """A segment of which one row in so many is dead is worth copying without them."""
 
@@ -34,9 +35,22 @@ def full_segment(dimension: int) -> int:
 class Segment:
     """Up to `capacity` rows; memory is taken as they come."""
 
-    __slots__ = ("capacity", "is_dead", "name_ends", "names", "num", "num_dead", "seqs", "subject_ids", "vectors")
+    __slots__ = (
+        "capacity",
+        "is_dead",
+        "name_ends",
+        "names",
+        "num",
+        "num_dead",
+        "number",
+        "seqs",
+        "subject_ids",
+        "vectors",
+    )
 
     def __init__(self, dimension: int, capacity: int) -> None:
+        self.number = next(_numbers)
+        """Its own in this process."""
         self.capacity = capacity
         self.vectors: FloatArray = np.empty((capacity, dimension), dtype=np.float32)
         self.seqs: SeqArray = np.empty(capacity, dtype=np.int64)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from service.errors import InsufficientStorageError, ReadOnlyError, StorageError
+from service.galleries.failpoints import reached
 
 log = logging.getLogger("facebridge.galleries")
 
@@ -160,7 +161,9 @@ class Writer:
         try:
             self._db.execute("BEGIN IMMEDIATE")
             worked = [part for operation in _merged(group) for part in self._work(operation)]
+            reached("writer-before-commit")
             self._db.execute("COMMIT")
+            reached("writer-after-commit")
         except sqlite3.Error as failure:
             self._roll_back()
             error = self._storage_error(failure)
@@ -199,6 +202,7 @@ class Writer:
             self._stop_writing(f"what was recorded could not be made searchable ({type(failure).__name__})")
             operation.refuse(failure)
             return
+        reached("writer-after-searchable")
         for done, outcome in zip(operation.done, outcomes, strict=True):
             done.set_result(outcome)
 
@@ -293,7 +297,9 @@ class _Checkpoints:
             if self._closing:
                 return
             try:
+                reached("checkpoint-before")
                 self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                reached("checkpoint-after")
             except sqlite3.Error as failure:
                 reason = reason_of(failure)
                 if reason.startswith(("SQLITE_FULL", "SQLITE_BUSY", "SQLITE_LOCKED")):

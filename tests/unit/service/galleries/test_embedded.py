@@ -1,5 +1,6 @@
 """The embedded store: what outlives the process, what damage it sees, and many threads at once."""
 
+import shutil
 import sqlite3
 import threading
 from collections.abc import Sequence
@@ -12,9 +13,9 @@ import pytest
 from models.space import Space
 from service.entities import FloatArray, NewTemplates
 from service.errors import NotFoundError, SpaceMismatchError, StartupError
-from service.galleries import operations
+from service.galleries import rows
 from service.galleries.embedded import EmbeddedGalleryStore
-from service.galleries.folder import LOCK, RECORD
+from service.galleries.folder import LOCK, PROJECTIONS, RECORD
 from service.galleries.schema import SCHEMA_VERSION, row_crc
 
 SPACE = Space("here", 8, "external:here")
@@ -103,7 +104,7 @@ def test_an_enrolment_that_fails_half_way_is_rolled_back_and_the_store_goes_on(
             raise RuntimeError("half way")
         return row_crc(seq, subject, vector)
 
-    monkeypatch.setattr(operations, "row_crc", fail_at_the_second)
+    monkeypatch.setattr(rows, "row_crc", fail_at_the_second)
     with pytest.raises(RuntimeError, match="half way"):
         store.enrol("staff", native(["bob", "cid"], features_GD))
     monkeypatch.undo()
@@ -133,6 +134,7 @@ def test_a_flipped_byte_in_a_stored_feature_is_reported_with_gallery_and_templat
     store.close()
     stored = {"native": features_GD[0], "translation": features_GD[1]}
     flip_a_byte(tmp_path / RECORD, stored[place])
+    shutil.rmtree(tmp_path / PROJECTIONS)
     with pytest.raises(StartupError, match=f"template {ids[place != 'native']} of gallery staff is damaged"):
         EmbeddedGalleryStore(tmp_path)
 
@@ -147,6 +149,7 @@ def test_a_translated_template_without_its_translation_is_never_taken_for_native
     with sqlite3.connect(tmp_path / RECORD) as db:
         db.execute("DELETE FROM translated")
     db.close()
+    shutil.rmtree(tmp_path / PROJECTIONS)
     with pytest.raises(StartupError, match="gallery staff is damaged"):
         EmbeddedGalleryStore(tmp_path)
 
@@ -277,6 +280,6 @@ def test_a_removed_vector_is_not_left_in_the_file(tmp_path: Path) -> None:
     for row in range(0, 50, 2):
         store.remove_subject("staff", f"subject-{row}")
     store.close()
-    stored = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    stored = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     left = [row for row, feature_D in enumerate(features_GD) if feature_D.astype("<f4").tobytes() in stored]
     assert left == list(range(1, 50, 2))

@@ -1,0 +1,186 @@
+"""Projections on disk, so that a start need not read the record through: one folder a generation, a file a segment, a manifest.
+
+A saved projection may be older than the record; it is never trusted to be the same. Every byte is accounted for by SHA-256; it
+must be a beginning of this record's own history (a record that was put back from a copy goes another way from there); and what
+the record does not hold any more is taken out, what it holds since is put in. Whatever is wrong with it, the record is read
+instead.
+
+Invariants: files are written under another name, synced and renamed, the manifest last; a segment's file never changes; what was
+removed from the gallery is in no file after the next save.
+
+Shapes: G rows, D dimension.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import secrets
+import shutil
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.documents import canonical_json
+from service.entities import Side
+from service.errors import DamagedError
+from service.galleries.failpoints import reached
+from service.galleries.folder import write_whole
+from service.galleries.schema import Moment
+from service.galleries.segments import Columns, Segment, View
+
+log = logging.getLogger("facebridge.galleries")
+
+MANIFEST = "manifest.json"
+_FORMAT = 1
+_MAGIC = b"FBSEGM01"
+_HEAD = 5 * 8
+"""Bytes before the arrays: the magic, G, D, and how long the names are; padded."""
+
+
+@dataclass(frozen=True, slots=True)
+class SavedProjection:
+    """What was read, by origin."""
+
+    moment: Moment
+    parts: Mapping[Side, Sequence[Segment]]
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A segment on disk: how many rows and dead ones it had, and its name and digest."""
+
+    num: int
+    num_dead: int
+    name: str
+    sha256: str
+
+
+class ProjectionFolder:
+    """Where the projection of one generation is kept. Calls are made by one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._files: dict[int, _File] = {}
+        """By the number of a segment."""
+
+    def save(self, views: Mapping[Side, View], space: str, dimension: int, moment: Moment) -> None:
+        """Write what is not written yet, and forget what is gone. Raises `OSError`; then the last save still holds."""
+        self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        files: dict[int, _File] = {}
+        parts = []
+        for origin, view in views.items():
+            names = []
+            for segment, num in zip(view.segments, view.nums, strict=True):
+                file = self._files.get(segment.number)
+                if file is None or (file.num, file.num_dead) != (num, segment.num_dead):
+                    file = self._write(segment, num)
+                files[segment.number] = file
+                names.append([file.name, file.sha256])
+            parts.append({"space": origin.space, "bundles": list(origin.bundles), "segments": names})
+        document: dict[str, Any] = {
+            "format": _FORMAT,
+            "space": space,
+            "dimension": dimension,
+            "run": moment.run,
+            "op": moment.op,
+            "parts": parts,
+        }
+        document["sha256"] = hashlib.sha256(canonical_json(document)).hexdigest()
+        reached("projection-before-manifest")
+        write_whole(self._path / MANIFEST, canonical_json(document))
+        reached("projection-after-manifest")
+        self._files = files
+        kept = {MANIFEST} | {file.name for file in files.values()}
+        for path in self._path.iterdir():
+            if path.name not in kept:
+                path.unlink()
+
+    def load(self, space: str, dimension: int) -> SavedProjection | None:
+        """What was saved last, or None where nothing was. Raises `DamagedError` saying what is wrong with it, `OSError`."""
+        try:
+            data = (self._path / MANIFEST).read_bytes()
+        except FileNotFoundError:
+            return None
+        document = _checked_manifest(data)
+        if (document["space"], document["dimension"]) != (space, dimension):
+            raise DamagedError("it is of another space")
+        origins = [Side(part["space"], tuple(part["bundles"])) for part in document["parts"]]
+        files = [(place, *entry) for place, part in enumerate(document["parts"]) for entry in part["segments"]]
+        parts: dict[Side, list[Segment]] = {origin: [] for origin in origins}
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            read = pool.map(lambda entry: _read(self._path / entry[1], entry[2], dimension), files)
+            for (place, name, digest), segment in zip(files, read, strict=True):
+                parts[origins[place]].append(segment)
+                self._files[segment.number] = _File(segment.num, 0, name, digest)
+        return SavedProjection(Moment(document["run"], document["op"]), parts)
+
+    def remove(self) -> None:
+        """Take all of it away."""
+        self._files = {}
+        shutil.rmtree(self._path, ignore_errors=True)
+
+    def _write(self, segment: Segment, num: int) -> "_File":
+        num_dead = segment.num_dead
+        rows = np.flatnonzero(~segment.is_dead[:num])
+        data = _packed(segment.columns(rows))
+        digest = hashlib.sha256(data).hexdigest()
+        name = f"{secrets.token_hex(8)}.segment"
+        write_whole(self._path / name, data)
+        reached("projection-after-segment")
+        return _File(num, num_dead, name, digest)
+
+
+def _packed(rows: Columns) -> bytes:
+    encoded = [name.encode() for name in rows.subjects]
+    names = b"".join(encoded)
+    ends = np.cumsum([len(name) for name in encoded], dtype=np.int64)
+    head = _MAGIC + b"".join(
+        number.to_bytes(8, "little") for number in (len(rows), rows.vectors.shape[1], len(names), 0)
+    )
+    columns = (rows.seqs.astype("<i8"), rows.subject_ids.astype("<i8"), ends.astype("<i8"))
+    pad = bytes(-len(names) % 8)
+    return b"".join([head, *(column.tobytes() for column in columns), names, pad, rows.vectors.astype("<f4").tobytes()])
+
+
+def _read(path: Path, digest: str, dimension: int) -> Segment:
+    """One file, in memory once. Raises `DamagedError`, `OSError`."""
+    with path.open("rb") as file:
+        data = np.empty(os.fstat(file.fileno()).st_size, dtype=np.uint8)
+        if file.readinto(data.data) != len(data) or file.read(1):
+            raise DamagedError(f"{path.name} changed while it was read")
+    if hashlib.sha256(data.data).hexdigest() != digest:
+        raise DamagedError(f"{path.name} is not what was written")
+    head = data[:_HEAD].tobytes()
+    num, file_dimension, num_names = (int.from_bytes(head[8 * place : 8 * place + 8], "little") for place in (1, 2, 3))
+    if head[:8] != _MAGIC or file_dimension != dimension:
+        raise DamagedError(f"{path.name} is of another kind")
+    segment = Segment(dimension, 0)
+    numbers = data[_HEAD : _HEAD + 24 * num].view("<i8").reshape(3, num)
+    segment.seqs, segment.subject_ids, segment.name_ends = numbers
+    start = _HEAD + 24 * num
+    segment.names = bytearray(data[start : start + num_names].tobytes())
+    segment.vectors = data[start + num_names + -num_names % 8 :].view("<f4").reshape(num, dimension)
+    segment.is_dead = np.zeros(num, dtype=np.bool_)
+    segment.num = segment.capacity = num
+    return segment
+
+
+def _checked_manifest(data: bytes) -> dict[str, Any]:
+    try:
+        document: dict[str, Any] = json.loads(data)
+        digest = document.pop("sha256")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise DamagedError("its manifest is not one") from None
+    if (
+        canonical_json(document | {"sha256": digest}) != data
+        or hashlib.sha256(canonical_json(document)).hexdigest() != digest
+    ):
+        raise DamagedError("its manifest is not what was written")
+    if document["format"] != _FORMAT:
+        raise DamagedError("it was written by another version")
+    return document
