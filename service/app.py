@@ -17,6 +17,7 @@ from service.api.middleware import Observe
 from service.api.routes import galleries, health, identify, reconstruct, spaces, translate, verify
 from service.errors import StartupError
 from service.galleries.embedded import EmbeddedGalleryStore
+from service.galleries.indexes import IndexPolicy
 from service.galleries.port import GalleryStore
 from service.inference.inference import Inference
 from service.inference.loading import EngineFactory, LoadedBundles, OnnxEngines, load_bundles
@@ -53,7 +54,8 @@ def create_app(
         engines or OnnxEngines(settings.device, settings.max_pixels),
         allow_reconstruction=settings.allow_reconstruction,
     )
-    store = store or EmbeddedGalleryStore(settings.data)
+    policy = IndexPolicy(settings.gallery_index, settings.index_recall, settings.index_memory_bytes)
+    store = store or EmbeddedGalleryStore(settings.data, policy)
     services = _services(settings, loaded, store)
     services.galleries.index_all()
     app = FastAPI(

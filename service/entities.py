@@ -6,7 +6,7 @@ Shapes: B batch, D dimension of a gallery's space.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -105,6 +105,22 @@ class Side:
     bundles: tuple[str, ...] = ()
 
 
+IndexKind = Literal["auto", "flat", "fp16", "sq8", "ivf", "hnsw"]
+"""How a gallery is searched: `flat` is exact, the others look at less than everything; `auto` goes by size and memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexState:
+    """How a gallery is searched now."""
+
+    asked: IndexKind
+    kind: IndexKind
+    recall: float
+    """Share of the ten nearest templates that a search looks at, measured on templates of the gallery: 1 where it is exact."""
+    num_indexed: int
+    """Templates in the index; those that came after it are searched beside it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gallery:
     """Templates searchable in one space."""
@@ -115,6 +131,7 @@ class Gallery:
     num_templates: int
     num_subjects: int
     created_at: str
+    index: IndexState
 
 
 Scalar = str | int | float | bool

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.entities import IndexKind
 from service.errors import StartupError
 
 PREFIX = "FACEBRIDGE_"
@@ -45,6 +46,21 @@ class Settings(BaseSettings):
         Literal["log", "refuse"],
         Field(description="what becomes of features whose stream does not look like the space that they claim"),
     ] = "log"
+    gallery_index: Annotated[
+        IndexKind,
+        Field(
+            description="how galleries are searched that are made without saying it: exactly (flat), by an index, or as their "
+            "size and memory allow (auto)"
+        ),
+    ] = "auto"
+    index_recall: Annotated[
+        float,
+        Field(gt=0, le=1, description="share of the ten nearest templates that an index is to find, by looking wider"),
+    ] = 0.99
+    index_memory_bytes: Annotated[
+        int,
+        Field(ge=0, description="for vectors and indexes of a gallery before it is indexed; 0: half of what there is"),
+    ] = 0
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Field(description="least level logged")] = "info"
     max_json_bytes: Annotated[int, Field(ge=1024, description="largest JSON body")] = 8 << 20
     max_binary_bytes: Annotated[

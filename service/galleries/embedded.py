@@ -16,12 +16,14 @@ from pathlib import Path
 import numpy as np
 
 from models.space import Space
-from service.entities import FloatArray, Gallery, NewTemplates, Template
+from service.entities import FloatArray, Gallery, IndexKind, NewTemplates, Template
 from service.errors import DamagedError, EngineError, InvalidInputError, NotFoundError, StartupError, StorageError
 from service.galleries import operations
+from service.galleries.background import Indexer, Saver
 from service.galleries.folder import PROJECTIONS, RECORD, sole_use
+from service.galleries.indexes import IndexPolicy
 from service.galleries.opened import CommonIndex, OpenGallery, first_without_direction
-from service.galleries.opening import Saver, open_gallery, projection_folder
+from service.galleries.opening import open_gallery, projection_folder
 from service.galleries.operations import Counts, Enrolled, Removed
 from service.galleries.port import Answer, Enrolment, Once, Project, SearchResult, TemplatePage, Where
 from service.galleries.projection import Projection
@@ -36,13 +38,14 @@ from service.galleries.writer import reason_of
 class EmbeddedGalleryStore:
     """`GalleryStore` on a data folder that it has to itself."""
 
-    def __init__(self, folder: Path) -> None:
-        """Open the galleries in `folder`, which is made where it is missing.
+    def __init__(self, folder: Path, policy: IndexPolicy | None = None) -> None:
+        """Open the galleries in `folder`, which is made where it is missing; they are indexed by `policy`.
 
         Raises `StartupError`, in one line, where another process uses the folder, the file is damaged, or is newer.
         """
         tune_faiss()
         self._projections = folder / PROJECTIONS
+        self._policy = policy or IndexPolicy()
         with ExitStack() as opened:
             opened.enter_context(sole_use(folder))
             path = folder / RECORD
@@ -63,10 +66,11 @@ class EmbeddedGalleryStore:
                 raise StartupError(f"{path}: cannot be read ({reason}); restore it from a backup") from None
             # Replaced by every change and never changed in place, so that readers need no lock.
             self._galleries = {gallery.entry.name: gallery for gallery in galleries}
-            self._saver = opened.enter_context(closing(Saver(self._record, lambda: list(self._galleries.values()))))
+            self._saver = opened.enter_context(closing(Saver(self._record, self._open_galleries)))
+            opened.enter_context(closing(Indexer(self._open_galleries, self._policy)))
             self._opened = opened.pop_all()
 
-    def create(self, name: str, space: Space, *, once: Once | None = None) -> Gallery:
+    def create(self, name: str, space: Space, *, index: IndexKind | None = None, once: Once | None = None) -> Gallery:
         """See the port."""
 
         def opened(entry: GalleryEntry) -> OpenGallery:
@@ -75,8 +79,9 @@ class EmbeddedGalleryStore:
             return gallery
 
         told = once and once.through(lambda entry: self._empty(entry).described())
+        kind = index or self._policy.kind
         return self._record.writer.call(
-            lambda db: operations.create(db, name, space, told), lambda entry: opened(entry).described()
+            lambda db: operations.create(db, name, space, kind, told), lambda entry: opened(entry).described()
         )
 
     def get(self, name: str) -> Gallery:
@@ -231,6 +236,9 @@ class EmbeddedGalleryStore:
     def close(self) -> None:
         """See the port."""
         self._opened.close()
+
+    def _open_galleries(self) -> list[OpenGallery]:
+        return list(self._galleries.values())
 
     def _empty(self, entry: GalleryEntry) -> OpenGallery:
         projection = Projection(entry.space.dimension, self._record.ids)

@@ -67,6 +67,8 @@ class OpenGallery:
     """Where the projection is saved."""
     saved_version: int | None = None
     """Of the projection as it is saved, None where it is not."""
+    num_saved: int = 0
+    """Templates that there were then."""
     is_dropped: bool = False
     indexes: Mapping[str, CommonIndex] = field(default_factory=dict)
     """By fingerprint of their space."""
@@ -89,7 +91,13 @@ class OpenGallery:
         """As it is told."""
         entry, counts = self.entry, self.counts
         return Gallery(
-            entry.name, entry.space, entry.generation, counts.num_templates, counts.num_subjects, entry.created_at
+            entry.name,
+            entry.space,
+            entry.generation,
+            counts.num_templates,
+            counts.num_subjects,
+            entry.created_at,
+            self.projection.index_state(entry.index_kind),
         )
 
 

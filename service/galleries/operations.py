@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.space import Space
+from service.entities import IndexKind
 from service.errors import AlreadyExistsError, NotFoundError
 from service.galleries.port import Once
 from service.galleries.rows import PreparedTemplates, insert_row, insert_templates, space_document
@@ -49,7 +50,9 @@ class Removed:
     counts: Counts
 
 
-def create(db: sqlite3.Connection, name: str, space: Space, once: Once | None = None) -> GalleryEntry:
+def create(
+    db: sqlite3.Connection, name: str, space: Space, index_kind: IndexKind, once: Once | None = None
+) -> GalleryEntry:
     """An empty gallery, generation 1. Raises `AlreadyExistsError`."""
     created_at = timestamp()
     if db.execute("SELECT 1 FROM gallery WHERE name = ?", (name,)).fetchone():
@@ -57,10 +60,10 @@ def create(db: sqlite3.Connection, name: str, space: Space, once: Once | None = 
     gallery_id = insert_row(db, "INSERT INTO gallery (name, created_at) VALUES (?, ?)", (name, created_at))
     generation_id = insert_row(
         db,
-        "INSERT INTO generation (gallery, number, space, active) VALUES (?, 1, ?, 1)",
-        (gallery_id, space_document(space)),
+        "INSERT INTO generation (gallery, number, space, active, index_kind) VALUES (?, 1, ?, 1, ?)",
+        (gallery_id, space_document(space), index_kind),
     )
-    entry = GalleryEntry(gallery_id, name, created_at, generation_id, 1, space)
+    entry = GalleryEntry(gallery_id, name, created_at, generation_id, 1, space, index_kind)
     _log(db, entry.gallery_id, [_Done("create")])
     remember(db, once, entry)
     return entry

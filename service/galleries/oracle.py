@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from models.space import Space
-from service.entities import Candidate, FloatArray, Gallery, NewTemplates, Scalar, Side, Template
+from service.entities import Candidate, FloatArray, Gallery, IndexKind, IndexState, NewTemplates, Scalar, Side, Template
 from service.errors import AlreadyExistsError, EngineError, InvalidInputError, NotFoundError
 from service.galleries.port import Answer, Condition, Enrolment, Once, Project, SearchResult, TemplatePage, Where
 from service.galleries.rules import (
@@ -38,6 +38,7 @@ class _Row:
 class _Shelf:
     space: Space
     created_at: str
+    index: IndexKind
     rows: list[_Row] = field(default_factory=list)
     indexes: dict[str, tuple[Space, Mapping[str, Project]]] = field(default_factory=dict)
     """By fingerprint, the other spaces in which it is searchable, and how features come there."""
@@ -61,12 +62,12 @@ class OracleGalleryStore:
         self._answered: dict[bytes, tuple[bytes, Answer]] = {}
         self._lock = threading.RLock()
 
-    def create(self, name: str, space: Space, *, once: Once | None = None) -> Gallery:
+    def create(self, name: str, space: Space, *, index: IndexKind | None = None, once: Once | None = None) -> Gallery:
         """See the port."""
         with self._lock:
             if name in self._shelves:
                 raise AlreadyExistsError(f"gallery {name} exists already")
-            self._shelves[name] = _Shelf(space, timestamp())
+            self._shelves[name] = _Shelf(space, timestamp(), index or "auto")
             gallery = self.get(name)
             self._remember(once, gallery)
             return gallery
@@ -76,7 +77,8 @@ class OracleGalleryStore:
         with self._lock:
             shelf = self._shelf(name)
             num_subjects = len({row.template.subject for row in shelf.rows})
-            return Gallery(name, shelf.space, 1, len(shelf.rows), num_subjects, shelf.created_at)
+            state = IndexState(shelf.index, "flat", 1.0, 0)
+            return Gallery(name, shelf.space, 1, len(shelf.rows), num_subjects, shelf.created_at, state)
 
     def list_galleries(self) -> list[Gallery]:
         """See the port."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from models.space import Space
-from service.entities import Candidate, FloatArray, Gallery, NewTemplates, Scalar, Template
+from service.entities import Candidate, FloatArray, Gallery, IndexKind, NewTemplates, Scalar, Template
 
 Project = Callable[[FloatArray], FloatArray]
 """Unit features of one space, row by row, to unit features of another."""
@@ -84,8 +84,8 @@ class GalleryStore(Protocol):
     raises `StorageError` where it cannot be recorded, `ReadOnlyError` where nothing is recorded any more.
     """
 
-    def create(self, name: str, space: Space, *, once: Once | None = None) -> Gallery:
-        """Make an empty gallery. Raises `AlreadyExistsError`."""
+    def create(self, name: str, space: Space, *, index: IndexKind | None = None, once: Once | None = None) -> Gallery:
+        """Make an empty gallery, searched by an index of a kind, or that of the setting. Raises `AlreadyExistsError`."""
 
     def get(self, name: str) -> Gallery:
         """Raises `NotFoundError`."""

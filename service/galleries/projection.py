@@ -8,19 +8,22 @@ Shapes: B probes, D dimension, G templates, K nominated templates of one probe.
 """
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import TypeAlias
 
 import numpy as np
 
-from service.entities import Candidate, FloatArray, Side
+from service.entities import Candidate, FloatArray, IndexKind, IndexState, Side
 from service.errors import DamagedError
 from service.galleries.ids import TemplateIds
+from service.galleries.indexes import BuiltIndex, IndexPolicy, build, choose, is_due
+from service.galleries.part import Part
 from service.galleries.record import GalleryRows
 from service.galleries.rules import LENGTH_TOLERANCE, exact_scores
 from service.galleries.scan import MAX_NUMBERS, Nominated, nominate
-from service.galleries.segments import Segment, Segments, SeqArray, View
+from service.galleries.segments import Segment, SeqArray, View
 
 _Candidates: TypeAlias = list[tuple[Candidate, int]]
 """With the `seq` of the templates."""
@@ -35,7 +38,7 @@ class Projection:
     def __init__(self, dimension: int, ids: TemplateIds) -> None:
         self._dimension = dimension
         self._ids = ids
-        self._parts: dict[Side, Segments] = {}
+        self._parts: dict[Side, Part] = {}
         """Replaced as a whole where one comes or goes."""
         self.num_templates = 0
         self.last_seq = 0
@@ -48,7 +51,7 @@ class Projection:
         for place, origin in enumerate(rows.origins):
             part = self._parts.get(origin)
             if part is None:
-                part = Segments(self._dimension)
+                part = Part(self._dimension)
             part.append(rows.columns if len(rows.origins) == 1 else rows.columns_of(place))
             if origin not in self._parts:
                 self._parts = {**self._parts, origin: part}
@@ -57,10 +60,11 @@ class Projection:
             self.last_seq = max(self.last_seq, int(rows.seqs[-1]))
             self.version += 1
 
-    def adopt(self, parts: Mapping[Side, Sequence[Segment]]) -> None:
-        """Begin with segments that were saved. Raises `DamagedError` where these are not in order."""
+    def adopt(self, parts: Mapping[Side, Sequence[Segment]], indexes: Mapping[Side, BuiltIndex]) -> None:
+        """Begin with segments and indexes that were saved. Raises `DamagedError` where these are not in order."""
         for origin, segments in parts.items():
-            part = Segments(self._dimension)
+            part = Part(self._dimension)
+            part.index = indexes.get(origin)
             for segment in segments:
                 if not segment.num or (np.diff(segment.seqs) <= 0).any() or segment.seqs[0] <= part.last_seq:
                     raise DamagedError("its templates are not in order")
@@ -84,8 +88,39 @@ class Projection:
 
     def views(self) -> dict[Side, View]:
         """What there is now, by origin, in the order of origins."""
-        parts = sorted(self._parts.items(), key=lambda item: (item[0].space, item[0].bundles))
-        return {origin: part.view for origin, part in parts}
+        return {origin: part.view for origin, part in self._sorted_parts()}
+
+    @property
+    def indexes(self) -> dict[Side, BuiltIndex]:
+        """By origin, where there is one."""
+        return {origin: part.index for origin, part in self._sorted_parts() if part.index is not None}
+
+    def index_state(self, asked: IndexKind) -> IndexState:
+        """How it is searched."""
+        indexes = list(self.indexes.values())
+        if not indexes:
+            return IndexState(asked, "flat", 1.0, 0)
+        recall = min(index.recall for index in indexes)
+        return IndexState(asked, indexes[0].kind, recall, sum(len(index.seqs) for index in indexes))
+
+    def exchange(self, segment: Segment, other: Segment) -> None:
+        """Put a segment in the place of one that holds the same, where that is still so."""
+        for part in self._parts.values():
+            part.exchange(segment, other)
+
+    def build_indexes(self, asked: IndexKind, policy: IndexPolicy, is_stopped: Callable[[], bool] = bool) -> None:
+        """Build what is due; called by one thread, searches and changes go on meanwhile."""
+        for part in list(self._parts.values()):
+            view = part.view
+            kind = choose(asked, self.num_templates, self._dimension, policy.memory)
+            if kind == "flat" and part.index is not None:
+                part.index = None
+            elif is_due(part.index, kind, view):
+                part.index = build(kind, view, policy, partial(_nearest, view), is_stopped)
+                self.version += 1
+
+    def _sorted_parts(self) -> list[tuple[Side, Part]]:
+        return sorted(self._parts.items(), key=lambda item: (item[0].space, item[0].bundles))
 
     def search(
         self,
@@ -100,7 +135,7 @@ class Projection:
 
         `crowd` is how many templates a subject has, about. With `among`, ascending, only those templates are looked at.
         """
-        searches = [_Search(origin, view, self._ids, self._dimension, among) for origin, view in self.views().items()]
+        searches = [_Search(origin, part, self._ids, self._dimension, among) for origin, part in self._sorted_parts()]
         found = [search(probes_BD, top_k, crowd) for search in searches]
         candidates: list[tuple[Candidate, ...]] = []
         for row in range(len(probes_BD)):
@@ -113,10 +148,12 @@ class Projection:
 class _Search:
     """One search among the templates of one origin."""
 
-    def __init__(self, origin: Side, view: View, ids: TemplateIds, dimension: int, among: SeqArray | None) -> None:
+    def __init__(self, origin: Side, part: Part, ids: TemplateIds, dimension: int, among: SeqArray | None) -> None:
         self._origin = origin
+        # The index first: what it does not know of is in the view then.
+        self._index = part.index
         self._ids = ids
-        self._view = view
+        self._view = part.view
         self._among = among
         # The bound for a float32 sum of D products of unit vectors, in any order, and two roundings to float32 more.
         self._score_error = max(1e-5, (dimension + 4) * 2.0**-24 * (1 + LENGTH_TOLERANCE) ** 2)
@@ -140,13 +177,14 @@ class _Search:
         self, rows: list[int], probes_BD: FloatArray, num_nominated: int, top_k: int
     ) -> Iterator[tuple[int, _Candidates]]:
         """Candidates of those probes for which this many nominated templates (at most all) are enough."""
-        nominated = nominate(self._view, probes_BD, num_nominated, self._among)
+        nominated = nominate(self._view, probes_BD, num_nominated, self._among, self._index)
         score_BK = self._exact_scores(probes_BD, nominated)
         for place, row in enumerate(rows):
             candidates = self._ranked(nominated, place, score_BK[place].tolist(), top_k)
             # Strictly above, so that nothing left out can tie with a candidate either.
             out_of_reach = nominated.floor_B[place] + self._score_error
-            if nominated.is_all or (len(candidates) == top_k and candidates[-1][0].score > out_of_reach):
+            is_enough = len(candidates) == top_k and (not nominated.is_exact or candidates[-1][0].score > out_of_reach)
+            if nominated.is_all or is_enough:
                 yield row, candidates
 
     def _ranked(self, nominated: Nominated, place: int, scores: list[float], top_k: int) -> _Candidates:
@@ -155,7 +193,7 @@ class _Search:
         of_probe = zip(scores, nominated.segment_BK[place].tolist(), nominated.row_BK[place].tolist(), strict=True)
         for score, number, row in of_probe:
             segment = segments[number]
-            if segment.is_dead[row]:
+            if row < 0 or segment.is_dead[row]:
                 continue
             subject_id = int(segment.subject_ids[row])
             seq = int(segment.seqs[row])
@@ -183,6 +221,14 @@ class _Search:
                     vectors[is_here] = self._view.segments[number].vectors[rows[is_here]]
                 score_BK[place, part] = exact_scores(probe_D, vectors)
         return score_BK
+
+
+def _nearest(view: View, probes_BD: FloatArray, num: int) -> list[set[int]]:
+    """The numbers of the live templates nearest to each probe, by FAISS's scores."""
+    nominated = nominate(view, probes_BD, num)
+    of_probes = zip(nominated.segment_BK.tolist(), nominated.row_BK.tolist(), strict=True)
+    found = [[(view.segments[place], row) for place, row in zip(*of_probe, strict=True)] for of_probe in of_probes]
+    return [{int(segment.seqs[row]) for segment, row in one if not segment.is_dead[row]} for one in found]
 
 
 def _merged(found: _Candidates, top_k: int) -> _Candidates:

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ from service.galleries.segments import Columns, SeqArray
 from service.galleries.writer import CHECKPOINT_BYTES, Writer, reason_of
 
 _READERS = 4
+_SEQS = 65_536
+_WRITER_CACHE_KIB = 32_768
 _RUNS = 10_000
 """Starts that are remembered."""
 _TEMPLATE = (
@@ -117,7 +120,7 @@ class Record:
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
         self._num_readers = 0
         self._lock = threading.Lock()
-        self.writer = Writer(path, self._connect)
+        self.writer = Writer(path, partial(self._connect, _WRITER_CACHE_KIB), self._connect)
         self._run = secrets.token_hex(16)
         self.writer.call(self._begin_run, bool)
         self.ids = TemplateIds(self._read("SELECT value FROM secret WHERE name = ?", (TEMPLATE_IDS,))[0][0])
@@ -148,16 +151,24 @@ class Record:
     def galleries(self) -> list[RecordedGallery]:
         """All galleries that are not being dropped. Raises `SpaceError` where the document of a space is damaged."""
         rows = self._read(
-            "SELECT gallery.id, name, created_at, generation.id, number, space, num_templates, num_subjects"
+            "SELECT gallery.id, name, created_at, generation.id, number, space, index_kind, num_templates, num_subjects"
             " FROM gallery JOIN generation ON generation.gallery = gallery.id AND active WHERE name IS NOT NULL"
         )
         return [
             RecordedGallery(
-                GalleryEntry(gallery, name, created_at, generation, number, parse_space(space, what=f"gallery {name}")),
+                GalleryEntry(
+                    gallery,
+                    name,
+                    created_at,
+                    generation,
+                    number,
+                    parse_space(space, what=f"gallery {name}"),
+                    index_kind,
+                ),
                 num_templates,
                 num_subjects,
             )
-            for gallery, name, created_at, generation, number, space, num_templates, num_subjects in rows
+            for gallery, name, created_at, generation, number, space, index_kind, num_templates, num_subjects in rows
         ]
 
     def half_dropped(self) -> list[int]:
@@ -190,8 +201,12 @@ class Record:
 
     def seqs(self, entry: GalleryEntry) -> SeqArray:
         """The numbers of all templates of a gallery, ascending."""
-        rows = self._read("SELECT seq FROM template WHERE gallery = ? ORDER BY seq", (entry.gallery_id,))
-        return np.fromiter((seq for (seq,) in rows), dtype=np.int64, count=len(rows))
+        query = "SELECT seq FROM template WHERE gallery = ? AND seq > ? ORDER BY seq LIMIT ?"
+        blocks, after = [np.empty(0, dtype=np.int64)], 0
+        while rows := self._read(query, (entry.gallery_id, after, _SEQS)):
+            blocks.append(np.fromiter((seq for (seq,) in rows), dtype=np.int64, count=len(rows)))
+            after = rows[-1][0]
+        return np.concatenate(blocks)
 
     def matching(self, entry: GalleryEntry, where: Where) -> SeqArray:
         """The numbers of the templates that meet all conditions, ascending."""
@@ -299,7 +314,7 @@ class Record:
             json.loads(provenance),
         )
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, cache_kib: int = 2048) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         pragmas = (
             f"page_size={PAGE_BYTES}",
@@ -311,7 +326,7 @@ class Record:
             f"journal_size_limit={CHECKPOINT_BYTES}",
             # Else what an operation may have to take back goes through a file of its own.
             "temp_store=MEMORY",
-            "cache_size=-32768",
+            f"cache_size=-{cache_kib}",
         )
         try:
             for pragma in pragmas:

@@ -24,12 +24,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from models.documents import canonical_json
 from service.entities import Side
 from service.errors import DamagedError
 from service.galleries.failpoints import reached
 from service.galleries.folder import write_whole
+from service.galleries.indexes import BuiltIndex, packed, unpacked
 from service.galleries.schema import Moment
 from service.galleries.segments import Columns, Segment, View
 
@@ -48,6 +50,7 @@ class SavedProjection:
 
     moment: Moment
     parts: Mapping[Side, Sequence[Segment]]
+    indexes: Mapping[Side, BuiltIndex]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +70,20 @@ class ProjectionFolder:
         self._path = path
         self._files: dict[int, _File] = {}
         """By the number of a segment."""
+        self._indexes: dict[Side, tuple[BuiltIndex, dict[str, Any]]] = {}
 
-    def save(self, views: Mapping[Side, View], space: str, dimension: int, moment: Moment) -> None:
+    def save(
+        self,
+        views: Mapping[Side, View],
+        indexes: Mapping[Side, BuiltIndex],
+        space: str,
+        dimension: int,
+        moment: Moment,
+    ) -> None:
         """Write what is not written yet, and forget what is gone. Raises `OSError`; then the last save still holds."""
         self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
         files: dict[int, _File] = {}
-        parts = []
+        parts: list[dict[str, Any]] = []
         for origin, view in views.items():
             names = []
             for segment, num in zip(view.segments, view.nums, strict=True):
@@ -81,7 +92,8 @@ class ProjectionFolder:
                     file = self._write(segment, num)
                 files[segment.number] = file
                 names.append([file.name, file.sha256])
-            parts.append({"space": origin.space, "bundles": list(origin.bundles), "segments": names})
+            index = self._saved_index(origin, indexes.get(origin))
+            parts.append({"space": origin.space, "bundles": list(origin.bundles), "segments": names, "index": index})
         document: dict[str, Any] = {
             "format": _FORMAT,
             "space": space,
@@ -95,7 +107,11 @@ class ProjectionFolder:
         write_whole(self._path / MANIFEST, canonical_json(document))
         reached("projection-after-manifest")
         self._files = files
-        kept = {MANIFEST} | {file.name for file in files.values()}
+        kept = (
+            {MANIFEST}
+            | {file.name for file in files.values()}
+            | {part["index"]["file"] for part in parts if part["index"]}
+        )
         for path in self._path.iterdir():
             if path.name not in kept:
                 path.unlink()
@@ -112,16 +128,53 @@ class ProjectionFolder:
         origins = [Side(part["space"], tuple(part["bundles"])) for part in document["parts"]]
         files = [(place, *entry) for place, part in enumerate(document["parts"]) for entry in part["segments"]]
         parts: dict[Side, list[Segment]] = {origin: [] for origin in origins}
+        indexes = {}
+        for origin, part in zip(origins, document["parts"], strict=True):
+            if part["index"]:
+                indexes[origin] = _read_index(self._path / part["index"]["file"], part["index"])
+                self._indexes[origin] = (indexes[origin], part["index"])
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            read = pool.map(lambda entry: _read(self._path / entry[1], entry[2], dimension), files)
+            read = pool.map(
+                lambda entry: _read(self._path / entry[1], entry[2], dimension, is_mapped=origins[entry[0]] in indexes),
+                files,
+            )
             for (place, name, digest), segment in zip(files, read, strict=True):
                 parts[origins[place]].append(segment)
                 self._files[segment.number] = _File(segment.num, 0, name, digest)
-        return SavedProjection(Moment(document["run"], document["op"]), parts)
+        return SavedProjection(Moment(document["run"], document["op"]), parts, indexes)
+
+    def mapped(self, segment: Segment) -> Segment | None:
+        """The same, with its vectors in its file and not in memory; None where they are there already, or it has changed."""
+        file = self._files.get(segment.number)
+        if file is None or segment.file == file.name or (segment.num, segment.num_dead) != (file.num, file.num_dead):
+            return None
+        mapped = _read(self._path / file.name, file.sha256, segment.vectors.shape[1], is_mapped=True)
+        self._files[mapped.number] = _File(mapped.num, 0, file.name, file.sha256)
+        return mapped
+
+    def _saved_index(self, origin: Side, index: BuiltIndex | None) -> dict[str, Any] | None:
+        """What the manifest says of an index, which is written where it is a new one."""
+        if index is None:
+            return None
+        before = self._indexes.get(origin)
+        if before is not None and before[0] is index:
+            return before[1]
+        data = index.seqs.astype("<i8").tobytes() + packed(index)
+        entry: dict[str, Any] = {
+            "file": f"{secrets.token_hex(8)}.index",
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "kind": index.kind,
+            "num": len(index.seqs),
+            "effort": index.effort,
+            "recall": index.recall,
+        }
+        write_whole(self._path / entry["file"], data)
+        self._indexes[origin] = (index, entry)
+        return entry
 
     def remove(self) -> None:
         """Take all of it away."""
-        self._files = {}
+        self._files, self._indexes = {}, {}
         shutil.rmtree(self._path, ignore_errors=True)
 
     def _write(self, segment: Segment, num: int) -> "_File":
@@ -147,7 +200,7 @@ def _packed(rows: Columns) -> bytes:
     return b"".join([head, *(column.tobytes() for column in columns), names, pad, rows.vectors.astype("<f4").tobytes()])
 
 
-def _read(path: Path, digest: str, dimension: int) -> Segment:
+def _read_bytes(path: Path, digest: str) -> npt.NDArray[np.uint8]:
     """One file, in memory once. Raises `DamagedError`, `OSError`."""
     with path.open("rb") as file:
         data = np.empty(os.fstat(file.fileno()).st_size, dtype=np.uint8)
@@ -155,16 +208,34 @@ def _read(path: Path, digest: str, dimension: int) -> Segment:
             raise DamagedError(f"{path.name} changed while it was read")
     if hashlib.sha256(data.data).hexdigest() != digest:
         raise DamagedError(f"{path.name} is not what was written")
+    return data
+
+
+def _read_index(path: Path, entry: Mapping[str, Any]) -> BuiltIndex:
+    data = _read_bytes(path, entry["sha256"])
+    start = 8 * entry["num"]
+    return unpacked(entry["kind"], data[start:], data[:start].view("<i8"), entry["effort"], entry["recall"])
+
+
+def _read(path: Path, digest: str, dimension: int, *, is_mapped: bool) -> Segment:
+    """A segment; where `is_mapped`, its vectors stay in the file. Raises `DamagedError`, `OSError`."""
+    data = _read_bytes(path, digest)
     head = data[:_HEAD].tobytes()
     num, file_dimension, num_names = (int.from_bytes(head[8 * place : 8 * place + 8], "little") for place in (1, 2, 3))
     if head[:8] != _MAGIC or file_dimension != dimension:
         raise DamagedError(f"{path.name} is of another kind")
     segment = Segment(dimension, 0)
-    numbers = data[_HEAD : _HEAD + 24 * num].view("<i8").reshape(3, num)
-    segment.seqs, segment.subject_ids, segment.name_ends = numbers
     start = _HEAD + 24 * num
+    numbers = data[_HEAD:start].view("<i8").reshape(3, num)
+    segment.seqs, segment.subject_ids, segment.name_ends = numbers.copy() if is_mapped else numbers
     segment.names = bytearray(data[start : start + num_names].tobytes())
-    segment.vectors = data[start + num_names + -num_names % 8 :].view("<f4").reshape(num, dimension)
+    start += num_names + -num_names % 8
+    if is_mapped:
+        # What is forgotten of it is written to memory of this process alone.
+        segment.vectors = np.memmap(path, dtype="<f4", mode="c", offset=start, shape=(num, dimension))
+        segment.file = path.name
+    else:
+        segment.vectors = data[start:].view("<f4").reshape(num, dimension)
     segment.is_dead = np.zeros(num, dtype=np.bool_)
     segment.num = segment.capacity = num
     return segment

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.entities import FloatArray
+from service.galleries.indexes import BuiltIndex
 from service.galleries.segments import RowArray, Segment, SeqArray, View, rows_of
 
 MAX_NUMBERS = 1 << 24
@@ -23,8 +24,11 @@ MAX_NUMBERS = 1 << 24
 _MIN_SHARED_PRODUCTS = 1 << 24
 """Searches of fewer products (probes x templates x dimension), a few milliseconds, are not shared between threads."""
 
-_Found = tuple[FloatArray, RowArray]
-"""Scores and rows, (B, K) each, the highest first."""
+_INDEX_SHARE = 4
+"""Where one in so many templates is wanted, an index is of no use."""
+
+_Found = tuple[FloatArray, RowArray, RowArray]
+"""Scores, places of segments in the view, and rows there, (B, K) each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +38,13 @@ class Nominated:
     segment_BK: npt.NDArray[np.int64]
     """The place of a template's segment in the view."""
     row_BK: RowArray
+    """-1 for none."""
     floor_B: FloatArray
     """No template that is left out scores higher than this, but for float32's error."""
     is_all: bool
     """Whether none is left out."""
+    is_exact: bool
+    """Whether `floor_B` holds."""
 
 
 def tune_faiss() -> None:
@@ -51,61 +58,71 @@ def tune_faiss() -> None:
     faiss.cvar.distance_compute_blas_threshold = 2048 if counts_dimension else 8
 
 
-def nominate(view: View, probes_BD: FloatArray, num: int, among: SeqArray | None = None) -> Nominated:
+def nominate(
+    view: View, probes_BD: FloatArray, num: int, among: SeqArray | None = None, index: BuiltIndex | None = None
+) -> Nominated:
     """`num` templates of the view for each probe, those of the highest float32 scores; dead ones may be among them.
 
-    With `among`, ascending, only those templates.
+    With `among`, ascending, only those templates. With `index`, those that it finds, and the best of those that came after it.
     """
     probes_BD = np.ascontiguousarray(probes_BD)
     parts = list(zip(view.segments, view.nums, strict=True))
-    picked = [None if among is None else rows_of(segment.seqs[:num_rows], among) for segment, num_rows in parts]
-    num_possible = sum(
-        num_rows if rows is None else len(rows) for (_, num_rows), rows in zip(parts, picked, strict=True)
+    indexed = None if among is not None or num * _INDEX_SHARE > view.num_rows else index
+    picked: list[slice | RowArray]
+    if indexed is not None:
+        picked = [slice(start, end) for start, end in zip(view.starts_after(indexed.last_seq), view.nums, strict=True)]
+    elif among is not None:
+        picked = [rows_of(segment.seqs[:num_rows], among) for segment, num_rows in parts]
+    else:
+        picked = [slice(0, end) for end in view.nums]
+    lengths = [rows.stop - rows.start if isinstance(rows, slice) else len(rows) for rows in picked]
+    tasks = [
+        _task(segment, place, rows, probes_BD, num)
+        for place, ((segment, _), rows, length) in enumerate(zip(parts, picked, lengths, strict=True))
+        if length
+    ]
+    found = _run(tasks, probes_BD.size * sum(lengths))
+    if indexed is not None:
+        scores, seqs = indexed.nominate(probes_BD, num)
+        found.append((scores, *view.places(seqs)))
+    return _best_of(
+        found, len(probes_BD), num, is_all=indexed is None and num >= sum(lengths), is_exact=indexed is None
     )
-    found = _run(
-        [
-            _task(segment, num_rows, rows, probes_BD, num)
-            for (segment, num_rows), rows in zip(parts, picked, strict=True)
-        ],
-        probes_BD.size * num_possible,
-    )
-    scores = np.concatenate([scores for scores, _ in found], axis=1)
-    rows = np.concatenate([rows for _, rows in found], axis=1)
-    places = np.repeat(np.arange(len(found)), [part.shape[1] for part, _ in found])
-    segments = np.broadcast_to(places, rows.shape)
-    num_found = rows.shape[1]
-    if num_found > num:
-        kept = np.argpartition(scores, num_found - num, axis=1)[:, num_found - num :]
-        scores, rows, segments = (np.take_along_axis(one, kept, axis=1) for one in (scores, rows, segments))
-    floor_B = scores.min(axis=1) if scores.shape[1] else np.full(len(probes_BD), np.inf, dtype=np.float32)
-    return Nominated(segments, rows, floor_B, num >= num_possible)
+
+
+def _best_of(found: list[_Found], num_probes: int, num: int, *, is_all: bool, is_exact: bool) -> Nominated:
+    empty = np.empty((num_probes, 0), dtype=np.int64)
+    columns = [(empty.astype(np.float32), empty, empty), *found]
+    scores, segments, rows = (np.concatenate(column, axis=1) for column in zip(*columns, strict=True))
+    if rows.shape[1] > num:
+        kept = np.argpartition(scores, rows.shape[1] - num, axis=1)[:, rows.shape[1] - num :]
+        scores, segments, rows = (np.take_along_axis(one, kept, axis=1) for one in (scores, segments, rows))
+    floor_B = scores.min(axis=1) if scores.shape[1] else np.full(num_probes, np.inf, dtype=np.float32)
+    return Nominated(segments, rows, floor_B, is_all, is_exact)
 
 
 def _task(
-    segment: Segment, num_rows: int, rows: RowArray | None, probes_BD: FloatArray, num: int
+    segment: Segment, place: int, rows: slice | RowArray, probes_BD: FloatArray, num: int
 ) -> Callable[[], _Found]:
-    """The scan of a segment, or of some of its rows."""
+    """The scan of some rows of a segment, which has its place in the view."""
 
     def scan() -> _Found:
-        if rows is None:
-            return _best(probes_BD, segment.vectors[:num_rows], num)
+        if isinstance(rows, slice):
+            scores, found = _best(probes_BD, segment.vectors[rows], num)
+            return scores, np.full(found.shape, place), found + rows.start
         step = max(1, MAX_NUMBERS // probes_BD.shape[1])
-        found = [
-            (scores, rows[start : start + step][places])
-            for start in range(0, max(1, len(rows)), step)
-            for scores, places in [_best(probes_BD, segment.vectors[rows[start : start + step]], num)]
-        ]
-        return np.concatenate([one for one, _ in found], axis=1), np.concatenate([one for _, one in found], axis=1)
+        blocks = [rows[start : start + step] for start in range(0, len(rows), step)]
+        best = [(block, *_best(probes_BD, segment.vectors[block], num)) for block in blocks]
+        scores = np.concatenate([scores for _, scores, _ in best], axis=1)
+        found = np.concatenate([block[places] for block, _, places in best], axis=1)
+        return scores, np.full(found.shape, place), found
 
     return scan
 
 
-def _best(probes_BD: FloatArray, vectors_GD: FloatArray, num: int) -> _Found:
+def _best(probes_BD: FloatArray, vectors_GD: FloatArray, num: int) -> tuple[FloatArray, RowArray]:
     num = min(num, len(vectors_GD))
-    if num == 0:
-        empty = np.empty((len(probes_BD), 0))
-        return empty.astype(np.float32), empty.astype(np.int64)
-    scores, rows = faiss.knn(probes_BD, vectors_GD, num, metric=faiss.METRIC_INNER_PRODUCT)
+    scores, rows = faiss.knn(probes_BD, np.ascontiguousarray(vectors_GD), num, metric=faiss.METRIC_INNER_PRODUCT)
     return scores, rows
 
 

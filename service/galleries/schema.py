@@ -14,6 +14,7 @@ from pathlib import Path
 import crc32c
 
 from models.space import Space
+from service.entities import IndexKind
 from service.errors import StartupError
 from service.galleries.ids import KEY_BYTES
 
@@ -42,7 +43,8 @@ SCHEMA = (
     # The space's document is here and not by fingerprint: a fingerprint leaves out the name, a gallery keeps its own.
     """CREATE TABLE generation (
         id INTEGER PRIMARY KEY AUTOINCREMENT, gallery INTEGER NOT NULL, number INTEGER NOT NULL, space TEXT NOT NULL,
-        active INTEGER NOT NULL CHECK (active IN (0, 1)), UNIQUE (gallery, number))""",
+        active INTEGER NOT NULL CHECK (active IN (0, 1)), index_kind TEXT NOT NULL DEFAULT 'auto',
+        UNIQUE (gallery, number))""",
     "CREATE UNIQUE INDEX generation_active ON generation (gallery) WHERE active",
     """CREATE TABLE subject (
         id INTEGER PRIMARY KEY, gallery INTEGER NOT NULL, name TEXT NOT NULL, num_templates INTEGER NOT NULL,
@@ -92,7 +94,7 @@ _FROM_1 = (
     "INSERT OR IGNORE INTO route (bundles) SELECT DISTINCT route FROM translated_1",
     "INSERT INTO provenance (document) VALUES ('{}')",
     "INSERT INTO gallery (id, name, created_at) SELECT id, name, created_at FROM gallery_1",
-    "INSERT INTO generation SELECT id, gallery, number, space, active FROM generation_1",
+    "INSERT INTO generation (id, gallery, number, space, active) SELECT id, gallery, number, space, active FROM generation_1",
     """INSERT INTO subject (gallery, name, num_templates)
         SELECT gallery, subject, COUNT(*) FROM template_1 GROUP BY gallery, subject ORDER BY MIN(seq)""",
     """INSERT INTO template (seq, gallery, subject, space, enrolled_at, provenance, crc, original)
@@ -124,6 +126,7 @@ class GalleryEntry:
     generation_id: int
     generation: int
     space: Space
+    index_kind: IndexKind = "auto"
 
 
 @dataclass(frozen=True, slots=True)

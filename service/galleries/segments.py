@@ -17,7 +17,7 @@ from service.entities import FloatArray
 
 SEGMENT_BYTES = 64 << 20
 """Of vectors in a full segment: enough to be searched at the speed of memory, few enough to be written again at once."""
-_FEWEST_ROWS = 64
+FEWEST_ROWS = 64
 _numbers = count()
 _DEAD_SHARE = 4
 """A segment of which one row in so many is dead is worth copying without them."""
@@ -29,7 +29,7 @@ SeqArray = npt.NDArray[np.int64]
 
 def full_segment(dimension: int) -> int:
     """Rows of a segment that is full."""
-    return max(_FEWEST_ROWS, SEGMENT_BYTES // (4 * dimension))
+    return max(FEWEST_ROWS, SEGMENT_BYTES // (4 * dimension))
 
 
 class Segment:
@@ -37,6 +37,7 @@ class Segment:
 
     __slots__ = (
         "capacity",
+        "file",
         "is_dead",
         "name_ends",
         "names",
@@ -61,6 +62,8 @@ class Segment:
         self.is_dead: npt.NDArray[np.bool_] = np.zeros(capacity, dtype=np.bool_)
         self.num = 0
         self.num_dead = 0
+        self.file = ""
+        """The name of the file that holds its vectors, where memory does not."""
 
     def append(self, rows: "Columns") -> None:
         """Put in rows for which there is room, of higher `seq` than those that are in. Readers know of them by `num`."""
@@ -107,7 +110,7 @@ class Segment:
     @property
     def is_worth_copying(self) -> bool:
         """Whether so many are dead that the others are better off in a segment of their own."""
-        return self.num_dead * _DEAD_SHARE > max(self.num, _FEWEST_ROWS * _DEAD_SHARE)
+        return self.num_dead * _DEAD_SHARE > max(self.num, FEWEST_ROWS * _DEAD_SHARE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,74 +143,26 @@ class View:
         """Of all segments, dead ones too."""
         return sum(self.nums)
 
+    def starts_after(self, seq: int) -> list[int]:
+        """Of each segment the first row of a higher number than `seq`."""
+        parts = zip(self.segments, self.nums, strict=True)
+        return [int(np.searchsorted(segment.seqs[:num], seq, side="right")) for segment, num in parts]
 
-class Segments:
-    """All segments of one origin, as their one writer sees them."""
+    def num_after(self, seq: int) -> int:
+        """Rows of higher numbers than `seq`."""
+        return self.num_rows - sum(self.starts_after(seq))
 
-    def __init__(self, dimension: int) -> None:
-        self._dimension = dimension
-        self._segments: list[Segment] = []
-        self.view = View((), ())
-        """Replaced as a whole by every change."""
-
-    @property
-    def num_live(self) -> int:
-        """Rows that are not dead."""
-        return sum(segment.num_live for segment in self._segments)
-
-    @property
-    def last_seq(self) -> int:
-        """Of the row that came last, dead or not; 0 where there is none."""
-        return max((int(segment.seqs[segment.num - 1]) for segment in self._segments if segment.num), default=0)
-
-    def append(self, rows: Columns) -> None:
-        """Put in rows of higher `seq` than those that are in."""
-        start = 0
-        while start < len(rows):
-            segment = self._with_room(len(rows) - start)
-            end = min(len(rows), start + segment.capacity - segment.num)
-            segment.append(rows.take(slice(start, end)))
-            start = end
-        self._publish()
-
-    def adopt(self, segment: Segment) -> None:
-        """Put in a segment whose rows are of higher `seq` than those that are in."""
-        self._segments.append(segment)
-        self._publish()
-
-    def bury(self, seqs: SeqArray) -> int:
-        """Take out those of `seqs` (ascending) that are in; how many there were."""
-        num = 0
-        for place, segment in enumerate(self._segments):
-            num_here = segment.bury(seqs)
-            num += num_here
-            if num_here and segment.is_worth_copying:
-                live = segment.live_rows
-                fresh = Segment(self._dimension, max(_FEWEST_ROWS, len(live)))
-                fresh.append(segment.columns(live))
-                self._segments[place] = fresh
-        self._segments = [segment for segment in self._segments if segment.num_live]
-        if num:
-            self._publish()
-        return num
-
-    def _with_room(self, num: int) -> Segment:
-        """The last segment, made larger while it is small, or a new one."""
-        largest = full_segment(self._dimension)
-        last = self._segments[-1] if self._segments else None
-        if last is not None and last.num < last.capacity:
-            return last
-        if last is None or last.capacity >= largest:
-            self._segments.append(Segment(self._dimension, min(largest, max(_FEWEST_ROWS, num))))
-            return self._segments[-1]
-        grown = Segment(self._dimension, min(largest, max(2 * last.capacity, last.num + num)))
-        grown.append(last.columns(last.live_rows))
-        self._segments[-1] = grown
-        return grown
-
-    def _publish(self) -> None:
-        segments = tuple(self._segments)
-        self.view = View(segments, tuple(segment.num for segment in segments))
+    def places(self, seqs: SeqArray) -> tuple[RowArray, RowArray]:
+        """Where rows of these numbers are, in any order and shape: segments and rows there, -1 for those that are not there."""
+        firsts = np.array([segment.seqs[0] for segment in self.segments])
+        places = np.searchsorted(firsts, seqs, side="right") - 1
+        rows = np.full(seqs.shape, -1, dtype=np.int64)
+        for place, (segment, num) in enumerate(zip(self.segments, self.nums, strict=True)):
+            here = np.nonzero(places == place)
+            wanted = seqs[here]
+            found = np.minimum(np.searchsorted(segment.seqs[:num], wanted), num - 1)
+            rows[here] = np.where(segment.seqs[found] == wanted, found, -1)
+        return places, rows
 
 
 def rows_of(seqs_G: SeqArray, wanted: SeqArray) -> RowArray:

@@ -67,14 +67,14 @@ class _Operation:
 class Writer:
     """Runs operations on its own thread, in the order in which they came."""
 
-    def __init__(self, path: Path, connect: Connect) -> None:
-        """`connect` opens the record at `path`; its log is not moved into the file but by this."""
+    def __init__(self, path: Path, connect: Connect, connect_for_checkpoints: Connect) -> None:
+        """Both open the record at `path`; its log is not moved into the file but by this."""
         self._path = path
         self._log_path = path.with_name(path.name + "-wal")
         self._db = connect()
         self._operations: queue.SimpleQueue[_Operation | None] = queue.SimpleQueue()
         self._failure: StorageError | None = None
-        self._checkpoints = _Checkpoints(connect, self._stop_writing)
+        self._checkpoints = _Checkpoints(connect_for_checkpoints, self._stop_writing)
         self._thread = threading.Thread(target=self._run, name="gallery-writer", daemon=True)
         self._thread.start()
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 
-from service.entities import Gallery, RouteStep, Template
+from service.entities import Gallery, IndexKind, RouteStep, Template
 from service.errors import FacebridgeError, InvalidInputError
 from service.galleries.port import GalleryStore, Once, TemplatePage
 from service.inference.inference import Inference
@@ -18,12 +18,14 @@ class KeepGalleries:
         self._inference = inference
         self._store = store
 
-    async def create(self, name: str, space: str, *, once: Once | None = None) -> Gallery:
+    async def create(
+        self, name: str, space: str, *, index: IndexKind | None = None, once: Once | None = None
+    ) -> Gallery:
         """Make an empty gallery in a known space. Raises `AlreadyExistsError`, `InvalidInputError`."""
         found = self._inference.catalog.find_space(space)
         if found is None:
             raise InvalidInputError("a gallery needs a space that is known here; see /spaces")
-        gallery = await asyncio.to_thread(self._store.create, name, found, once=once)
+        gallery = await asyncio.to_thread(self._store.create, name, found, index=index, once=once)
         for step in self._inference.catalog.common_steps(gallery.space):
             await asyncio.to_thread(self._ensure_index, gallery, step)
         return gallery

@@ -66,7 +66,7 @@ async def create_gallery(
     """Make an empty gallery in one space."""
     async with services.idempotency.once(request) as named:
         once = named.telling(201, GalleryView.of)
-        return GalleryView.of(await services.galleries.create(body.name, body.space, once=once))
+        return GalleryView.of(await services.galleries.create(body.name, body.space, index=body.index, once=once))
 
 
 @router.get("")

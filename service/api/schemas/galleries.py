@@ -1,5 +1,6 @@
 """Galleries and templates on the wire."""
 
+from dataclasses import asdict
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -7,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.api.schemas.metadata import MetadataBody
 from service.api.schemas.probes import STRICT, GalleryName, Sample, SpaceReference, Subject, TemplateKey
 from service.api.schemas.spaces import RouteView, SpaceView
-from service.entities import Gallery, Template
+from service.entities import Gallery, IndexKind, Template
 from service.usecases.enrol import Enrolled
 
 
@@ -18,6 +19,24 @@ class CreateGalleryRequest(BaseModel):
 
     name: GalleryName
     space: SpaceReference
+    index: Annotated[
+        IndexKind | None,
+        Field(
+            description="how it is searched: exactly (flat), by an index that looks at less than everything, or as its size and "
+            "memory allow (auto); the service's setting where it is not given"
+        ),
+    ] = None
+
+
+class IndexView(BaseModel):
+    """How a gallery is searched now. Scores are exact whatever is said here; who is looked at is not."""
+
+    asked: IndexKind
+    kind: IndexKind
+    recall: float
+    """Share of the ten nearest templates that a search looks at, measured on templates of the gallery; 1 where it is exact."""
+    num_indexed: int
+    """Templates in the index; those that came after it are searched beside it."""
 
 
 class GalleryView(BaseModel):
@@ -29,6 +48,7 @@ class GalleryView(BaseModel):
     num_templates: int
     num_subjects: int
     created_at: str
+    index: IndexView
 
     @classmethod
     def of(cls, gallery: Gallery) -> Self:
@@ -40,6 +60,7 @@ class GalleryView(BaseModel):
             num_templates=gallery.num_templates,
             num_subjects=gallery.num_subjects,
             created_at=gallery.created_at,
+            index=IndexView(**asdict(gallery.index)),
         )
 
 

@@ -1,0 +1,127 @@
+"""What is done to open galleries beside requests: they are saved, and indexed."""
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import faiss
+
+from service.galleries.indexes import IndexPolicy, Stopped
+from service.galleries.opened import OpenGallery
+from service.galleries.projection import Projection
+from service.galleries.record import Record
+from service.galleries.segments import Segment, full_segment
+
+log = logging.getLogger("facebridge.galleries")
+
+SAVE_SECONDS = 300.0
+"""How old what is saved of a gallery may become while the gallery changes a little."""
+_LOOK_SECONDS = 5.0
+_INDEX_SECONDS = 1.0
+
+Galleries = Callable[[], Iterable[OpenGallery]]
+
+
+class Saver:
+    """Saves galleries that have changed: after every full segment, every so often, and at the end."""
+
+    def __init__(self, record: Record, galleries: Galleries) -> None:
+        self._record = record
+        self._galleries = galleries
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="gallery-saver", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Save what has changed, and end."""
+        self._closing.set()
+        self._thread.join()
+        self.save_all()
+
+    def save_all(self) -> None:
+        """Save every gallery that has changed since it was saved. What cannot be saved is said in the log."""
+        with self._lock:
+            for gallery in self._galleries():
+                if gallery.saved_version != gallery.projection.version:
+                    self._save(gallery)
+
+    def remove(self, gallery: OpenGallery) -> None:
+        """Take away what is saved of a gallery."""
+        with self._lock:
+            gallery.is_dropped = True
+            gallery.folder.remove()
+
+    def _run(self) -> None:
+        waited = 0.0
+        while not self._closing.wait(_LOOK_SECONDS):
+            waited += _LOOK_SECONDS
+            if waited >= SAVE_SECONDS:
+                waited = 0.0
+                self.save_all()
+                continue
+            with self._lock:
+                for gallery in self._galleries():
+                    num_new = gallery.projection.num_templates - gallery.num_saved
+                    if num_new >= full_segment(gallery.entry.space.dimension):
+                        self._save(gallery)
+
+    def _save(self, gallery: OpenGallery) -> None:
+        if gallery.is_dropped:
+            return
+        projection, space = gallery.projection, gallery.entry.space
+        version, num, views, indexes = (
+            projection.version,
+            projection.num_templates,
+            projection.views(),
+            projection.indexes,
+        )
+        # After the views: what is in them was done by then.
+        moment = self._record.now()
+        try:
+            gallery.folder.save(views, indexes, space.fingerprint, space.dimension, moment)
+        except OSError as failure:
+            log.warning(
+                "gallery %s cannot be saved (%s); its next start takes longer", gallery.entry.name, failure.strerror
+            )
+            return
+        gallery.saved_version, gallery.num_saved = version, num
+        for origin in indexes:
+            for segment in views[origin].segments:
+                mapped = gallery.folder.mapped(segment)
+                if mapped is not None and self._record.writer.failure is None:
+                    self._record.writer.alone(partial(_exchange, projection, segment, mapped))
+
+
+def _exchange(projection: Projection, segment: Segment, mapped: Segment, _: sqlite3.Connection) -> None:
+    projection.exchange(segment, mapped)
+
+
+class Indexer:
+    """Builds the indexes that are due."""
+
+    def __init__(self, galleries: Galleries, policy: IndexPolicy) -> None:
+        self._galleries = galleries
+        self._policy = policy
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="gallery-indexer", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End; an index that is being built is left."""
+        self._closing.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        # The setting is the thread's own: half of the cores are left to searches.
+        faiss.omp_set_num_threads(max(1, faiss.omp_get_max_threads() // 2))
+        while not self._closing.wait(_INDEX_SECONDS):
+            for gallery in self._galleries():
+                try:
+                    gallery.projection.build_indexes(gallery.entry.index_kind, self._policy, self._closing.is_set)
+                except Stopped:
+                    return
+                except (RuntimeError, MemoryError) as failure:
+                    log.error("gallery %s cannot be indexed (%s)", gallery.entry.name, type(failure).__name__)
