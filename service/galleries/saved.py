@@ -114,7 +114,7 @@ class ProjectionFolder:
         )
         for path in self._path.iterdir():
             if path.name not in kept:
-                path.unlink()
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def load(self, space: str, dimension: int) -> SavedProjection | None:
         """What was saved last, or None where nothing was. Raises `DamagedError` saying what is wrong with it, `OSError`."""
