@@ -134,6 +134,44 @@ class Gallery:
     index: IndexState
 
 
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that was recorded of a gallery at one moment, kept beside it."""
+
+    snapshot_id: str
+    gallery: str
+    generation: int
+    taken_at: str
+    num_templates: int
+    num_subjects: int
+    sha256: str
+    """Of its rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What became of a subject who was erased, and where nothing was left."""
+
+    subject: str
+    num_templates: int
+    """That were in the gallery."""
+    num_generations: int
+    num_snapshots: int
+    """Out of which somebody was taken."""
+    num_files: int
+    num_bytes: int
+    """That were looked through for pieces of vectors: none was found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Something that was looked at, and whether it is as it should be."""
+
+    what: str
+    is_sound: bool
+    detail: str
+
+
 Scalar = str | int | float | bool
 Metadata = Mapping[str, Scalar]
 """What else is known of a template, field by field."""

@@ -6,10 +6,12 @@
     |  |- NoRouteError          no chain of translators leads from one space to the other
     |  |- NoOperatingPointError no threshold is known at the asked rate
     |  |- LowConfidenceError    a translation can be trusted less than was asked for
+    |  |- SnapshotCorruptError  a snapshot is not what was written
     |- NotFoundError
     |- AlreadyExistsError
     |- SpaceMismatchError       vectors of two spaces would have been compared
     |  |- SuspectedSpaceError   vectors that claim a space do not look like it
+    |- GenerationChangedError   what was meant is of another generation of a gallery
     |- BatchTooLargeError
     |- OverloadedError          try again later
     |  |- QueueFullError, DrainingError
@@ -68,6 +70,14 @@ class NoOperatingPointError(InvalidInputError):
 
 class LowConfidenceError(InvalidInputError):
     """A translation can be trusted less than was asked for."""
+
+
+class SnapshotCorruptError(InvalidInputError):
+    """A snapshot is not what was written."""
+
+
+class GenerationChangedError(FacebridgeError):
+    """What was meant is of another generation of a gallery than the active one."""
 
 
 class NotFoundError(FacebridgeError):

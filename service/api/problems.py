@@ -32,6 +32,8 @@ _STATUS: dict[type[errors.FacebridgeError], tuple[int, str]] = {
     errors.NoRouteError: (422, "no-route"),
     errors.NoOperatingPointError: (422, "no-operating-point"),
     errors.LowConfidenceError: (422, "low-confidence"),
+    errors.SnapshotCorruptError: (422, "snapshot-corrupt"),
+    errors.GenerationChangedError: (412, "generation-changed"),
     errors.InvalidInputError: (422, "invalid-request"),
     errors.NotFoundError: (404, "not-found"),
     errors.AlreadyExistsError: (409, "already-exists"),

@@ -8,6 +8,7 @@ from functools import partial
 
 import faiss
 
+from service.errors import DamagedError, StorageError
 from service.galleries.indexes import IndexPolicy, Stopped
 from service.galleries.opened import OpenGallery
 from service.galleries.projection import Projection
@@ -43,10 +44,26 @@ class Saver:
 
     def save_all(self) -> None:
         """Save every gallery that has changed since it was saved. What cannot be saved is said in the log."""
+        for gallery in self._galleries():
+            if gallery.saved_version != gallery.projection.version:
+                self._save(gallery)
+
+    def save_within_write(self, gallery: OpenGallery) -> None:
+        """Save a gallery now, called by the writing thread. Raises `StorageError` where that cannot be."""
+        for pair in self._written(gallery):
+            gallery.projection.exchange(*pair)
+        if gallery.saved_version != gallery.projection.version:
+            raise StorageError("the gallery cannot be saved without what was taken out of it")
+
+    def problem_of(self, gallery: OpenGallery) -> str:
+        """What is wrong with what is saved of a gallery; nothing where nothing is, or nothing is saved. Raises `OSError`."""
+        space = gallery.entry.space
         with self._lock:
-            for gallery in self._galleries():
-                if gallery.saved_version != gallery.projection.version:
-                    self._save(gallery)
+            try:
+                gallery.folder.load(space.fingerprint, space.dimension)
+            except DamagedError as damage:
+                return str(damage)
+        return ""
 
     def remove(self, gallery: OpenGallery) -> None:
         """Take away what is saved of a gallery."""
@@ -62,37 +79,38 @@ class Saver:
                 waited = 0.0
                 self.save_all()
                 continue
-            with self._lock:
-                for gallery in self._galleries():
-                    num_new = gallery.projection.num_templates - gallery.num_saved
-                    if num_new >= full_segment(gallery.entry.space.dimension):
-                        self._save(gallery)
+            for gallery in self._galleries():
+                num_new = gallery.projection.num_templates - gallery.num_saved
+                if num_new >= full_segment(gallery.entry.space.dimension):
+                    self._save(gallery)
 
     def _save(self, gallery: OpenGallery) -> None:
-        if gallery.is_dropped:
-            return
-        projection, space = gallery.projection, gallery.entry.space
-        version, num, views, indexes = (
-            projection.version,
-            projection.num_templates,
-            projection.views(),
-            projection.indexes,
-        )
-        # After the views: what is in them was done by then.
-        moment = self._record.now()
-        try:
-            gallery.folder.save(views, indexes, space.fingerprint, space.dimension, moment)
-        except OSError as failure:
-            log.warning(
-                "gallery %s cannot be saved (%s); its next start takes longer", gallery.entry.name, failure.strerror
-            )
-            return
-        gallery.saved_version, gallery.num_saved = version, num
-        for origin in indexes:
-            for segment in views[origin].segments:
-                mapped = gallery.folder.mapped(segment)
-                if mapped is not None and self._record.writer.failure is None:
-                    self._record.writer.alone(partial(_exchange, projection, segment, mapped))
+        for pair in self._written(gallery):
+            if self._record.writer.failure is None:
+                self._record.writer.alone(partial(_exchange, gallery.projection, *pair))
+
+    def _written(self, gallery: OpenGallery) -> list[tuple[Segment, Segment]]:
+        """Write a gallery's projection; those of its segments that need not be in memory any more, and what is to be in their
+        place. That waits for writes, so it is not done here: a write may wait for this.
+        """
+        with self._lock:
+            if gallery.is_dropped:
+                return []
+            projection, space = gallery.projection, gallery.entry.space
+            version, num = projection.version, projection.num_templates
+            views, indexes = projection.views(), projection.indexes
+            # After the views: what is in them was done by then.
+            moment = self._record.now()
+            try:
+                gallery.folder.save(views, indexes, space.fingerprint, space.dimension, moment)
+            except OSError as failure:
+                name = gallery.entry.name
+                log.warning("gallery %s cannot be saved (%s); its next start takes longer", name, failure.strerror)
+                return []
+            gallery.saved_version, gallery.num_saved = version, num
+            segments = [segment for origin in indexes for segment in views[origin].segments]
+            pairs = [(segment, gallery.folder.mapped(segment)) for segment in segments]
+            return [(segment, mapped) for segment, mapped in pairs if mapped is not None]
 
 
 def _exchange(projection: Projection, segment: Segment, mapped: Segment, _: sqlite3.Connection) -> None:

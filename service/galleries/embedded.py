@@ -10,26 +10,24 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-
 from models.space import Space
-from service.entities import FloatArray, Gallery, IndexKind, NewTemplates, Template
+from service.entities import Check, Erased, FloatArray, Gallery, IndexKind, NewTemplates, Snapshot, Template
 from service.errors import DamagedError, EngineError, InvalidInputError, NotFoundError, StartupError, StorageError
 from service.galleries import operations
 from service.galleries.background import Indexer, Saver
+from service.galleries.custody import Custody
+from service.galleries.enrolling import Enroller
 from service.galleries.folder import PROJECTIONS, RECORD, sole_use
 from service.galleries.indexes import IndexPolicy
 from service.galleries.opened import CommonIndex, OpenGallery, first_without_direction
 from service.galleries.opening import open_gallery, projection_folder
-from service.galleries.operations import Counts, Enrolled, Removed
+from service.galleries.operations import Counts, Removed
 from service.galleries.port import Answer, Enrolment, Once, Project, SearchResult, TemplatePage, Where
 from service.galleries.projection import Projection
-from service.galleries.record import GalleryRows, Record, RecordedGallery
-from service.galleries.rows import PreparedTemplates
-from service.galleries.rules import check_probes, check_projections, check_templates, gallery_features
+from service.galleries.record import Record, RecordedGallery
+from service.galleries.rules import check_probes, check_projections
 from service.galleries.scan import tune_faiss
 from service.galleries.schema import GalleryEntry
 from service.galleries.writer import reason_of
@@ -66,7 +64,9 @@ class EmbeddedGalleryStore:
                 raise StartupError(f"{path}: cannot be read ({reason}); restore it from a backup") from None
             # Replaced by every change and never changed in place, so that readers need no lock.
             self._galleries = {gallery.entry.name: gallery for gallery in galleries}
+            self._enrol = Enroller(self._record, self._gallery)
             self._saver = opened.enter_context(closing(Saver(self._record, self._open_galleries)))
+            self._custody = Custody(self._record, folder, self._saver, self._gallery, self._publish)
             opened.enter_context(closing(Indexer(self._open_galleries, self._policy)))
             self._opened = opened.pop_all()
 
@@ -75,7 +75,7 @@ class EmbeddedGalleryStore:
 
         def opened(entry: GalleryEntry) -> OpenGallery:
             gallery = self._empty(entry)
-            self._galleries = {**self._galleries, name: gallery}
+            self._publish(gallery)
             return gallery
 
         told = once and once.through(lambda entry: self._empty(entry).described())
@@ -112,48 +112,7 @@ class EmbeddedGalleryStore:
         self, name: str, templates: NewTemplates, *, replaces: bool = False, once: Once | None = None
     ) -> Enrolment:
         """See the port."""
-        gallery = self._gallery(name)
-        check_templates(templates, gallery.entry.space)
-        if not len(templates):
-            return Enrolment(())
-        told = once and once.through(lambda done: self._told(done, len(templates)))
-        one = _ToEnrol(gallery, PreparedTemplates(templates, told), replaces)
-        # Before anything is recorded: a feature that cannot be projected is refused.
-        one.project(gallery)
-        if templates.keys:
-            return self._record.writer.call(
-                lambda db: self._enrol_together(db, [one])[0], lambda done: self._make_searchable([done])[0]
-            )
-        kind = ("enrol", gallery.entry.gallery_id)
-        return self._record.writer.submit_one_of_many(kind, one, self._enrol_together, self._make_searchable).result()
-
-    def _enrol_together(self, db: sqlite3.Connection, requests: "list[_ToEnrol]") -> "list[_Enrolled]":
-        """Record what several requests put into one gallery."""
-        now = self._gallery(requests[0].gallery.entry.name)
-        for one in requests:
-            if now is not one.gallery:
-                check_templates(one.prepared.templates, now.entry.space)
-            one.project(now)
-        prepared = [one.prepared for one in requests]
-        enrolled = operations.enrol(db, now.entry, prepared, replaces=requests[0].replaces)
-        return [_Enrolled(now, one, done) for one, done in zip(requests, enrolled, strict=True)]
-
-    def _make_searchable(self, requests: "list[_Enrolled]") -> list[Enrolment]:
-        """What was recorded of several requests for one gallery."""
-        gallery = requests[0].gallery
-        for request in requests:
-            gallery.remove(request.done.replaced)
-        rows = _new_rows(requests)
-        gallery.projection.add(rows)
-        for fingerprint, index in gallery.indexes.items():
-            projected = [request.one.projected[fingerprint] for request in requests]
-            index.projection.add(replace(rows, features_GD=np.concatenate(projected)))
-        gallery.counts = requests[-1].done.counts
-        return [self._told(request.done, request.one.prepared.num) for request in requests]
-
-    def _told(self, done: Enrolled, num: int) -> Enrolment:
-        ids = self._record.ids.of(range(done.first_seq, done.first_seq + num))
-        return Enrolment(tuple(ids), len(done.replaced))
+        return self._enrol(name, templates, replaces=replaces, once=once)
 
     def templates(self, name: str, *, after: int = 0, limit: int = 100, subject: str | None = None) -> TemplatePage:
         """See the port."""
@@ -229,6 +188,34 @@ class EmbeddedGalleryStore:
         num = projection.num_templates if among is None else len(among)
         return SearchResult(gallery.entry.generation, num, found)
 
+    def erase(self, name: str, subjects: Sequence[str], *, once: Once | None = None) -> list[Erased]:
+        """See the port."""
+        return self._custody.erase(name, subjects, once)
+
+    def take_snapshot(self, name: str, *, once: Once | None = None) -> Snapshot:
+        """See the port."""
+        return self._custody.take_snapshot(name, once)
+
+    def snapshots(self, name: str) -> list[Snapshot]:
+        """See the port."""
+        return self._custody.snapshots(name)
+
+    def verify_snapshot(self, name: str, snapshot_id: str) -> Snapshot:
+        """See the port."""
+        return self._custody.verify_snapshot(name, snapshot_id)
+
+    def remove_snapshot(self, name: str, snapshot_id: str, *, once: Once | None = None) -> None:
+        """See the port."""
+        self._custody.remove_snapshot(name, snapshot_id, once)
+
+    def restore(self, name: str, snapshot_id: str, *, once: Once | None = None) -> Gallery:
+        """See the port."""
+        return self._custody.restore(name, snapshot_id, once)
+
+    def check(self, name: str) -> list[Check]:
+        """See the port."""
+        return self._custody.check(name)
+
     def answered(self, key: bytes) -> tuple[bytes, Answer] | None:
         """See the port."""
         return self._record.answered(key)
@@ -236,6 +223,9 @@ class EmbeddedGalleryStore:
     def close(self) -> None:
         """See the port."""
         self._opened.close()
+
+    def _publish(self, gallery: OpenGallery) -> None:
+        self._galleries = {**self._galleries, gallery.entry.name: gallery}
 
     def _open_galleries(self) -> list[OpenGallery]:
         return list(self._galleries.values())
@@ -277,51 +267,6 @@ class EmbeddedGalleryStore:
         writer, is_done = self._record.writer, False
         while not is_done:
             is_done = writer.call(lambda db: operations.drop_some(db, gallery_id), bool)
-
-
-@dataclass(slots=True)
-class _ToEnrol:
-    """A request to enrol, checked."""
-
-    gallery: OpenGallery
-    prepared: PreparedTemplates
-    replaces: bool
-    projected: dict[str, FloatArray] = field(default_factory=dict)
-    """Its features in the gallery's other spaces, by their fingerprints."""
-
-    def project(self, gallery: OpenGallery) -> None:
-        """Into those spaces in which the gallery is searchable by now. Raises `EngineError`, and what a projection raises."""
-        if gallery is not self.gallery:
-            self.gallery, self.projected = gallery, {}
-        for fingerprint, index in gallery.indexes.items():
-            if fingerprint not in self.projected:
-                self.projected[fingerprint] = index.projected(self.prepared.templates)
-
-
-@dataclass(frozen=True, slots=True)
-class _Enrolled:
-    """A request to enrol that is recorded."""
-
-    gallery: OpenGallery
-    one: _ToEnrol
-    done: Enrolled
-
-
-def _new_rows(requests: list[_Enrolled]) -> GalleryRows:
-    templates = [request.one.prepared.templates for request in requests]
-    origins = list(dict.fromkeys(one.side for one in templates))
-    places = {origin: place for place, origin in enumerate(origins)}
-    nums = [len(one) for one in templates]
-    first = requests[0].done.first_seq
-    one_only = len(requests) == 1
-    return GalleryRows(
-        np.arange(first, first + sum(nums), dtype=np.int64),
-        np.concatenate([request.done.subject_ids for request in requests]),
-        templates[0].subjects if one_only else [name for one in templates for name in one.subjects],
-        gallery_features(templates[0]) if one_only else np.concatenate([gallery_features(one) for one in templates]),
-        origins,
-        np.repeat([places[one.side] for one in templates], nums),
-    )
 
 
 def _forget_others(folder: Path, recorded: Sequence[RecordedGallery]) -> None:

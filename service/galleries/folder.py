@@ -12,6 +12,7 @@ RECORD = "default.sqlite3"
 """One file a tenant; the only tenant for now is `default`."""
 LOCK = "lock"
 PROJECTIONS = "projections"
+SNAPSHOTS = "snapshots"
 
 
 @contextmanager
@@ -48,6 +49,12 @@ def write_whole(path: Path, data: bytes) -> None:
         with suppress(OSError):
             draft.unlink()
         raise
+
+
+def sync_file(path: Path) -> None:
+    """Be sure that a file is on disk. Raises `OSError`."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def sync_folder(path: Path) -> None:

@@ -87,6 +87,11 @@ class OpenGallery:
                 projection.remove(seqs)
             self.failed.clear()
 
+    def forget_indexes(self, seqs: Sequence[int]) -> None:
+        """Do without indexes that hold one of these templates, until they are built again."""
+        for projection in (self.projection, *(index.projection for index in self.indexes.values())):
+            projection.forget_indexes(seqs)
+
     def described(self) -> Gallery:
         """As it is told."""
         entry, counts = self.entry, self.counts

@@ -108,7 +108,7 @@ def enrol(
         )
     gone = sorted(set(replaced.values()))
     if gone:
-        _remove(db, entry.gallery_id, gone)
+        take_out(db, entry.gallery_id, gone)
     first, first_subject = db.execute("SELECT next_seq, next_subject FROM counter").fetchone()
     names = [name for batch in batches for name in batch.templates.subjects]
     subject_ids, num_new = _subjects(db, entry.gallery_id, names, first_subject)
@@ -129,11 +129,56 @@ def enrol(
 
 def remove(db: sqlite3.Connection, entry: GalleryEntry, seqs: Sequence[int], once: Once | None = None) -> Removed:
     """Take out templates of the gallery that are in, at least one."""
-    counts = _remove(db, entry.gallery_id, seqs)
+    counts = take_out(db, entry.gallery_id, seqs)
     _log(db, entry.gallery_id, [_Done("remove", gone=seqs)])
     removed = Removed(list(seqs), counts)
     remember(db, once, removed)
     return removed
+
+
+def erase(db: sqlite3.Connection, entry: GalleryEntry, seqs: Sequence[int], digests: Sequence[bytes]) -> None:
+    """As `remove`, of none too; and keep what stands for who was erased, and that the erasure is not at its end."""
+    now = milliseconds()
+    if seqs:
+        take_out(db, entry.gallery_id, seqs)
+    (op,) = db.execute("SELECT next_op FROM counter").fetchone()
+    _log(db, entry.gallery_id, [_Done("erase", gone=seqs)])
+    db.executemany("INSERT OR REPLACE INTO erased VALUES (?, ?, ?)", ((digest, now, op) for digest in digests))
+    db.execute("INSERT INTO erasing VALUES (?)", (op,))
+
+
+def counts_of(db: sqlite3.Connection, entry: GalleryEntry) -> Counts:
+    """Of a gallery. Raises `NotFoundError`."""
+    return _count(db, entry.gallery_id, 0, 0)
+
+
+def count_again(db: sqlite3.Connection, gallery_id: int) -> None:
+    """Make a gallery's counts those of its rows."""
+    db.execute(
+        "UPDATE subject SET num_templates = (SELECT COUNT(*) FROM template WHERE template.subject = subject.id)"
+        " WHERE gallery = ?",
+        (gallery_id,),
+    )
+    db.execute("DELETE FROM subject WHERE gallery = ? AND num_templates = 0", (gallery_id,))
+    db.execute(
+        "UPDATE gallery SET num_templates = (SELECT COUNT(*) FROM template WHERE template.gallery = gallery.id),"
+        " num_subjects = (SELECT COUNT(*) FROM subject WHERE subject.gallery = gallery.id) WHERE id = ?",
+        (gallery_id,),
+    )
+
+
+def log_restore(db: sqlite3.Connection, gallery_id: int, *, gone: Sequence[int], num: int) -> None:
+    """Log that a snapshot was put back, for which `num` new numbers were taken."""
+    (first,) = db.execute("SELECT next_seq FROM counter").fetchone()
+    _log(db, gallery_id, [_Done("restore", first if num else None, num, gone)])
+
+
+def counted(db: sqlite3.Connection, entry: GalleryEntry) -> Counts:
+    """The rows of a gallery, counted."""
+    query = (
+        "SELECT (SELECT COUNT(*) FROM template WHERE gallery = ?1), (SELECT COUNT(*) FROM subject WHERE gallery = ?1)"
+    )
+    return Counts(*db.execute(query, (entry.gallery_id,)).fetchone())
 
 
 def seqs_of_template(db: sqlite3.Connection, entry: GalleryEntry, seq: int | None) -> list[int]:
@@ -200,7 +245,8 @@ def _taken(db: sqlite3.Connection, gallery_id: int, keys: Sequence[str | None] |
     return taken
 
 
-def _remove(db: sqlite3.Connection, gallery_id: int, seqs: Sequence[int]) -> Counts:
+def take_out(db: sqlite3.Connection, gallery_id: int, seqs: Sequence[int]) -> Counts:
+    """Delete templates of a gallery, and subjects who have none then. Raises `NotFoundError`."""
     num_left_by_subject = _delete_templates(db, gallery_id, seqs)
     num_emptied = 0
     for subject_id, num in num_left_by_subject.items():

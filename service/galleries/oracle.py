@@ -6,14 +6,34 @@ Shapes: B probes, G templates, D dimension of a gallery's space.
 import itertools
 import secrets
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from models.space import Space
-from service.entities import Candidate, FloatArray, Gallery, IndexKind, IndexState, NewTemplates, Scalar, Side, Template
-from service.errors import AlreadyExistsError, EngineError, InvalidInputError, NotFoundError
+from service.entities import (
+    Candidate,
+    Check,
+    Erased,
+    FloatArray,
+    Gallery,
+    IndexKind,
+    IndexState,
+    NewTemplates,
+    Scalar,
+    Side,
+    Snapshot,
+    Template,
+)
+from service.errors import (
+    AlreadyExistsError,
+    EngineError,
+    GenerationChangedError,
+    InvalidInputError,
+    NotFoundError,
+)
 from service.galleries.port import Answer, Condition, Enrolment, Once, Project, SearchResult, TemplatePage, Where
 from service.galleries.rules import (
     check_probes,
@@ -43,6 +63,15 @@ class _Shelf:
     indexes: dict[str, tuple[Space, Mapping[str, Project]]] = field(default_factory=dict)
     """By fingerprint, the other spaces in which it is searchable, and how features come there."""
 
+    def has_any(self, subjects: frozenset[str]) -> bool:
+        """Whether somebody is here."""
+        return any(row.template.subject in subjects for row in self.rows)
+
+    def snapshot(self, snapshot_id: str, name: str, taken_at: str) -> Snapshot:
+        """As it is told when it is kept."""
+        num_subjects = len({row.template.subject for row in self.rows})
+        return Snapshot(snapshot_id, name, 1, taken_at, len(self.rows), num_subjects, sha256="")
+
     def projected(self, row: _Row, space: Space, projections: Mapping[str, Project]) -> FloatArray:
         """The row's feature (D,) in one of the other spaces."""
         own = self.space.fingerprint
@@ -59,6 +88,9 @@ class OracleGalleryStore:
     def __init__(self) -> None:
         self._shelves: dict[str, _Shelf] = {}
         self._seqs = itertools.count(1)
+        self._snapshots: dict[tuple[str, str], tuple[Snapshot, _Shelf]] = {}
+        self._erased: dict[tuple[str, str], int] = {}
+        """When somebody was erased from a gallery, by the names of both."""
         self._answered: dict[bytes, tuple[bytes, Answer]] = {}
         self._lock = threading.RLock()
 
@@ -210,6 +242,75 @@ class OracleGalleryStore:
             found = [_ranked(score_G[part], [rows[place] for place in part], top_k) for part in parts]
             candidates.append(tuple(itertools.chain.from_iterable(found)))
         return SearchResult(1, len(rows), tuple(candidates))
+
+    def erase(self, name: str, subjects: Sequence[str], *, once: Once | None = None) -> list[Erased]:
+        """See the port."""
+        with self._lock:
+            shelf = self._shelf(name)
+            gone = frozenset(subjects)
+            num_of = Counter(row.template.subject for row in shelf.rows)
+            touched = [key for key, (_, kept) in self._snapshots.items() if key[0] == name and kept.has_any(gone)]
+            shelf.rows = [row for row in shelf.rows if row.template.subject not in gone]
+            for key in touched:
+                snapshot, kept = self._snapshots[key]
+                kept.rows = [row for row in kept.rows if row.template.subject not in gone]
+                self._snapshots[key] = (kept.snapshot(key[1], name, snapshot.taken_at), kept)
+            self._erased |= {(name, subject): next(self._seqs) for subject in subjects}
+            erased = [Erased(subject, num_of[subject], 1, len(touched), 0, 0) for subject in subjects]
+            self._remember(once, erased)
+            return erased
+
+    def take_snapshot(self, name: str, *, once: Once | None = None) -> Snapshot:
+        """See the port."""
+        with self._lock:
+            shelf = self._shelf(name)
+            kept = replace(shelf, rows=list(shelf.rows), indexes={})
+            snapshot_id = f"20000101T000000Z-{next(self._seqs):08x}"
+            snapshot = kept.snapshot(snapshot_id, name, timestamp())
+            self._snapshots[name, snapshot_id] = (snapshot, kept)
+            self._remember(once, snapshot)
+            return snapshot
+
+    def snapshots(self, name: str) -> list[Snapshot]:
+        """See the port."""
+        with self._lock:
+            found = [snapshot for (gallery, _), (snapshot, _) in self._snapshots.items() if gallery == name]
+            if not found:
+                self._shelf(name)
+            return found
+
+    def verify_snapshot(self, name: str, snapshot_id: str) -> Snapshot:
+        """See the port."""
+        with self._lock:
+            if (name, snapshot_id) not in self._snapshots:
+                raise NotFoundError(f"gallery {name} has no such snapshot")
+            return self._snapshots[name, snapshot_id][0]
+
+    def remove_snapshot(self, name: str, snapshot_id: str, *, once: Once | None = None) -> None:
+        """See the port."""
+        with self._lock:
+            self.verify_snapshot(name, snapshot_id)
+            del self._snapshots[name, snapshot_id]
+            self._remember(once, None)
+
+    def restore(self, name: str, snapshot_id: str, *, once: Once | None = None) -> Gallery:
+        """See the port."""
+        with self._lock:
+            self.verify_snapshot(name, snapshot_id)
+            kept = self._snapshots[name, snapshot_id][1]
+            taken = int(snapshot_id.partition("-")[2], 16)
+            if name in self._shelves and self._shelves[name].space != kept.space:
+                raise GenerationChangedError("the gallery is in another space")
+            rows = [row for row in kept.rows if self._erased.get((name, row.template.subject), 0) < taken]
+            self._shelves[name] = replace(kept, rows=rows, indexes={})
+            gallery = self.get(name)
+            self._remember(once, gallery)
+            return gallery
+
+    def check(self, name: str) -> list[Check]:
+        """See the port."""
+        self._shelf(name)
+        return [Check("memory", is_sound=True, detail="there is nothing else")]
 
     def answered(self, key: bytes) -> tuple[bytes, Answer] | None:
         """See the port."""

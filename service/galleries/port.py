@@ -3,12 +3,23 @@
 Calls block; they are made from worker threads, from several at once. Shapes: B probes, D dimension of the gallery's space.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from models.space import Space
-from service.entities import Candidate, FloatArray, Gallery, IndexKind, NewTemplates, Scalar, Template
+from service.entities import (
+    Candidate,
+    Check,
+    Erased,
+    FloatArray,
+    Gallery,
+    IndexKind,
+    NewTemplates,
+    Scalar,
+    Snapshot,
+    Template,
+)
 
 Project = Callable[[FloatArray], FloatArray]
 """Unit features of one space, row by row, to unit features of another."""
@@ -150,6 +161,34 @@ class GalleryStore(Protocol):
         `DimensionMismatchError`;
         `NonFiniteVectorError` and `InvalidInputError` for probes that are not unit vectors.
         """
+
+    def erase(self, name: str, subjects: Sequence[str], *, once: Once | None = None) -> list[Erased]:
+        """Take subjects out of the gallery, every generation, its snapshots and all that is kept of it, and look through the
+        bytes of everything for what may be left. Who is not there is erased from snapshots all the same.
+
+        Raises `NotFoundError` for the gallery; `StorageError` where something is left, or may be.
+        """
+
+    def take_snapshot(self, name: str, *, once: Once | None = None) -> Snapshot:
+        """Keep a copy of all that is recorded of the gallery now. Raises `NotFoundError`."""
+
+    def snapshots(self, name: str) -> list[Snapshot]:
+        """Those of the gallery, the oldest first. Raises `NotFoundError` where there are neither snapshots nor the gallery."""
+
+    def verify_snapshot(self, name: str, snapshot_id: str) -> Snapshot:
+        """Read a snapshot through. Raises `NotFoundError`, `SnapshotCorruptError`."""
+
+    def remove_snapshot(self, name: str, snapshot_id: str, *, once: Once | None = None) -> None:
+        """Raises `NotFoundError`."""
+
+    def restore(self, name: str, snapshot_id: str, *, once: Once | None = None) -> Gallery:
+        """Make the gallery, also one that was dropped, what it was when a snapshot of it was taken, but for who was erased since.
+
+        Raises `NotFoundError`, `SnapshotCorruptError`, `GenerationChangedError`.
+        """
+
+    def check(self, name: str) -> list[Check]:
+        """Whether all that is kept of a gallery is as it was written and agrees. Raises `NotFoundError`."""
 
     def answered(self, key: bytes) -> tuple[bytes, Answer] | None:
         """Of the request that calls itself so: the digest of what it asked, and what it was answered. None where it is new."""

@@ -23,7 +23,7 @@ from service.galleries.part import Part
 from service.galleries.record import GalleryRows
 from service.galleries.rules import LENGTH_TOLERANCE, exact_scores
 from service.galleries.scan import MAX_NUMBERS, Nominated, nominate
-from service.galleries.segments import Segment, SeqArray, View
+from service.galleries.segments import Segment, SeqArray, View, rows_of
 
 _Candidates: TypeAlias = list[tuple[Candidate, int]]
 """With the `seq` of the templates."""
@@ -102,6 +102,25 @@ class Projection:
             return IndexState(asked, "flat", 1.0, 0)
         recall = min(index.recall for index in indexes)
         return IndexState(asked, indexes[0].kind, recall, sum(len(index.seqs) for index in indexes))
+
+    def forget_indexes(self, seqs: Sequence[int]) -> None:
+        """Do without indexes that hold one of these templates."""
+        wanted = np.array(sorted(seqs), dtype=np.int64)
+        for part in self._parts.values():
+            if part.index is not None and len(rows_of(part.index.seqs, wanted)):
+                part.index = None
+        self.version += 1
+
+    def num_equal(self, seqs: SeqArray, features_GD: FloatArray) -> int:
+        """How many of these templates (ascending numbers) are searched with just these vectors."""
+        num = 0
+        for view in self.views().values():
+            for segment, num_rows in zip(view.segments, view.nums, strict=True):
+                rows = rows_of(segment.seqs[:num_rows], seqs)
+                rows = rows[~segment.is_dead[rows]]
+                given = features_GD[rows_of(seqs, segment.seqs[rows])]
+                num += int((segment.vectors[rows] == given).all(axis=1).sum())
+        return num
 
     def exchange(self, segment: Segment, other: Segment) -> None:
         """Put a segment in the place of one that holds the same, where that is still so."""

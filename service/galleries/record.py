@@ -30,7 +30,16 @@ from service.errors import DamagedError, StorageError
 from service.galleries.ids import TemplateIds
 from service.galleries.port import Answer, TemplatePage, Where
 from service.galleries.rows import attribute_value, parsed_metadata
-from service.galleries.schema import GENERATION_SHIFT, PAGE_BYTES, TEMPLATE_IDS, GalleryEntry, Moment, prepare, row_crc
+from service.galleries.schema import (
+    GENERATION_SHIFT,
+    IDENTITY,
+    PAGE_BYTES,
+    TEMPLATE_IDS,
+    GalleryEntry,
+    Moment,
+    prepare,
+    row_crc,
+)
 from service.galleries.segments import Columns, SeqArray
 from service.galleries.writer import CHECKPOINT_BYTES, Writer, reason_of
 
@@ -112,7 +121,7 @@ class Record:
         self.path = path
         # For nobody else's eyes; SQLite gives its other files the same mode.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        db = self._connect()
+        db = self.connect()
         try:
             prepare(db, path)
         finally:
@@ -120,10 +129,12 @@ class Record:
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
         self._num_readers = 0
         self._lock = threading.Lock()
-        self.writer = Writer(path, partial(self._connect, _WRITER_CACHE_KIB), self._connect)
+        self.writer = Writer(path, partial(self.connect, _WRITER_CACHE_KIB), self.connect)
         self._run = secrets.token_hex(16)
         self.writer.call(self._begin_run, bool)
-        self.ids = TemplateIds(self._read("SELECT value FROM secret WHERE name = ?", (TEMPLATE_IDS,))[0][0])
+        self.ids = TemplateIds(self.secret(TEMPLATE_IDS))
+        self.identity = self.secret(IDENTITY).hex()
+        """What no other record is called."""
 
     def _begin_run(self, db: sqlite3.Connection) -> None:
         db.execute("INSERT INTO run (token, first_op) SELECT ?, next_op FROM counter", (self._run,))
@@ -147,6 +158,11 @@ class Record:
         while not self._readers.empty():
             self._readers.get().close()
         self.writer.close()
+
+    def secret(self, name: str) -> bytes:
+        """A key of the record's own."""
+        value: bytes = self._read("SELECT value FROM secret WHERE name = ?", (name,))[0][0]
+        return value
 
     def galleries(self) -> list[RecordedGallery]:
         """All galleries that are not being dropped. Raises `SpaceError` where the document of a space is damaged."""
@@ -314,7 +330,8 @@ class Record:
             json.loads(provenance),
         )
 
-    def _connect(self, cache_kib: int = 2048) -> sqlite3.Connection:
+    def connect(self, cache_kib: int = 2048) -> sqlite3.Connection:
+        """A connection of one's own."""
         db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         pragmas = (
             f"page_size={PAGE_BYTES}",
@@ -348,7 +365,7 @@ class Record:
         with self._lock:
             is_new = self._readers.empty() and self._num_readers < _READERS
             self._num_readers += is_new
-        db = self._connect() if is_new else self._readers.get()
+        db = self.connect() if is_new else self._readers.get()
         try:
             yield db
         finally:

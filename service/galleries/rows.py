@@ -84,6 +84,13 @@ def _provenance_ids(db: sqlite3.Connection, provenance: Sequence[Metadata] | Non
     return [id_by_text[text] for text in texts]
 
 
+def insert_fields(
+    db: sqlite3.Connection, gallery_id: int, seqs: Sequence[int], metadata: Sequence[Metadata | None]
+) -> None:
+    """So that searches may be among templates by their metadata."""
+    db.executemany("INSERT INTO attribute VALUES (?, ?, ?, ?)", _fields(gallery_id, seqs, metadata))
+
+
 def _fields(
     gallery_id: int, seqs: Iterable[int], metadata: Iterable[Metadata | None]
 ) -> Iterator[tuple[int, str, str | int | float, int]]:

@@ -19,8 +19,8 @@ from service.errors import StartupError
 from service.galleries.ids import KEY_BYTES
 
 SCHEMA_VERSION = 2
-TEMPLATE_IDS = "template-ids"
-"""The name of the key of template ids."""
+TEMPLATE_IDS, ERASED, IDENTITY = "template-ids", "erased", "identity"
+"""Names of secrets: the key of template ids, that of what stands for erased subjects, and what no other record is called."""
 PAGE_BYTES = 8192
 """Three templates of 512 numbers fit into a page; of SQLite's own size a page holds one, and is half empty."""
 GENERATION_SHIFT = 40
@@ -76,8 +76,10 @@ SCHEMA = (
         key BLOB PRIMARY KEY, digest BLOB NOT NULL, status INTEGER NOT NULL, body BLOB NOT NULL, at INTEGER NOT NULL
         ) WITHOUT ROWID""",
     "CREATE INDEX answered_at ON answered (at)",
+    # An erasure is under way: were it left half-way, the next start would end it.
+    "CREATE TABLE erasing (op INTEGER PRIMARY KEY)",
     # Who was erased, as keyed digests: an older snapshot must not bring them back.
-    "CREATE TABLE erased (digest BLOB PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE erased (digest BLOB PRIMARY KEY, at INTEGER NOT NULL, op INTEGER NOT NULL) WITHOUT ROWID",
 )
 
 _FROM_1 = (
@@ -166,7 +168,8 @@ def prepare(db: sqlite3.Connection, path: Path) -> None:
                 f"{path}: template {damaged[0]} is damaged (its stored feature does not match its CRC32); restore the file "
                 "from a backup"
             )
-        db.execute("INSERT INTO secret VALUES (?, ?)", (TEMPLATE_IDS, secrets.token_bytes(KEY_BYTES)))
+        for name in (TEMPLATE_IDS, ERASED, IDENTITY):
+            db.execute("INSERT INTO secret VALUES (?, ?)", (name, secrets.token_bytes(KEY_BYTES)))
         db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         db.execute("COMMIT")
     except BaseException:

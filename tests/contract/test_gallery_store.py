@@ -20,6 +20,7 @@ from service.errors import (
     DimensionMismatchError,
     EngineError,
     FacebridgeError,
+    GenerationChangedError,
     InvalidInputError,
     NonFiniteVectorError,
     NotFoundError,
@@ -860,3 +861,124 @@ def test_what_was_refused_leaves_no_answer(store: GalleryStore) -> None:
     with pytest.raises(InvalidInputError):
         store.enrol("staff", batch([native("ann", (2.0, 0.0))]), once=once(b"c"))
     assert [store.answered(name) for name in (b"a", b"b", b"c")] == [None] * 3
+
+
+def subjects_of(store: GalleryStore, name: str = "staff") -> list[str]:
+    return [template.subject for template in all_templates(store, name)]
+
+
+def test_an_erased_subject_is_in_no_answer_and_comes_back_from_no_snapshot(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    store.enrol("staff", batch([native("ann", EAST), native("bob", NORTH), native("ann", NORTH_EAST)]))
+    snapshot = store.take_snapshot("staff")
+    store.enrol("staff", batch([native("eve", EAST)]))
+    (erased,) = store.erase("staff", ["ann"])
+    assert (erased.subject, erased.num_templates, erased.num_snapshots) == ("ann", 2, 1)
+    assert found(store, "staff", EAST) == [("eve", 1.0), ("bob", 0.0)]
+    assert subjects_of(store) == ["bob", "eve"]
+    assert (store.get("staff").num_templates, store.get("staff").num_subjects) == (2, 2)
+    (kept,) = store.snapshots("staff")
+    assert (kept.snapshot_id, kept.num_templates, kept.num_subjects) == (snapshot.snapshot_id, 1, 1)
+    assert store.verify_snapshot("staff", snapshot.snapshot_id) == kept
+    store.restore("staff", snapshot.snapshot_id)
+    assert subjects_of(store) == ["bob"]
+
+
+def test_several_are_erased_at_once_and_who_is_not_there_is_erased_from_snapshots(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    store.create("visitors", PLANE)
+    store.enrol("visitors", batch([native("ann", EAST)]))
+    store.enrol("staff", batch([native("ann", EAST), native("bob", NORTH), native("eve", NORTH)]))
+    store.take_snapshot("staff")
+    store.remove_subject("staff", "ann")
+    erased = store.erase("staff", ["ann", "bob", "nobody"])
+    assert [(one.subject, one.num_templates) for one in erased] == [("ann", 0), ("bob", 1), ("nobody", 0)]
+    (kept,) = store.snapshots("staff")
+    assert (kept.num_templates, subjects_of(store), subjects_of(store, "visitors")) == (1, ["eve"], ["ann"])
+
+
+def test_who_was_erased_may_be_enrolled_again_and_is_in_later_snapshots(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    store.enrol("staff", batch([native("ann", EAST)]))
+    store.erase("staff", ["ann"])
+    store.enrol("staff", batch([native("ann", NORTH)]))
+    snapshot = store.take_snapshot("staff")
+    store.remove_subject("staff", "ann")
+    store.restore("staff", snapshot.snapshot_id)
+    assert found(store, "staff", NORTH) == [("ann", 1.0)]
+
+
+def test_a_gallery_becomes_again_what_it_was_when_a_snapshot_was_taken(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    fields: Metadata = {"site": "north"}
+    store.enrol(
+        "staff", batch([native("ann", EAST, key="k", metadata=fields), native("bob", NORTH), native("ann", NORTH)])
+    )
+    store.enrol("staff", batch([translated("eve", UP, NORTH_EAST)]))
+    before, templates = store.get("staff"), all_templates(store, "staff")
+    answers = store.search("staff", random_units(np.random.default_rng(0), 6, 2), PLANE, 10)
+    snapshot = store.take_snapshot("staff")
+    assert (snapshot.gallery, snapshot.num_templates, snapshot.num_subjects) == ("staff", 4, 3)
+    store.remove_subject("staff", "ann")
+    store.remove_subject("staff", "eve")
+    store.enrol("staff", batch([native("ann", EAST), native("joe", EAST, key="k")]))
+    assert store.restore("staff", snapshot.snapshot_id) == before == store.get("staff")
+    assert all_templates(store, "staff") == templates
+    assert store.search("staff", random_units(np.random.default_rng(0), 6, 2), PLANE, 10) == answers
+    where = {"site": Condition(any_of=("north",))}
+    assert [c.subject for c in store.search("staff", vector(*EAST)[None], PLANE, 5, where=where).candidates[0]] == [
+        "ann"
+    ]
+    with pytest.raises(AlreadyExistsError):
+        store.enrol("staff", batch([native("joe", EAST, key="k")]))
+    store.enrol("staff", batch([native("zoe", EAST)]))
+    assert [candidate[0] for candidate in found(store, "staff", EAST)][:2] == ["ann", "zoe"]
+    assert store.check("staff")
+    assert all(check.is_sound for check in store.check("staff"))
+
+
+def test_a_gallery_that_was_dropped_comes_back_from_a_snapshot(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    store.enrol("staff", batch([native("ann", EAST), native("bob", NORTH)]))
+    snapshot = store.take_snapshot("staff")
+    before, templates = store.get("staff"), all_templates(store, "staff")
+    store.drop("staff")
+    assert store.snapshots("staff") == [snapshot]
+    assert store.restore("staff", snapshot.snapshot_id) == before
+    assert all_templates(store, "staff") == templates
+    assert found(store, "staff", EAST) == [("ann", 1.0), ("bob", 0.0)]
+
+
+def test_a_snapshot_of_another_space_is_not_put_back(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    store.enrol("staff", batch([native("ann", EAST)]))
+    snapshot = store.take_snapshot("staff")
+    store.drop("staff")
+    store.create("staff", OTHER_PLANE)
+    with pytest.raises(GenerationChangedError):
+        store.restore("staff", snapshot.snapshot_id)
+    assert (store.get("staff").space, store.get("staff").num_templates) == (OTHER_PLANE, 0)
+
+
+def test_snapshots_are_listed_from_the_oldest_and_removed_one_by_one(store: GalleryStore) -> None:
+    with pytest.raises(NotFoundError):
+        store.snapshots("staff")
+    store.create("staff", PLANE)
+    assert store.snapshots("staff") == []
+    one, other = store.take_snapshot("staff"), store.take_snapshot("staff")
+    assert {snapshot.snapshot_id for snapshot in store.snapshots("staff")} == {one.snapshot_id, other.snapshot_id}
+    store.remove_snapshot("staff", one.snapshot_id)
+    assert store.snapshots("staff") == [other]
+    for snapshot_id in (one.snapshot_id, "", "..", "x"):
+        for call in (store.remove_snapshot, store.verify_snapshot, store.restore):
+            with pytest.raises(NotFoundError):
+                call("staff", snapshot_id)
+
+
+def test_every_call_for_a_whole_gallery_says_where_there_is_none(store: GalleryStore) -> None:
+    with pytest.raises(NotFoundError):
+        store.erase("staff", ["ann"])
+    with pytest.raises(NotFoundError):
+        store.take_snapshot("staff")
+    with pytest.raises(NotFoundError):
+        store.check("staff")

@@ -1,0 +1,177 @@
+"""Custody: what is done to a whole gallery for its keeper, and not for who asks it: erase, snapshot, put back, check.
+
+Shapes: G templates, D dimension.
+"""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from service.entities import Check, Erased, Gallery, Snapshot
+from service.errors import DamagedError, NotFoundError, SnapshotCorruptError, StorageError
+from service.galleries import operations
+from service.galleries.background import Saver
+from service.galleries.erasure import Eraser
+from service.galleries.folder import PROJECTIONS, SNAPSHOTS
+from service.galleries.opened import OpenGallery
+from service.galleries.opening import open_gallery
+from service.galleries.port import Once
+from service.galleries.record import Record
+from service.galleries.restore import put_back
+from service.galleries.snapshots import Snapshots
+from service.galleries.writer import reason_of
+
+
+class Custody:
+    """Over the galleries of one record."""
+
+    def __init__(
+        self,
+        record: Record,
+        folder: Path,
+        saver: Saver,
+        opened: Callable[[str], OpenGallery],
+        publish: Callable[[OpenGallery], None],
+    ) -> None:
+        """`opened` gives a gallery by name, or raises `NotFoundError`; `publish` lets it be asked, as it is from then on."""
+        self._record = record
+        self._projections = folder / PROJECTIONS
+        self._saver = saver
+        self._opened = opened
+        self._publish = publish
+        self._snapshots = Snapshots(folder / SNAPSHOTS)
+        self._eraser = Eraser(record, self._snapshots, folder)
+        entries = [recorded.entry for recorded in record.galleries()]
+        record.writer.alone(lambda db: self._eraser.end_what_was_left(db, entries))
+
+    def erase(self, name: str, subjects: Sequence[str], once: Once | None) -> list[Erased]:
+        """See the port."""
+
+        def work(db: sqlite3.Connection) -> list[Erased]:
+            gallery = self._opened(name)
+
+            def forget(seqs: Sequence[int]) -> None:
+                gallery.remove(seqs)
+                gallery.forget_indexes(seqs)
+                gallery.counts = operations.counts_of(db, gallery.entry)
+                self._saver.save_within_write(gallery)
+
+            erased = self._eraser(db, gallery.entry, subjects, forget)
+            with db:
+                operations.remember(db, once, erased)
+            return erased
+
+        return self._record.writer.alone(work)
+
+    def take_snapshot(self, name: str, once: Once | None) -> Snapshot:
+        """See the port."""
+        snapshot = self._snapshots.take(self._record, self._opened(name).entry)
+        self._remember(once, snapshot)
+        return snapshot
+
+    def snapshots(self, name: str) -> list[Snapshot]:
+        """See the port."""
+        found = self._snapshots.all_of(name)
+        if not found:
+            self._opened(name)
+        return found
+
+    def verify_snapshot(self, name: str, snapshot_id: str) -> Snapshot:
+        """See the port."""
+        return self._snapshots.verify(name, snapshot_id)
+
+    def remove_snapshot(self, name: str, snapshot_id: str, once: Once | None) -> None:
+        """See the port."""
+        self._snapshots.remove(name, snapshot_id)
+        self._remember(once, None)
+
+    def restore(self, name: str, snapshot_id: str, once: Once | None) -> Gallery:
+        """See the port."""
+        self._snapshots.verify(name, snapshot_id)
+
+        def work(db: sqlite3.Connection) -> Gallery:
+            with self._snapshots.open(name, snapshot_id) as (manifest, path):
+                is_same = manifest.record == self._record.identity
+                is_erased = self._eraser.erased_since(db, manifest)
+                try:
+                    put_back(db, manifest, path, name, is_erased, is_same_record=is_same)
+                except sqlite3.DatabaseError as failure:
+                    if reason_of(failure).startswith(("SQLITE_FULL", "SQLITE_IOERR")):
+                        raise
+                    raise SnapshotCorruptError("the rows of the snapshot are not those of a gallery") from None
+            return self._opened_again(name)
+
+        gallery = self._record.writer.alone(work)
+        self._remember(once, gallery)
+        return gallery
+
+    def check(self, name: str) -> list[Check]:
+        """See the port."""
+        gallery = self._opened(name)
+        return [
+            *self._check_record(gallery),
+            self._check_saved(gallery),
+            *(self._check_snapshot(name, snapshot.snapshot_id) for snapshot in self._snapshots.all_of(name)),
+        ]
+
+    def _opened_again(self, name: str) -> Gallery:
+        """A gallery whose rows are others than they were: read from the record, as what was saved of it may not be."""
+        recorded = next(one for one in self._record.galleries() if one.entry.name == name)
+        with suppress(NotFoundError):
+            self._saver.remove(self._opened(name))
+        gallery = open_gallery(self._record, recorded, self._projections)
+        self._publish(gallery)
+        return gallery.described()
+
+    def _remember(self, once: Once | None, outcome: object) -> None:
+        if once is not None:
+            self._record.writer.call(lambda db: operations.remember(db, once, outcome), bool)
+
+    def _check_record(self, gallery: OpenGallery) -> list[Check]:
+        """With nothing being written: every vector against its CRC32C and what is searched; counts against rows."""
+
+        def work(db: sqlite3.Connection) -> list[Check]:
+            entry = gallery.entry
+            structure = [text for (text,) in db.execute("PRAGMA quick_check(1)")]
+            checks = [
+                Check("structure of the record", structure == ["ok"], "sound" if structure == ["ok"] else "damaged")
+            ]
+            num, num_other = 0, 0
+            try:
+                for rows in self._record.blocks(entry, with_originals=True, db=db):
+                    num += len(rows)
+                    num_other += len(rows) - gallery.projection.num_equal(rows.seqs, rows.features_GD)
+            except DamagedError as damage:
+                return [*checks, Check("vectors of the record", is_sound=False, detail=str(damage))]
+            checks.append(Check("vectors of the record", is_sound=True, detail=f"{num} match their CRC32C"))
+            surplus = gallery.projection.num_templates - num + num_other
+            is_equal = not num_other and not surplus
+            detail = (
+                f"{num} are searched as they are recorded"
+                if is_equal
+                else f"{num_other} differ, {surplus} are too many"
+            )
+            checks.append(Check("searched vectors", is_equal, detail))
+            counted = operations.counted(db, entry)
+            recorded = operations.counts_of(db, entry)
+            detail = f"{recorded.num_templates} templates, {recorded.num_subjects} subjects"
+            return [*checks, Check("counts", counted == recorded == gallery.counts, detail)]
+
+        return self._record.writer.alone(work)
+
+    def _check_saved(self, gallery: OpenGallery) -> Check:
+        try:
+            problem = self._saver.problem_of(gallery)
+        except OSError as failure:
+            problem = failure.strerror or "cannot be read"
+        return Check("saved projection", not problem, problem or "every byte is what was written")
+
+    def _check_snapshot(self, name: str, snapshot_id: str) -> Check:
+        try:
+            snapshot = self._snapshots.verify(name, snapshot_id)
+        except (SnapshotCorruptError, StorageError, NotFoundError) as failure:
+            return Check(f"snapshot {snapshot_id}", is_sound=False, detail=str(failure))
+        return Check(
+            f"snapshot {snapshot_id}", is_sound=True, detail=f"{snapshot.num_templates} templates match their CRC32C"
+        )

@@ -1,0 +1,162 @@
+"""Putting a snapshot back: the gallery becomes what it was, in one transaction that writes only what is different.
+
+Templates that are in both stay as they are; in the record that the snapshot was taken from, those that come back have the
+numbers, and so the ids, that they had. Whoever was erased since stays away.
+"""
+
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+from service.entities import Metadata
+from service.errors import GenerationChangedError, SnapshotCorruptError
+from service.galleries import operations
+from service.galleries.failpoints import reached
+from service.galleries.rows import insert_fields
+from service.galleries.schema import GENERATION_SHIFT, row_crc
+from service.galleries.snapshots import Manifest
+
+_SEQ_BITS = (1 << GENERATION_SHIFT) - 1
+
+
+def put_back(
+    db: sqlite3.Connection,
+    manifest: Manifest,
+    path: Path,
+    gallery: str,
+    is_erased: Callable[[str], bool],
+    *,
+    is_same_record: bool,
+) -> None:
+    """Make `gallery`, which is made where there is none, what the snapshot has; with nothing else being written.
+
+    Raises `GenerationChangedError` where the gallery is in another generation, `SnapshotCorruptError`, `sqlite3.Error`.
+    """
+    db.create_function("row_crc", 3, lambda seq, name, vector: row_crc(seq, name.encode(), vector), deterministic=True)
+    db.execute("ATTACH ? AS copy", (str(path),))
+    try:
+        db.execute("BEGIN IMMEDIATE")
+        _put_back(db, manifest, gallery, is_erased, is_same_record=is_same_record)
+        reached("restore-before-commit")
+        db.execute("COMMIT")
+        reached("restore-after-commit")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+    finally:
+        for table in ("kept", "owner"):
+            db.execute(f"DROP TABLE IF EXISTS temp.{table}")
+        db.execute("DETACH copy")
+
+
+def _put_back(
+    db: sqlite3.Connection, manifest: Manifest, gallery: str, is_erased: Callable[[str], bool], *, is_same_record: bool
+) -> None:
+    gallery_id, generation_id, old_generation_id = _generation(db, manifest, gallery)
+    _count_kept(db, is_erased)
+    is_in_place = (
+        is_same_record
+        and not db.execute(
+            "SELECT 1 FROM temp.kept JOIN main.template ON main.template.seq = old WHERE gallery <> ? LIMIT 1",
+            (gallery_id,),
+        ).fetchone()
+    )
+    if is_in_place:
+        gone = "SELECT seq FROM main.template WHERE gallery = ? AND seq NOT IN (SELECT old FROM temp.kept)"
+    else:
+        gone = "SELECT seq FROM main.template WHERE gallery = ?"
+        db.execute("UPDATE temp.kept SET new = (SELECT next_seq FROM counter) + rowid - 1")
+    seqs = [seq for (seq,) in db.execute(gone, (gallery_id,)).fetchall()]
+    if seqs:
+        operations.take_out(db, gallery_id, seqs)
+    db.execute("DELETE FROM temp.kept WHERE new IN (SELECT seq FROM main.template)")
+    _add_subjects(db, gallery_id)
+    _add_templates(db, gallery_id, generation_id, old_generation_id)
+    operations.count_again(db, gallery_id)
+    (num,) = db.execute("SELECT COUNT(*) FROM temp.kept").fetchone()
+    operations.log_restore(db, gallery_id, gone=seqs, num=0 if is_in_place else num)
+
+
+def _generation(db: sqlite3.Connection, manifest: Manifest, gallery: str) -> tuple[int, int, int]:
+    """The numbers of the gallery, of its active generation, and of that in the snapshot."""
+    active = "SELECT id, number, space, index_kind FROM copy.generation WHERE active"
+    old = db.execute(active).fetchone()
+    if old is None:
+        raise SnapshotCorruptError("the snapshot has no active generation")
+    found = db.execute(
+        "SELECT gallery.id, generation.id, number, space FROM main.gallery"
+        " JOIN main.generation ON generation.gallery = gallery.id AND active WHERE name = ?",
+        (gallery,),
+    ).fetchone()
+    if found is None:
+        values = (gallery, manifest.created_at)
+        cursor = db.execute("INSERT INTO main.gallery (name, created_at) VALUES (?, ?)", values)
+        gallery_id = cursor.lastrowid
+        cursor = db.execute(
+            "INSERT INTO main.generation (gallery, number, space, active, index_kind) VALUES (?, ?, ?, 1, ?)",
+            (gallery_id, *old[1:]),
+        )
+        assert gallery_id is not None
+        assert cursor.lastrowid is not None
+        return gallery_id, cursor.lastrowid, old[0]
+    if tuple(found[2:]) != tuple(old[1:3]):
+        raise GenerationChangedError(
+            f"the snapshot is of generation {old[1]}, and the gallery is in generation {found[2]} or in another space"
+        )
+    return found[0], found[1], old[0]
+
+
+def _count_kept(db: sqlite3.Connection, is_erased: Callable[[str], bool]) -> None:
+    """The templates that come back, by the numbers that they had and are going to have."""
+    subjects = db.execute("SELECT id, name FROM copy.subject").fetchall()
+    db.execute("CREATE TEMP TABLE owner (old INTEGER PRIMARY KEY, name TEXT NOT NULL, new INTEGER)")
+    kept = [(number, name) for number, name in subjects if not is_erased(name)]
+    db.executemany("INSERT INTO temp.owner (old, name) VALUES (?, ?)", kept)
+    db.execute("CREATE TEMP TABLE kept (old INTEGER NOT NULL UNIQUE, new INTEGER NOT NULL)")
+    db.execute(
+        "INSERT INTO temp.kept SELECT seq, seq FROM copy.template JOIN temp.owner ON owner.old = subject ORDER BY seq"
+    )
+
+
+def _add_subjects(db: sqlite3.Connection, gallery_id: int) -> None:
+    """Those who have none in the gallery get a number there."""
+    db.execute(
+        "UPDATE temp.owner SET new = (SELECT id FROM main.subject WHERE gallery = ? AND subject.name = owner.name)",
+        (gallery_id,),
+    )
+    names = [name for (name,) in db.execute("SELECT name FROM temp.owner WHERE new IS NULL ORDER BY old").fetchall()]
+    (first,) = db.execute("SELECT next_subject FROM counter").fetchone()
+    numbered = list(zip(range(first, first + len(names)), names, strict=True))
+    db.executemany("UPDATE temp.owner SET new = ? WHERE name = ?", numbered)
+    db.executemany(f"INSERT INTO main.subject VALUES (?, {gallery_id:d}, ?, 0)", numbered)
+    db.execute("UPDATE counter SET next_subject = next_subject + ?", (len(names),))
+
+
+def _add_templates(db: sqlite3.Connection, gallery_id: int, generation_id: int, old_generation_id: int) -> None:
+    for table, column in (("route", "bundles"), ("provenance", "document")):
+        db.execute(f"INSERT OR IGNORE INTO main.{table} ({column}) SELECT {column} FROM copy.{table}")
+    db.execute("INSERT OR IGNORE INTO main.space (fingerprint, document) SELECT fingerprint, document FROM copy.space")
+    db.execute(
+        "INSERT INTO main.template (seq, gallery, subject, space, key, enrolled_at, norm, provenance, metadata, crc, original)"
+        " SELECT kept.new, ?, owner.new, mine.id, key, enrolled_at, norm, here.id, metadata,"
+        " row_crc(kept.new, owner.name, original), original"
+        " FROM temp.kept JOIN copy.template ON seq = kept.old JOIN temp.owner ON owner.old = subject"
+        " JOIN copy.space theirs ON theirs.id = space JOIN main.space mine ON mine.fingerprint = theirs.fingerprint"
+        " JOIN copy.provenance there ON there.id = provenance JOIN main.provenance here ON here.document = there.document"
+        " ORDER BY kept.new",
+        (gallery_id,),
+    )
+    db.execute(
+        "INSERT INTO main.translated SELECT ? + kept.new, mine.id, confidence, row_crc(kept.new, owner.name, feature), feature"
+        f" FROM temp.kept JOIN copy.translated this ON this.id = ? + kept.old AND this.id & {_SEQ_BITS} = kept.old"
+        " JOIN copy.template ON seq = kept.old JOIN temp.owner ON owner.old = subject"
+        " JOIN copy.route theirs ON theirs.id = route JOIN main.route mine ON mine.bundles = theirs.bundles",
+        (generation_id << GENERATION_SHIFT, old_generation_id << GENERATION_SHIFT),
+    )
+    rows = db.execute(
+        "SELECT seq, metadata FROM main.template JOIN temp.kept ON kept.new = seq WHERE metadata IS NOT NULL"
+    ).fetchall()
+    fields: list[Metadata | None] = [json.loads(text) for _, text in rows]
+    insert_fields(db, gallery_id, [seq for seq, _ in rows], fields)

@@ -1,0 +1,302 @@
+"""Snapshots: all that is recorded of one gallery at one moment, in a folder of its own that may be copied anywhere.
+
+    snapshots/<gallery>/<id>/<digest>.sqlite3   its rows, with all generations
+    snapshots/<gallery>/<id>/manifest.json      what it is of, how much is in it, and the SHA-256 of the other and of itself
+
+Invariants: under its name a snapshot is whole and synced; nothing is read from one whose digests are wrong; the manifest alone
+says which rows are its own, so one that is rewritten is at every moment what it was or what it becomes.
+"""
+
+import hashlib
+import json
+import re
+import secrets
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from models.documents import canonical_json
+from service.entities import Snapshot
+from service.errors import NotFoundError, SnapshotCorruptError, StorageError
+from service.galleries.failpoints import reached
+from service.galleries.folder import sync_file, sync_folder, write_whole
+from service.galleries.record import Record
+from service.galleries.schema import GENERATION_SHIFT, PAGE_BYTES, SCHEMA, SCHEMA_VERSION, GalleryEntry, row_crc
+from service.galleries.writer import reason_of
+
+_ROWS = "rows.draft"
+MANIFEST = "manifest.json"
+_TABLES = ("space", "route", "provenance", "generation", "subject", "template", "translated")
+_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}")
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a snapshot is of."""
+
+    schema: int
+    record: str
+    """Which record it was taken from: there, templates keep their numbers when it is put back."""
+    gallery: str
+    created_at: str
+    generation: int
+    taken_at: str
+    op: int
+    """The last operation before it, in its record."""
+    num_templates: int
+    num_subjects: int
+    sha256: str
+    """Of the rows."""
+
+    @property
+    def taken_at_ms(self) -> int:
+        """As the record counts time."""
+        return int(datetime.fromisoformat(self.taken_at).timestamp() * 1000)
+
+    @property
+    def rows(self) -> str:
+        """The name of their file."""
+        return f"{self.sha256[:16]}.sqlite3"
+
+
+class Snapshots:
+    """The snapshots of all galleries of one data folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        for draft in folder.glob("*/.*.draft"):
+            shutil.rmtree(draft, ignore_errors=True)
+        for gallery in folder.glob("*"):
+            for path in self._paths(gallery.name):
+                _tidy(path)
+
+    def take(self, record: Record, entry: GalleryEntry) -> Snapshot:
+        """Write what is recorded now; writes and searches go on meanwhile. Raises `StorageError`."""
+        now = datetime.now(UTC)
+        snapshot_id = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+        parent = self._folder / entry.name
+        draft = parent / f".{snapshot_id}.draft"
+        try:
+            draft.mkdir(mode=0o700, parents=True)
+            op, num_templates, num_subjects = _copy(record, entry, draft / _ROWS)
+            manifest = Manifest(
+                SCHEMA_VERSION,
+                record.identity,
+                entry.name,
+                entry.created_at,
+                entry.generation,
+                now.isoformat(timespec="milliseconds"),
+                op,
+                num_templates,
+                num_subjects,
+                _sha256(draft / _ROWS),
+            )
+            (draft / _ROWS).rename(draft / manifest.rows)
+            _write_manifest(draft, manifest)
+            reached("snapshot-before-name")
+            draft.rename(parent / snapshot_id)
+            sync_folder(parent)
+        except (OSError, sqlite3.Error) as failure:
+            shutil.rmtree(draft, ignore_errors=True)
+            reason = reason_of(failure) if isinstance(failure, sqlite3.Error) else failure.strerror
+            raise StorageError(f"the snapshot cannot be written ({reason}); nothing of it was kept") from None
+        return _described(snapshot_id, manifest)
+
+    def all_of(self, gallery: str) -> list[Snapshot]:
+        """Those of a gallery, the oldest first; also of one that was dropped. What is damaged is left out."""
+        found = []
+        for path in self._paths(gallery):
+            try:
+                found.append(_described(path.name, _read_manifest(path)))
+            except SnapshotCorruptError:
+                continue
+        return found
+
+    def verify(self, gallery: str, snapshot_id: str) -> Snapshot:
+        """Read all of a snapshot. Raises `NotFoundError`, `SnapshotCorruptError`."""
+        with self.open(gallery, snapshot_id) as (manifest, path), closing(sqlite3.connect(path)) as db:
+            num_templates = 0
+            for seq, name, crc, original in db.execute(
+                "SELECT seq, name, crc, original FROM template JOIN subject ON subject.id = subject"
+            ):
+                num_templates += 1
+                if row_crc(seq, name.encode(), original) != crc:
+                    raise SnapshotCorruptError("a template of the snapshot does not match its CRC32C")
+            for seq, name, crc, feature in db.execute(
+                "SELECT seq, name, translated.crc, feature FROM translated"
+                f" JOIN template ON seq = translated.id & {(1 << GENERATION_SHIFT) - 1} JOIN subject ON subject.id = subject"
+            ):
+                if row_crc(seq, name.encode(), feature) != crc:
+                    raise SnapshotCorruptError("a translation of the snapshot does not match its CRC32C")
+            if num_templates != manifest.num_templates:
+                raise SnapshotCorruptError("the snapshot has not as many templates as it says")
+        return _described(snapshot_id, manifest)
+
+    def remove(self, gallery: str, snapshot_id: str) -> None:
+        """Raises `NotFoundError`."""
+        shutil.rmtree(self._path(gallery, snapshot_id))
+
+    @contextmanager
+    def open(self, gallery: str, snapshot_id: str) -> Iterator[tuple[Manifest, Path]]:
+        """A snapshot whose bytes are those that were written, and the file of its rows.
+
+        Raises `NotFoundError`, `SnapshotCorruptError`.
+        """
+        path = self._path(gallery, snapshot_id)
+        manifest = _read_manifest(path)
+        try:
+            if _sha256(path / manifest.rows) != manifest.sha256:
+                raise SnapshotCorruptError("the rows of the snapshot are not what was written")
+            yield manifest, path / manifest.rows
+        except (OSError, sqlite3.Error):
+            raise SnapshotCorruptError("the snapshot cannot be read") from None
+
+    def erase(self, gallery: str, is_erased: Callable[[str], bool]) -> tuple[int, list[bytes]]:
+        """Take subjects out of every snapshot of a gallery: of how many, and the vectors that they had there.
+
+        Raises `StorageError` where a snapshot cannot be read or written.
+        """
+        num, vectors = 0, []
+        for path in self._paths(gallery):
+            try:
+                found = _erase(path, is_erased)
+            except (SnapshotCorruptError, OSError, sqlite3.Error):
+                raise StorageError(
+                    f"snapshot {path.name} cannot be rewritten; the erasure is not complete: remove the snapshot and ask again"
+                ) from None
+            num += bool(found)
+            vectors += found
+        return num, vectors
+
+    def _paths(self, gallery: str) -> list[Path]:
+        parent = self._folder / gallery
+        return sorted(path for path in parent.iterdir() if _ID.fullmatch(path.name)) if parent.is_dir() else []
+
+    def _path(self, gallery: str, snapshot_id: str) -> Path:
+        path = self._folder / gallery / snapshot_id
+        if not _ID.fullmatch(snapshot_id) or not path.is_dir():
+            raise NotFoundError(f"gallery {gallery} has no such snapshot")
+        return path
+
+
+def _copy(record: Record, entry: GalleryEntry, path: Path) -> tuple[int, int, int]:
+    """All rows of a gallery, as one transaction sees them; the last operation, and the numbers of templates and subjects."""
+    path.touch(mode=0o600)
+    with closing(record.connect()) as db:
+        db.execute("ATTACH ? AS copy", (str(path),))
+        for pragma in (f"page_size={PAGE_BYTES}", "journal_mode=OFF", "synchronous=OFF"):
+            db.execute(f"PRAGMA copy.{pragma}")
+        db.execute("BEGIN")
+        for statement in SCHEMA:
+            if statement.startswith(tuple(f"CREATE TABLE {table} " for table in _TABLES)):
+                db.execute(statement.replace("CREATE TABLE ", "CREATE TABLE copy.", 1))
+        of_gallery = (entry.gallery_id,)
+        for table in ("space", "route", "provenance"):
+            db.execute(f"INSERT INTO copy.{table} SELECT * FROM main.{table}")
+        for table in ("generation", "subject", "template"):
+            db.execute(f"INSERT INTO copy.{table} SELECT * FROM main.{table} WHERE gallery = ? ORDER BY 1", of_gallery)
+        for (generation,) in db.execute("SELECT id FROM copy.generation").fetchall():
+            bounds = (generation << GENERATION_SHIFT, (generation + 1) << GENERATION_SHIFT)
+            db.execute("INSERT INTO copy.translated SELECT * FROM main.translated WHERE id >= ? AND id < ?", bounds)
+        op, num_templates, num_subjects = db.execute(
+            "SELECT next_op - 1, (SELECT COUNT(*) FROM copy.template), (SELECT COUNT(*) FROM copy.subject) FROM main.counter"
+        ).fetchone()
+        db.execute("COMMIT")
+        db.execute("DETACH copy")
+    sync_file(path)
+    return op, num_templates, num_subjects
+
+
+def _erase(path: Path, is_erased: Callable[[str], bool]) -> list[bytes]:
+    """Rewrite a snapshot without some subjects; their vectors."""
+    manifest = _read_manifest(path)
+    if _sha256(path / manifest.rows) != manifest.sha256:
+        raise SnapshotCorruptError("the rows of the snapshot are not what was written")
+    with closing(sqlite3.connect(path / manifest.rows)) as db:
+        subjects = [number for number, name in db.execute("SELECT id, name FROM subject") if is_erased(name)]
+    if not subjects:
+        return []
+    draft = path / _ROWS
+    shutil.copyfile(path / manifest.rows, draft)
+    vectors = []
+    with closing(sqlite3.connect(draft, isolation_level=None)) as db:
+        db.execute("PRAGMA secure_delete=ON")
+        db.execute("PRAGMA journal_mode=OFF")
+        for subject in subjects:
+            rows = db.execute("SELECT seq, original FROM template WHERE subject = ?", (subject,)).fetchall()
+            for seq, original in rows:
+                translated = db.execute(
+                    f"DELETE FROM translated WHERE id & {(1 << GENERATION_SHIFT) - 1} = ? RETURNING feature", (seq,)
+                ).fetchall()
+                vectors += [original, *(feature for (feature,) in translated)]
+            db.execute("DELETE FROM template WHERE subject = ?", (subject,))
+            db.execute("DELETE FROM subject WHERE id = ?", (subject,))
+        db.execute("VACUUM")
+        (num_templates,) = db.execute("SELECT COUNT(*) FROM template").fetchone()
+    draft.chmod(0o600)
+    sync_file(draft)
+    changed = Manifest(
+        **{
+            **asdict(manifest),
+            "num_templates": num_templates,
+            "num_subjects": manifest.num_subjects - len(subjects),
+            "sha256": _sha256(draft),
+        }
+    )
+    draft.replace(path / changed.rows)
+    reached("erase-in-snapshot")
+    _write_manifest(path, changed)
+    _tidy(path)
+    return vectors
+
+
+def _tidy(path: Path) -> None:
+    """Take away what is not the snapshot's own: what a kill left of rows before or after they were rewritten."""
+    try:
+        kept = {MANIFEST, _read_manifest(path).rows}
+    except SnapshotCorruptError:
+        return
+    for file in path.iterdir():
+        if file.name not in kept:
+            file.unlink()
+
+
+def _write_manifest(path: Path, manifest: Manifest) -> None:
+    document = asdict(manifest)
+    digest = hashlib.sha256(canonical_json(document)).hexdigest()
+    write_whole(path / MANIFEST, canonical_json(document | {"manifest_sha256": digest}))
+
+
+def _read_manifest(path: Path) -> Manifest:
+    """Raises `SnapshotCorruptError`."""
+    try:
+        data = (path / MANIFEST).read_bytes()
+        document = json.loads(data)
+        digest = document.pop("manifest_sha256")
+        is_whole = canonical_json(document | {"manifest_sha256": digest}) == data
+        if is_whole and hashlib.sha256(canonical_json(document)).hexdigest() == digest:
+            return Manifest(**document)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        pass
+    raise SnapshotCorruptError("the manifest of the snapshot is not what was written")
+
+
+def _described(snapshot_id: str, manifest: Manifest) -> Snapshot:
+    return Snapshot(
+        snapshot_id,
+        manifest.gallery,
+        manifest.generation,
+        manifest.taken_at,
+        manifest.num_templates,
+        manifest.num_subjects,
+        manifest.sha256,
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

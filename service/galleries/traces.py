@@ -1,0 +1,81 @@
+"""Traces of vectors on disk: the bytes of every file are looked through for pieces of them, wherever these lie.
+
+This is what an erasure proves itself by: a database says that it has deleted, the bytes of its file say whether it has.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+_PIECE = 16
+"""Bytes of a piece: four numbers, which no other vector has but by being the same."""
+_PIECES = 3
+"""Of each vector: a database may have kept a part of it."""
+_BLOCK = 16 << 20
+_FEW = 12
+"""Pieces that are sooner looked for one by one."""
+_Table = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Traces:
+    """What was found."""
+
+    num_files: int
+    num_bytes: int
+    found_in: tuple[Path, ...]
+    """Files that hold a piece."""
+
+
+def find_traces(vectors: Iterable[bytes], paths: Iterable[Path]) -> Traces:
+    """Look for pieces of little-endian float32 vectors in files. Raises `OSError` where one cannot be read."""
+    pieces = {piece for vector in vectors for piece in _pieces(vector)}
+    firsts, seconds = (np.zeros(1 << 16, dtype=np.bool_) for _ in range(2))
+    firsts[[int.from_bytes(piece[:2], "little") for piece in pieces]] = True
+    seconds[[int.from_bytes(piece[2:4], "little") for piece in pieces]] = True
+    num_files, num_bytes, found_in = 0, 0, []
+    for path in paths:
+        num_files += 1
+        is_found = False
+        for block in _blocks(path):
+            num_bytes += len(block)
+            is_found = is_found or _holds(block, pieces, firsts, seconds)
+        if is_found:
+            found_in.append(path)
+    return Traces(num_files, num_bytes, tuple(found_in))
+
+
+def _pieces(vector: bytes) -> Iterator[bytes]:
+    """Where numbers differ: a piece of zeros is in every file."""
+    last = max(0, len(vector) - _PIECE)
+    for start in {4 * round(last * place / (_PIECES - 1) / 4) for place in range(_PIECES)}:
+        piece = vector[start : start + _PIECE]
+        if len(set(piece)) > 4:
+            yield piece
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    """The bytes of a file, each block with the end of the one before, so that no piece lies between two."""
+    rest = b""
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            yield rest + block
+            rest = block[-(_PIECE - 1) :]
+
+
+def _holds(block: bytes, pieces: set[bytes], firsts: _Table, seconds: _Table) -> bool:
+    if len(pieces) <= _FEW:
+        return any(piece in block for piece in pieces)
+    # Of many, two tables of pairs of bytes leave few places to look at.
+    data = np.frombuffer(block, dtype=np.uint8)
+    for offset in (0, 1):
+        pairs = data[offset : offset + (len(data) - offset) // 2 * 2].view("<u2")
+        places = np.flatnonzero(firsts[pairs[:-1]])
+        places = places[seconds[pairs[places + 1]]]
+        for place in (2 * places + offset).tolist():
+            if block[place : place + _PIECE] in pieces:
+                return True
+    return False
