@@ -14,7 +14,7 @@ from service.api import idempotency, openapi, problems
 from service.api.deps import Services
 from service.api.idempotency import Idempotency
 from service.api.middleware import Observe
-from service.api.routes import galleries, health, identify, reconstruct, spaces, translate, verify
+from service.api.routes import custody, galleries, health, identify, reconstruct, spaces, translate, verify
 from service.errors import StartupError
 from service.galleries.embedded import EmbeddedGalleryStore
 from service.galleries.indexes import IndexPolicy
@@ -24,10 +24,12 @@ from service.inference.loading import EngineFactory, LoadedBundles, OnnxEngines,
 from service.inference.watch import Seen
 from service.observability.metrics import Metrics
 from service.settings import Settings
+from service.usecases.custody import Custody
 from service.usecases.enrol import Enrol
 from service.usecases.galleries import KeepGalleries
 from service.usecases.identify import Identify
 from service.usecases.probes import Probes
+from service.usecases.receipts import Signer
 from service.usecases.reconstruct import Reconstruct
 from service.usecases.translate import Translate
 from service.usecases.trust import TrustPolicy
@@ -35,7 +37,9 @@ from service.usecases.verify import Verify
 
 log = logging.getLogger("facebridge.spaces")
 
-_ROUTERS = tuple(module.router for module in (translate, verify, identify, galleries, reconstruct, spaces, health))
+_ROUTERS = tuple(
+    module.router for module in (translate, verify, identify, galleries, custody, reconstruct, spaces, health)
+)
 
 
 def create_app(
@@ -90,6 +94,7 @@ def _services(settings: Settings, loaded: LoadedBundles, store: GalleryStore) ->
     )
     trust = TrustPolicy(settings.low_confidence, settings.min_confidence)
     probes = Probes(inference, trust, refuses_suspected=settings.wrong_space == "refuse")
+    keep = KeepGalleries(inference, store)
     return Services(
         settings=settings,
         metrics=metrics,
@@ -98,7 +103,8 @@ def _services(settings: Settings, loaded: LoadedBundles, store: GalleryStore) ->
         verify=Verify(inference, probes),
         identify=Identify(inference, probes, store),
         enrol=Enrol(probes, store),
-        galleries=KeepGalleries(inference, store),
+        galleries=keep,
+        custody=Custody(store, keep, Signer.of_folder(settings.data)),
         idempotency=Idempotency(store),
         reconstruct=Reconstruct(inference, probes),
     )

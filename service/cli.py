@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import uvicorn
 from pydantic.fields import FieldInfo
@@ -24,6 +24,7 @@ from service.api.deps import Services
 from service.app import create_app
 from service.errors import FacebridgeError, StartupError
 from service.settings import PREFIX, Settings, load_settings
+from service.usecases.receipts import check_receipt
 
 _SHUTDOWN_SECONDS = 20
 """For requests in progress; ten more are left of the thirty that orchestrators give."""
@@ -45,6 +46,14 @@ def build_parser() -> argparse.ArgumentParser:
     verify_parser = subparsers.add_parser("check-bundle", help="verify bundles", description="Verify bundles.")
     verify_parser.add_argument("bundles", nargs="+", type=Path, metavar="BUNDLE", help="a bundle's folder")
     verify_parser.set_defaults(run=check_bundles)
+    receipt_parser = subparsers.add_parser(
+        "check-receipt",
+        help="verify the receipt of an erasure",
+        description="Verify the receipt of an erasure: that it is as it was signed, and of whom.",
+    )
+    receipt_parser.add_argument("receipt", type=Path, metavar="FILE", help="one receipt as JSON")
+    receipt_parser.add_argument("--subject", metavar="NAME", help="the subject of whom it must be")
+    receipt_parser.set_defaults(run=print_receipt)
     return parser
 
 
@@ -104,6 +113,17 @@ def check_bundles(options: dict[str, object]) -> None:
             f"{folder}: sound; {manifest.kind} {manifest.method}, {source}{manifest.target.name}, {manifest.digest[:16]}",
             soft_wrap=True,
         )
+
+
+def print_receipt(options: dict[str, Any]) -> None:
+    """Verify a receipt and say what it says. Raises `InvalidInputError` where it is not as it was signed."""
+    document = check_receipt(options["receipt"].read_bytes(), options["subject"])
+    of_whom = f" of {options['subject']}" if options["subject"] else ""
+    Console(highlight=False, markup=False).print(
+        f"sound: erasure{of_whom} from gallery {document['gallery']} at {document['erased_at']}; "
+        f"{document['num_files']} files looked through; signed by {document['public_key']}",
+        soft_wrap=True,
+    )
 
 
 def _add_flag(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> None:

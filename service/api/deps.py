@@ -9,6 +9,7 @@ from service.api.idempotency import Idempotency
 from service.inference.inference import Inference
 from service.observability.metrics import Metrics
 from service.settings import Settings
+from service.usecases.custody import Custody
 from service.usecases.enrol import Enrol
 from service.usecases.galleries import KeepGalleries
 from service.usecases.identify import Identify
@@ -29,6 +30,7 @@ class Services:
     identify: Identify
     enrol: Enrol
     galleries: KeepGalleries
+    custody: Custody
     idempotency: Idempotency
     reconstruct: Reconstruct
 

@@ -112,7 +112,7 @@ class Custody:
         return [
             *self._check_record(gallery),
             self._check_saved(gallery),
-            *(self._check_snapshot(name, snapshot.snapshot_id) for snapshot in self._snapshots.all_of(name)),
+            *(self._check_snapshot(name, snapshot_id) for snapshot_id in self._snapshots.ids_of(name)),
         ]
 
     def _opened_again(self, name: str) -> Gallery:

@@ -83,11 +83,12 @@ class Eraser:
         vectors += in_snapshots
         reached("erase-before-log")
         _empty_log(db)
-        if self._traces(vectors).found_in:
+        traces = self._traces(vectors)
+        if traces.found_in:
             # A page that was moved or merged may have kept what had been in it.
             db.execute("VACUUM")
             _empty_log(db)
-        traces = self._traces(vectors)
+            traces = self._traces(vectors)
         if traces.found_in:
             names = ", ".join(sorted(path.name for path in traces.found_in))
             raise StorageError(

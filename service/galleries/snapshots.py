@@ -116,6 +116,10 @@ class Snapshots:
                 continue
         return found
 
+    def ids_of(self, gallery: str) -> list[str]:
+        """Of all, damaged ones too."""
+        return [path.name for path in self._paths(gallery)]
+
     def verify(self, gallery: str, snapshot_id: str) -> Snapshot:
         """Read all of a snapshot. Raises `NotFoundError`, `SnapshotCorruptError`."""
         with self.open(gallery, snapshot_id) as (manifest, path), closing(sqlite3.connect(path)) as db:

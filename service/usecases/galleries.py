@@ -26,9 +26,13 @@ class KeepGalleries:
         if found is None:
             raise InvalidInputError("a gallery needs a space that is known here; see /spaces")
         gallery = await asyncio.to_thread(self._store.create, name, found, index=index, once=once)
+        await self.index(gallery)
+        return gallery
+
+    async def index(self, gallery: Gallery) -> None:
+        """Make a gallery searchable in the common spaces of its own. Raises `EngineError`."""
         for step in self._inference.catalog.common_steps(gallery.space):
             await asyncio.to_thread(self._ensure_index, gallery, step)
-        return gallery
 
     def index_all(self) -> None:
         """Make every gallery searchable in the common spaces of its own; called once, before anything is asked.

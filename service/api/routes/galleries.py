@@ -169,7 +169,7 @@ async def _enrol(
     samples = await _samples(request, query)
     if len(samples.subjects) > services.settings.max_batch_rows:
         raise BatchTooLargeError(f"at most {services.settings.max_batch_rows} templates a request")
-    _check_subjects(samples.subjects)
+    check_subjects(samples.subjects)
     async with services.idempotency.once(request) as named:
         once = named.telling(201, EnrolResponse.of)
         enrolled = await services.enrol(gallery, samples, replaces=replaces, once=once)
@@ -231,7 +231,7 @@ def _nothing(_: object) -> None:
     """The answer has no body."""
 
 
-def _check_subjects(subjects: Sequence[str]) -> None:
+def check_subjects(subjects: Sequence[str]) -> None:
     """A subject is a part of paths too: clients resolve `..`, and would remove what is above it."""
     for row, subject in enumerate(subjects):
         if not _SUBJECT.fullmatch(subject) or not _DOTS.isdisjoint(subject.split("/")):

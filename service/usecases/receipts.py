@@ -1,0 +1,97 @@
+"""Receipts: signed statements of what was done, which hold without this service.
+
+A receipt names a person only by a salted digest: who has the receipt and knows the name can tell that it is of that person;
+who has only the receipt cannot tell of whom it is. Signed with Ed25519 by a key of the data folder; the public key stands in the
+receipt, and is the same in all receipts of a service.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import secrets
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from models.documents import canonical_json
+from service.errors import InvalidInputError, StartupError
+
+KEY = "receipts.pem"
+_RAW = (serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """Signs receipts."""
+
+    key: Ed25519PrivateKey
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> "Signer":
+        """With the key of a data folder, which is made where it has none. Raises `StartupError`."""
+        path = folder / KEY
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with suppress(FileExistsError):
+                _write_new_key(path)
+            key = serialization.load_pem_private_key(path.read_bytes(), None)
+        except (OSError, ValueError) as failure:
+            raise StartupError(f"{path}: cannot be used as key of receipts ({type(failure).__name__})") from None
+        if not isinstance(key, Ed25519PrivateKey):
+            raise StartupError(f"{path}: is no Ed25519 key")
+        return cls(key)
+
+    def sign(self, facts: dict[str, Any], subject: str) -> dict[str, Any]:
+        """A receipt of `facts`, JSON values, about somebody."""
+        salt = secrets.token_hex(16)
+        document = facts | {
+            "salt": salt,
+            "subject_sha256": _subject_digest(salt, subject),
+            "public_key": self.key.public_key().public_bytes(*_RAW).hex(),
+        }
+        signature = self.key.sign(canonical_json(document))
+        return document | {"signature": base64.b64encode(signature).decode()}
+
+
+def check_receipt(data: bytes, subject: str | None = None) -> dict[str, Any]:
+    """What a receipt says, if it is as it was signed, and of `subject` where that is given. Raises `InvalidInputError`."""
+    try:
+        document: dict[str, Any] = json.loads(data)
+        signature = base64.b64decode(document.pop("signature"), validate=True)
+        public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(document["public_key"]))
+        public.verify(signature, canonical_json(document))
+        is_of_subject = subject is None or document["subject_sha256"] == _subject_digest(document["salt"], subject)
+    except InvalidSignature:
+        raise InvalidInputError("the receipt is not as it was signed") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InvalidInputError("it is no receipt") from None
+    if not is_of_subject:
+        raise InvalidInputError("the receipt is of somebody else")
+    return document
+
+
+def _subject_digest(salt: str, subject: str) -> str:
+    return hashlib.sha256(f"{salt}\n{subject}".encode()).hexdigest()
+
+
+def _write_new_key(path: Path) -> None:
+    """Under another name first: a key that is there is whole."""
+    key = Ed25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    draft = path.with_name(f".{secrets.token_hex(4)}.draft")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(key)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(draft, path)
+    finally:
+        draft.unlink()

@@ -1,0 +1,207 @@
+"""Erasures with receipts, snapshots, putting back, checks, over HTTP."""
+
+import json
+import secrets
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from service.errors import InvalidInputError
+from service.usecases.receipts import check_receipt
+from tests.api.world import B, features, npy
+
+
+def sample(subject: str, row: int, **more: Any) -> dict[str, Any]:
+    return {"subject": subject, "feature": features(9, 8)[row].tolist()} | more
+
+
+@pytest.fixture
+async def people(client: httpx.AsyncClient) -> AsyncIterator[httpx.AsyncClient]:
+    """ann twice, bob and eve, in a gallery in the space a."""
+    await client.post("/galleries", json={"name": "people", "space": "a"})
+    templates = [sample("ann", 0), sample("bob", 1), sample("ann", 2), sample("eve", 3)]
+    assert (await client.post("/galleries/people/templates", json={"space": "a", "templates": templates})).is_success
+    yield client
+    for snapshot in (await client.get("/galleries/people/snapshots")).json().get("snapshots", []):
+        await client.delete(f"/galleries/people/snapshots/{snapshot['snapshot_id']}")
+
+
+async def subjects(client: httpx.AsyncClient) -> list[str]:
+    listed = (await client.get("/galleries/people/templates")).json()["templates"]
+    return [template["subject"] for template in listed]
+
+
+async def test_an_erasure_is_answered_with_receipts_that_hold_by_themselves(people: httpx.AsyncClient) -> None:
+    response = await people.post("/galleries/people/erasures", json={"subjects": ["ann", "nobody"]})
+    assert response.status_code == 200
+    of_ann, of_nobody = response.json()["receipts"]
+    assert (of_ann["num_templates"], of_nobody["num_templates"]) == (2, 0)
+    assert await subjects(people) == ["bob", "eve"]
+    text = json.dumps(of_ann)
+    assert "ann" not in text.replace("gallery", "")
+    assert check_receipt(text.encode(), "ann")["gallery"] == "people"
+    with pytest.raises(InvalidInputError, match="somebody else"):
+        check_receipt(text.encode(), "bob")
+    for name in of_ann:
+        other = of_ann | {name: of_nobody[name] if of_nobody[name] != of_ann[name] else "x"}
+        with pytest.raises(InvalidInputError, match=r"not as it was signed|no receipt"):
+            check_receipt(json.dumps(other).encode())
+
+
+async def test_the_receipt_of_an_erasure_that_comes_again_is_the_same(people: httpx.AsyncClient) -> None:
+    headers = {"idempotency-key": secrets.token_hex(8)}
+    first = await people.post("/galleries/people/erasures", json={"subjects": ["ann"]}, headers=headers)
+    again = await people.post("/galleries/people/erasures", json={"subjects": ["ann"]}, headers=headers)
+    assert (again.status_code, again.json()) == (200, first.json())
+    assert again.json()["receipts"][0]["num_templates"] == 2
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"subjects": []}, {"subjects": ["a"] * 1001}, {"subjects": [1]}, {"subjects": ["x\n"]}]
+)
+async def test_an_erasure_of_nobody_is_refused(people: httpx.AsyncClient, body: dict[str, Any]) -> None:
+    assert (await people.post("/galleries/people/erasures", json=body)).status_code == 422
+    assert len(await subjects(people)) == 4
+
+
+async def test_a_gallery_goes_back_to_a_snapshot(people: httpx.AsyncClient) -> None:
+    before = (await people.get("/galleries/people/templates")).json()
+    taken = await people.post("/galleries/people/snapshots")
+    assert taken.status_code == 201
+    snapshot = taken.json()
+    assert (snapshot["gallery"], snapshot["num_templates"], snapshot["num_subjects"]) == ("people", 4, 3)
+    assert (await people.get("/galleries/people/snapshots")).json() == {"snapshots": [snapshot]}
+    path = f"/galleries/people/snapshots/{snapshot['snapshot_id']}"
+    assert (await people.get(path)).json() == snapshot
+    await people.delete("/galleries/people/subjects/ann")
+    restored = await people.post("/galleries/people/restore", json={"snapshot": snapshot["snapshot_id"]})
+    assert (restored.status_code, restored.json()["num_templates"]) == (200, 4)
+    assert (await people.get("/galleries/people/templates")).json() == before
+    assert (await people.delete(path)).status_code == 204
+    for method, where in (("GET", path), ("DELETE", path)):
+        assert (await people.request(method, where)).status_code == 404
+    gone = await people.post("/galleries/people/restore", json={"snapshot": snapshot["snapshot_id"]})
+    assert (gone.status_code, gone.json()["type"]) == (404, "urn:facebridge:problem:not-found")
+
+
+async def test_a_snapshot_of_another_space_is_refused(people: httpx.AsyncClient) -> None:
+    snapshot = (await people.post("/galleries/people/snapshots")).json()["snapshot_id"]
+    await people.delete("/galleries/people")
+    await people.post("/galleries", json={"name": "people", "space": "d"})
+    response = await people.post("/galleries/people/restore", json={"snapshot": snapshot})
+    assert (response.status_code, response.json()["type"]) == (412, "urn:facebridge:problem:generation-changed")
+
+
+async def test_a_sound_gallery_is_said_to_be_sound(people: httpx.AsyncClient) -> None:
+    report = (await people.get("/galleries/people/check")).json()
+    assert report["is_sound"] is True
+    assert len(report["checks"]) >= 1
+
+
+async def test_a_search_may_be_among_some_templates(people: httpx.AsyncClient) -> None:
+    templates = [
+        sample("joe", 4, metadata={"site": "north", "year": 2020}),
+        sample("kim", 5, metadata={"site": "south", "year": 2024}, key="kim/1.jpg"),
+    ]
+    await people.post("/galleries/people/templates", json={"space": "a", "templates": templates})
+    probe = {"space": "a", "feature": features(9, 8)[4].tolist()}
+
+    async def among(where: Any) -> list[str]:
+        response = await people.post("/identify", json={"gallery": "people", "probe": probe, "where": where})
+        assert response.status_code == 200
+        assert response.json()["num_templates"] == len(response.json()["candidates"])
+        return [candidate["subject"] for candidate in response.json()["candidates"]]
+
+    assert await among({"site": "south"}) == ["kim"]
+    assert set(await among({"site": ["south", "north"]})) == {"joe", "kim"}
+    assert await among({"year": {"at_most": 2021}}) == ["joe"]
+    assert await among({"site": "south", "year": 2020}) == []
+    query = {"gallery": "people", "space": "a", "where": json.dumps({"year": {"at_least": 2021}})}
+    rows = npy(features(9, 8)[4:6].astype(np.float32))
+    response = await people.post("/identify", params=query, content=rows, headers={"content-type": "application/x-npy"})
+    assert [[c["subject"] for c in one["candidates"]] for one in response.json()["results"]] == [["kim"], ["kim"]]
+
+
+@pytest.mark.parametrize(
+    ("where", "status"),
+    [
+        ({}, 422),
+        ({"a b": 1}, 422),
+        ({"a": []}, 422),
+        ({"a": None}, 422),
+        ({"a": {}}, 422),
+        ({"a": {"at_least": "x"}}, 422),
+        ({"a": {"more": 1}}, 422),
+        ([], 422),
+    ],
+)
+async def test_conditions_that_cannot_be_meant_are_refused(people: httpx.AsyncClient, where: Any, status: int) -> None:
+    probe = {"space": "a", "feature": features(1)[0].tolist()}
+    response = await people.post("/identify", json={"gallery": "people", "probe": probe, "where": where})
+    assert response.status_code == status
+    query = {"gallery": "people", "space": "a", "where": json.dumps(where)}
+    headers = {"content-type": "application/x-npy"}
+    array = await people.post("/identify", params=query, content=npy(features(1)), headers=headers)
+    assert array.status_code == status
+    broken = await people.post("/identify", params=query | {"where": "{"}, content=npy(features(1)), headers=headers)
+    assert (broken.status_code, broken.json()["type"]) == (400, "urn:facebridge:problem:malformed-json")
+
+
+async def test_features_of_one_subject_come_as_an_array(people: httpx.AsyncClient) -> None:
+    headers = {"content-type": "application/x-npy"}
+    query = {"space": "a", "subject": "zoe"}
+    response = await people.post(
+        "/galleries/people/templates", params=query, content=npy(features(5, 8, seed=3)), headers=headers
+    )
+    assert (response.status_code, len(response.json()["template_ids"])) == (201, 5)
+    assert (await subjects(people)).count("zoe") == 5
+    for missing in ({"space": "a"}, {"subject": "zoe"}):
+        refused = await people.post(
+            "/galleries/people/templates", params=missing, content=npy(features(1)), headers=headers
+        )
+        assert refused.status_code == 422
+    body = {"space": "a", "templates": [sample("ann", 0)]}
+    assert (await people.post("/galleries/people/templates", params=query, json=body)).status_code == 422
+
+
+async def test_a_put_replaces_templates_of_the_same_keys(people: httpx.AsyncClient) -> None:
+    body = {"space": "a", "templates": [sample("kim", 5, key="1.jpg"), sample("kim", 6, key="2.jpg")]}
+    assert (await people.post("/galleries/people/templates", json=body)).status_code == 201
+    taken = await people.post("/galleries/people/templates", json=body)
+    assert (taken.status_code, taken.json()["type"]) == (409, "urn:facebridge:problem:already-exists")
+    assert [error["pointer"] for error in taken.json()["errors"]] == ["/templates/0", "/templates/1"]
+    body["templates"] = [sample("joe", 7, key="2.jpg"), sample("joe", 8, key="3.jpg")]
+    replaced = await people.put("/galleries/people/templates", json=body)
+    assert (replaced.status_code, replaced.json()["num_replaced"]) == (201, 1)
+    assert sorted(await subjects(people)) == ["ann", "ann", "bob", "eve", "joe", "joe", "kim"]
+
+
+async def test_what_is_wrong_with_single_templates_is_told_by_pointer(people: httpx.AsyncClient) -> None:
+    templates = [
+        sample("kim", 5),
+        sample("kim", 6, metadata={"x": 2**60}),
+        sample("kim", 7, key="k"),
+        sample("a", 7, key="k"),
+    ]
+    response = await people.post("/galleries/people/templates", json={"space": "a", "templates": templates})
+    assert response.status_code == 422
+    assert [error["pointer"] for error in response.json()["errors"]] == ["/templates/3"]
+    del templates[3]
+    response = await people.post("/galleries/people/templates", json={"space": "a", "templates": templates})
+    assert [error["pointer"] for error in response.json()["errors"]] == ["/templates/1"]
+    assert len(await subjects(people)) == 4
+
+
+async def test_templates_that_were_translated_go_back_to_a_snapshot_too(people: httpx.AsyncClient) -> None:
+    await people.post("/galleries", json={"name": "other", "space": "b"})
+    body = {"space": "a", "templates": [sample("ann", 0)]}
+    assert (await people.post("/galleries/other/templates", json=body)).json()["route"]["target"]["name"] == B.name
+    snapshot = (await people.post("/galleries/other/snapshots")).json()["snapshot_id"]
+    before = (await people.get("/galleries/other/templates")).json()
+    await people.delete("/galleries/other/subjects/ann")
+    assert (await people.post("/galleries/other/restore", json={"snapshot": snapshot})).status_code == 200
+    assert (await people.get("/galleries/other/templates")).json() == before
+    await people.delete(f"/galleries/other/snapshots/{snapshot}")

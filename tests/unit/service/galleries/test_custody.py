@@ -1,0 +1,323 @@
+"""What is done to whole galleries, on disk: nothing is left of who was erased; what is damaged is seen."""
+
+import shutil
+import sqlite3
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.space import Space
+from service.entities import FloatArray, IndexKind, NewTemplates
+from service.errors import NotFoundError, SnapshotCorruptError, StorageError
+from service.galleries import background, erasure, indexes
+from service.galleries.embedded import EmbeddedGalleryStore
+from service.galleries.folder import PROJECTIONS, RECORD, SNAPSHOTS
+from service.galleries.indexes import IndexPolicy
+from service.galleries.snapshots import MANIFEST
+from service.galleries.traces import Traces, find_traces
+
+DIMENSION = 64
+SPACE = Space("here", DIMENSION, "external:here")
+ELSEWHERE = Space("elsewhere", 32, "external:elsewhere")
+
+
+def units(num_rows: int, dimension: int = DIMENSION, seed: int = 0) -> FloatArray:
+    raw_GD = np.random.default_rng(seed).standard_normal((num_rows, dimension))
+    features_GD: FloatArray = (raw_GD / np.linalg.norm(raw_GD, axis=1, keepdims=True)).astype(np.float32)
+    return features_GD
+
+
+def native(names: list[str], features_GD: FloatArray) -> NewTemplates:
+    fields = [{"badge": f"badge-of-{name}"} for name in names]
+    return NewTemplates(names, features_GD, SPACE, features_GD, SPACE, metadata=fields)
+
+
+def translated(names: list[str], originals_GD: FloatArray, features_GD: FloatArray) -> NewTemplates:
+    return NewTemplates(names, originals_GD, ELSEWHERE, features_GD, SPACE, ("bridge",))
+
+
+def bytes_below(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def places_of(folder: Path, needles: list[bytes]) -> list[str]:
+    return [name for name, content in bytes_below(folder).items() if any(needle in content for needle in needles)]
+
+
+def test_no_byte_is_left_of_who_was_erased_after_much_else_came_and_went(tmp_path: Path) -> None:
+    """Deletions make SQLite move what lies beside them, and a moved vector may leave a copy where it was."""
+    rng = np.random.default_rng(1)
+    features_GD, originals_GD = units(3000), units(3000, 32)
+    names = [f"subject number {row:05d}" for row in range(3000)]
+    store = EmbeddedGalleryStore(tmp_path)
+    store.create("staff", SPACE)
+    half = 1500
+    store.enrol("staff", native(names[:half], features_GD[:half]))
+    store.enrol("staff", translated(names[half:], originals_GD[half:], features_GD[half:]))
+    store.take_snapshot("staff")
+    for row in rng.permutation(3000)[:1400].tolist():
+        store.remove_subject("staff", names[row])
+    store.take_snapshot("staff")
+    left = [row for row in range(3000) if row % 2 and rng.random() < 0.2]
+    for start in range(0, len(left), 20):
+        rows = left[start : start + 20]
+        store.erase("staff", [names[row] for row in rows])
+        vectors = [array[row] for row in rows for array in (features_GD, originals_GD)]
+        needles = [vector.astype("<f4").tobytes()[at : at + 20] for vector in vectors for at in (0, 60, 100)]
+        assert places_of(tmp_path, needles) == []
+        assert places_of(tmp_path, [names[row].encode() for row in rows]) == []
+    assert all(check.is_sound for check in store.check("staff"))
+    store.close()
+    assert places_of(tmp_path, [names[row].encode() for row in left]) == []
+
+
+@pytest.mark.parametrize("kind", ["flat", "sq8", "ivf", "hnsw"])
+def test_an_index_keeps_nothing_of_who_was_erased(
+    tmp_path: Path, kind: IndexKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexes, "FEWEST_INDEXED", 100)
+    monkeypatch.setattr(background, "_INDEX_SECONDS", 0.01)
+    features_GD = units(400)
+    store = EmbeddedGalleryStore(tmp_path, IndexPolicy(recall=0.5))
+    store.create("staff", SPACE, index=kind)
+    store.enrol("staff", native([f"p{row}" for row in range(400)], features_GD))
+    for _ in range(2000):
+        if kind == "flat" or store.get("staff").index.num_indexed:
+            break
+        time.sleep(0.01)
+    store.close()
+    store = EmbeddedGalleryStore(tmp_path, IndexPolicy(recall=0.5))
+    assert kind == "flat" or list((tmp_path / PROJECTIONS).rglob("*.index"))
+    (erased,) = store.erase("staff", ["p7"])
+    assert (erased.num_templates, erased.num_files > 2, erased.num_bytes > 400 * 4 * DIMENSION) == (1, True, True)
+    assert places_of(tmp_path, [features_GD[7].astype("<f4").tobytes()[:20]]) == []
+    (candidates,) = store.search("staff", features_GD[7:8], SPACE, 400).candidates
+    assert "p7" not in {candidate.subject for candidate in candidates}
+    store.close()
+
+
+def test_where_a_piece_is_left_the_file_is_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    features_GD = units(50)
+    store = EmbeddedGalleryStore(tmp_path)
+    store.create("staff", SPACE)
+    store.enrol("staff", native([f"p{row}" for row in range(50)], features_GD))
+    ran: list[str] = []
+    looked = iter([(tmp_path / RECORD,), ()])
+
+    def first_finds(vectors: object, paths: object) -> object:
+        return Traces(1, 1, next(looked))
+
+    monkeypatch.setattr(erasure, "find_traces", first_finds)
+    store._record.writer._db.set_trace_callback(ran.append)
+    store.erase("staff", ["p3"])
+    assert ran.count("VACUUM") == 1
+    assert store.get("staff").num_templates == 49
+    store.close()
+
+
+def test_an_erasure_that_is_not_complete_is_not_called_so_and_ends_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features_GD = units(3)
+    store = EmbeddedGalleryStore(tmp_path)
+    store.create("staff", SPACE)
+    store.enrol("staff", native(["ann", "bob", "eve"], features_GD))
+    left = tmp_path / "left-by-somebody"
+    left.write_bytes(b"x" * 101 + features_GD[0].tobytes())
+    with pytest.raises(StorageError, match=r"still in left-by-somebody; the erasure is not complete"):
+        store.erase("staff", ["ann"])
+    (candidates,) = store.search("staff", features_GD[:1], SPACE, 5).candidates
+    assert {candidate.subject for candidate in candidates} == {"bob", "eve"}
+    left.unlink()
+    store.close()
+    with sqlite3.connect(tmp_path / RECORD) as db:
+        assert db.execute("SELECT COUNT(*) FROM erasing").fetchone() == (1,)
+    db.close()
+    store = EmbeddedGalleryStore(tmp_path)
+    assert store._record.writer.alone(lambda db: db.execute("SELECT COUNT(*) FROM erasing").fetchone()) == (0,)
+    assert store.get("staff").num_templates == 2
+    store.close()
+
+
+@pytest.mark.parametrize("offset", range(5))
+def test_pieces_are_found_wherever_they_lie(tmp_path: Path, offset: int) -> None:
+    vectors = [vector.astype("<f4").tobytes() for vector in units(30)]
+    sound, holding = tmp_path / "sound", tmp_path / "holding"
+    sound.write_bytes(np.random.default_rng(0).bytes(200_000))
+    for num in (1, 30):
+        for piece in (vectors[0][:16], vectors[0][-16:], vectors[0]):
+            holding.write_bytes(bytes(16 * 1024 + offset) + piece + bytes(7))
+            found = find_traces(vectors[:num], [sound, holding])
+            assert (found.num_files, found.found_in) == (2, (holding,))
+        holding.write_bytes(bytes(1000 + offset) + vectors[0][:15] + bytes(100))
+        assert find_traces(vectors[:num], [sound, holding]).found_in == ()
+
+
+def test_pieces_are_found_across_the_blocks_in_which_a_file_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.galleries.traces._BLOCK", 64)
+    vector = units(1)[0].astype("<f4").tobytes()
+    for at in range(130):
+        (tmp_path / "file").write_bytes(bytes(at) + vector[:16] + bytes(200 - at))
+        assert find_traces([vector], [tmp_path / "file"]).found_in
+        assert find_traces([vector] + [one.tobytes() for one in units(20, seed=3)], [tmp_path / "file"]).found_in
+
+
+@pytest.fixture
+def snapshotted(tmp_path: Path) -> tuple[EmbeddedGalleryStore, str, Path]:
+    store = EmbeddedGalleryStore(tmp_path / "data")
+    store.create("staff", SPACE)
+    store.enrol("staff", native(["ann", "bob", "eve"], units(3)))
+    store.enrol("staff", translated(["joe"], units(1, 32), units(1, seed=4)))
+    snapshot_id = store.take_snapshot("staff").snapshot_id
+    return store, snapshot_id, tmp_path / "data" / SNAPSHOTS / "staff" / snapshot_id
+
+
+def test_a_turned_bit_or_a_cut_of_a_snapshot_is_seen(snapshotted: tuple[EmbeddedGalleryStore, str, Path]) -> None:
+    store, snapshot_id, folder = snapshotted
+    rng = np.random.default_rng(0)
+    before = store.get("staff"), store.templates("staff")
+    for path in sorted(folder.iterdir()):
+        content = path.read_bytes()
+        places = range(len(content)) if path.name == MANIFEST else rng.integers(len(content), size=300).tolist()
+        changed = [content[:at] + bytes([content[at] ^ (1 << at % 8)]) + content[at + 1 :] for at in places]
+        for other in (*changed, *(content[: len(content) * part // 20] for part in range(20)), content + b"\0"):
+            path.write_bytes(other)
+            for call in (store.verify_snapshot, store.restore):
+                with pytest.raises(SnapshotCorruptError):
+                    call("staff", snapshot_id)
+        path.write_bytes(content)
+    assert (store.get("staff"), store.templates("staff")) == before
+    assert store.verify_snapshot("staff", snapshot_id).num_templates == 4
+    store.close()
+
+
+def test_a_snapshot_is_put_back_in_another_record_with_new_ids(
+    snapshotted: tuple[EmbeddedGalleryStore, str, Path], tmp_path: Path
+) -> None:
+    store, snapshot_id, folder = snapshotted
+    probes_BD = units(4, seed=7)
+    expected = store.search("staff", probes_BD, SPACE, 10).candidates
+    old_ids = {template.template_id for template in store.templates("staff").templates}
+    other = EmbeddedGalleryStore(tmp_path / "other")
+    other.create("visitors", SPACE)
+    other.enrol("visitors", native(["zoe", "zed"], units(2, seed=9)))
+    shutil.copytree(folder, tmp_path / "other" / SNAPSHOTS / "staff" / snapshot_id)
+    assert other.restore("staff", snapshot_id).num_templates == 4
+    found = other.search("staff", probes_BD, SPACE, 10).candidates
+    told = [[(c.subject, c.score, c.origin) for c in candidates] for candidates in found]
+    assert told == [[(c.subject, c.score, c.origin) for c in candidates] for candidates in expected]
+    assert old_ids.isdisjoint(template.template_id for template in other.templates("staff").templates)
+    assert other.get("visitors").num_templates == 2
+    for name in ("staff", "visitors"):
+        assert all(check.is_sound for check in other.check(name))
+    other.close()
+    again = EmbeddedGalleryStore(tmp_path / "other")
+    assert again.search("staff", probes_BD, SPACE, 10).candidates == found
+    again.close()
+    store.close()
+
+
+def test_a_snapshot_from_before_an_erasure_that_was_kept_elsewhere_brings_nobody_back(
+    snapshotted: tuple[EmbeddedGalleryStore, str, Path], tmp_path: Path
+) -> None:
+    store, snapshot_id, folder = snapshotted
+    shutil.copytree(folder, tmp_path / "kept")
+    store.erase("staff", ["ann"])
+    shutil.rmtree(folder)
+    shutil.copytree(tmp_path / "kept", folder)
+    store.restore("staff", snapshot_id)
+    assert [template.subject for template in store.templates("staff").templates] == ["bob", "eve", "joe"]
+    store.close()
+
+
+def test_what_a_kill_left_of_a_snapshot_is_taken_away(snapshotted: tuple[EmbeddedGalleryStore, str, Path]) -> None:
+    store, snapshot_id, folder = snapshotted
+    store.close()
+    (folder.parent / ".x.draft").mkdir()
+    (folder / "old.sqlite3").write_bytes(b"who was erased")
+    store = EmbeddedGalleryStore(folder.parents[2])
+    assert not (folder.parent / ".x.draft").exists()
+    assert len(list(folder.iterdir())) == 2
+    assert store.verify_snapshot("staff", snapshot_id).num_templates == 4
+    store.close()
+
+
+def test_a_snapshot_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    store = EmbeddedGalleryStore(tmp_path)
+    store.create("staff", SPACE)
+    monkeypatch.setattr("service.galleries.snapshots.write_whole", full)
+    with pytest.raises(StorageError, match="No space left on device"):
+        store.take_snapshot("staff")
+    assert store.snapshots("staff") == []
+    assert list((tmp_path / SNAPSHOTS / "staff").iterdir()) == []
+    store.close()
+
+
+def test_a_check_sees_what_is_wrong(snapshotted: tuple[EmbeddedGalleryStore, str, Path]) -> None:
+    store, snapshot_id, folder = snapshotted
+    store._saver.save_all()
+    checks = {check.what: check for check in store.check("staff")}
+    assert all(check.is_sound for check in checks.values())
+    assert checks["vectors of the record"].detail == "4 match their CRC32C"
+    assert set(checks) == {
+        "structure of the record",
+        "vectors of the record",
+        "searched vectors",
+        "counts",
+        "saved projection",
+        f"snapshot {snapshot_id}",
+    }
+
+    def wrong() -> set[str]:
+        return {check.what for check in store.check("staff") if not check.is_sound}
+
+    def run(statement: str) -> None:
+        store._record.writer.alone(lambda db: db.execute(statement))
+
+    (view, _) = store._gallery("staff").projection.views().values()
+    right = view.segments[0].vectors[1, 3]
+    view.segments[0].vectors[1, 3] += 0.5
+    assert wrong() == {"searched vectors"}
+    view.segments[0].vectors[1, 3] = right
+    run("UPDATE gallery SET num_subjects = num_subjects + 1")
+    assert wrong() == {"counts"}
+    run("UPDATE gallery SET num_subjects = num_subjects - 1")
+    (segment, *_) = sorted((folder.parents[2] / PROJECTIONS).rglob("*.segment"))
+    content = segment.read_bytes()
+    segment.write_bytes(content[:-1])
+    assert wrong() == {"saved projection"}
+    segment.write_bytes(content)
+    (folder / MANIFEST).write_bytes(b"{}")
+    assert wrong() == {f"snapshot {snapshot_id}"}
+    shutil.rmtree(folder)
+    assert wrong() == set()
+    run("UPDATE template SET original = zeroblob(length(original)) WHERE seq = 2")
+    assert wrong() == {"vectors of the record"}
+    store.close()
+
+
+def test_an_original_that_is_damaged_is_seen_by_a_check(snapshotted: tuple[EmbeddedGalleryStore, str, Path]) -> None:
+    store, *_ = snapshotted
+    store._record.writer.alone(
+        lambda db: db.execute("UPDATE template SET original = zeroblob(length(original)) WHERE seq = 4")
+    )
+    (check,) = [check for check in store.check("staff") if not check.is_sound and "snapshot" not in check.what]
+    assert "its original feature does not match its CRC32C" in check.detail
+    store.close()
+
+
+def test_nothing_can_be_asked_of_a_gallery_by_the_name_of_a_folder(
+    snapshotted: tuple[EmbeddedGalleryStore, str, Path],
+) -> None:
+    store, snapshot_id, _ = snapshotted
+    for name in ("..", "../snapshots/staff", "."):
+        with pytest.raises(NotFoundError):
+            store.verify_snapshot(name, snapshot_id + "/../x")
+    store.close()
