@@ -11,7 +11,7 @@ export OMP_WAIT_POLICY ?= passive
 ON_ALL_CORES := -n auto --dist loadfile --no-loadscope-reorder
 PORT ?= 8000
 
-.PHONY: help setup check test test-fast demo demo-stop demo-train journey serve bench clean
+.PHONY: help setup check test test-fast demo demo-stop demo-train journey serve bench crash soak clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -53,6 +53,12 @@ serve: setup  ## the service on ./run/bundles and ./run/data
 
 bench: setup  ## measure what docs/benchmarks.md claims, and write it there
 	$(BIN)/python -m benchmarks
+
+crash: setup  ## kill the galleries 200 times and at every bad place, and fail their disk call by call (half an hour)
+	FACEBRIDGE_CRASHES=200 $(BIN)/python -m pytest -q -n auto tests/durability
+
+soak: setup  ## 200,000 random operations on the galleries against plain Python (hours)
+	FACEBRIDGE_OPERATIONS=200000 $(BIN)/python -m pytest -q -n auto tests/contract -k any_operations
 
 clean:  ## remove what the targets above made
 	-@if [ -x $(BIN)/python ]; then $(BIN)/python -m deploy.demo --stop; fi

@@ -11,7 +11,7 @@ from service.entities import IndexKind
 from service.errors import StartupError
 
 PREFIX = "FACEBRIDGE_"
-_OF_OTHERS = frozenset({"FACEBRIDGE_ENCODERS", "FACEBRIDGE_SHARED"})
+_OF_OTHERS = frozenset(PREFIX + name for name in ("ENCODERS", "SHARED", "FAILPOINT", "CRASHES", "OPERATIONS"))
 """Variables of the training command and of the tests."""
 
 

@@ -4,6 +4,7 @@ Shapes: G templates, D dimension.
 """
 
 import sqlite3
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -41,6 +42,8 @@ class Custody:
         self._opened = opened
         self._publish = publish
         self._snapshots = Snapshots(folder / SNAPSHOTS)
+        self._files = threading.Lock()
+        """An erasure goes through all of them, so none is written meanwhile; and a long reader would keep it waiting."""
         self._eraser = Eraser(record, self._snapshots, folder)
         entries = [recorded.entry for recorded in record.galleries()]
         record.writer.alone(lambda db: self._eraser.end_what_was_left(db, entries))
@@ -62,11 +65,13 @@ class Custody:
                 operations.remember(db, once, erased)
             return erased
 
-        return self._record.writer.alone(work)
+        with self._files:
+            return self._record.writer.alone(work)
 
     def take_snapshot(self, name: str, once: Once | None) -> Snapshot:
         """See the port."""
-        snapshot = self._snapshots.take(self._record, self._opened(name).entry)
+        with self._files:
+            snapshot = self._snapshots.take(self._record, self._opened(name).entry)
         self._remember(once, snapshot)
         return snapshot
 
@@ -83,7 +88,8 @@ class Custody:
 
     def remove_snapshot(self, name: str, snapshot_id: str, once: Once | None) -> None:
         """See the port."""
-        self._snapshots.remove(name, snapshot_id)
+        with self._files:
+            self._snapshots.remove(name, snapshot_id)
         self._remember(once, None)
 
     def restore(self, name: str, snapshot_id: str, once: Once | None) -> Gallery:
@@ -102,7 +108,8 @@ class Custody:
                     raise SnapshotCorruptError("the rows of the snapshot are not those of a gallery") from None
             return self._opened_again(name)
 
-        gallery = self._record.writer.alone(work)
+        with self._files:
+            gallery = self._record.writer.alone(work)
         self._remember(once, gallery)
         return gallery
 

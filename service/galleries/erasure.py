@@ -8,7 +8,7 @@ put back, whoever was erased since it was taken is left out of it.
 import hashlib
 import hmac
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from service.galleries.failpoints import reached
 from service.galleries.record import Record
 from service.galleries.schema import ERASED, GENERATION_SHIFT, GalleryEntry
 from service.galleries.snapshots import Manifest, Snapshots
-from service.galleries.traces import Traces, find_traces
+from service.galleries.traces import Traces, find_traces, pieces_of
 
 
 def erased_digest(key: bytes, gallery: str, subject: str) -> bytes:
@@ -44,7 +44,7 @@ class Eraser:
         for entry in galleries:
             self._snapshots.erase(entry.name, partial(self._is_erased, erased, entry.name))
         db.execute("VACUUM")
-        _empty_log(db)
+        self._record.writer.empty_log()
         db.execute("DELETE FROM erasing")
 
     def _is_erased(self, erased: frozenset[bytes], gallery: str, subject: str) -> bool:
@@ -82,18 +82,8 @@ class Eraser:
         num_snapshots, in_snapshots = self._snapshots.erase(entry.name, frozenset(subjects).__contains__)
         vectors += in_snapshots
         reached("erase-before-log")
-        _empty_log(db)
-        traces = self._traces(vectors)
-        if traces.found_in:
-            # A page that was moved or merged may have kept what had been in it.
-            db.execute("VACUUM")
-            _empty_log(db)
-            traces = self._traces(vectors)
-        if traces.found_in:
-            names = ", ".join(sorted(path.name for path in traces.found_in))
-            raise StorageError(
-                f"pieces of erased vectors are still in {names}; the erasure is not complete: start again"
-            )
+        self._record.writer.empty_log()
+        traces = self._proved(db, pieces_of(vectors))
         db.execute("DELETE FROM erasing")
         reached("erase-after")
         num_generations = db.execute(
@@ -118,8 +108,32 @@ class Eraser:
         """See `erased_digest`."""
         return erased_digest(self._record.secret(ERASED), gallery, subject)
 
-    def _traces(self, vectors: Iterable[bytes]) -> Traces:
-        return find_traces(vectors, sorted(path for path in self._folder.rglob("*") if path.is_file()))
+    def _proved(self, db: sqlite3.Connection, pieces: frozenset[bytes]) -> Traces:
+        """That nothing is left of vectors, but for what somebody else's are equal to. Raises `StorageError`."""
+        traces = self._traces(pieces)
+        if not traces.found_in:
+            return traces
+        pieces -= self._of_others(db, traces.pieces)
+        traces = self._traces(pieces)
+        if traces.found_in:
+            # A page that was moved or merged may have kept what had been in it.
+            db.execute("VACUUM")
+            self._record.writer.empty_log()
+            traces = self._traces(pieces)
+        if traces.found_in:
+            names = ", ".join(sorted(path.name for path in traces.found_in))
+            raise StorageError(
+                f"pieces of erased vectors are still in {names}; the erasure is not complete: start the service again"
+            )
+        return traces
+
+    def _of_others(self, db: sqlite3.Connection, pieces: frozenset[bytes]) -> frozenset[bytes]:
+        """Which pieces are of vectors that are recorded, here or in a snapshot: the same feature under another name."""
+        held = {piece for vector in _all_vectors(db) for piece in pieces if piece in vector}
+        return frozenset(held | {piece for vector in self._snapshots.vectors() for piece in pieces if piece in vector})
+
+    def _traces(self, pieces: frozenset[bytes]) -> Traces:
+        return find_traces(pieces, sorted(path for path in self._folder.rglob("*") if path.is_file()))
 
 
 def _vectors(db: sqlite3.Connection, entry: GalleryEntry, seqs: Sequence[int]) -> list[bytes]:
@@ -134,14 +148,6 @@ def _vectors(db: sqlite3.Connection, entry: GalleryEntry, seqs: Sequence[int]) -
     return vectors
 
 
-def _empty_log(db: sqlite3.Connection) -> None:
-    """Move the log into the file and cut it to nothing. Raises `StorageError` where a reader keeps it from that."""
-    db.execute("PRAGMA busy_timeout=30000")
-    try:
-        (is_busy, _, _) = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    finally:
-        db.execute("PRAGMA busy_timeout=5000")
-    if is_busy:
-        raise StorageError(
-            "a reader keeps the log of the record from being emptied; the erasure is not complete, ask again"
-        )
+def _all_vectors(db: sqlite3.Connection) -> Iterator[bytes]:
+    for query in ("SELECT original FROM template", "SELECT feature FROM translated"):
+        yield from (vector for (vector,) in db.execute(query))

@@ -14,7 +14,7 @@ import secrets
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -175,6 +175,13 @@ class Snapshots:
             num += bool(found)
             vectors += found
         return num, vectors
+
+    def vectors(self) -> Iterator[bytes]:
+        """Of all snapshots of all galleries that can be read."""
+        for path in self._folder.glob("*/*/*.sqlite3"):
+            with closing(sqlite3.connect(path)) as db, suppress(sqlite3.Error):
+                for query in ("SELECT original FROM template", "SELECT feature FROM translated"):
+                    yield from (vector for (vector,) in db.execute(query))
 
     def _paths(self, gallery: str) -> list[Path]:
         parent = self._folder / gallery

@@ -28,24 +28,31 @@ class Traces:
     num_bytes: int
     found_in: tuple[Path, ...]
     """Files that hold a piece."""
+    pieces: frozenset[bytes] = frozenset()
+    """Those that were found."""
 
 
-def find_traces(vectors: Iterable[bytes], paths: Iterable[Path]) -> Traces:
-    """Look for pieces of little-endian float32 vectors in files. Raises `OSError` where one cannot be read."""
-    pieces = {piece for vector in vectors for piece in _pieces(vector)}
+def pieces_of(vectors: Iterable[bytes]) -> frozenset[bytes]:
+    """Pieces of little-endian float32 vectors: what else holds one holds that vector."""
+    return frozenset(piece for vector in vectors for piece in _pieces(vector))
+
+
+def find_traces(pieces: frozenset[bytes], paths: Iterable[Path]) -> Traces:
+    """Look for pieces of vectors in files. Raises `OSError` where one cannot be read."""
     firsts, seconds = (np.zeros(1 << 16, dtype=np.bool_) for _ in range(2))
     firsts[[int.from_bytes(piece[:2], "little") for piece in pieces]] = True
     seconds[[int.from_bytes(piece[2:4], "little") for piece in pieces]] = True
-    num_files, num_bytes, found_in = 0, 0, []
+    num_files, num_bytes, found_in, found = 0, 0, [], set()
     for path in paths:
         num_files += 1
-        is_found = False
+        in_file: set[bytes] = set()
         for block in _blocks(path):
             num_bytes += len(block)
-            is_found = is_found or _holds(block, pieces, firsts, seconds)
-        if is_found:
+            in_file |= _held(block, pieces, firsts, seconds)
+        if in_file:
             found_in.append(path)
-    return Traces(num_files, num_bytes, tuple(found_in))
+            found |= in_file
+    return Traces(num_files, num_bytes, tuple(found_in), frozenset(found))
 
 
 def _pieces(vector: bytes) -> Iterator[bytes]:
@@ -66,16 +73,15 @@ def _blocks(path: Path) -> Iterator[bytes]:
             rest = block[-(_PIECE - 1) :]
 
 
-def _holds(block: bytes, pieces: set[bytes], firsts: _Table, seconds: _Table) -> bool:
+def _held(block: bytes, pieces: frozenset[bytes], firsts: _Table, seconds: _Table) -> set[bytes]:
     if len(pieces) <= _FEW:
-        return any(piece in block for piece in pieces)
+        return {piece for piece in pieces if piece in block}
     # Of many, two tables of pairs of bytes leave few places to look at.
+    held = set()
     data = np.frombuffer(block, dtype=np.uint8)
     for offset in (0, 1):
         pairs = data[offset : offset + (len(data) - offset) // 2 * 2].view("<u2")
         places = np.flatnonzero(firsts[pairs[:-1]])
         places = places[seconds[pairs[places + 1]]]
-        for place in (2 * places + offset).tolist():
-            if block[place : place + _PIECE] in pieces:
-                return True
-    return False
+        held |= {block[place : place + _PIECE] for place in (2 * places + offset).tolist()} & pieces
+    return held

@@ -10,8 +10,10 @@ import os
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Hashable
+import time
+from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -29,6 +31,8 @@ CHECKPOINT_BYTES = 32 << 20
 LARGEST_LOG_BYTES = 512 << 20
 """From which on writes wait for that."""
 _IDLE_SECONDS = 5.0
+_EMPTY_SECONDS = 30.0
+_RETRY_SECONDS = 0.01
 _FULL_BYTES = 1 << 20
 """A file system with less than this left is full, whatever word it has for it."""
 
@@ -116,6 +120,21 @@ class Writer:
         done: Future[T] = Future()
         self._operations.put(_Operation(lambda db, _: [work(db)], list, [None], [done], is_alone=True))
         return done.result()
+
+    def empty_log(self) -> None:
+        """Move the log into the file and cut it to nothing; called by work that is alone.
+
+        Raises `StorageError` where a reader keeps it from that, `sqlite3.Error`.
+        """
+        deadline = time.monotonic() + _EMPTY_SECONDS
+        with self._checkpoints.paused():
+            while True:
+                (is_busy, _, _) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                if not is_busy:
+                    return
+                if time.monotonic() > deadline:
+                    raise StorageError("a reader keeps the log of the record from being emptied")
+                time.sleep(_RETRY_SECONDS)
 
     def close(self) -> None:
         """Finish what was submitted, move the log into the file, and end."""
@@ -229,7 +248,8 @@ class Writer:
             self._checkpoints.wake()
         if size > LARGEST_LOG_BYTES and self._failure is None:
             try:
-                self._db.execute("PRAGMA wal_checkpoint(RESTART)")
+                with self._checkpoints.paused():
+                    self._db.execute("PRAGMA wal_checkpoint(RESTART)")
             except sqlite3.Error as failure:
                 self._storage_error(failure)
 
@@ -276,8 +296,16 @@ class _Checkpoints:
         self._on_failure = on_failure
         self._wanted = threading.Event()
         self._closing = False
+        # Two at once are in each other's way, and the second is told so and does nothing.
+        self._one_at_a_time = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="gallery-checkpoints", daemon=True)
         self._thread.start()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """With none under way here."""
+        with self._one_at_a_time:
+            yield
 
     def wake(self) -> None:
         """Start as soon as it can."""
@@ -298,7 +326,8 @@ class _Checkpoints:
                 return
             try:
                 reached("checkpoint-before")
-                self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                with self._one_at_a_time:
+                    self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
                 reached("checkpoint-after")
             except sqlite3.Error as failure:
                 reason = reason_of(failure)

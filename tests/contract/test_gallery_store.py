@@ -3,6 +3,7 @@
 Shapes: B probes, G templates, D dimension.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -35,6 +36,7 @@ PLANE = Space("plane", 2, "external:plane")
 OTHER_PLANE = Space("other-plane", 2, "external:other")
 SOLID = Space("solid", 3, "external:solid")
 
+OPERATIONS = int(os.environ.get("FACEBRIDGE_OPERATIONS", "250"))
 HERE = Side(PLANE.fingerprint)
 """Of native templates."""
 THERE = Side(SOLID.fingerprint, ("solid-to-plane",))
@@ -488,7 +490,7 @@ def test_after_any_operations_the_embedded_store_answers_as_the_oracle(tmp_path:
         for name in names:
             store.create(name, twins.space)
     operations = [twins.enrol, twins.remove_template, twins.remove_subject, twins.replace]
-    for _ in range(250):
+    for _ in range(OPERATIONS):
         name = names[rng.integers(2)]
         operations[rng.choice(4, p=[0.6, 0.25, 0.12, 0.03])](name)
         if rng.random() < 0.04:

@@ -16,7 +16,7 @@ from service.galleries.embedded import EmbeddedGalleryStore
 from service.galleries.folder import PROJECTIONS, RECORD, SNAPSHOTS
 from service.galleries.indexes import IndexPolicy
 from service.galleries.snapshots import MANIFEST
-from service.galleries.traces import Traces, find_traces
+from service.galleries.traces import Traces, find_traces, pieces_of
 
 DIMENSION = 64
 SPACE = Space("here", DIMENSION, "external:here")
@@ -104,16 +104,35 @@ def test_where_a_piece_is_left_the_file_is_written_anew(tmp_path: Path, monkeypa
     store.create("staff", SPACE)
     store.enrol("staff", native([f"p{row}" for row in range(50)], features_GD))
     ran: list[str] = []
-    looked = iter([(tmp_path / RECORD,), ()])
+    looked = iter([(tmp_path / RECORD,), (tmp_path / RECORD,), ()])
 
-    def first_finds(vectors: object, paths: object) -> object:
-        return Traces(1, 1, next(looked))
+    def first_finds(pieces: frozenset[bytes], paths: object) -> object:
+        return Traces(1, 1, next(looked), pieces)
 
     monkeypatch.setattr(erasure, "find_traces", first_finds)
     store._record.writer._db.set_trace_callback(ran.append)
     store.erase("staff", ["p3"])
     assert ran.count("VACUUM") == 1
     assert store.get("staff").num_templates == 49
+    store.close()
+
+
+def test_the_same_feature_under_another_name_stays_and_is_in_no_ones_way(tmp_path: Path) -> None:
+    features_GD = units(4)
+    store = EmbeddedGalleryStore(tmp_path)
+    store.create("staff", SPACE)
+    store.create("visitors", SPACE)
+    store.enrol("staff", native(["ann", "bob", "ann", "eve"], features_GD[[0, 0, 1, 2]]))
+    store.enrol("visitors", native(["zoe"], features_GD[1:2]))
+    store.take_snapshot("visitors")
+    store.drop("visitors")
+    (erased,) = store.erase("staff", ["ann"])
+    assert erased.num_templates == 2
+    (candidates,) = store.search("staff", features_GD[:1], SPACE, 1).candidates
+    assert (candidates[0].subject, candidates[0].score) == ("bob", 1.0)
+    assert places_of(tmp_path, [features_GD[1].tobytes()[:20]]) == [
+        name for name in bytes_below(tmp_path) if name.startswith("snapshots/visitors") and name.endswith(".sqlite3")
+    ]
     store.close()
 
 
@@ -149,10 +168,10 @@ def test_pieces_are_found_wherever_they_lie(tmp_path: Path, offset: int) -> None
     for num in (1, 30):
         for piece in (vectors[0][:16], vectors[0][-16:], vectors[0]):
             holding.write_bytes(bytes(16 * 1024 + offset) + piece + bytes(7))
-            found = find_traces(vectors[:num], [sound, holding])
+            found = find_traces(pieces_of(vectors[:num]), [sound, holding])
             assert (found.num_files, found.found_in) == (2, (holding,))
         holding.write_bytes(bytes(1000 + offset) + vectors[0][:15] + bytes(100))
-        assert find_traces(vectors[:num], [sound, holding]).found_in == ()
+        assert find_traces(pieces_of(vectors[:num]), [sound, holding]).found_in == ()
 
 
 def test_pieces_are_found_across_the_blocks_in_which_a_file_is_read(
@@ -162,8 +181,10 @@ def test_pieces_are_found_across_the_blocks_in_which_a_file_is_read(
     vector = units(1)[0].astype("<f4").tobytes()
     for at in range(130):
         (tmp_path / "file").write_bytes(bytes(at) + vector[:16] + bytes(200 - at))
-        assert find_traces([vector], [tmp_path / "file"]).found_in
-        assert find_traces([vector] + [one.tobytes() for one in units(20, seed=3)], [tmp_path / "file"]).found_in
+        assert find_traces(pieces_of([vector]), [tmp_path / "file"]).found_in
+        assert find_traces(
+            pieces_of([vector] + [one.tobytes() for one in units(20, seed=3)]), [tmp_path / "file"]
+        ).found_in
 
 
 @pytest.fixture
