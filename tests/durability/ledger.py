@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ class Run:
     lines: list[dict[str, Any]]
     status: int
     """As the operating system tells it; negative for a signal."""
+    log: str = ""
     begun: dict[tuple[int, int], dict[str, Any]] = field(default_factory=dict)
     ended: dict[tuple[int, int], str] = field(default_factory=dict)
 
@@ -68,9 +70,12 @@ def run(
     command = [*before, sys.executable, "-m", "tests.durability.writer_process"]
     environment = os.environ | {VARIABLE: failpoint, "PYTHONWARNINGS": "default"}
     arguments = [str(folder), str(seed), str(clients), str(operations)]
-    with subprocess.Popen(
-        [*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT, env=environment
-    ) as process:
+    with (
+        tempfile.TemporaryFile() as log,
+        subprocess.Popen(
+            [*command, *arguments], stdout=subprocess.PIPE, stderr=log, cwd=ROOT, env=environment
+        ) as process,
+    ):
         assert process.stdout is not None
         data = process.stdout.readline()
         if kill_after is not None:
@@ -78,9 +83,11 @@ def run(
             process.send_signal(signal.SIGKILL)
         data += process.stdout.read()
         status = process.wait()
+        log.seek(0)
+        told = log.read().decode()
     # The last line may be half a line.
     lines = [json.loads(line) for line in data.decode().split("\n")[:-1]]
-    return Run(lines, status)
+    return Run(lines, status, told)
 
 
 def apply(state: State, operation: dict[str, Any]) -> State:
