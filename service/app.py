@@ -27,6 +27,7 @@ from service.settings import Settings
 from service.usecases.custody import Custody
 from service.usecases.enrol import Enrol
 from service.usecases.galleries import KeepGalleries
+from service.usecases.gates import GatePolicy, Gates
 from service.usecases.identify import Identify
 from service.usecases.probes import Probes
 from service.usecases.receipts import Signer
@@ -93,6 +94,9 @@ def _services(settings: Settings, loaded: LoadedBundles, store: GalleryStore) ->
         on_suspicion=partial(_tell_suspicion, metrics),
     )
     trust = TrustPolicy(settings.low_confidence, settings.min_confidence)
+    gates = GatePolicy(
+        settings.enrol_min_confidence, settings.enrol_min_norm, settings.enrol_duplicates, settings.duplicate_fmr
+    )
     probes = Probes(inference, trust, refuses_suspected=settings.wrong_space == "refuse")
     keep = KeepGalleries(inference, store)
     return Services(
@@ -102,7 +106,7 @@ def _services(settings: Settings, loaded: LoadedBundles, store: GalleryStore) ->
         translate=Translate(inference, probes),
         verify=Verify(inference, probes),
         identify=Identify(inference, probes, store),
-        enrol=Enrol(probes, store),
+        enrol=Enrol(probes, store, Gates(inference, store, gates)),
         galleries=keep,
         custody=Custody(store, keep, Signer.of_folder(settings.data)),
         idempotency=Idempotency(store),

@@ -6,9 +6,11 @@
     |  |- NoRouteError          no chain of translators leads from one space to the other
     |  |- NoOperatingPointError no threshold is known at the asked rate
     |  |- LowConfidenceError    a translation can be trusted less than was asked for
+    |  |- LowNormError          a feature is shorter than those of good pictures
     |  |- SnapshotCorruptError  a snapshot is not what was written
     |- NotFoundError
     |- AlreadyExistsError
+    |- DuplicateSubjectError    a face is enrolled under another name
     |- SpaceMismatchError       vectors of two spaces would have been compared
     |  |- SuspectedSpaceError   vectors that claim a space do not look like it
     |- GenerationChangedError   what was meant is of another generation of a gallery
@@ -72,6 +74,10 @@ class LowConfidenceError(InvalidInputError):
     """A translation can be trusted less than was asked for."""
 
 
+class LowNormError(InvalidInputError):
+    """A feature is shorter than those of good pictures."""
+
+
 class SnapshotCorruptError(InvalidInputError):
     """A snapshot is not what was written."""
 
@@ -86,6 +92,10 @@ class NotFoundError(FacebridgeError):
 
 class AlreadyExistsError(FacebridgeError):
     """Something of that name is there already."""
+
+
+class DuplicateSubjectError(FacebridgeError):
+    """A face is enrolled under another name."""
 
 
 class SpaceMismatchError(FacebridgeError):

@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.entities import IndexKind
 from service.errors import StartupError
@@ -13,6 +13,17 @@ from service.errors import StartupError
 PREFIX = "FACEBRIDGE_"
 _OF_OTHERS = frozenset(PREFIX + name for name in ("ENCODERS", "SHARED", "FAILPOINT", "CRASHES", "OPERATIONS"))
 """Variables of the training command and of the tests."""
+
+
+def _norms(value: Any) -> Any:
+    """`space=12.5,other=8` as a dictionary."""
+    if not isinstance(value, str):
+        return value
+    pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+    try:
+        return {space.strip(): float(norm) for space, _, norm in pairs}
+    except ValueError:
+        raise ValueError("give it as space=12.5,other=8") from None
 
 
 class Settings(BaseSettings):
@@ -42,6 +53,26 @@ class Settings(BaseSettings):
     min_confidence: Annotated[
         float, Field(ge=0, le=1, description="least confidence in a translation; of features like no face it is 0")
     ] = 0.05
+    enrol_min_confidence: Annotated[
+        float, Field(ge=0, le=1, description="translated templates below are not enrolled; 0 lets all in")
+    ] = 0.0
+    enrol_min_norm: Annotated[
+        dict[str, float],
+        NoDecode,
+        BeforeValidator(_norms),
+        Field(
+            description="features of a space that are shorter than this as the encoder put them out are not enrolled, e.g. "
+            "mobilefacenet-128=12.5,other=8"
+        ),
+    ] = {}
+    enrol_duplicates: Annotated[
+        Literal["allow", "flag", "refuse"],
+        Field(description="what becomes of templates whose face is enrolled under another name"),
+    ] = "allow"
+    duplicate_fmr: Annotated[
+        float,
+        Field(gt=0, lt=1, description="share of strangers who are as alike as templates that count as of one face"),
+    ] = 1e-6
     wrong_space: Annotated[
         Literal["log", "refuse"],
         Field(description="what becomes of features whose stream does not look like the space that they claim"),

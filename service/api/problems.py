@@ -32,6 +32,8 @@ _STATUS: dict[type[errors.FacebridgeError], tuple[int, str]] = {
     errors.NoRouteError: (422, "no-route"),
     errors.NoOperatingPointError: (422, "no-operating-point"),
     errors.LowConfidenceError: (422, "low-confidence"),
+    errors.LowNormError: (422, "low-norm"),
+    errors.DuplicateSubjectError: (409, "duplicate-subject"),
     errors.SnapshotCorruptError: (422, "snapshot-corrupt"),
     errors.GenerationChangedError: (412, "generation-changed"),
     errors.InvalidInputError: (422, "invalid-request"),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from service.entities import Metadata, NewTemplates, Probe, ProbeRows, Route
 from service.galleries.port import GalleryStore, Once
+from service.usecases.gates import Duplicate, Gates
 from service.usecases.probes import Probes
 from service.usecases.trust import Trusted
 
@@ -29,27 +30,31 @@ class Enrolled:
     generation: int
     route: Route
     trusted: Trusted
+    duplicates: tuple[Duplicate, ...] = ()
+    """Those whose face is enrolled under another name, where that is looked for and let through."""
 
 
 class Enrol:
     """The verb."""
 
-    def __init__(self, probes: Probes, galleries: GalleryStore) -> None:
+    def __init__(self, probes: Probes, galleries: GalleryStore, gates: Gates) -> None:
         self._probes = probes
         self._galleries = galleries
+        self._gates = gates
 
     async def __call__(
         self, gallery: str, samples: Samples, *, replaces: bool = False, once: Once | None = None
     ) -> Enrolled:
         """Enrol all of `samples` or none; with `replaces`, in place of the templates of the same keys.
 
-        Raises `NotFoundError`, `SpaceMismatchError`, `LowConfidenceError`, `AlreadyExistsError`, and what is wrong with a
-        sample.
+        Raises `NotFoundError`, `SpaceMismatchError`, `LowConfidenceError`, `AlreadyExistsError`, what the gates raise, and what
+        is wrong with a sample.
         """
         found = await asyncio.to_thread(self._galleries.get, gallery)
         native = await self._probes.read(samples.probes, also=[found.space])
         routed = await self._probes.into(native, found.space)
         route = routed.route
+        duplicates = tuple(await self._gates(gallery, found.space, samples.subjects, routed))
         templates = NewTemplates(
             samples.subjects,
             native.features,
@@ -65,7 +70,7 @@ class Enrol:
         )
 
         def told(ids: tuple[str, ...], num_replaced: int) -> Enrolled:
-            return Enrolled(ids, num_replaced, found.generation, route, routed.trusted)
+            return Enrolled(ids, num_replaced, found.generation, route, routed.trusted, duplicates)
 
         mapped = once and once.through(lambda done: told(done.template_ids, done.num_replaced))
         enrolment = await asyncio.to_thread(self._galleries.enrol, gallery, templates, replaces=replaces, once=mapped)

@@ -98,6 +98,15 @@ class EnrolQuery(BaseModel):
     subject: Annotated[Subject | None, Field(description="with npy: who they are all of")] = None
 
 
+class DuplicateView(BaseModel):
+    """A template that is like one of another subject: of the gallery, by its id, or of the request, by its row."""
+
+    row: int
+    score: float
+    template_id: str | None
+    other_row: int | None
+
+
 class EnrolResponse(BaseModel):
     """The new templates' ids in the order sent, and the route by which they came into the gallery's space."""
 
@@ -108,6 +117,8 @@ class EnrolResponse(BaseModel):
     route: RouteView
     flagged: list[int]
     """Those whose translation can be trusted less than the service's setting asks for."""
+    duplicates: list[DuplicateView]
+    """Those whose face is enrolled under another name, where the service looks for that and lets it through."""
 
     @classmethod
     def of(cls, enrolled: Enrolled) -> Self:
@@ -118,6 +129,7 @@ class EnrolResponse(BaseModel):
             generation=enrolled.generation,
             route=RouteView.of(enrolled.route),
             flagged=list(enrolled.trusted.flagged),
+            duplicates=[DuplicateView.model_validate(one, from_attributes=True) for one in enrolled.duplicates],
         )
 
 
