@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-_IN_EXTRAS = frozenset({"onnxruntime", "onnxscript", "pyarrow", "threadpoolctl", "torch"})
+_IN_EXTRAS = frozenset({"onnxruntime", "onnxscript", "threadpoolctl", "torch"})
 
 
 def main() -> None:

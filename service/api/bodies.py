@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from models.errors import ContractError
 from models.feature_set import FeatureSet, read_npz
 from models.npy import read_npy
+from service.api.parquet import npz_of_parquet
 from service.api.problems import Problem, problem_of_validation
 from service.errors import DimensionMismatchError
 from service.settings import Settings
@@ -22,6 +23,7 @@ from service.settings import Settings
 JSON = "application/json"
 NPY = "application/x-npy"
 NPZ = "application/x-npz"
+PARQUET = "application/vnd.apache.parquet"
 
 _OFF_LOOP_BYTES = 32 << 10
 _MAX_DEPTH = 16
@@ -87,10 +89,12 @@ async def read_rows(request: Request) -> npt.NDArray[Any]:
 
 
 async def read_feature_set(request: Request) -> FeatureSet:
-    """The body as an `.npz` feature set. Raises `Problem`."""
+    """The body as a feature set, `.npz` or Parquet as declared. Raises `Problem`."""
     limit = settings_of(request).max_binary_bytes
     data = await read_bytes(request, limit)
     try:
+        if media_type(request) == PARQUET:
+            data = await npz_of_parquet(data, limit, settings_of(request).body_seconds)
         return await asyncio.to_thread(read_npz, data, what="body", max_bytes=limit)
     except ContractError as failure:
         # Its words are for the owner of the file and may quote keys and columns of it.

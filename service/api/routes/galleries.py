@@ -13,6 +13,7 @@ from service.api.bodies import (
     JSON,
     NPY,
     NPZ,
+    PARQUET,
     JsonBody,
     read_feature_set,
     read_rows,
@@ -95,12 +96,12 @@ async def drop_gallery(gallery: GalleryPath, request: Request, services: Service
     "/{gallery}/templates",
     status_code=201,
     responses=documented(400, 404, 409, 413, 415, 422, 429, 503, 507),
-    openapi_extra=accepts(EnrolRequest, NPZ, NPY),
+    openapi_extra=accepts(EnrolRequest, NPZ, PARQUET, NPY),
 )
 async def enrol(
     gallery: GalleryPath, request: Request, services: ServicesDep, query: Annotated[EnrolQuery, Query()]
 ) -> EnrolResponse:
-    """Enrol templates: as JSON, a whole `.npz` feature set with its subjects, or an `.npy` array of one subject's features.
+    """Enrol templates: as JSON, a whole feature set with its subjects (`.npz` or Parquet), or one subject's features as `.npy`.
     All are enrolled or none.
 
     The answer comes after they are on disk. Features of another space are kept as they are and translated for the
@@ -114,7 +115,7 @@ async def enrol(
     "/{gallery}/templates",
     status_code=201,
     responses=documented(400, 404, 409, 413, 415, 422, 429, 503, 507),
-    openapi_extra=accepts(EnrolRequest, NPZ, NPY),
+    openapi_extra=accepts(EnrolRequest, NPZ, PARQUET, NPY),
 )
 async def replace(
     gallery: GalleryPath, request: Request, services: ServicesDep, query: Annotated[EnrolQuery, Query()]
@@ -180,14 +181,14 @@ async def _enrol(
 
 
 async def _samples(request: Request, query: EnrolQuery) -> Samples:
-    declared = require_media_type(request, JSON, NPZ, NPY)
+    declared = require_media_type(request, JSON, NPZ, PARQUET, NPY)
     if declared == NPY:
         if query.space is None or query.subject is None:
             raise Problem(422, "invalid-request", "with an npy body give space and subject in the query")
         rows = await read_rows(request)
         return Samples([query.subject] * len(rows), ProbeRows(query.space, rows))
     refuse_query(query, EnrolQuery.model_fields)
-    if declared == NPZ:
+    if declared in (NPZ, PARQUET):
         return _from_feature_set(await read_feature_set(request))
     body = await _read_enrolment(request)
     return Samples(

@@ -12,6 +12,7 @@ from service.api.bodies import (
     JSON,
     NPY,
     NPZ,
+    PARQUET,
     JsonBody,
     decode_json,
     read_feature_set,
@@ -51,17 +52,17 @@ _WHERE: TypeAdapter[Any] = TypeAdapter(WhereBody)
     "/identify",
     response_model=IdentifyResponse | IdentifyBatchResponse,
     responses=documented(400, 404, 409, 413, 415, 422, 429, 503),
-    openapi_extra=accepts(IdentifyRequest, NPY, NPZ),
+    openapi_extra=accepts(IdentifyRequest, NPY, NPZ, PARQUET),
 )
 async def identify(
     request: Request, services: ServicesDep, query: Annotated[BatchQuery, Query()]
 ) -> IdentifyResponse | Response:
     """Rank the subjects of a gallery by their likeness to a probe, and with `fmr` or `fpir` say which it is of, or nobody.
 
-    One probe as JSON; many as one `.npy` array of rows or an `.npz` feature set, which names its space itself. Probes of
-    another space than the gallery's are translated where a route leads there, and refused with 409 where none does.
+    One probe as JSON; many as one `.npy` array of rows or a feature set (`.npz` or Parquet), which names its space itself.
+    Probes of another space than the gallery's are translated where a route leads there, and refused with 409 where none does.
     """
-    declared = require_media_type(request, JSON, NPY, NPZ)
+    declared = require_media_type(request, JSON, NPY, NPZ, PARQUET)
     if declared == JSON:
         refuse_query(query, NOT_WITH_JSON)
         body = await _read_json(request)
