@@ -1,6 +1,7 @@
 """`facebridge`: the operator's command. Errors of use are one line on stderr and exit code 2."""
 
 import argparse
+import importlib
 import ipaddress
 import logging
 import signal
@@ -46,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     verify_parser = subparsers.add_parser("check-bundle", help="verify bundles", description="Verify bundles.")
     verify_parser.add_argument("bundles", nargs="+", type=Path, metavar="BUNDLE", help="a bundle's folder")
     verify_parser.set_defaults(run=check_bundles)
+    _add_gallery_commands(subparsers)
     receipt_parser = subparsers.add_parser(
         "check-receipt",
         help="verify the receipt of an erasure",
@@ -62,14 +64,14 @@ def run(arguments: Sequence[str]) -> int:
     options = vars(build_parser().parse_args(arguments))
     command = options.pop("command")
     try:
-        options.pop("run")(options)
+        code = options.pop("run")(options)
     except (FacebridgeError, ContractError) as failure:
         print(f"facebridge {command}: {failure}", file=sys.stderr)  # noqa: T201
         return 2
     except OSError as failure:
         print(f"facebridge {command}: {failure.strerror or failure}", file=sys.stderr)  # noqa: T201
         return 2
-    return 0
+    return code or 0
 
 
 def serve(flags: dict[str, object]) -> None:
@@ -124,6 +126,38 @@ def print_receipt(options: dict[str, Any]) -> None:
         f"{document['num_files']} files looked through; signed by {document['public_key']}",
         soft_wrap=True,
     )
+
+
+def _add_gallery_commands(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "gallery", help="look after galleries on disk", description="Look after galleries while no service uses them."
+    )
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    described = {
+        "list": "what galleries there are",
+        "check": "whether record, projection, counts and snapshots are as they were written and agree; 1 where not",
+        "export": "write the original features as Parquet feature sets, one for each space that they came from",
+        "import": "enrol feature sets of the gallery's own space",
+    }
+    for action, text in described.items():
+        one = actions.add_parser(action, help=text, description=text[0].upper() + text[1:] + ".")
+        one.add_argument("--data", type=Path, default=Path("data"), help="folder of the galleries (default: data)")
+        one.set_defaults(run=_run_gallery_command)
+        if action == "check":
+            one.add_argument("gallery", nargs="?", metavar="GALLERY", help="only this one")
+        elif action != "list":
+            one.add_argument("gallery", metavar="GALLERY")
+        if action == "export":
+            one.add_argument("folder", type=Path, metavar="FOLDER", help="where to; made if missing")
+        if action == "import":
+            one.add_argument("files", nargs="+", type=Path, metavar="FILE", help="feature sets, .npz or .parquet")
+            one.add_argument("--replace", action="store_true", help="in place of templates of the same keys")
+
+
+def _run_gallery_command(options: dict[str, Any]) -> int:
+    # By name, as it brings what reads Parquet, which a service has no need of.
+    code: int = importlib.import_module("service.gallery_commands").run(options)
+    return code
 
 
 def _add_flag(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> None:

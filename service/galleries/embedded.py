@@ -8,10 +8,11 @@ Shapes: B probes, D dimension of the gallery's space.
 
 import shutil
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
+from models.feature_set import FeatureSet
 from models.space import Space
 from service.entities import Check, Erased, FloatArray, Gallery, IndexKind, NewTemplates, Snapshot, Template
 from service.errors import DamagedError, EngineError, InvalidInputError, NotFoundError, StartupError, StorageError
@@ -19,6 +20,7 @@ from service.galleries import operations
 from service.galleries.background import Indexer, Saver
 from service.galleries.custody import Custody
 from service.galleries.enrolling import Enroller
+from service.galleries.export import exported
 from service.galleries.folder import PROJECTIONS, RECORD, sole_use
 from service.galleries.indexes import IndexPolicy
 from service.galleries.opened import CommonIndex, OpenGallery, first_without_direction
@@ -36,12 +38,14 @@ from service.galleries.writer import reason_of
 class EmbeddedGalleryStore:
     """`GalleryStore` on a data folder that it has to itself."""
 
-    def __init__(self, folder: Path, policy: IndexPolicy | None = None) -> None:
-        """Open the galleries in `folder`, which is made where it is missing; they are indexed by `policy`.
+    def __init__(self, folder: Path, policy: IndexPolicy | None = None, *, is_made: bool = True) -> None:
+        """Open the galleries in `folder`, which is made where it is missing, if it may be; they are indexed by `policy`.
 
         Raises `StartupError`, in one line, where another process uses the folder, the file is damaged, or is newer.
         """
         tune_faiss()
+        if not is_made and not (folder / RECORD).is_file():
+            raise StartupError(f"{folder}: holds no galleries")
         self._projections = folder / PROJECTIONS
         self._policy = policy or IndexPolicy()
         with ExitStack() as opened:
@@ -215,6 +219,13 @@ class EmbeddedGalleryStore:
     def check(self, name: str) -> list[Check]:
         """See the port."""
         return self._custody.check(name)
+
+    def export(self, name: str) -> Iterator[FeatureSet]:
+        """The original features of a gallery, as many feature sets as there are spaces that they came from.
+
+        Raises `NotFoundError`, `DamagedError`.
+        """
+        return exported(self._record, self._gallery(name).entry)
 
     def answered(self, key: bytes) -> tuple[bytes, Answer] | None:
         """See the port."""

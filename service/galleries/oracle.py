@@ -134,12 +134,9 @@ class OracleGalleryStore:
             keys = set(templates.keys or ()) - {None}
             taken = [row for row in shelf.rows if row.template.key in keys]
             if taken and not replaces:
-                keys_taken = {row.template.key for row in taken}
-                rows_taken = [place for place, key in enumerate(templates.keys or ()) if key in keys_taken]
-                raise AlreadyExistsError(
-                    "a template of this key is in the gallery already",
-                    [(place, "its key is taken") for place in rows_taken],
-                )
+                keys = {row.template.key for row in taken}
+                rows_taken = [(row, "its key is taken") for row, key in enumerate(templates.keys or ()) if key in keys]
+                raise AlreadyExistsError("a template of this key is in the gallery already", rows_taken)
             rows = [
                 _Row(
                     next(self._seqs),

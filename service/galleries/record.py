@@ -124,10 +124,13 @@ class Record:
         db = self.connect()
         try:
             prepare(db, path)
-        finally:
+        except BaseException:
             db.close()
+            raise
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
-        self._num_readers = 0
+        # It stays open: the last to close a record moves the log into the file, and keeps failures of that to itself.
+        self._readers.put(db)
+        self._num_readers = 1
         self._lock = threading.Lock()
         self.writer = Writer(path, partial(self.connect, _WRITER_CACHE_KIB), self.connect)
         self._run = secrets.token_hex(16)

@@ -1,0 +1,116 @@
+"""`facebridge gallery`: what an operator does to the galleries of a data folder while no service uses it."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from models.errors import FeatureSetError
+from models.feature_set import FeatureSet, read_npz
+from models.parquet import read_parquet, write_parquet
+from service.entities import NewTemplates
+from service.errors import InvalidInputError, SpaceMismatchError
+from service.galleries.embedded import EmbeddedGalleryStore
+
+_WIDTH = 160
+_A_TIME = 65_536
+
+
+def run(options: Mapping[str, Any]) -> int:
+    """Run `list`, `check`, `export` or `import` as parsed; the exit code."""
+    store = EmbeddedGalleryStore(options["data"], is_made=False)
+    try:
+        return _COMMANDS[options["action"]](store, options)
+    finally:
+        store.close()
+
+
+def _list(store: EmbeddedGalleryStore, _: Mapping[str, Any]) -> int:
+    table = Table("gallery", "space", "generation", "templates", "subjects", "created")
+    for one in store.list_galleries():
+        numbers = (one.generation, one.num_templates, one.num_subjects)
+        table.add_row(one.name, one.space.name, *(f"{number:,}" for number in numbers), one.created_at)
+    _console().print(table)
+    return 0
+
+
+def _check(store: EmbeddedGalleryStore, options: Mapping[str, Any]) -> int:
+    names = [options["gallery"]] if options["gallery"] else [one.name for one in store.list_galleries()]
+    table = Table("gallery", "what", "is", "detail")
+    is_sound = True
+    for name in names:
+        for check in store.check(name):
+            table.add_row(name, check.what, "sound" if check.is_sound else "[bold red]damaged[/]", check.detail)
+            is_sound = is_sound and check.is_sound
+    _console().print(table)
+    return 0 if is_sound else 1
+
+
+def _export(store: EmbeddedGalleryStore, options: Mapping[str, Any]) -> int:
+    folder: Path = options["folder"]
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for feature_set in store.export(options["gallery"]):
+        path = folder / f"{options['gallery']}.{feature_set.space.name}.parquet"
+        draft = path.with_name(f".{path.name}.draft")
+        draft.touch(mode=0o600)
+        draft.write_bytes(write_parquet(feature_set))
+        draft.replace(path)
+        _console().print(f"{path}: {len(feature_set):,} templates", soft_wrap=True)
+    return 0
+
+
+def _import(store: EmbeddedGalleryStore, options: Mapping[str, Any]) -> int:
+    gallery = store.get(options["gallery"])
+    sets = {path: _read(path) for path in options["files"]}
+    for path, feature_set in sets.items():
+        if feature_set.space.fingerprint != gallery.space.fingerprint:
+            raise SpaceMismatchError(
+                f"{path}: is of the space {feature_set.space.name}, and the gallery is in {gallery.space.name}; enrol it through "
+                "a service, which translates it"
+            )
+        if not feature_set.has_subjects or feature_set.is_translated:
+            raise InvalidInputError(f"{path}: does not say who is on its pictures, or was made by a translator")
+    for path, feature_set in sets.items():
+        for start in range(0, len(feature_set), _A_TIME):
+            part = feature_set.take(np.arange(start, min(len(feature_set), start + _A_TIME)))
+            store.enrol(options["gallery"], _templates(part), replaces=options["replace"])
+        _console().print(f"{path}: {len(feature_set):,} templates", soft_wrap=True)
+    return 0
+
+
+def _templates(part: FeatureSet) -> NewTemplates:
+    labels = {name: column.tolist() for name, column in part.labels.items()}
+    metadata = [
+        {name: column[row] for name, column in labels.items() if column[row] == column[row] and column[row] != ""}
+        for row in range(len(part))
+    ]
+    provenance = [{"sent_as": "import"}] * len(part)
+    return NewTemplates(
+        part.subject.tolist(),
+        part.feature,
+        part.space,
+        part.feature,
+        part.space,
+        norm=part.norm,
+        keys=part.image.tolist(),
+        metadata=metadata,
+        provenance=provenance,
+    )
+
+
+def _read(path: Path) -> FeatureSet:
+    if path.suffix not in (".npz", ".parquet"):
+        raise FeatureSetError(f"{path}: a feature set ends in .npz or .parquet")
+    read = read_npz if path.suffix == ".npz" else read_parquet
+    return read(path.read_bytes(), what=str(path))
+
+
+def _console() -> Console:
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
+
+
+_COMMANDS = {"list": _list, "check": _check, "export": _export, "import": _import}
