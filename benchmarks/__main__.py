@@ -18,6 +18,7 @@ from benchmarks import (
     demo,
     extraction,
     fitting,
+    galleries,
     identification,
     privacy,
     r3an_tables,
@@ -50,6 +51,7 @@ BENCHMARKS: dict[str, Callable[[Faces], str]] = {
     "speed-cuda": speed.measure_on_cuda,
     "startup": startup.measure,
     "identification": identification.measure,
+    "galleries": galleries.measure,
     "synthesis": synthesis.measure,
     "demo": demo.measure,
 }

@@ -27,6 +27,7 @@ import numpy.typing as npt
 from models.space import parse_space
 from service.entities import FloatArray, Side, Template
 from service.errors import DamagedError, StorageError
+from service.galleries.folder import sync_folder
 from service.galleries.ids import TemplateIds
 from service.galleries.port import Answer, TemplatePage, Where
 from service.galleries.rows import attribute_value, parsed_metadata
@@ -135,6 +136,8 @@ class Record:
         self.writer = Writer(path, partial(self.connect, _WRITER_CACHE_KIB), self.connect)
         self._run = secrets.token_hex(16)
         self.writer.call(self._begin_run, bool)
+        # The names of its files are new; SQLite does not mind where they cannot be synced.
+        sync_folder(path.parent)
         self.ids = TemplateIds(self.secret(TEMPLATE_IDS))
         self.identity = self.secret(IDENTITY).hex()
         """What no other record is called."""
