@@ -231,6 +231,11 @@ class EmbeddedGalleryStore:
         """See the port."""
         return self._record.answered(key)
 
+    def check_writable(self) -> None:
+        """See the port."""
+        if self._record.writer.failure is not None:
+            raise self._record.writer.failure
+
     def close(self) -> None:
         """See the port."""
         self._opened.close()

@@ -318,6 +318,9 @@ class OracleGalleryStore:
         """See the port."""
         return self._answered.get(key)
 
+    def check_writable(self) -> None:
+        """See the port."""
+
     def close(self) -> None:
         """See the port."""
 

@@ -193,5 +193,8 @@ class GalleryStore(Protocol):
     def answered(self, key: bytes) -> tuple[bytes, Answer] | None:
         """Of the request that calls itself so: the digest of what it asked, and what it was answered. None where it is new."""
 
+    def check_writable(self) -> None:
+        """Raises `ReadOnlyError` where nothing is written any more."""
+
     def close(self) -> None:
         """Release files and memory; nothing may be called afterwards."""

@@ -74,5 +74,9 @@ class KeepGalleries:
         """How many templates were removed. Raises `NotFoundError`."""
         return await asyncio.to_thread(self._store.remove_subject, name, subject, once=once)
 
+    def check_writable(self) -> None:
+        """Raises `ReadOnlyError` where nothing is written any more."""
+        self._store.check_writable()
+
     def _ensure_index(self, gallery: Gallery, step: RouteStep) -> None:
         self._store.ensure_index(gallery.name, step.target, self._inference.projections(step.target))

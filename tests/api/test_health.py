@@ -4,6 +4,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.errors import ReadOnlyError
 from service.galleries.oracle import OracleGalleryStore
 from tests.api.conftest import MakeApp
 from tests.api.world import features, npy, running
@@ -91,3 +92,15 @@ async def test_a_request_id_that_could_do_harm_is_replaced(oracle_client: httpx.
     response = await oracle_client.get("/healthz/live", headers={"x-request-id": given})
     assert response.headers["x-request-id"] != given
     assert len(response.headers["x-request-id"]) == 16
+
+
+async def test_a_service_that_can_write_no_more_is_not_ready_and_goes_on_reading(make_app: MakeApp) -> None:
+    class Failed(OracleGalleryStore):
+        def check_writable(self) -> None:
+            raise ReadOnlyError("a write to the record failed (SQLITE_IOERR_FSYNC)")
+
+    async with running(make_app(store=Failed())) as client:
+        ready = await client.get("/healthz/ready")
+        assert (ready.status_code, ready.json()["type"]) == (503, "urn:facebridge:problem:read-only")
+        assert (await client.get("/healthz/live")).status_code == 200
+        assert (await client.get("/galleries")).status_code == 200

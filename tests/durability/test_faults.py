@@ -41,7 +41,7 @@ def test_the_nth_call_that_fails_loses_nothing_and_is_told(tmp_path: Path, call:
         inject = f"inject={call}:error={error}:when={nth}"
         before = (str(STRACE), "-f", "-y", "-o", str(tmp_path / "trace"), "-e", f"trace={call}", "-e", inject)
         ended = run(folder, nth, clients=CLIENTS, operations=25, before=before)
-        # SQLite passes over a folder that it cannot sync, by design; the store syncs it itself, which is among the calls to fsync.
+        # SQLite passes over a folder that it cannot sync, by design; the store syncs it itself, among the calls to fsync.
         lines = (tmp_path / "trace").read_text().splitlines()
         injected = [line for line in lines if "(INJECTED)" in line and f"<{folder}>" not in line]
         is_told = bool(ended.failures) or any("failed" in line for line in ended.lines) or bool(ended.log)

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
 from service.api.deps import ServicesDep
+from service.api.problems import documented
 
 router = APIRouter(tags=["health"])
 
@@ -29,9 +30,10 @@ async def live() -> Health:
     return Health()
 
 
-@router.get("/healthz/ready")
+@router.get("/healthz/ready", responses=documented(503))
 async def ready(services: ServicesDep) -> Readiness:
-    """Whether requests can be served: bundles are loaded and the galleries open."""
+    """Whether requests can be served: bundles are loaded, galleries are open and can be written to."""
+    services.galleries.check_writable()
     loaded = services.inference.loaded
     return Readiness(num_bundles=len(loaded.served), num_rejected=len(loaded.rejected))
 
