@@ -22,7 +22,6 @@ from service.entities import (
     IndexKind,
     IndexState,
     NewTemplates,
-    Scalar,
     Side,
     Snapshot,
     Template,
@@ -34,7 +33,7 @@ from service.errors import (
     InvalidInputError,
     NotFoundError,
 )
-from service.galleries.port import Answer, Condition, Enrolment, Once, Project, SearchResult, TemplatePage, Where
+from service.galleries.port import Answer, Enrolment, Once, Project, SearchResult, TemplatePage, Where
 from service.galleries.rules import (
     check_probes,
     check_projected,
@@ -42,6 +41,7 @@ from service.galleries.rules import (
     check_templates,
     exact_scores,
     gallery_features,
+    is_meant,
     timestamp,
 )
 
@@ -225,7 +225,7 @@ class OracleGalleryStore:
             rows, indexes = list(shelf.rows), dict(shelf.indexes)
         own, projections = indexes.get(space.fingerprint, (shelf.space, None))
         check_probes(probes_BD, space, own)
-        rows = [row for row in rows if _is_meant(row.template, where or {})]
+        rows = [row for row in rows if is_meant(row.template.metadata, where or {})]
         if not rows:
             return SearchResult(1, 0, ((),) * len(probes_BD))
         features = [shelf.projected(row, own, projections) if projections else row.feature for row in rows]
@@ -382,20 +382,3 @@ def _described(templates: NewTemplates) -> list[Template]:
 
 def _known(column: FloatArray | None, num: int) -> list[float | None]:
     return [None] * num if column is None else [None if np.isnan(value) else float(value) for value in column]
-
-
-def _is_meant(template: Template, where: Where) -> bool:
-    return all(
-        name in template.metadata and _meets(template.metadata[name], condition) for name, condition in where.items()
-    )
-
-
-def _meets(value: Scalar, condition: Condition) -> bool:
-    if condition.any_of is not None:
-        # Truth is no number here, as it is in Python.
-        return any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in condition.any_of)
-    if isinstance(value, bool | str):
-        return False
-    return (condition.at_least is None or value >= condition.at_least) and (
-        condition.at_most is None or value <= condition.at_most
-    )

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.space import Space
-from service.entities import FloatArray, Metadata, NewTemplates
+from service.entities import FloatArray, Metadata, NewTemplates, Scalar
 from service.errors import (
     DimensionMismatchError,
     EngineError,
@@ -21,7 +21,7 @@ from service.errors import (
     NonFiniteVectorError,
     SpaceMismatchError,
 )
-from service.galleries.port import Project
+from service.galleries.port import Condition, Project, Where
 
 _ROWS_AT_ONCE = 8192
 LENGTH_TOLERANCE = 1e-3
@@ -148,6 +148,22 @@ def exact_scores(probe_D: FloatArray, features_GD: npt.NDArray[np.floating[Any]]
     # Rounding may take the product of a unit vector with itself past one.
     scores_G: FloatArray = np.clip(products_GD.sum(axis=1), -1.0, 1.0).astype(np.float32)
     return scores_G
+
+
+def is_meant(metadata: Metadata, where: Where) -> bool:
+    """Whether a template of this metadata meets all conditions."""
+    return all(name in metadata and _meets(metadata[name], condition) for name, condition in where.items())
+
+
+def _meets(value: Scalar, condition: Condition) -> bool:
+    if condition.any_of is not None:
+        # Truth is no number here, as it is in Python.
+        return any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in condition.any_of)
+    if isinstance(value, bool | str):
+        return False
+    return (condition.at_least is None or value >= condition.at_least) and (
+        condition.at_most is None or value <= condition.at_most
+    )
 
 
 def milliseconds() -> int:
