@@ -34,13 +34,14 @@ def sole_use(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, *pieces: bytes | memoryview) -> None:
     """Write a file for its owner's eyes, wholly or not at all, and be sure that it is on disk. Raises `OSError`."""
     draft = path.with_name(f".{path.name}.draft")
     try:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            for piece in pieces:
+                file.write(piece)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)

@@ -124,8 +124,10 @@ def space_document(space: Space) -> str:
     return canonical_json(space.to_json()).decode()
 
 
-def _vectors(features_GD: FloatArray) -> list[bytes]:
-    data, size = np.ascontiguousarray(features_GD, dtype="<f4").tobytes(), 4 * features_GD.shape[1]
+def _vectors(features_GD: FloatArray) -> list[memoryview]:
+    """Each as bytes; they are those of the array, and not copied."""
+    size = 4 * features_GD.shape[1]
+    data = np.ascontiguousarray(features_GD, dtype="<f4").data.cast("B")
     return [data[start : start + size] for start in range(0, len(data), size)]
 
 

@@ -33,7 +33,7 @@ from service.galleries.failpoints import reached
 from service.galleries.folder import write_whole
 from service.galleries.indexes import BuiltIndex, packed, unpacked
 from service.galleries.schema import Moment
-from service.galleries.segments import Columns, Segment, View
+from service.galleries.segments import Segment, View
 
 log = logging.getLogger("facebridge.galleries")
 
@@ -178,26 +178,34 @@ class ProjectionFolder:
         shutil.rmtree(self._path, ignore_errors=True)
 
     def _write(self, segment: Segment, num: int) -> "_File":
-        num_dead = segment.num_dead
-        rows = np.flatnonzero(~segment.is_dead[:num])
-        data = _packed(segment.columns(rows))
-        digest = hashlib.sha256(data).hexdigest()
-        name = f"{secrets.token_hex(8)}.segment"
-        write_whole(self._path / name, data)
-        reached("projection-after-segment")
-        return _File(num, num_dead, name, digest)
+        while True:
+            version, num_dead = segment.version, segment.num_dead
+            pieces = _packed(segment, num)
+            digest = hashlib.sha256()
+            for piece in pieces:
+                digest.update(piece)
+            name = f"{secrets.token_hex(8)}.segment"
+            write_whole(self._path / name, *pieces)
+            reached("projection-after-segment")
+            if version % 2 == 0 and segment.version == version:
+                return _File(num, num_dead, name, digest.hexdigest())
+            # Something was taken out of it meanwhile.
+            (self._path / name).unlink()
 
 
-def _packed(rows: Columns) -> bytes:
-    encoded = [name.encode() for name in rows.subjects]
-    names = b"".join(encoded)
-    ends = np.cumsum([len(name) for name in encoded], dtype=np.int64)
-    head = _MAGIC + b"".join(
-        number.to_bytes(8, "little") for number in (len(rows), rows.vectors.shape[1], len(names), 0)
-    )
-    columns = (rows.seqs.astype("<i8"), rows.subject_ids.astype("<i8"), ends.astype("<i8"))
-    pad = bytes(-len(names) % 8)
-    return b"".join([head, *(column.tobytes() for column in columns), names, pad, rows.vectors.astype("<f4").tobytes()])
+def _packed(segment: Segment, num: int) -> list[bytes | memoryview]:
+    """The first rows of a segment, but for dead ones, as a file; not copied where none is dead."""
+    if segment.is_dead[:num].any():
+        live = Segment(segment.vectors.shape[1], num)
+        live.append(segment.columns(np.flatnonzero(~segment.is_dead[:num])))
+        return _packed(live, live.num)
+    dimension = segment.vectors.shape[1]
+    names = bytes(segment.names[: int(segment.name_ends[num - 1]) if num else 0])
+    head = _MAGIC + b"".join(number.to_bytes(8, "little") for number in (num, dimension, len(names), 0))
+    columns = [
+        column[:num].astype("<i8").tobytes() for column in (segment.seqs, segment.subject_ids, segment.name_ends)
+    ]
+    return [head, *columns, names, bytes(-len(names) % 8), segment.vectors[:num].data.cast("B")]
 
 
 def _read_bytes(path: Path, digest: str) -> npt.NDArray[np.uint8]:

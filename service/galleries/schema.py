@@ -139,7 +139,7 @@ class Moment:
     op: int
 
 
-def row_crc(seq: int, subject: bytes, vector: bytes) -> int:
+def row_crc(seq: int, subject: bytes, vector: bytes | memoryview) -> int:
     """CRC32C of a stored vector together with whose it is, so that one in another's place is seen as well."""
     return crc32c.crc32c(vector, crc32c.crc32c(seq.to_bytes(8, "little") + subject))
 

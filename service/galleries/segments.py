@@ -47,6 +47,7 @@ class Segment:
         "seqs",
         "subject_ids",
         "vectors",
+        "version",
     )
 
     def __init__(self, dimension: int, capacity: int) -> None:
@@ -62,6 +63,8 @@ class Segment:
         self.is_dead: npt.NDArray[np.bool_] = np.zeros(capacity, dtype=np.bool_)
         self.num = 0
         self.num_dead = 0
+        self.version = 0
+        """Odd while rows are being buried, and another one afterwards."""
         self.file = ""
         """The name of the file that holds its vectors, where memory does not."""
 
@@ -82,9 +85,12 @@ class Segment:
         """Mark those of `seqs` (ascending) that are in as dead, and forget their vectors; how many there were."""
         rows = rows_of(self.seqs[: self.num], seqs)
         rows = rows[~self.is_dead[rows]]
-        self.is_dead[rows] = True
-        self.vectors[rows] = 0.0
-        self.num_dead += len(rows)
+        if len(rows):
+            self.version += 1
+            self.is_dead[rows] = True
+            self.vectors[rows] = 0.0
+            self.num_dead += len(rows)
+            self.version += 1
         return len(rows)
 
     def subject(self, row: int) -> str:
