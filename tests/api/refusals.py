@@ -18,9 +18,19 @@ TYPE = re.compile(r"urn:facebridge:problem:[a-z]+(-[a-z]+)*")
 VALID: dict[str, Any] = {
     "/translate": {"source": "a", "target": "b", "features": [ROW, ROW]},
     "/verify": {"a": {"space": "a", "feature": ROW}, "b": {"space": "a", "feature": ROW}, "fmr": 0.01},
-    "/identify": {"gallery": "people", "probe": {"space": "a", "feature": ROW}, "top_k": 3},
+    "/identify": {
+        "gallery": "people",
+        "probe": {"space": "a", "feature": ROW},
+        "top_k": 3,
+        "where": {"site": ["north"]},
+    },
     "/galleries": {"name": "people", "space": "a"},
-    "/galleries/people/templates": {"space": "a", "templates": [{"subject": "ann", "feature": ROW}]},
+    "/galleries/people/templates": {
+        "space": "a",
+        "templates": [{"subject": "ann", "feature": ROW, "key": "k", "metadata": {"site": "north", "year": 2020}}],
+    },
+    "/galleries/people/erasures": {"subjects": ["ann", "bob"]},
+    "/galleries/people/restore": {"snapshot": "20260101T000000Z-00000000"},
 }
 
 

@@ -35,6 +35,8 @@ URLS = (
     "/identify?gallery=people&space=a",
     "/galleries",
     "/galleries/people/templates",
+    "/galleries/people/erasures",
+    "/galleries/people/restore",
 )
 READ = (JSON, NPY, NPZ, "Application/JSON; charset=utf-16")
 OTHERS = (
