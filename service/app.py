@@ -1,7 +1,9 @@
 """The application: everything is built here, from settings, and nothing at import."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from importlib import metadata
@@ -36,6 +38,7 @@ from service.usecases.translate import Translate
 from service.usecases.trust import TrustPolicy
 from service.usecases.verify import Verify
 
+_THREADS = 128
 log = logging.getLogger("facebridge.spaces")
 
 _ROUTERS = tuple(
@@ -125,6 +128,8 @@ def _tell_suspicion(metrics: Metrics, space: Space, seen: Seen) -> None:
 def _lifespan(services: Services, store: GalleryStore) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        # Waiting for the disk takes a thread and nothing else; searches must not wait for writes that wait.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="request"))
         services.inference.start()
         yield
         await services.inference.stop()

@@ -54,7 +54,9 @@ def _export(store: EmbeddedGalleryStore, options: Mapping[str, Any]) -> int:
     folder: Path = options["folder"]
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for feature_set in store.export(options["gallery"]):
-        path = folder / f"{options['gallery']}.{feature_set.space.name}.parquet"
+        # Two spaces may have one name.
+        space = f"{feature_set.space.name}.{feature_set.space.fingerprint}"
+        path = folder / f"{options['gallery']}.{space}.parquet"
         draft = path.with_name(f".{path.name}.draft")
         draft.touch(mode=0o600)
         draft.write_bytes(write_parquet(feature_set))

@@ -1,5 +1,6 @@
 """Every setting of the service, with its one default: read from FACEBRIDGE_* and from flags, which win."""
 
+import math
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,7 +22,10 @@ def _norms(value: Any) -> Any:
         return value
     pairs = [part.partition("=") for part in value.split(",") if part.strip()]
     try:
-        return {space.strip(): float(norm) for space, _, norm in pairs}
+        norms = {space.strip(): float(norm) for space, _, norm in pairs}
+        if not all(0 < norm < math.inf for norm in norms.values()):
+            raise ValueError
+        return norms
     except ValueError:
         raise ValueError("give it as space=12.5,other=8") from None
 

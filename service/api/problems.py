@@ -23,6 +23,9 @@ RETRY_AFTER_SECONDS = "1"
 UNION_TAGS = ("numbers", "base64")
 """Names of the ways to write vectors; pydantic puts them into the place of a fault, where they are no JSON pointer."""
 
+_OPEN = ("metadata", "where")
+"""Fields of objects whose names their sender gives."""
+
 _STATUS: dict[type[errors.FacebridgeError], tuple[int, str]] = {
     errors.DimensionMismatchError: (422, "dimension-mismatch"),
     errors.NonFiniteVectorError: (422, "non-finite-vector"),
@@ -174,4 +177,8 @@ def _pointer(fault: Any) -> str:
     if fault["type"] == "extra_forbidden":
         # The last part is the unknown key itself: something that was sent.
         place = place[:-1]
+    for name in _OPEN:
+        if name in place:
+            # What is below has names that were sent.
+            place = place[: place.index(name) + 1]
     return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in place)

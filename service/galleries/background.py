@@ -3,7 +3,8 @@
 import logging
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import faiss
@@ -46,14 +47,29 @@ class Saver:
         """Save every gallery that has changed since it was saved. What cannot be saved is said in the log."""
         for gallery in self._galleries():
             if gallery.saved_version != gallery.projection.version:
-                self._save(gallery)
+                self._try_to_save(gallery)
+
+    def _try_to_save(self, gallery: OpenGallery) -> None:
+        try:
+            self._save(gallery)
+        except Exception as failure:  # noqa: BLE001
+            log.error("gallery %s cannot be saved (%s)", gallery.entry.name, type(failure).__name__)
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """With nothing being saved or taken away."""
+        with self._lock:
+            yield
 
     def save_within_write(self, gallery: OpenGallery) -> None:
         """Save a gallery now, called by the writing thread. Raises `StorageError` where that cannot be."""
+        version = gallery.projection.version
         for pair in self._written(gallery):
             gallery.projection.exchange(*pair)
-        if gallery.saved_version != gallery.projection.version:
-            raise StorageError("the gallery cannot be saved without what was taken out of it")
+        if gallery.saved_version is None or gallery.saved_version < version:
+            raise StorageError(
+                "the gallery cannot be saved without what was taken out of it; the erasure is not complete"
+            )
 
     def problem_of(self, gallery: OpenGallery) -> str:
         """What is wrong with what is saved of a gallery; nothing where nothing is, or nothing is saved. Raises `OSError`."""
@@ -69,6 +85,7 @@ class Saver:
         """Take away what is saved of a gallery."""
         with self._lock:
             gallery.is_dropped = True
+            gallery.saved_version, gallery.num_saved = None, 0
             gallery.folder.remove()
 
     def _run(self) -> None:
@@ -82,7 +99,7 @@ class Saver:
             for gallery in self._galleries():
                 num_new = gallery.projection.num_templates - gallery.num_saved
                 if num_new >= full_segment(gallery.entry.space.dimension):
-                    self._save(gallery)
+                    self._try_to_save(gallery)
 
     def _save(self, gallery: OpenGallery) -> None:
         for pair in self._written(gallery):
@@ -141,5 +158,5 @@ class Indexer:
                     gallery.projection.build_indexes(gallery.entry.index_kind, self._policy, self._closing.is_set)
                 except Stopped:
                     return
-                except (RuntimeError, MemoryError) as failure:
+                except Exception as failure:  # noqa: BLE001
                     log.error("gallery %s cannot be indexed (%s)", gallery.entry.name, type(failure).__name__)

@@ -9,18 +9,18 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from service.entities import Check, Erased, Gallery, Snapshot
+from service.entities import Check, Erased, Gallery, IndexState, Snapshot
 from service.errors import DamagedError, NotFoundError, SnapshotCorruptError, StorageError
 from service.galleries import operations
 from service.galleries.background import Saver
 from service.galleries.erasure import Eraser
-from service.galleries.folder import PROJECTIONS, SNAPSHOTS
+from service.galleries.folder import PROJECTIONS
 from service.galleries.opened import OpenGallery
 from service.galleries.opening import open_gallery
 from service.galleries.port import Once
 from service.galleries.record import Record
 from service.galleries.restore import put_back
-from service.galleries.snapshots import Snapshots
+from service.galleries.snapshots import Manifest, Snapshots
 from service.galleries.writer import reason_of
 
 
@@ -30,23 +30,23 @@ class Custody:
     def __init__(
         self,
         record: Record,
-        folder: Path,
+        snapshots: Snapshots,
+        eraser: Eraser,
         saver: Saver,
+        *,
         opened: Callable[[str], OpenGallery],
         publish: Callable[[OpenGallery], None],
     ) -> None:
         """`opened` gives a gallery by name, or raises `NotFoundError`; `publish` lets it be asked, as it is from then on."""
         self._record = record
-        self._projections = folder / PROJECTIONS
+        self._projections = record.path.parent / PROJECTIONS
         self._saver = saver
         self._opened = opened
         self._publish = publish
-        self._snapshots = Snapshots(folder / SNAPSHOTS)
+        self._snapshots = snapshots
         self._files = threading.Lock()
         """An erasure goes through all of them, so none is written meanwhile; and a long reader would keep it waiting."""
-        self._eraser = Eraser(record, self._snapshots, folder)
-        entries = [recorded.entry for recorded in record.galleries()]
-        record.writer.alone(lambda db: self._eraser.end_what_was_left(db, entries))
+        self._eraser = eraser
 
     def erase(self, name: str, subjects: Sequence[str], once: Once | None) -> list[Erased]:
         """See the port."""
@@ -60,7 +60,7 @@ class Custody:
                 gallery.counts = operations.counts_of(db, gallery.entry)
                 self._saver.save_within_write(gallery)
 
-            erased = self._eraser(db, gallery.entry, subjects, forget)
+            erased = self._eraser(db, gallery.entry, subjects, forget, self._saver.quiet)
             with db:
                 operations.remember(db, once, erased)
             return erased
@@ -84,7 +84,8 @@ class Custody:
 
     def verify_snapshot(self, name: str, snapshot_id: str) -> Snapshot:
         """See the port."""
-        return self._snapshots.verify(name, snapshot_id)
+        with self._files:
+            return self._snapshots.verify(name, snapshot_id)
 
     def remove_snapshot(self, name: str, snapshot_id: str, once: Once | None) -> None:
         """See the port."""
@@ -94,24 +95,33 @@ class Custody:
 
     def restore(self, name: str, snapshot_id: str, once: Once | None) -> Gallery:
         """See the port."""
-        self._snapshots.verify(name, snapshot_id)
 
         def work(db: sqlite3.Connection) -> Gallery:
-            with self._snapshots.open(name, snapshot_id) as (manifest, path):
-                is_same = manifest.record == self._record.identity
-                is_erased = self._eraser.erased_since(db, manifest)
-                try:
-                    put_back(db, manifest, path, name, is_erased, is_same_record=is_same)
-                except sqlite3.DatabaseError as failure:
-                    if reason_of(failure).startswith(("SQLITE_FULL", "SQLITE_IOERR")):
-                        raise
-                    raise SnapshotCorruptError("the rows of the snapshot are not those of a gallery") from None
-            return self._opened_again(name)
+            told: list[Gallery] = []
 
+            def then(gallery_id: int) -> None:
+                recorded = self._record.gallery(db, gallery_id)
+                state = IndexState(recorded.entry.index_kind, "flat", 1.0, 0)
+                told.append(recorded.described(state))
+                operations.remember(db, once, told[0])
+
+            before = self._opened_or_none(name)
+            with self._snapshots.open(name, snapshot_id) as snapshot:
+                if before is not None:
+                    # Before it is committed: the same numbers may be of subjects with other numbers then.
+                    self._saver.remove(before)
+                try:
+                    self._put_back(db, snapshot, name, then)
+                except BaseException:
+                    if before is not None:
+                        before.is_dropped = False
+                    raise
+            self._open_again(name)
+            return told[0]
+
+        self.verify_snapshot(name, snapshot_id)
         with self._files:
-            gallery = self._record.writer.alone(work)
-        self._remember(once, gallery)
-        return gallery
+            return self._record.writer.alone(work)
 
     def check(self, name: str) -> list[Check]:
         """See the port."""
@@ -122,14 +132,32 @@ class Custody:
             *(self._check_snapshot(name, snapshot_id) for snapshot_id in self._snapshots.ids_of(name)),
         ]
 
-    def _opened_again(self, name: str) -> Gallery:
-        """A gallery whose rows are others than they were: read from the record, as what was saved of it may not be."""
-        recorded = next(one for one in self._record.galleries() if one.entry.name == name)
+    def _opened_or_none(self, name: str) -> OpenGallery | None:
         with suppress(NotFoundError):
-            self._saver.remove(self._opened(name))
-        gallery = open_gallery(self._record, recorded, self._projections)
-        self._publish(gallery)
-        return gallery.described()
+            return self._opened(name)
+        return None
+
+    def _put_back(
+        self,
+        db: sqlite3.Connection,
+        snapshot: tuple[Manifest, Path],
+        name: str,
+        then: Callable[[int], None],
+    ) -> None:
+        manifest, path = snapshot
+        is_ours = manifest.record == self._record.identity and self._record.has_been(manifest.moment)
+        is_erased = self._eraser.erased_since(db, manifest)
+        try:
+            put_back(db, manifest, path, name, is_erased, is_same_history=is_ours, then=then)
+        except sqlite3.DatabaseError as failure:
+            if reason_of(failure).startswith(("SQLITE_FULL", "SQLITE_IOERR")):
+                raise
+            raise SnapshotCorruptError("the rows of the snapshot are not those of a gallery") from None
+
+    def _open_again(self, name: str) -> None:
+        """A gallery whose rows are others than they were: read from the record, as nothing is saved of it."""
+        recorded = next(one for one in self._record.galleries() if one.entry.name == name)
+        self._publish(open_gallery(self._record, recorded, self._projections))
 
     def _remember(self, once: Once | None, outcome: object) -> None:
         if once is not None:

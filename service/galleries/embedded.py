@@ -20,8 +20,9 @@ from service.galleries import operations
 from service.galleries.background import Indexer, Saver
 from service.galleries.custody import Custody
 from service.galleries.enrolling import Enroller
+from service.galleries.erasure import Eraser
 from service.galleries.export import exported
-from service.galleries.folder import PROJECTIONS, RECORD, sole_use
+from service.galleries.folder import PROJECTIONS, RECORD, SNAPSHOTS, sole_use
 from service.galleries.indexes import IndexPolicy
 from service.galleries.opened import CommonIndex, OpenGallery, first_without_direction
 from service.galleries.opening import open_gallery, projection_folder
@@ -32,6 +33,7 @@ from service.galleries.record import Record, RecordedGallery
 from service.galleries.rules import check_probes, check_projections
 from service.galleries.scan import tune_faiss
 from service.galleries.schema import GalleryEntry
+from service.galleries.snapshots import Snapshots
 from service.galleries.writer import reason_of
 
 
@@ -55,6 +57,9 @@ class EmbeddedGalleryStore:
                 self._record = opened.enter_context(closing(Record(path)))
                 for gallery_id in self._record.half_dropped():
                     self._drop_rest(gallery_id)
+                snapshots = Snapshots(folder / SNAPSHOTS)
+                eraser = Eraser(self._record, snapshots, folder)
+                self._record.writer.alone(eraser.end_what_was_left)
                 recorded = self._record.galleries()
                 _forget_others(self._projections, recorded)
                 galleries = [open_gallery(self._record, one, self._projections) for one in recorded]
@@ -70,7 +75,9 @@ class EmbeddedGalleryStore:
             self._galleries = {gallery.entry.name: gallery for gallery in galleries}
             self._enrol = Enroller(self._record, self._gallery)
             self._saver = opened.enter_context(closing(Saver(self._record, self._open_galleries)))
-            self._custody = Custody(self._record, folder, self._saver, self._gallery, self._publish)
+            self._custody = Custody(
+                self._record, snapshots, eraser, self._saver, opened=self._gallery, publish=self._publish
+            )
             opened.enter_context(closing(Indexer(self._open_galleries, self._policy)))
             self._opened = opened.pop_all()
 

@@ -57,13 +57,14 @@ class Enroller:
 
     def _make_searchable(self, recorded: "list[_Recorded]") -> list[Enrolment]:
         gallery = recorded[0].gallery
-        for one in recorded:
-            gallery.remove(one.done.replaced)
         rows = _new_rows(recorded)
+        # Before others go: whoever is replaced by themselves is there at every moment.
         gallery.projection.add(rows)
         for fingerprint, index in gallery.indexes.items():
             projected = [one.request.projected[fingerprint] for one in recorded]
             index.projection.add(replace(rows, features_GD=np.concatenate(projected)))
+        for one in recorded:
+            gallery.remove(one.done.replaced)
         gallery.counts = recorded[-1].done.counts
         return [self._told(one.done, one.request.prepared.num) for one in recorded]
 

@@ -1,14 +1,18 @@
 """Erasing subjects: out of the record, its log, every generation, snapshots, what is saved and what is in memory.
 
 Done with nothing else being written; at the end every file of the data folder is looked through, and only when no piece of a
-vector is left anywhere it is called done. Copies that were taken out of the folder are out of reach; where such a snapshot is
-put back, whoever was erased since it was taken is left out of it.
+vector is left anywhere it is called done. What is looked for stays in the record, inverted, until then: asked for again, or at
+the next start, an erasure that did not come to its end is taken up with all of it. Copies that were taken out of the folder are
+out of reach; where such a snapshot is put back, whoever was erased since it was taken is left out of it.
 """
 
 import hashlib
 import hmac
+import logging
+import shutil
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
@@ -16,15 +20,14 @@ from service.entities import Erased
 from service.errors import StorageError
 from service.galleries import operations
 from service.galleries.failpoints import reached
+from service.galleries.folder import PROJECTIONS, vacuum
 from service.galleries.record import Record
 from service.galleries.schema import ERASED, GENERATION_SHIFT, GalleryEntry
 from service.galleries.snapshots import Manifest, Snapshots
-from service.galleries.traces import Traces, find_traces, pieces_of
+from service.galleries.traces import PIECE, Traces, find_traces, pieces_of
 
-
-def erased_digest(key: bytes, gallery: str, subject: str) -> bytes:
-    """What stands for somebody who was erased: it tells nothing to who has not the record's key, and does not know the name."""
-    return hmac.digest(key, f"{gallery}\n{subject}".encode(), hashlib.sha256)
+log = logging.getLogger("facebridge.galleries")
+_INVERTED = bytes(255 - value for value in range(256))
 
 
 class Eraser:
@@ -35,32 +38,21 @@ class Eraser:
         self._snapshots = snapshots
         self._folder = folder
 
-    def end_what_was_left(self, db: sqlite3.Connection, galleries: Iterable[GalleryEntry]) -> None:
-        """End erasures that a kill left half-way, at a start: what is in the file is written anew, snapshots are gone through."""
-        if not db.execute("SELECT 1 FROM erasing").fetchone():
+    def end_what_was_left(self, db: sqlite3.Connection) -> None:
+        """End erasures that did not come to their end, at a start, before galleries are opened; what cannot be ended is said in
+        the log and stays to be ended.
+        """
+        if not _unfinished(db):
             return
-        query = "SELECT digest FROM erased WHERE op >= (SELECT MIN(op) FROM erasing)"
-        erased = frozenset(digest for (digest,) in db.execute(query))
-        for entry in galleries:
-            self._snapshots.erase(entry.name, partial(self._is_erased, erased, entry.name))
-        db.execute("VACUUM")
-        self._record.writer.empty_log()
-        db.execute("DELETE FROM erasing")
-
-    def _is_erased(self, erased: frozenset[bytes], gallery: str, subject: str) -> bool:
-        return self.digest(gallery, subject) in erased
-
-    def _delete(
-        self, db: sqlite3.Connection, entry: GalleryEntry, seqs: Sequence[int], subjects: Sequence[str]
-    ) -> None:
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            operations.erase(db, entry, seqs, [self.digest(entry.name, subject) for subject in subjects])
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
+        # Made again from the record.
+        shutil.rmtree(self._folder / PROJECTIONS, ignore_errors=True)
+        for name in {name for _, name, _ in _unfinished(db)}:
+            try:
+                self._snapshots.erase(name, self._in_question(db, name))
+                self._record.writer.empty_log()
+                self._prove(db, name)
+            except (StorageError, OSError) as failure:
+                log.error("an erasure from gallery %s is not complete: %s", name, failure)
 
     def __call__(
         self,
@@ -68,63 +60,105 @@ class Eraser:
         entry: GalleryEntry,
         subjects: Sequence[str],
         forget: Callable[[Sequence[int]], None],
+        quiet: Callable[[], AbstractContextManager[None]],
     ) -> list[Erased]:
-        """Erase subjects; called with nothing else being written. `forget` takes templates out of memory and what is saved.
+        """Erase subjects; called with nothing else being written. `forget` takes templates out of memory and what is saved; while
+        it is `quiet` nothing is saved.
 
-        Raises `StorageError` where something is left: then it is not done, and the next start ends it.
+        Raises `StorageError` where something is left: then it is not done, and is taken up when it is asked for again, or at the
+        next start.
         """
         found = {subject: operations.seqs_of_subject(db, entry, subject) for subject in subjects}
         seqs = [seq for of_subject in found.values() for seq in of_subject]
-        vectors = _vectors(db, entry, seqs)
-        self._delete(db, entry, seqs, subjects)
+        in_snapshots = self._snapshots.vectors_of(entry.name, frozenset(subjects).__contains__)
+        pieces = pieces_of([*_vectors(db, entry, seqs), *in_snapshots])
+        self._delete(db, entry, seqs, subjects, pieces)
         reached("erase-after-commit")
         forget(seqs)
-        num_snapshots, in_snapshots = self._snapshots.erase(entry.name, frozenset(subjects).__contains__)
-        vectors += in_snapshots
+        num_snapshots = self._snapshots.erase(entry.name, self._in_question(db, entry.name))
         reached("erase-before-log")
         self._record.writer.empty_log()
-        traces = self._proved(db, pieces_of(vectors))
-        db.execute("DELETE FROM erasing")
+        with quiet():
+            traces = self._prove(db, entry.name)
         reached("erase-after")
-        num_generations = db.execute(
-            "SELECT COUNT(*) FROM generation WHERE gallery = ?", (entry.gallery_id,)
-        ).fetchone()[0]
+        query = "SELECT COUNT(*) FROM generation WHERE gallery = ?"
+        (num_generations,) = db.execute(query, (entry.gallery_id,)).fetchone()
         return [
             Erased(subject, len(found[subject]), num_generations, num_snapshots, traces.num_files, traces.num_bytes)
             for subject in subjects
         ]
 
     def erased_since(self, db: sqlite3.Connection, manifest: Manifest) -> Callable[[str], bool]:
-        """Who was erased from a gallery after a snapshot of it was taken: by operations, or in another record by the clock."""
-        column, since = (
-            ("op", manifest.op + 1) if manifest.record == self._record.identity else ("at", manifest.taken_at_ms)
-        )
+        """Who was erased from a gallery after a snapshot of it was taken: by operations, or in another history by the clock."""
+        is_ours = manifest.record == self._record.identity and self._record.has_been(manifest.moment)
+        column, since = ("op", manifest.op + 1) if is_ours else ("at", manifest.taken_at_ms)
         erased = frozenset(
             digest for (digest,) in db.execute(f"SELECT digest FROM erased WHERE {column} >= ?", (since,))
         )
         return partial(self._is_erased, erased, manifest.gallery)
 
     def digest(self, gallery: str, subject: str) -> bytes:
-        """See `erased_digest`."""
-        return erased_digest(self._record.secret(ERASED), gallery, subject)
+        """What stands for somebody who was erased: it tells nothing to who has not the record's key, or does not know whom."""
+        return hmac.digest(self._record.secret(ERASED), f"{gallery}\n{subject}".encode(), hashlib.sha256)
 
-    def _proved(self, db: sqlite3.Connection, pieces: frozenset[bytes]) -> Traces:
-        """That nothing is left of vectors, but for what somebody else's are equal to. Raises `StorageError`."""
-        traces = self._traces(pieces)
-        if not traces.found_in:
-            return traces
-        pieces -= self._of_others(db, traces.pieces)
+    def _is_erased(self, erased: frozenset[bytes], gallery: str, subject: str) -> bool:
+        return self.digest(gallery, subject) in erased
+
+    def _in_question(self, db: sqlite3.Connection, gallery: str) -> Callable[[Manifest, str], bool]:
+        """Whom unfinished erasures from a gallery are of, in snapshots from before them."""
+        ops = [op for op, name, _ in _unfinished(db) if name == gallery]
+        erased = {
+            op: frozenset(digest for (digest,) in db.execute("SELECT digest FROM erased WHERE op = ?", (op,)))
+            for op in ops
+        }
+
+        def is_in_question(manifest: Manifest, subject: str) -> bool:
+            is_ours = manifest.record == self._record.identity and self._record.has_been(manifest.moment)
+            digest = self.digest(gallery, subject)
+            return any(digest in of_op for op, of_op in erased.items() if not is_ours or manifest.op < op)
+
+        return is_in_question
+
+    def _delete(
+        self,
+        db: sqlite3.Connection,
+        entry: GalleryEntry,
+        seqs: Sequence[int],
+        subjects: Sequence[str],
+        pieces: frozenset[bytes],
+    ) -> None:
+        digests = [self.digest(entry.name, subject) for subject in subjects]
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            operations.erase(db, entry, seqs, digests, b"".join(sorted(pieces)).translate(_INVERTED))
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+
+    def _prove(self, db: sqlite3.Connection, gallery: str) -> Traces:
+        """That nothing is left of what erasures from a gallery are of, but for what somebody else's is equal to.
+
+        Raises `StorageError`.
+        """
+        mine = [(op, pieces) for op, name, pieces in _unfinished(db) if name == gallery]
+        pieces = frozenset(piece for _, of_op in mine for piece in of_op)
         traces = self._traces(pieces)
         if traces.found_in:
+            pieces -= self._of_others(db, traces.pieces)
+            traces = self._traces(pieces)
+        if traces.found_in:
             # A page that was moved or merged may have kept what had been in it.
-            db.execute("VACUUM")
+            vacuum(db, self._folder)
             self._record.writer.empty_log()
             traces = self._traces(pieces)
         if traces.found_in:
             names = ", ".join(sorted(path.name for path in traces.found_in))
             raise StorageError(
-                f"pieces of erased vectors are still in {names}; the erasure is not complete: start the service again"
+                f"pieces of erased vectors are still in {names}; the erasure is not complete, ask for it again"
             )
+        db.executemany("DELETE FROM erasing WHERE op = ?", [(op,) for op, _ in mine])
         return traces
 
     def _of_others(self, db: sqlite3.Connection, pieces: frozenset[bytes]) -> frozenset[bytes]:
@@ -134,6 +168,16 @@ class Eraser:
 
     def _traces(self, pieces: frozenset[bytes]) -> Traces:
         return find_traces(pieces, sorted(path for path in self._folder.rglob("*") if path.is_file()))
+
+
+def _unfinished(db: sqlite3.Connection) -> list[tuple[int, str, frozenset[bytes]]]:
+    """Erasures that have not come to their end: their operations, from which gallery, and what is looked for."""
+    rows = db.execute("SELECT op, gallery, pieces FROM erasing ORDER BY op").fetchall()
+    return [(op, gallery, _split(pieces.translate(_INVERTED))) for op, gallery, pieces in rows]
+
+
+def _split(joined: bytes) -> frozenset[bytes]:
+    return frozenset(joined[start : start + PIECE] for start in range(0, len(joined), PIECE))
 
 
 def _vectors(db: sqlite3.Connection, entry: GalleryEntry, seqs: Sequence[int]) -> list[bytes]:

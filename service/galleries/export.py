@@ -67,8 +67,16 @@ def _labels(metadata: Sequence[Metadata]) -> dict[str, npt.NDArray[Any]]:
             values_by_name[name][row] = value
     labels = {}
     for name, values in values_by_name.items():
+        if len(values) == len(metadata) and all(isinstance(value, bool) for value in values.values()):
+            labels[LABEL_PREFIX + name] = np.array([values[row] for row in range(len(metadata))])
+            continue
         is_number = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values.values())
         empty: Scalar = np.nan if is_number else ""
-        column = [values.get(row, empty) for row in range(len(metadata))]
+        column = [_told(values.get(row, empty)) for row in range(len(metadata))]
         labels[LABEL_PREFIX + name] = np.array(column, dtype=np.float64 if is_number else np.str_)
     return labels
+
+
+def _told(value: Scalar) -> Scalar:
+    """Truth that not all have, as JSON writes it."""
+    return str(value).lower() if isinstance(value, bool) else value

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ RECORD = "default.sqlite3"
 LOCK = "lock"
 PROJECTIONS = "projections"
 SNAPSHOTS = "snapshots"
+_TEMPORARY = "SQLITE_TMPDIR"
 
 
 @contextmanager
@@ -50,6 +52,24 @@ def write_whole(path: Path, *pieces: bytes | memoryview) -> None:
         with suppress(OSError):
             draft.unlink()
         raise
+
+
+def vacuum(db: sqlite3.Connection, folder: Path) -> None:
+    """Write a database anew; what SQLite needs besides lies in `folder`, and neither in memory nor where others' files lie.
+
+    Raises `sqlite3.Error`.
+    """
+    before = os.environ.get(_TEMPORARY)
+    os.environ[_TEMPORARY] = str(folder)
+    db.execute("PRAGMA temp_store=FILE")
+    try:
+        db.execute("VACUUM")
+    finally:
+        db.execute("PRAGMA temp_store=MEMORY")
+        if before is None:
+            del os.environ[_TEMPORARY]
+        else:
+            os.environ[_TEMPORARY] = before
 
 
 def sync_file(path: Path) -> None:

@@ -1,29 +1,34 @@
 """Template ids: the number of a template, enciphered. They cannot be guessed, say nothing of when or who, and need no index.
 
-An id is one block of AES-128, under a key of the record's own: the number `seq` and eight zero bytes, by which a made-up id is
-told from a real one.
+An id is one block of AES-128, under a key of the record's own: the number `seq`, and eight bytes that stand for the run of the
+service in which it was given out. By these a made-up id is told from a real one; and where a record was put back from a copy, and
+numbers are given out again, their ids are others.
 """
 
 import re
 import threading
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 KEY_BYTES = 16
-_ZEROS = bytes(8)
+_BEFORE_RUNS = bytes(8)
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
 class TemplateIds:
     """Of one record."""
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, runs: Sequence[tuple[int, str]] = ()) -> None:
+        """`runs` are the first numbers of all runs, ascending, and their tokens, hexadecimal."""
         # A block stands for itself: numbers differ, so no two blocks are alike, which is all that this mode would tell.
         cipher = Cipher(algorithms.AES(key), modes.ECB())
         # Made once: that takes longer than to encipher thousands.
         self._encryptor, self._decryptor = cipher.encryptor(), cipher.decryptor()
         self._lock = threading.Lock()
+        self._firsts = [first for first, _ in runs]
+        self._marks = [_BEFORE_RUNS, *(bytes.fromhex(token)[:8] for _, token in runs)]
 
     def of(self, seqs: Iterable[int]) -> list[str]:
         """The ids of templates, 32 hexadecimal digits each.
@@ -32,7 +37,7 @@ class TemplateIds:
         >>> [ids.seq(one) for one in ids.of([1, 77])]
         [1, 77]
         """
-        blocks = b"".join([seq.to_bytes(8, "big") + _ZEROS for seq in seqs])
+        blocks = b"".join([seq.to_bytes(8, "big") + self._mark(seq) for seq in seqs])
         with self._lock:
             text = self._encryptor.update(blocks).hex()
         return [text[start : start + 32] for start in range(0, len(text), 32)]
@@ -43,4 +48,8 @@ class TemplateIds:
             return None
         with self._lock:
             block = self._decryptor.update(bytes.fromhex(template_id))
-        return int.from_bytes(block[:8], "big") if block[8:] == _ZEROS else None
+        seq = int.from_bytes(block[:8], "big")
+        return seq if block[8:] == self._mark(seq) else None
+
+    def _mark(self, seq: int) -> bytes:
+        return self._marks[bisect_right(self._firsts, seq)]

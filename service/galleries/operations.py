@@ -20,6 +20,8 @@ from service.galleries.rows import PreparedTemplates, insert_row, insert_templat
 from service.galleries.rules import milliseconds, timestamp
 from service.galleries.schema import GENERATION_SHIFT, GalleryEntry
 
+_ANSWERS_MS = 24 * 3600 * 1000
+"""How long answers are kept."""
 _A_TIME = 500
 """Values of one SQL list."""
 
@@ -136,15 +138,17 @@ def remove(db: sqlite3.Connection, entry: GalleryEntry, seqs: Sequence[int], onc
     return removed
 
 
-def erase(db: sqlite3.Connection, entry: GalleryEntry, seqs: Sequence[int], digests: Sequence[bytes]) -> None:
-    """As `remove`, of none too; and keep what stands for who was erased, and that the erasure is not at its end."""
+def erase(
+    db: sqlite3.Connection, entry: GalleryEntry, seqs: Sequence[int], digests: Sequence[bytes], pieces: bytes
+) -> None:
+    """As `remove`, of none too; and keep what stands for who was erased, and until its end what is looked for."""
     now = milliseconds()
     if seqs:
         take_out(db, entry.gallery_id, seqs)
     (op,) = db.execute("SELECT next_op FROM counter").fetchone()
     _log(db, entry.gallery_id, [_Done("erase", gone=seqs)])
     db.executemany("INSERT OR REPLACE INTO erased VALUES (?, ?, ?)", ((digest, now, op) for digest in digests))
-    db.execute("INSERT INTO erasing VALUES (?)", (op,))
+    db.execute("INSERT INTO erasing VALUES (?, ?, ?)", (op, entry.name, pieces))
 
 
 def counts_of(db: sqlite3.Connection, entry: GalleryEntry) -> Counts:
@@ -198,6 +202,7 @@ def seqs_of_subject(db: sqlite3.Connection, entry: GalleryEntry, subject: str) -
 def remember(db: sqlite3.Connection, once: Once | None, outcome: object) -> None:
     """Keep the answer to a request that may come again, with what it did."""
     if once is not None:
+        forget_answers(db, milliseconds() - _ANSWERS_MS)
         answer = once.answer(outcome)
         db.execute(
             "INSERT INTO answered VALUES (?, ?, ?, ?, ?)",

@@ -1,7 +1,9 @@
 """A part: the templates of one origin, in segments that one thread changes, and an index over those that came before it."""
 
+import threading
+
 from service.galleries.indexes import BuiltIndex
-from service.galleries.segments import FEWEST_ROWS, Columns, Segment, SeqArray, View, full_segment
+from service.galleries.segments import FEWEST_ROWS, Columns, Segment, SeqArray, View, full_segment, rows_of
 
 
 class Part:
@@ -12,6 +14,8 @@ class Part:
         self._segments: list[Segment] = []
         self.index: BuiltIndex | None = None
         """Searched in place of those segments that it holds."""
+        self._num_forgotten = 0
+        self._index_lock = threading.Lock()
         self.view = View((), ())
         """Replaced as a whole by every change."""
 
@@ -39,6 +43,26 @@ class Part:
         """Put in a segment whose rows are of higher `seq` than those that are in."""
         self._segments.append(segment)
         self._publish()
+
+    @property
+    def num_forgotten(self) -> int:
+        """How often something was erased from it."""
+        return self._num_forgotten
+
+    def install(self, index: BuiltIndex, num_forgotten: int) -> bool:
+        """Take an index, unless something that it may hold was erased since."""
+        with self._index_lock:
+            if self._num_forgotten != num_forgotten:
+                return False
+            self.index = index
+            return True
+
+    def forget_index(self, seqs: SeqArray) -> None:
+        """Do without an index that holds one of these (ascending), and take none that is being built."""
+        with self._index_lock:
+            self._num_forgotten += 1
+            if self.index is not None and len(rows_of(self.index.seqs, seqs)):
+                self.index = None
 
     def exchange(self, segment: Segment, other: Segment) -> None:
         """Put a segment in the place of one that holds the same, where that is still so."""

@@ -107,8 +107,7 @@ class Projection:
         """Do without indexes that hold one of these templates."""
         wanted = np.array(sorted(seqs), dtype=np.int64)
         for part in self._parts.values():
-            if part.index is not None and len(rows_of(part.index.seqs, wanted)):
-                part.index = None
+            part.forget_index(wanted)
         self.version += 1
 
     def num_equal(self, seqs: SeqArray, features_GD: FloatArray) -> int:
@@ -130,13 +129,14 @@ class Projection:
     def build_indexes(self, asked: IndexKind, policy: IndexPolicy, is_stopped: Callable[[], bool] = bool) -> None:
         """Build what is due; called by one thread, searches and changes go on meanwhile."""
         for part in list(self._parts.values()):
-            view = part.view
+            num_forgotten, view = part.num_forgotten, part.view
             kind = choose(asked, self.num_templates, self._dimension, policy.memory)
             if kind == "flat" and part.index is not None:
                 part.index = None
             elif is_due(part.index, kind, view):
-                part.index = build(kind, view, policy, partial(_nearest, view), is_stopped)
-                self.version += 1
+                index = build(kind, view, policy, partial(_nearest, view), is_stopped)
+                if part.install(index, num_forgotten):
+                    self.version += 1
 
     def _sorted_parts(self) -> list[tuple[Side, Part]]:
         return sorted(self._parts.items(), key=lambda item: (item[0].space, item[0].bundles))

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.space import parse_space
-from service.entities import FloatArray, Side, Template
+from service.entities import FloatArray, Gallery, IndexState, Side, Template
 from service.errors import DamagedError, StorageError
 from service.galleries.folder import sync_folder
 from service.galleries.ids import TemplateIds
@@ -47,8 +47,10 @@ from service.galleries.writer import CHECKPOINT_BYTES, Writer, reason_of
 _READERS = 4
 _SEQS = 65_536
 _WRITER_CACHE_KIB = 32_768
-_RUNS = 10_000
-"""Starts that are remembered."""
+_GALLERY = (
+    "SELECT gallery.id, name, created_at, generation.id, number, space, index_kind, num_templates, num_subjects"
+    " FROM gallery JOIN generation ON generation.gallery = gallery.id AND active"
+)
 _TEMPLATE = (
     "SELECT seq, subject.name, space.fingerprint, bundles, enrolled_at, confidence, norm, key, metadata,"
     " provenance.document"
@@ -110,6 +112,13 @@ class RecordedGallery:
     num_templates: int
     num_subjects: int
 
+    def described(self, index: IndexState) -> Gallery:
+        """As it is told, with how it is searched."""
+        entry = self.entry
+        return Gallery(
+            entry.name, entry.space, entry.generation, self.num_templates, self.num_subjects, entry.created_at, index
+        )
+
 
 class Record:
     """One open SQLite file. Reads may be made by several threads; writes go through `writer`."""
@@ -138,13 +147,17 @@ class Record:
         self.writer.call(self._begin_run, bool)
         # The names of its files are new; SQLite does not mind where they cannot be synced.
         sync_folder(path.parent)
-        self.ids = TemplateIds(self.secret(TEMPLATE_IDS))
+        runs = self._read(
+            "SELECT first_seq, token FROM run WHERE id IN (SELECT MAX(id) FROM run GROUP BY first_seq) ORDER BY id"
+        )
+        self.ids = TemplateIds(self.secret(TEMPLATE_IDS), runs)
         self.identity = self.secret(IDENTITY).hex()
         """What no other record is called."""
 
     def _begin_run(self, db: sqlite3.Connection) -> None:
-        db.execute("INSERT INTO run (token, first_op) SELECT ?, next_op FROM counter", (self._run,))
-        db.execute("DELETE FROM run WHERE id <= (SELECT MAX(id) FROM run) - ?", (_RUNS,))
+        db.execute(
+            "INSERT INTO run (token, first_op, first_seq) SELECT ?, next_op, next_seq FROM counter", (self._run,)
+        )
 
     def now(self) -> Moment:
         """This moment of the record's history."""
@@ -172,26 +185,11 @@ class Record:
 
     def galleries(self) -> list[RecordedGallery]:
         """All galleries that are not being dropped. Raises `SpaceError` where the document of a space is damaged."""
-        rows = self._read(
-            "SELECT gallery.id, name, created_at, generation.id, number, space, index_kind, num_templates, num_subjects"
-            " FROM gallery JOIN generation ON generation.gallery = gallery.id AND active WHERE name IS NOT NULL"
-        )
-        return [
-            RecordedGallery(
-                GalleryEntry(
-                    gallery,
-                    name,
-                    created_at,
-                    generation,
-                    number,
-                    parse_space(space, what=f"gallery {name}"),
-                    index_kind,
-                ),
-                num_templates,
-                num_subjects,
-            )
-            for gallery, name, created_at, generation, number, space, index_kind, num_templates, num_subjects in rows
-        ]
+        return [_recorded(row) for row in self._read(f"{_GALLERY} WHERE name IS NOT NULL")]
+
+    def gallery(self, db: sqlite3.Connection, gallery_id: int) -> RecordedGallery:
+        """One of them, as the transaction of `db` sees it."""
+        return _recorded(db.execute(f"{_GALLERY} WHERE gallery.id = ?", (gallery_id,)).fetchone())
 
     def half_dropped(self) -> list[int]:
         """The numbers of galleries that are being dropped."""
@@ -369,13 +367,25 @@ class Record:
     @contextmanager
     def _reader(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
-            is_new = self._readers.empty() and self._num_readers < _READERS
-            self._num_readers += is_new
-        db = self.connect() if is_new else self._readers.get()
+            db = None
+            if self._readers.empty() and self._num_readers < _READERS:
+                try:
+                    db = self.connect()
+                except sqlite3.Error as failure:
+                    raise StorageError(f"the record cannot be read ({reason_of(failure)})") from None
+                self._num_readers += 1
+        db = db or self._readers.get()
         try:
             yield db
         finally:
             self._readers.put(db)
+
+
+def _recorded(row: tuple[Any, ...]) -> RecordedGallery:
+    gallery_id, name, created_at, generation_id, number, space, index_kind, num_templates, num_subjects = row
+    parsed = parse_space(space, what=f"gallery {name}")
+    entry = GalleryEntry(gallery_id, name, created_at, generation_id, number, parsed, index_kind)
+    return RecordedGallery(entry, num_templates, num_subjects)
 
 
 def _base(entry: GalleryEntry) -> int:

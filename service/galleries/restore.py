@@ -1,7 +1,7 @@
 """Putting a snapshot back: the gallery becomes what it was, in one transaction that writes only what is different.
 
-Templates that are in both stay as they are; in the record that the snapshot was taken from, those that come back have the
-numbers, and so the ids, that they had. Whoever was erased since stays away.
+Templates that are in both stay as they are; in a record that was once what it was when the snapshot was taken, those that come
+back have the numbers, and so the ids, that they had. Whoever was erased since stays away.
 """
 
 import json
@@ -27,9 +27,11 @@ def put_back(
     gallery: str,
     is_erased: Callable[[str], bool],
     *,
-    is_same_record: bool,
+    is_same_history: bool,
+    then: Callable[[int], None],
 ) -> None:
-    """Make `gallery`, which is made where there is none, what the snapshot has; with nothing else being written.
+    """Make `gallery`, which is made where there is none, what the snapshot has; with nothing else being written. `then` is called
+    with its number before that is committed.
 
     Raises `GenerationChangedError` where the gallery is in another generation, `SnapshotCorruptError`, `sqlite3.Error`.
     """
@@ -37,7 +39,7 @@ def put_back(
     db.execute("ATTACH ? AS copy", (str(path),))
     try:
         db.execute("BEGIN IMMEDIATE")
-        _put_back(db, manifest, gallery, is_erased, is_same_record=is_same_record)
+        then(_put_back(db, manifest, gallery, is_erased, is_same_history=is_same_history))
         reached("restore-before-commit")
         db.execute("COMMIT")
         reached("restore-after-commit")
@@ -52,12 +54,12 @@ def put_back(
 
 
 def _put_back(
-    db: sqlite3.Connection, manifest: Manifest, gallery: str, is_erased: Callable[[str], bool], *, is_same_record: bool
-) -> None:
+    db: sqlite3.Connection, manifest: Manifest, gallery: str, is_erased: Callable[[str], bool], *, is_same_history: bool
+) -> int:
     gallery_id, generation_id, old_generation_id = _generation(db, manifest, gallery)
     _count_kept(db, is_erased)
     is_in_place = (
-        is_same_record
+        is_same_history
         and not db.execute(
             "SELECT 1 FROM temp.kept JOIN main.template ON main.template.seq = old WHERE gallery <> ? LIMIT 1",
             (gallery_id,),
@@ -77,6 +79,7 @@ def _put_back(
     operations.count_again(db, gallery_id)
     (num,) = db.execute("SELECT COUNT(*) FROM temp.kept").fetchone()
     operations.log_restore(db, gallery_id, gone=seqs, num=0 if is_in_place else num)
+    return gallery_id
 
 
 def _generation(db: sqlite3.Connection, manifest: Manifest, gallery: str) -> tuple[int, int, int]:

@@ -18,6 +18,7 @@ from service.errors import (
     DimensionMismatchError,
     EngineError,
     InvalidInputError,
+    InvalidNameError,
     NonFiniteVectorError,
     SpaceMismatchError,
 )
@@ -33,7 +34,11 @@ MAX_FIELDS = 32
 MAX_TEXT = 256
 """Characters of a field of metadata."""
 FIELD_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
-_FIELD = re.compile(FIELD_PATTERN)
+SUBJECT_PATTERN = r"^[^\x00-\x1f\x7f]{1,128}$"
+KEY_PATTERN = r"^[^\x00-\x1f\x7f]{1,256}$"
+_SUBJECT, _KEY = re.compile(r"[^\x00-\x1f\x7f]{1,128}"), re.compile(r"[^\x00-\x1f\x7f]{1,256}")
+_DOTS = frozenset({".", ".."})
+_FIELD = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 def gallery_features(templates: NewTemplates) -> FloatArray:
@@ -53,6 +58,7 @@ def check_templates(templates: NewTemplates, space: Space) -> None:
             f"a feature has not as many numbers as its space ({templates.original_space.dimension} for the original, "
             f"{space.dimension} in the gallery)"
         )
+    check_subjects(templates.subjects)
     _check_unit(templates.originals)
     if templates.route:
         _check_unit(templates.features)
@@ -62,7 +68,23 @@ def check_templates(templates: NewTemplates, space: Space) -> None:
             raise InvalidInputError(f"the metadata of a template cannot be kept: {reason}", [(row, reason)])
 
 
+def check_subjects(subjects: Sequence[str]) -> None:
+    """Raises `InvalidNameError`. A subject is a part of paths too: clients resolve `..`, and would remove what is above it."""
+    wrong = [
+        row
+        for row, subject in enumerate(subjects)
+        if not _SUBJECT.fullmatch(subject) or (_DOTS & set(subject.split("/")) if "." in subject else False)
+    ]
+    if wrong:
+        reason = "must be 1 to 128 printable characters, and neither . nor .. between slashes"
+        raise InvalidNameError(f"the subject of sample {wrong[0]} {reason}", [(row, reason) for row in wrong])
+
+
 def _check_keys(keys: Sequence[str | None]) -> None:
+    wrong = [row for row, key in enumerate(keys) if key is not None and not _KEY.fullmatch(key)]
+    if wrong:
+        reason = "a key is 1 to 256 printable characters"
+        raise InvalidNameError(f"the key of sample {wrong[0]} is none: {reason}", [(row, reason) for row in wrong])
     first: dict[str, int] = {}
     twice = [(row, key) for row, key in enumerate(keys) if key is not None and first.setdefault(key, row) != row]
     if twice:

@@ -66,7 +66,9 @@ SCHEMA = (
     """CREATE TABLE translated (
         id INTEGER PRIMARY KEY, route INTEGER NOT NULL, confidence REAL, crc INTEGER NOT NULL, feature BLOB NOT NULL)""",
     # Every start, and the first operation after it: so what was saved beside the record can be told to be of its own history.
-    "CREATE TABLE run (id INTEGER PRIMARY KEY AUTOINCREMENT, token TEXT NOT NULL UNIQUE, first_op INTEGER NOT NULL)",
+    """CREATE TABLE run (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, token TEXT NOT NULL UNIQUE, first_op INTEGER NOT NULL,
+        first_seq INTEGER NOT NULL)""",
     # What was done, without names and vectors. `first_seq` to `last_seq` came, those in `gone` (little-endian int64) went.
     """CREATE TABLE operation (
         op INTEGER PRIMARY KEY, gallery INTEGER NOT NULL, kind TEXT NOT NULL, at INTEGER NOT NULL,
@@ -77,7 +79,7 @@ SCHEMA = (
         ) WITHOUT ROWID""",
     "CREATE INDEX answered_at ON answered (at)",
     # An erasure is under way: were it left half-way, the next start would end it.
-    "CREATE TABLE erasing (op INTEGER PRIMARY KEY)",
+    "CREATE TABLE erasing (op INTEGER PRIMARY KEY, gallery TEXT NOT NULL, pieces BLOB NOT NULL)",
     # Who was erased, as keyed digests: an older snapshot must not bring them back.
     "CREATE TABLE erased (digest BLOB PRIMARY KEY, at INTEGER NOT NULL, op INTEGER NOT NULL) WITHOUT ROWID",
 )

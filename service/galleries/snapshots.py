@@ -13,9 +13,9 @@ import re
 import secrets
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,14 +23,15 @@ from models.documents import canonical_json
 from service.entities import Snapshot
 from service.errors import NotFoundError, SnapshotCorruptError, StorageError
 from service.galleries.failpoints import reached
-from service.galleries.folder import sync_file, sync_folder, write_whole
+from service.galleries.folder import sync_file, sync_folder, vacuum, write_whole
 from service.galleries.record import Record
-from service.galleries.schema import GENERATION_SHIFT, PAGE_BYTES, SCHEMA, SCHEMA_VERSION, GalleryEntry, row_crc
+from service.galleries.schema import GENERATION_SHIFT, PAGE_BYTES, SCHEMA, SCHEMA_VERSION, GalleryEntry, Moment, row_crc
 from service.galleries.writer import reason_of
 
 _ROWS = "rows.draft"
 MANIFEST = "manifest.json"
 _TABLES = ("space", "route", "provenance", "generation", "subject", "template", "translated")
+_SEQ_BITS = (1 << GENERATION_SHIFT) - 1
 _ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}")
 
 
@@ -45,8 +46,9 @@ class Manifest:
     created_at: str
     generation: int
     taken_at: str
+    run: str
     op: int
-    """The last operation before it, in its record."""
+    """The last operation before it, and the run of the service in which it was taken."""
     num_templates: int
     num_subjects: int
     sha256: str
@@ -56,6 +58,11 @@ class Manifest:
     def taken_at_ms(self) -> int:
         """As the record counts time."""
         return int(datetime.fromisoformat(self.taken_at).timestamp() * 1000)
+
+    @property
+    def moment(self) -> Moment:
+        """Of its record's history."""
+        return Moment(self.run, self.op)
 
     @property
     def rows(self) -> str:
@@ -90,6 +97,7 @@ class Snapshots:
                 entry.created_at,
                 entry.generation,
                 now.isoformat(timespec="milliseconds"),
+                record.now().run,
                 op,
                 num_templates,
                 num_subjects,
@@ -99,7 +107,11 @@ class Snapshots:
             _write_manifest(draft, manifest)
             reached("snapshot-before-name")
             draft.rename(parent / snapshot_id)
-            sync_folder(parent)
+            for folder in (parent, self._folder, self._folder.parent):
+                sync_folder(folder)
+        except NotFoundError:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
         except (OSError, sqlite3.Error) as failure:
             shutil.rmtree(draft, ignore_errors=True)
             reason = reason_of(failure) if isinstance(failure, sqlite3.Error) else failure.strerror
@@ -132,7 +144,7 @@ class Snapshots:
                     raise SnapshotCorruptError("a template of the snapshot does not match its CRC32C")
             for seq, name, crc, feature in db.execute(
                 "SELECT seq, name, translated.crc, feature FROM translated"
-                f" JOIN template ON seq = translated.id & {(1 << GENERATION_SHIFT) - 1} JOIN subject ON subject.id = subject"
+                f" JOIN template ON seq = translated.id & {_SEQ_BITS} JOIN subject ON subject.id = subject"
             ):
                 if row_crc(seq, name.encode(), feature) != crc:
                     raise SnapshotCorruptError("a translation of the snapshot does not match its CRC32C")
@@ -159,22 +171,31 @@ class Snapshots:
         except (OSError, sqlite3.Error):
             raise SnapshotCorruptError("the snapshot cannot be read") from None
 
-    def erase(self, gallery: str, is_erased: Callable[[str], bool]) -> tuple[int, list[bytes]]:
-        """Take subjects out of every snapshot of a gallery: of how many, and the vectors that they had there.
+    def erase(self, gallery: str, is_erased: Callable[[Manifest, str], bool]) -> int:
+        """Take subjects out of every snapshot of a gallery; out of how many there was somebody taken.
 
         Raises `StorageError` where a snapshot cannot be read or written.
         """
-        num, vectors = 0, []
+        num = 0
         for path in self._paths(gallery):
             try:
-                found = _erase(path, is_erased)
+                num += _erase(path, is_erased)
             except (SnapshotCorruptError, OSError, sqlite3.Error):
                 raise StorageError(
                     f"snapshot {path.name} cannot be rewritten; the erasure is not complete: remove the snapshot and ask again"
                 ) from None
-            num += bool(found)
-            vectors += found
-        return num, vectors
+        return num
+
+    def vectors_of(self, gallery: str, is_meant: Callable[[str], bool]) -> list[bytes]:
+        """What subjects have in snapshots of a gallery that can be read."""
+        vectors = []
+        for path in self._paths(gallery):
+            with suppress(SnapshotCorruptError, OSError, sqlite3.Error):
+                manifest = _read_manifest(path)
+                with closing(sqlite3.connect(path / manifest.rows)) as db:
+                    named = db.execute("SELECT id, name FROM subject").fetchall()
+                    vectors += _vectors_of(db, [number for number, name in named if is_meant(name)])
+        return vectors
 
     def vectors(self) -> Iterator[bytes]:
         """Of all snapshots of all galleries that can be read."""
@@ -206,6 +227,8 @@ def _copy(record: Record, entry: GalleryEntry, path: Path) -> tuple[int, int, in
             if statement.startswith(tuple(f"CREATE TABLE {table} " for table in _TABLES)):
                 db.execute(statement.replace("CREATE TABLE ", "CREATE TABLE copy.", 1))
         of_gallery = (entry.gallery_id,)
+        if not db.execute("SELECT 1 FROM main.gallery WHERE id = ? AND name = ?", (*of_gallery, entry.name)).fetchone():
+            raise NotFoundError("there is no gallery of this name")
         for table in ("space", "route", "provenance"):
             db.execute(f"INSERT INTO copy.{table} SELECT * FROM main.{table}")
         for table in ("generation", "subject", "template"):
@@ -222,46 +245,44 @@ def _copy(record: Record, entry: GalleryEntry, path: Path) -> tuple[int, int, in
     return op, num_templates, num_subjects
 
 
-def _erase(path: Path, is_erased: Callable[[str], bool]) -> list[bytes]:
-    """Rewrite a snapshot without some subjects; their vectors."""
+def _erase(path: Path, is_erased: Callable[[Manifest, str], bool]) -> bool:
+    """Rewrite a snapshot without some subjects; whether there was one."""
     manifest = _read_manifest(path)
     if _sha256(path / manifest.rows) != manifest.sha256:
         raise SnapshotCorruptError("the rows of the snapshot are not what was written")
     with closing(sqlite3.connect(path / manifest.rows)) as db:
-        subjects = [number for number, name in db.execute("SELECT id, name FROM subject") if is_erased(name)]
+        subjects = [number for number, name in db.execute("SELECT id, name FROM subject") if is_erased(manifest, name)]
     if not subjects:
-        return []
+        return False
     draft = path / _ROWS
     shutil.copyfile(path / manifest.rows, draft)
-    vectors = []
     with closing(sqlite3.connect(draft, isolation_level=None)) as db:
         db.execute("PRAGMA secure_delete=ON")
         db.execute("PRAGMA journal_mode=OFF")
         for subject in subjects:
-            rows = db.execute("SELECT seq, original FROM template WHERE subject = ?", (subject,)).fetchall()
-            for seq, original in rows:
-                translated = db.execute(
-                    f"DELETE FROM translated WHERE id & {(1 << GENERATION_SHIFT) - 1} = ? RETURNING feature", (seq,)
-                ).fetchall()
-                vectors += [original, *(feature for (feature,) in translated)]
+            for (seq,) in db.execute("SELECT seq FROM template WHERE subject = ?", (subject,)).fetchall():
+                db.execute(f"DELETE FROM translated WHERE id & {_SEQ_BITS} = ?", (seq,))
             db.execute("DELETE FROM template WHERE subject = ?", (subject,))
             db.execute("DELETE FROM subject WHERE id = ?", (subject,))
-        db.execute("VACUUM")
+        vacuum(db, path)
         (num_templates,) = db.execute("SELECT COUNT(*) FROM template").fetchone()
     draft.chmod(0o600)
     sync_file(draft)
-    changed = Manifest(
-        **{
-            **asdict(manifest),
-            "num_templates": num_templates,
-            "num_subjects": manifest.num_subjects - len(subjects),
-            "sha256": _sha256(draft),
-        }
-    )
+    sizes = {"num_templates": num_templates, "num_subjects": manifest.num_subjects - len(subjects)}
+    changed = replace(manifest, **sizes, sha256=_sha256(draft))
     draft.replace(path / changed.rows)
     reached("erase-in-snapshot")
     _write_manifest(path, changed)
     _tidy(path)
+    return True
+
+
+def _vectors_of(db: sqlite3.Connection, subjects: Sequence[int]) -> list[bytes]:
+    vectors = []
+    for subject in subjects:
+        for seq, original in db.execute("SELECT seq, original FROM template WHERE subject = ?", (subject,)).fetchall():
+            translated = db.execute(f"SELECT feature FROM translated WHERE id & {_SEQ_BITS} = ?", (seq,)).fetchall()
+            vectors += [original, *(feature for (feature,) in translated)]
     return vectors
 
 

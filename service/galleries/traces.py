@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-_PIECE = 16
+PIECE = 16
 """Bytes of a piece: four numbers, which no other vector has but by being the same."""
 _PIECES = 3
 """Of each vector: a database may have kept a part of it."""
@@ -44,11 +44,15 @@ def find_traces(pieces: frozenset[bytes], paths: Iterable[Path]) -> Traces:
     seconds[[int.from_bytes(piece[2:4], "little") for piece in pieces]] = True
     num_files, num_bytes, found_in, found = 0, 0, [], set()
     for path in paths:
-        num_files += 1
         in_file: set[bytes] = set()
-        for block in _blocks(path):
-            num_bytes += len(block)
-            in_file |= _held(block, pieces, firsts, seconds)
+        try:
+            for block in _blocks(path):
+                num_bytes += len(block)
+                in_file |= _held(block, pieces, firsts, seconds)
+        except FileNotFoundError:
+            # It is gone since it was listed, and what was in it.
+            continue
+        num_files += 1
         if in_file:
             found_in.append(path)
             found |= in_file
@@ -57,9 +61,9 @@ def find_traces(pieces: frozenset[bytes], paths: Iterable[Path]) -> Traces:
 
 def _pieces(vector: bytes) -> Iterator[bytes]:
     """Where numbers differ: a piece of zeros is in every file."""
-    last = max(0, len(vector) - _PIECE)
+    last = max(0, len(vector) - PIECE)
     for start in {4 * round(last * place / (_PIECES - 1) / 4) for place in range(_PIECES)}:
-        piece = vector[start : start + _PIECE]
+        piece = vector[start : start + PIECE]
         if len(set(piece)) > 4:
             yield piece
 
@@ -70,7 +74,7 @@ def _blocks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
             yield rest + block
-            rest = block[-(_PIECE - 1) :]
+            rest = block[-(PIECE - 1) :]
 
 
 def _held(block: bytes, pieces: frozenset[bytes], firsts: _Table, seconds: _Table) -> set[bytes]:
@@ -83,5 +87,5 @@ def _held(block: bytes, pieces: frozenset[bytes], firsts: _Table, seconds: _Tabl
         pairs = data[offset : offset + (len(data) - offset) // 2 * 2].view("<u2")
         places = np.flatnonzero(firsts[pairs[:-1]])
         places = places[seconds[pairs[places + 1]]]
-        held |= {block[place : place + _PIECE] for place in (2 * places + offset).tolist()} & pieces
+        held |= {block[place : place + PIECE] for place in (2 * places + offset).tolist()} & pieces
     return held

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -78,6 +78,7 @@ class Writer:
         self._db = connect()
         self._operations: queue.SimpleQueue[_Operation | None] = queue.SimpleQueue()
         self._failure: StorageError | None = None
+        self._is_closed = False
         self._checkpoints = _Checkpoints(connect_for_checkpoints, self._stop_writing)
         self._thread = threading.Thread(target=self._run, name="gallery-writer", daemon=True)
         self._thread.start()
@@ -94,7 +95,7 @@ class Writer:
         `StorageError`.
         """
         done: Future[R] = Future()
-        self._operations.put(_Operation(lambda db, _: [work(db)], lambda results: [then(results[0])], [None], [done]))
+        self._put(_Operation(lambda db, _: [work(db)], lambda results: [then(results[0])], [None], [done]))
         return done
 
     def submit_one_of_many(
@@ -108,7 +109,7 @@ class Writer:
         and give as many. Where `work` refuses several it gets each by itself.
         """
         done: Future[R] = Future()
-        self._operations.put(_Operation(work, then, [one], [done], kind))
+        self._put(_Operation(work, then, [one], [done], kind))
         return done
 
     def call(self, work: Callable[[sqlite3.Connection], T], then: Callable[[T], R]) -> R:
@@ -118,7 +119,7 @@ class Writer:
     def alone(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do `work` outside of any transaction, between others' operations, and wait."""
         done: Future[T] = Future()
-        self._operations.put(_Operation(lambda db, _: [work(db)], list, [None], [done], is_alone=True))
+        self._put(_Operation(lambda db, _: [work(db)], list, [None], [done], is_alone=True))
         return done.result()
 
     def empty_log(self) -> None:
@@ -140,6 +141,8 @@ class Writer:
         """Finish what was submitted, move the log into the file, and end."""
         self._operations.put(None)
         self._thread.join()
+        self._is_closed = True
+        self._refuse_what_came_late()
         self._checkpoints.close()
         try:
             if self._failure is None:
@@ -148,6 +151,19 @@ class Writer:
             log.error("the log could not be moved into the record (%s); it stays beside it", reason_of(failure))
         finally:
             self._db.close()
+
+    def _put(self, operation: _Operation) -> None:
+        self._operations.put(operation)
+        if self._is_closed:
+            self._refuse_what_came_late()
+
+    def _refuse_what_came_late(self) -> None:
+        """Nobody is going to do it, and somebody waits."""
+        with suppress(queue.Empty):
+            while True:
+                operation = self._operations.get_nowait()
+                if operation is not None:
+                    operation.refuse(ReadOnlyError("the galleries are closed"))
 
     def _run(self) -> None:
         last = False

@@ -17,7 +17,12 @@ BANNED_NAMES = frozenset({"utils", "util", "helpers", "helper", "misc", "core", 
 BANNED_ENDINGS = ("Manager", "Helper", "Utils", "Util")
 BANNED_IMPORTS = frozenset({"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"})
 CATCHES_EVERYTHING = frozenset(
-    {"service/inference/batcher.py", "service/api/middleware.py", "service/galleries/writer.py"}
+    {
+        "service/inference/batcher.py",
+        "service/api/middleware.py",
+        "service/galleries/writer.py",
+        "service/galleries/background.py",
+    }
 )
 """Workers' boundaries: whoever waits hears of it."""
 

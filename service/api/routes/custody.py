@@ -8,7 +8,7 @@ from service.api.bodies import JsonBody
 from service.api.deps import ServicesDep
 from service.api.openapi import accepts
 from service.api.problems import documented
-from service.api.routes.galleries import GalleryPath, check_subjects
+from service.api.routes.galleries import GalleryPath
 from service.api.schemas.custody import (
     CheckReport,
     EraseRequest,
@@ -19,6 +19,7 @@ from service.api.schemas.custody import (
     SnapshotView,
 )
 from service.api.schemas.galleries import GalleryView
+from service.galleries.rules import check_subjects
 
 router = APIRouter(prefix="/galleries", tags=["custody"])
 

@@ -1,7 +1,6 @@
 """`/galleries` and their templates and subjects."""
 
 import re
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Annotated
 
@@ -34,9 +33,10 @@ from service.api.schemas.galleries import (
     TemplateList,
     TemplateView,
 )
-from service.api.schemas.probes import SUBJECT_PATTERN, GalleryName
+from service.api.schemas.probes import GalleryName
 from service.entities import Metadata, ProbeRows
-from service.errors import BatchTooLargeError, InvalidInputError, InvalidNameError
+from service.errors import BatchTooLargeError, InvalidInputError
+from service.galleries.rules import check_subjects
 from service.usecases.enrol import Samples
 
 router = APIRouter(prefix="/galleries", tags=["galleries"])
@@ -47,8 +47,6 @@ SubjectPath = Annotated[str, Path(min_length=1, max_length=128, description="the
 
 _CURSOR = re.compile(r"[0-9a-f]{1,15}")
 """What fits into the 63 bits of a row number, with room to spare."""
-_SUBJECT = re.compile(SUBJECT_PATTERN)
-_DOTS = frozenset({".", ".."})
 
 _read_enrolment = JsonBody(EnrolRequest)
 
@@ -230,15 +228,6 @@ def _metadata(feature_set: FeatureSet) -> list[Metadata | None] | None:
 
 def _nothing(_: object) -> None:
     """The answer has no body."""
-
-
-def check_subjects(subjects: Sequence[str]) -> None:
-    """A subject is a part of paths too: clients resolve `..`, and would remove what is above it."""
-    for row, subject in enumerate(subjects):
-        if not _SUBJECT.fullmatch(subject) or not _DOTS.isdisjoint(subject.split("/")):
-            raise InvalidNameError(
-                f"the subject of sample {row} must be 1 to 128 printable characters, and neither . nor .. between slashes"
-            )
 
 
 def _after(cursor: str | None) -> int:

@@ -13,7 +13,8 @@ _MAX_VALUES = 100
 
 FieldName = Annotated[str, Field(pattern=FIELD_PATTERN, examples=["site"])]
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
-Value = StrictBool | StrictInt | StrictFloat | Text
+_Whole = Annotated[StrictInt, Field(gt=-(2**53), lt=2**53)]
+Value = StrictBool | _Whole | StrictFloat | Text
 MetadataBody = Annotated[dict[FieldName, Value], Field(max_length=MAX_FIELDS)]
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 from models.calibration import MODALITY_PATTERN, PHOTO
 from service.api.problems import UNION_TAGS, Problem, ProblemError
 from service.entities import Probe
+from service.galleries.rules import KEY_PATTERN, SUBJECT_PATTERN
 
 STRICT = ConfigDict(extra="forbid", strict=True)
 MAX_NUMBERS = 65_536
@@ -24,12 +25,11 @@ SpaceReference = Annotated[
 Numbers = Annotated[list[float], Field(min_length=1, max_length=MAX_NUMBERS, fail_fast=True)]
 Base64 = Annotated[str, Field(min_length=1, description="base64 of little-endian float32")]
 Point = Annotated[list[float], Field(min_length=2, max_length=2)]
-SUBJECT_PATTERN = r"^[^\x00-\x1f\x7f]{1,128}$"
 Subject = Annotated[str, Field(pattern=SUBJECT_PATTERN, description="who it is; 1 to 128 printable characters")]
 TemplateKey = Annotated[
     str,
     Field(
-        pattern=r"^[^\x00-\x1f\x7f]{1,256}$",
+        pattern=KEY_PATTERN,
         description="the sender's own name of a template, once in a gallery; a PUT replaces the template of the same key",
     ),
 ]

@@ -75,7 +75,7 @@ def test_what_is_exported_can_be_read_by_training_and_imported_again(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["gallery", "export", "--data", str(data), "staff", str(tmp_path / "out")]) == 0
-    here, there = (tmp_path / "out" / f"staff.{name}.parquet" for name in ("here", "there"))
+    here, there = ((tmp_path / "out" / f"staff.{one.name}.{one.fingerprint}.parquet") for one in (HERE, THERE))
     assert here.stat().st_mode & 0o077 == 0
     native, foreign = read_parquet(here.read_bytes()), read_parquet(there.read_bytes())
     assert (native.space, foreign.space, len(native), len(foreign)) == (HERE, THERE, 3, 1)
