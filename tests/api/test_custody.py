@@ -135,6 +135,8 @@ async def test_a_search_may_be_among_some_templates(people: httpx.AsyncClient) -
         ({"a": {}}, 422),
         ({"a": {"at_least": "x"}}, 422),
         ({"a": {"more": 1}}, 422),
+        ({"a": 2**63}, 422),
+        ({"a": [-(2**70)]}, 422),
         ([], 422),
     ],
 )
@@ -193,6 +195,22 @@ async def test_what_is_wrong_with_single_templates_is_told_by_pointer(people: ht
     response = await people.post("/galleries/people/templates", json={"space": "a", "templates": templates})
     assert [error["pointer"] for error in response.json()["errors"]] == ["/templates/1"]
     assert len(await subjects(people)) == 4
+
+
+async def test_a_refusal_names_no_field_that_was_sent(people: httpx.AsyncClient) -> None:
+    secret = "Canary7Qx is ill"
+    probe = {"space": "a", "feature": features(1)[0].tolist()}
+    bad: list[tuple[str, Any]] = [
+        ("/galleries/people/templates", {"space": "a", "templates": [sample("ann", 0, metadata={secret: 1})]}),
+        ("/galleries/people/templates", {"space": "a", "templates": [sample("ann", 0, metadata={"Canary7Qx": [1]})]}),
+        ("/identify", {"gallery": "people", "probe": probe, "where": {secret: 1}}),
+        ("/identify", {"gallery": "people", "probe": probe, "where": {"Canary7Qx": {"at_least": "x"}}}),
+    ]
+    for url, body in bad:
+        response = await people.post(url, json=body)
+        assert response.status_code == 422
+        assert "Canary7Qx" not in response.text
+        assert {error["pointer"].rpartition("/")[2] for error in response.json()["errors"]} <= {"metadata", "where"}
 
 
 async def test_templates_that_were_translated_go_back_to_a_snapshot_too(people: httpx.AsyncClient) -> None:

@@ -23,6 +23,7 @@ from service.errors import (
     FacebridgeError,
     GenerationChangedError,
     InvalidInputError,
+    InvalidNameError,
     NonFiniteVectorError,
     NotFoundError,
     SpaceMismatchError,
@@ -984,3 +985,20 @@ def test_every_call_for_a_whole_gallery_says_where_there_is_none(store: GalleryS
         store.take_snapshot("staff")
     with pytest.raises(NotFoundError):
         store.check("staff")
+
+
+@pytest.mark.parametrize("subject", ["", "x" * 129, "line\n", "..", "a/../b", "."])
+def test_a_subject_that_is_no_name_is_refused_by_row(store: GalleryStore, subject: str) -> None:
+    store.create("staff", PLANE)
+    with pytest.raises(InvalidNameError) as refusal:
+        store.enrol("staff", batch([native("ann", EAST), native(subject, EAST)]))
+    assert [row for row, _ in refusal.value.rows] == [1]
+    assert store.get("staff").num_templates == 0
+
+
+@pytest.mark.parametrize("key", ["", "x" * 257, "bell\a"])
+def test_a_key_that_is_none_is_refused_by_row(store: GalleryStore, key: str) -> None:
+    store.create("staff", PLANE)
+    with pytest.raises(InvalidNameError) as refusal:
+        store.enrol("staff", batch([native("ann", EAST, key="k"), native("bob", EAST, key=key)]))
+    assert [row for row, _ in refusal.value.rows] == [1]

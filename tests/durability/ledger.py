@@ -152,6 +152,8 @@ def _check_searches(store: EmbeddedGalleryStore, templates: list[Template]) -> N
     for template, candidates in zip(templates, found, strict=True):
         assert (candidates[0].subject, candidates[0].template_id) == (template.subject, template.template_id)
         assert candidates[0].score > 0.99999
+    (everybody,) = store.search(GALLERY, probes_BD[:1], SPACE, 10_000).candidates
+    assert sorted(one.subject for one in everybody) == sorted({template.subject for template in templates})
 
 
 def _difference(found: State, expected: State) -> str:

@@ -14,7 +14,8 @@ _MAX_VALUES = 100
 FieldName = Annotated[str, Field(pattern=FIELD_PATTERN, examples=["site"])]
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
 _Whole = Annotated[StrictInt, Field(gt=-(2**53), lt=2**53)]
-Value = StrictBool | _Whole | StrictFloat | Text
+_Number = Annotated[StrictFloat, Field(gt=-(2**53), lt=2**53)]
+Value = StrictBool | _Whole | _Number | Text
 MetadataBody = Annotated[dict[FieldName, Value], Field(max_length=MAX_FIELDS)]
 
 

@@ -15,6 +15,8 @@ from service.galleries import background, erasure, indexes
 from service.galleries.embedded import EmbeddedGalleryStore
 from service.galleries.folder import PROJECTIONS, RECORD, SNAPSHOTS
 from service.galleries.indexes import IndexPolicy
+from service.galleries.part import Part
+from service.galleries.segments import Columns
 from service.galleries.snapshots import MANIFEST
 from service.galleries.traces import Traces, find_traces, pieces_of
 
@@ -149,14 +151,150 @@ def test_an_erasure_that_is_not_complete_is_not_called_so_and_ends_at_the_next_s
         store.erase("staff", ["ann"])
     (candidates,) = store.search("staff", features_GD[:1], SPACE, 5).candidates
     assert {candidate.subject for candidate in candidates} == {"bob", "eve"}
+    # Her templates are gone, and what is looked for is known all the same: now, after a start, and for whomever is erased next.
+    for _ in range(2):
+        with pytest.raises(StorageError, match="still in left-by-somebody"):
+            store.erase("staff", ["ann"])
+        store.close()
+        store = EmbeddedGalleryStore(tmp_path)
+        assert num_unfinished(store) >= 1
+    with pytest.raises(StorageError, match="still in left-by-somebody"):
+        store.erase("staff", ["bob"])
+    store.create("other", SPACE)
+    store.erase("other", ["zoe"])
+    assert num_unfinished(store) >= 1
     left.unlink()
     store.close()
-    with sqlite3.connect(tmp_path / RECORD) as db:
-        assert db.execute("SELECT COUNT(*) FROM erasing").fetchone() == (1,)
-    db.close()
     store = EmbeddedGalleryStore(tmp_path)
-    assert store._record.writer.alone(lambda db: db.execute("SELECT COUNT(*) FROM erasing").fetchone()) == (0,)
-    assert store.get("staff").num_templates == 2
+    assert num_unfinished(store) == 0
+    assert store.get("staff").num_templates == 1
+    store.close()
+
+
+def num_unfinished(store: EmbeddedGalleryStore) -> int:
+    """Erasures that are to be taken up."""
+
+    def count(db: sqlite3.Connection) -> int:
+        num: int = db.execute("SELECT COUNT(*) FROM erasing").fetchone()[0]
+        return num
+
+    return store._record.writer.alone(count)
+
+
+def test_an_unfinished_erasure_leaves_later_snapshots_of_who_came_again_as_they_are(tmp_path: Path) -> None:
+    features_GD = units(3)
+    store = EmbeddedGalleryStore(tmp_path)
+    store.create("staff", SPACE)
+    store.enrol("staff", native(["ann", "bob"], features_GD[:2]))
+    before = store.take_snapshot("staff").snapshot_id
+    (tmp_path / "left").write_bytes(features_GD[0].tobytes())
+    with pytest.raises(StorageError):
+        store.erase("staff", ["ann"])
+    store.enrol("staff", native(["ann"], features_GD[2:]))
+    after = store.take_snapshot("staff").snapshot_id
+    (tmp_path / "left").unlink()
+    store.close()
+    store = EmbeddedGalleryStore(tmp_path)
+    assert num_unfinished(store) == 0
+    sizes = {snapshot.snapshot_id: snapshot.num_templates for snapshot in store.snapshots("staff")}
+    assert sizes == {before: 1, after: 2}
+    store.close()
+
+
+def test_a_snapshot_that_cannot_be_read_does_not_keep_the_service_from_starting(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = EmbeddedGalleryStore(tmp_path)
+    store.create("staff", SPACE)
+    store.enrol("staff", native(["ann"], units(1)))
+    snapshot_id = store.take_snapshot("staff").snapshot_id
+    (tmp_path / SNAPSHOTS / "staff" / snapshot_id / MANIFEST).write_bytes(b"{}")
+    with pytest.raises(StorageError, match="cannot be rewritten"):
+        store.erase("staff", ["ann"])
+    store.close()
+    store = EmbeddedGalleryStore(tmp_path)
+    assert "an erasure from gallery staff is not complete" in caplog.text
+    assert num_unfinished(store) == 1
+    store.remove_snapshot("staff", snapshot_id)
+    store.erase("staff", ["ann"])
+    assert num_unfinished(store) == 0
+    store.close()
+
+
+def test_an_index_that_was_being_built_during_an_erasure_is_not_taken() -> None:
+    part = Part(DIMENSION)
+    features_GD = units(50)
+    seqs = np.arange(1, 51)
+    part.append(Columns(seqs, seqs, [f"p{seq}" for seq in seqs], features_GD))
+    policy = IndexPolicy(recall=0.1)
+    num_forgotten = part.num_forgotten
+    built = indexes.build("fp16", part.view, policy, lambda probes_BD, num: [{1} for _ in probes_BD])
+    part.forget_index(np.array([7]))
+    assert not part.install(built, num_forgotten)
+    assert part.index is None
+    assert part.install(built, part.num_forgotten)
+
+
+def put_back_by_hand(folder: Path, copy: Path) -> None:
+    """What an operator does after a damage: the record from a backup, all else as it is."""
+    for path in folder.glob(f"{RECORD}*"):
+        path.unlink()
+    shutil.copyfile(copy, folder / RECORD)
+
+
+def subjects_of(store: EmbeddedGalleryStore) -> list[str]:
+    return [template.subject for template in store.templates("staff").templates]
+
+
+def test_a_record_from_a_backup_takes_a_later_snapshot_and_goes_on(tmp_path: Path) -> None:
+    """Its numbers are given out again: they must not be taken for those of the snapshot."""
+    features_GD, folder = units(12), tmp_path / "data"
+    store = EmbeddedGalleryStore(folder)
+    store.create("staff", SPACE)
+    store.enrol("staff", native(["first"], features_GD[:1]))
+    store.close()
+    shutil.copyfile(folder / RECORD, tmp_path / "backup")
+    store = EmbeddedGalleryStore(folder)
+    ids = store.enrol("staff", native(["ann", "bob", "eve"], features_GD[1:4])).template_ids
+    snapshot_id = store.take_snapshot("staff").snapshot_id
+    shutil.copytree(folder / SNAPSHOTS / "staff" / snapshot_id, tmp_path / "kept")
+    store.erase("staff", ["eve"])
+    store.close()
+    put_back_by_hand(folder, tmp_path / "backup")
+    shutil.rmtree(folder / SNAPSHOTS / "staff" / snapshot_id)
+    shutil.copytree(tmp_path / "kept", folder / SNAPSHOTS / "staff" / snapshot_id)
+
+    store = EmbeddedGalleryStore(folder)
+    store.enrol("staff", native(["zoe"], features_GD[4:5]))
+    for template_id in ids:
+        with pytest.raises(NotFoundError):
+            store.remove_template("staff", template_id)
+    store.erase("staff", ["bob"])
+    shutil.rmtree(folder / SNAPSHOTS / "staff" / snapshot_id)
+    shutil.copytree(tmp_path / "kept", folder / SNAPSHOTS / "staff" / snapshot_id)
+    store.restore("staff", snapshot_id)
+    # Eve's erasure is in the record that was lost; bob's is in this one.
+    assert subjects_of(store) == ["first", "ann", "eve"]
+    for row, name in ((0, "first"), (1, "ann"), (3, "eve")):
+        (candidates,) = store.search("staff", features_GD[row : row + 1], SPACE, 10).candidates
+        assert (candidates[0].subject, candidates[0].score > 0.999, len(candidates)) == (name, True, 3)
+    for number in range(3):
+        store.enrol("staff", native([f"new{number}"], features_GD[5 + number : 6 + number]))
+    assert store.remove_subject("staff", "new1") == 1
+    (candidates,) = store.search("staff", features_GD[6:7], SPACE, 10).candidates
+    assert {candidate.subject for candidate in candidates} == {"first", "ann", "eve", "new0", "new2"}
+    assert all(check.is_sound for check in store.check("staff"))
+    store.close()
+
+
+def test_a_gallery_that_is_dropped_before_its_snapshot_is_taken_has_none(tmp_path: Path) -> None:
+    store = EmbeddedGalleryStore(tmp_path)
+    store.create("staff", SPACE)
+    entry = store._gallery("staff").entry
+    store.drop("staff")
+    with pytest.raises(NotFoundError):
+        store._custody._snapshots.take(store._record, entry)
+    assert list((tmp_path / SNAPSHOTS / "staff").iterdir()) == []
     store.close()
 
 

@@ -213,6 +213,22 @@ def test_a_fault_of_the_disk_stops_writing_and_a_full_one_does_not(
         assert writer.call(insert("a"), bool)
 
 
+def test_whoever_comes_after_the_end_is_told_so(connect: Connect, tmp_path: Path) -> None:
+    writer = Writer(tmp_path / "file", connect, connect)
+    held = Held(writer)
+    closing_thread = threading.Thread(target=writer.close)
+    closing_thread.start()
+    while writer._operations.qsize() < 1:
+        threading.Event().wait(0.001)
+    late = writer.submit(insert("late"), bool)
+    held.let_go()
+    closing_thread.join()
+    for future in (late, writer.submit(insert("later"), bool)):
+        with pytest.raises(ReadOnlyError, match="the galleries are closed"):
+            future.result(timeout=10)
+    assert words(connect) == []
+
+
 def test_the_log_is_cut_to_nothing_when_it_is_asked_for_and_at_the_end(connect: Connect, tmp_path: Path) -> None:
     log = tmp_path / "file-wal"
     writer = Writer(tmp_path / "file", connect, connect)
