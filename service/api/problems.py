@@ -122,7 +122,11 @@ def problem_of_validation(failure: ValidationError | RequestValidationError) -> 
         if faults and all(fault["type"] == "string_pattern_mismatch" for fault in faults)
         else "invalid-request"
     )
-    errors_of_it = [ProblemError(pointer=_pointer(fault), reason=str(fault["msg"])) for fault in faults[:MAX_ERRORS]]
+    # Of a value that may be of several kinds pydantic tells what it is not of each.
+    reasons: dict[str, str] = {}
+    for fault in faults:
+        reasons.setdefault(_pointer(fault), str(fault["msg"]))
+    errors_of_it = [ProblemError(pointer=pointer, reason=reason) for pointer, reason in reasons.items()][:MAX_ERRORS]
     return Problem(422, slug, f"the request has {len(faults)} fault(s)", errors_of_it)
 
 
