@@ -6,7 +6,7 @@ the record does not hold any more is taken out, what it holds since is put in. W
 instead.
 
 Invariants: files are written under another name, synced and renamed, the manifest last; a segment's file never changes; what was
-removed from the gallery is in no file after the next save.
+removed from the gallery is in no segment after the next save; an index holds it until it is built again, or erased from.
 
 Shapes: G rows, D dimension.
 """

@@ -241,7 +241,7 @@ def test_a_fault_of_the_system_is_one_line_too(
     assert line == "facebridge-train select: somewhere: No space left on device"
 
 
-@pytest.mark.parametrize("missing", ["pyarrow", "torch.nn", "onnxruntime"])
+@pytest.mark.parametrize("missing", ["threadpoolctl", "torch.nn", "onnxruntime"])
 def test_where_the_extra_is_not_installed_it_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], missing: str
 ) -> None:
@@ -260,8 +260,8 @@ def test_a_module_of_our_own_that_is_missing_is_a_fault_and_no_extra(monkeypatch
         __main__.main()
 
 
-def test_without_pyarrow_the_program_says_so_in_one_line() -> None:
-    program = "import sys; sys.modules['pyarrow'] = None; from training.__main__ import main; main()"
+def test_without_an_extra_the_program_says_so_in_one_line() -> None:
+    program = "import sys; sys.modules['threadpoolctl'] = None; from training.__main__ import main; main()"
     done = subprocess.run([sys.executable, "-c", program, "--help"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "facebridge-train needs the extra train: pip install 'facebridge[cpu,train]'\n"
