@@ -29,7 +29,7 @@ LENGTH_TOLERANCE = 1e-3
 """How far from one the length of a unit vector may be."""
 
 
-MAX_FIELDS = 32
+MAX_FIELDS = 128
 """Of a template's metadata."""
 MAX_TEXT = 256
 """Characters of a field of metadata."""

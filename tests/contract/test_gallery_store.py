@@ -767,7 +767,7 @@ def test_all_that_is_known_of_a_template_is_told(store: GalleryStore) -> None:
         {"a": None},
         {"a": float("nan")},
         {"a": 2**53},
-        {f"f{n}": n for n in range(33)},
+        {f"f{n}": n for n in range(129)},
     ],
     ids=["name", "empty-name", "long", "list", "null", "nan", "large", "many"],
 )
