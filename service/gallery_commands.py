@@ -13,8 +13,9 @@ from models.errors import FeatureSetError
 from models.feature_set import FeatureSet, read_npz
 from models.parquet import read_parquet, write_parquet
 from service.entities import NewTemplates
-from service.errors import InvalidInputError, SpaceMismatchError
+from service.errors import SpaceMismatchError
 from service.galleries.embedded import EmbeddedGalleryStore
+from service.usecases.enrol import samples_of
 
 _WIDTH = 160
 _A_TIME = 65_536
@@ -74,8 +75,7 @@ def _import(store: EmbeddedGalleryStore, options: Mapping[str, Any]) -> int:
                 f"{path}: is of the space {feature_set.space.name}, and the gallery is in {gallery.space.name}; enrol it through "
                 "a service, which translates it"
             )
-        if not feature_set.has_subjects or feature_set.is_translated:
-            raise InvalidInputError(f"{path}: does not say who is on its pictures, or was made by a translator")
+        samples_of(feature_set)
     for path, feature_set in sets.items():
         for start in range(0, len(feature_set), _A_TIME):
             part = feature_set.take(np.arange(start, min(len(feature_set), start + _A_TIME)))
@@ -85,22 +85,17 @@ def _import(store: EmbeddedGalleryStore, options: Mapping[str, Any]) -> int:
 
 
 def _templates(part: FeatureSet) -> NewTemplates:
-    labels = {name: column.tolist() for name, column in part.labels.items()}
-    metadata = [
-        {name: column[row] for name, column in labels.items() if column[row] == column[row] and column[row] != ""}
-        for row in range(len(part))
-    ]
-    provenance = [{"sent_as": "import"}] * len(part)
+    samples = samples_of(part)
     return NewTemplates(
-        part.subject.tolist(),
+        samples.subjects,
         part.feature,
         part.space,
         part.feature,
         part.space,
         norm=part.norm,
-        keys=part.image.tolist(),
-        metadata=metadata,
-        provenance=provenance,
+        keys=samples.keys,
+        metadata=samples.metadata,
+        provenance=[{"sent_as": "import"}] * len(part),
     )
 
 

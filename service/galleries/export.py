@@ -33,10 +33,7 @@ def exported(record: Record, entry: GalleryEntry) -> Iterator[FeatureSet]:
     Raises `DamagedError` naming a template that is not what was written.
     """
     with closing(record.connect()) as db:
-        spaces = db.execute(
-            "SELECT id, document FROM space WHERE id IN (SELECT space FROM template WHERE gallery = ?)",
-            (entry.gallery_id,),
-        )
+        spaces = db.execute(_SPACES, (entry.gallery_id,))
         for space_id, document in spaces.fetchall():
             space = parse_space(document)
             rows = db.execute(_ROWS, (entry.gallery_id, space_id)).fetchall()

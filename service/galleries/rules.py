@@ -36,9 +36,9 @@ MAX_TEXT = 256
 FIELD_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
 SUBJECT_PATTERN = r"^[^\x00-\x1f\x7f]{1,128}$"
 KEY_PATTERN = r"^[^\x00-\x1f\x7f]{1,256}$"
-_SUBJECT, _KEY = re.compile(r"[^\x00-\x1f\x7f]{1,128}"), re.compile(r"[^\x00-\x1f\x7f]{1,256}")
+_SUBJECT, _KEY = re.compile(SUBJECT_PATTERN), re.compile(KEY_PATTERN)
 _DOTS = frozenset({".", ".."})
-_FIELD = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_FIELD = re.compile(FIELD_PATTERN)
 
 
 def gallery_features(templates: NewTemplates) -> FloatArray:

@@ -4,7 +4,11 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from models.feature_set import FeatureSet
 from service.entities import Metadata, NewTemplates, Probe, ProbeRows, Route
+from service.errors import InvalidInputError
 from service.galleries.port import GalleryStore, Once
 from service.usecases.gates import Duplicate, Gates
 from service.usecases.probes import Probes
@@ -75,6 +79,36 @@ class Enrol:
         mapped = once and once.through(lambda done: told(done.template_ids, done.num_replaced))
         enrolment = await asyncio.to_thread(self._galleries.enrol, gallery, templates, replaces=replaces, once=mapped)
         return told(enrolment.template_ids, enrolment.num_replaced)
+
+
+def samples_of(feature_set: FeatureSet) -> Samples:
+    """What a feature set has to enrol: keys of pictures as keys, labels as metadata. Raises `InvalidInputError`."""
+    if not feature_set.has_subjects:
+        raise InvalidInputError("the feature set does not say who its pictures are of; fill its column subject")
+    if feature_set.is_translated:
+        raise InvalidInputError("the feature set was made by a translator; send the features that the encoder made")
+    derived = np.flatnonzero(feature_set.picture != feature_set.image)
+    if len(derived):
+        raise InvalidInputError(
+            f"row {derived[0]} is a view or a blend of pictures, made to learn from; send the pictures themselves, as "
+            "`facebridge-train select` writes them (a picture that is only called like one must be renamed)"
+        )
+    rows = ProbeRows(feature_set.space.fingerprint, feature_set.feature, feature_set.norms)
+    return Samples(feature_set.subject.tolist(), rows, feature_set.image.tolist(), _metadata(feature_set))
+
+
+def _metadata(feature_set: FeatureSet) -> list[Metadata | None] | None:
+    """What else the feature set says of its pictures: their labels and modality, but for numbers that are none and empty text."""
+    columns = dict(feature_set.labels)
+    if feature_set.modality is not None:
+        columns["modality"] = feature_set.modality
+    if not columns:
+        return None
+    values = zip(*(column.tolist() for column in columns.values()), strict=True)
+    return [
+        {name: value for name, value in zip(columns, of_row, strict=True) if value == value and value != ""}  # noqa: PLR0124
+        for of_row in values
+    ]
 
 
 def _provenance(probes: Sequence[Probe] | ProbeRows) -> Sequence[Metadata]:

@@ -4,10 +4,8 @@ import re
 from contextlib import suppress
 from typing import Annotated
 
-import numpy as np
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
-from models.feature_set import FeatureSet
 from service.api.bodies import (
     JSON,
     NPY,
@@ -34,10 +32,10 @@ from service.api.schemas.galleries import (
     TemplateView,
 )
 from service.api.schemas.probes import GalleryName
-from service.entities import Metadata, ProbeRows
-from service.errors import BatchTooLargeError, InvalidInputError
+from service.entities import ProbeRows
+from service.errors import BatchTooLargeError
 from service.galleries.rules import check_subjects
-from service.usecases.enrol import Samples
+from service.usecases.enrol import Samples, samples_of
 
 router = APIRouter(prefix="/galleries", tags=["galleries"])
 
@@ -187,7 +185,7 @@ async def _samples(request: Request, query: EnrolQuery) -> Samples:
         return Samples([query.subject] * len(rows), ProbeRows(query.space, rows))
     refuse_query(query, EnrolQuery.model_fields)
     if declared in (NPZ, PARQUET):
-        return _from_feature_set(await read_feature_set(request))
+        return samples_of(await read_feature_set(request))
     body = await _read_enrolment(request)
     return Samples(
         [template.subject for template in body.templates],
@@ -195,35 +193,6 @@ async def _samples(request: Request, query: EnrolQuery) -> Samples:
         [template.key for template in body.templates],
         [template.metadata for template in body.templates],
     )
-
-
-def _from_feature_set(feature_set: FeatureSet) -> Samples:
-    if not feature_set.has_subjects:
-        raise InvalidInputError("the feature set does not say who its pictures are of; fill its column subject")
-    if feature_set.is_translated:
-        raise InvalidInputError("the feature set was made by a translator; send the features that the encoder made")
-    derived = np.flatnonzero(feature_set.picture != feature_set.image)
-    if len(derived):
-        raise InvalidInputError(
-            f"row {derived[0]} is a view or a blend of pictures, made to learn from; send the pictures themselves, as "
-            "`facebridge-train select` writes them (a picture that is only called like one must be renamed)"
-        )
-    rows = ProbeRows(feature_set.space.fingerprint, feature_set.feature, feature_set.norms)
-    return Samples(feature_set.subject.tolist(), rows, feature_set.image.tolist(), _metadata(feature_set))
-
-
-def _metadata(feature_set: FeatureSet) -> list[Metadata | None] | None:
-    """What else the feature set says of its pictures: their labels and modality, but for numbers that are none."""
-    columns = dict(feature_set.labels)
-    if feature_set.modality is not None:
-        columns["modality"] = feature_set.modality
-    if not columns:
-        return None
-    values = zip(*(column.tolist() for column in columns.values()), strict=True)
-    return [
-        {name: value for name, value in zip(columns, of_row, strict=True) if value == value}  # noqa: PLR0124
-        for of_row in values
-    ]
 
 
 def _nothing(_: object) -> None:
