@@ -16,8 +16,9 @@ from service.api import idempotency, openapi, problems
 from service.api.deps import Services
 from service.api.idempotency import Idempotency
 from service.api.middleware import Observe
+from service.api.parquet import ParquetReader
 from service.api.routes import custody, galleries, health, identify, reconstruct, spaces, translate, verify
-from service.errors import StartupError
+from service.errors import SpaceMismatchError, StartupError
 from service.galleries.embedded import EmbeddedGalleryStore
 from service.galleries.indexes import IndexPolicy
 from service.galleries.port import GalleryStore
@@ -66,6 +67,7 @@ def create_app(
     store = store or EmbeddedGalleryStore(settings.data, policy)
     services = _services(settings, loaded, store)
     services.galleries.index_all()
+    _check_norms(services)
     app = FastAPI(
         title="Facebridge",
         version=metadata.version("facebridge"),
@@ -114,7 +116,19 @@ def _services(settings: Settings, loaded: LoadedBundles, store: GalleryStore) ->
         custody=Custody(store, keep, Signer.of_folder(settings.data)),
         idempotency=Idempotency(store),
         reconstruct=Reconstruct(inference, probes),
+        parquet=ParquetReader(),
     )
+
+
+def _check_norms(services: Services) -> None:
+    try:
+        unknown = services.galleries.unknown_spaces(services.settings.enrol_min_norm)
+    except SpaceMismatchError as failure:
+        raise StartupError(f"setting enrol_min_norm: {failure}") from None
+    for reference in unknown:
+        log.warning(
+            "setting enrol_min_norm: no bundle and no gallery is of the space %s; it holds for nothing", reference
+        )
 
 
 def _tell_suspicion(metrics: Metrics, space: Space, seen: Seen) -> None:

@@ -152,6 +152,8 @@ def _add_gallery_commands(subparsers: Any) -> None:
         if action == "import":
             one.add_argument("files", nargs="+", type=Path, metavar="FILE", help="feature sets, .npz or .parquet")
             one.add_argument("--replace", action="store_true", help="in place of templates of the same keys")
+            which = "which labels (and modality) are kept as metadata; all if this is not given"
+            one.add_argument("--metadata", nargs="*", metavar="LABEL", help=which)
 
 
 def _run_gallery_command(options: dict[str, Any]) -> int:

@@ -1,7 +1,7 @@
 """`facebridge gallery`: what an operator does to the galleries of a data folder while no service uses it."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from models.parquet import read_parquet, write_parquet
 from service.entities import NewTemplates
 from service.errors import SpaceMismatchError
 from service.galleries.embedded import EmbeddedGalleryStore
-from service.usecases.enrol import samples_of
+from service.usecases.samples import samples_of
 
 _WIDTH = 160
 _A_TIME = 65_536
@@ -75,17 +75,17 @@ def _import(store: EmbeddedGalleryStore, options: Mapping[str, Any]) -> int:
                 f"{path}: is of the space {feature_set.space.name}, and the gallery is in {gallery.space.name}; enrol it through "
                 "a service, which translates it"
             )
-        samples_of(feature_set)
+        samples_of(feature_set, options["metadata"])
     for path, feature_set in sets.items():
         for start in range(0, len(feature_set), _A_TIME):
             part = feature_set.take(np.arange(start, min(len(feature_set), start + _A_TIME)))
-            store.enrol(options["gallery"], _templates(part), replaces=options["replace"])
+            store.enrol(options["gallery"], _templates(part, options["metadata"]), replaces=options["replace"])
         _console().print(f"{path}: {len(feature_set):,} templates", soft_wrap=True)
     return 0
 
 
-def _templates(part: FeatureSet) -> NewTemplates:
-    samples = samples_of(part)
+def _templates(part: FeatureSet, metadata: Sequence[str] | None) -> NewTemplates:
+    samples = samples_of(part, metadata)
     return NewTemplates(
         samples.subjects,
         part.feature,

@@ -15,7 +15,6 @@ from starlette.requests import ClientDisconnect
 from models.errors import ContractError
 from models.feature_set import FeatureSet, read_npz
 from models.npy import read_npy
-from service.api.parquet import npz_of_parquet
 from service.api.problems import Problem, problem_of_validation
 from service.errors import DimensionMismatchError
 from service.settings import Settings
@@ -94,7 +93,7 @@ async def read_feature_set(request: Request) -> FeatureSet:
     data = await read_bytes(request, limit)
     try:
         if media_type(request) == PARQUET:
-            data = await npz_of_parquet(data, limit, settings_of(request).body_seconds)
+            data = await request.app.state.services.parquet.npz(data, limit, settings_of(request).body_seconds)
         return await asyncio.to_thread(read_npz, data, what="body", max_bytes=limit)
     except ContractError as failure:
         # Its words are for the owner of the file and may quote keys and columns of it.

@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from service.api.idempotency import Idempotency
+from service.api.parquet import ParquetReader
 from service.inference.inference import Inference
 from service.observability.metrics import Metrics
 from service.settings import Settings
@@ -33,6 +34,7 @@ class Services:
     custody: Custody
     idempotency: Idempotency
     reconstruct: Reconstruct
+    parquet: ParquetReader
 
 
 def services_of(request: Request) -> Services:

@@ -5,11 +5,24 @@ import sys
 
 from models.errors import FeatureSetError
 
+MAX_PROCESSES = 2
+"""That read at once; others wait for their turn."""
 _COMMAND = (sys.executable, "-P", "-m", "models.parquet")
 
 
-async def npz_of_parquet(data: bytes, max_bytes: int, timeout_seconds: float) -> bytes:
-    """A Parquet feature set that unpacks to at most `max_bytes`, as `.npz`. Raises `FeatureSetError`."""
+class ParquetReader:
+    """Reads the Parquet bodies of one app."""
+
+    def __init__(self) -> None:
+        self._turns = asyncio.Semaphore(MAX_PROCESSES)
+
+    async def npz(self, data: bytes, max_bytes: int, timeout_seconds: float) -> bytes:
+        """A Parquet feature set that unpacks to at most `max_bytes`, as `.npz`. Raises `FeatureSetError`."""
+        async with self._turns:
+            return await _npz(data, max_bytes, timeout_seconds)
+
+
+async def _npz(data: bytes, max_bytes: int, timeout_seconds: float) -> bytes:
     process = await asyncio.create_subprocess_exec(
         *_COMMAND,
         str(max_bytes),

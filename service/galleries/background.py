@@ -22,6 +22,7 @@ SAVE_SECONDS = 300.0
 """How old what is saved of a gallery may become while the gallery changes a little."""
 _LOOK_SECONDS = 5.0
 _INDEX_SECONDS = 1.0
+_CLOSE_SECONDS = 2.0
 
 Galleries = Callable[[], Iterable[OpenGallery]]
 
@@ -76,7 +77,7 @@ class Saver:
         space = gallery.entry.space
         with self._lock:
             try:
-                gallery.folder.load(space.fingerprint, space.dimension)
+                gallery.folder.verify(space.fingerprint, space.dimension)
             except DamagedError as damage:
                 return str(damage)
         return ""
@@ -145,9 +146,11 @@ class Indexer:
         self._thread.start()
 
     def close(self) -> None:
-        """End; an index that is being built is left."""
+        """End; an index that is being built is left. FAISS cannot be stopped while it learns lists: the thread ends after that,
+        or with the process.
+        """
         self._closing.set()
-        self._thread.join()
+        self._thread.join(_CLOSE_SECONDS)
 
     def _run(self) -> None:
         # The setting is the thread's own: half of the cores are left to searches.

@@ -52,15 +52,19 @@ class Custody:
         """See the port."""
 
         def work(db: sqlite3.Connection) -> list[Erased]:
-            gallery = self._opened(name)
+            gallery = self._opened_or_none(name)
+            if gallery is None and not self._snapshots.ids_of(name):
+                raise NotFoundError("there is no gallery of this name, and no snapshot of one")
 
             def forget(seqs: Sequence[int]) -> None:
-                gallery.remove(seqs)
-                gallery.forget_indexes(seqs)
-                gallery.counts = operations.counts_of(db, gallery.entry)
-                self._saver.save_within_write(gallery)
+                if gallery is not None:
+                    gallery.remove(seqs)
+                    gallery.forget_indexes(seqs)
+                    gallery.counts = operations.counts_of(db, gallery.entry)
+                    self._saver.save_within_write(gallery)
 
-            erased = self._eraser(db, gallery.entry, subjects, forget, self._saver.quiet)
+            entry = gallery.entry if gallery else None
+            erased = self._eraser(db, name, entry, subjects, forget=forget, quiet=self._saver.quiet)
             with db:
                 operations.remember(db, once, erased)
             return erased

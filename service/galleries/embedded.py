@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 
 from models.feature_set import FeatureSet
@@ -117,7 +118,12 @@ class EmbeddedGalleryStore:
 
         gallery = self._record.writer.call(forget, forgotten)
         self._saver.remove(gallery)
-        self._drop_rest(gallery.entry.gallery_id)
+        try:
+            self._drop_rest(gallery.entry.gallery_id)
+        except StorageError as failure:
+            raise type(failure)(
+                "the gallery is dropped, and what it held cannot be taken out of the record now; that goes on at the next start"
+            ) from None
 
     def enrol(
         self, name: str, templates: NewTemplates, *, replaces: bool = False, once: Once | None = None
@@ -188,15 +194,21 @@ class EmbeddedGalleryStore:
         *,
         by_origin: bool = False,
         where: Where | None = None,
+        without: Sequence[str] = (),
     ) -> SearchResult:
         """See the port."""
         gallery = self._gallery(name)
         index = gallery.indexes.get(space.fingerprint)
         check_probes(probes_BD, space, index.space if index else gallery.entry.space)
         projection = index.projection if index else gallery.projection
-        among = self._record.matching(gallery.entry, where) if where else None
-        found = projection.search(probes_BD, top_k, crowd=gallery.crowd, by_origin=by_origin, among=among)
-        num = projection.num_templates if among is None else len(among)
+        num, found = projection.search(
+            probes_BD,
+            top_k,
+            crowd=gallery.crowd,
+            by_origin=by_origin,
+            among=partial(self._record.matching, gallery.entry, where) if where else None,
+            without=self._record.seqs_of_keys(gallery.entry, without) if without else frozenset(),
+        )
         return SearchResult(gallery.entry.generation, num, found)
 
     def erase(self, name: str, subjects: Sequence[str], *, once: Once | None = None) -> list[Erased]:

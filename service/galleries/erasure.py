@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from service.entities import Erased
 from service.errors import StorageError
@@ -26,6 +27,7 @@ from service.galleries.schema import ERASED, GENERATION_SHIFT, GalleryEntry
 from service.galleries.snapshots import Manifest, Snapshots
 from service.galleries.traces import PIECE, Traces, find_traces, pieces_of
 
+T = TypeVar("T")
 log = logging.getLogger("facebridge.galleries")
 _INVERTED = bytes(255 - value for value in range(256))
 
@@ -57,32 +59,41 @@ class Eraser:
     def __call__(
         self,
         db: sqlite3.Connection,
-        entry: GalleryEntry,
+        name: str,
+        entry: GalleryEntry | None,
         subjects: Sequence[str],
+        *,
         forget: Callable[[Sequence[int]], None],
         quiet: Callable[[], AbstractContextManager[None]],
     ) -> list[Erased]:
-        """Erase subjects; called with nothing else being written. `forget` takes templates out of memory and what is saved; while
+        """Erase subjects of a gallery, which has no entry where only snapshots are left of it; called with nothing else being
+        written. `forget` takes templates out of memory and what is saved; while
         it is `quiet` nothing is saved.
 
         Raises `StorageError` where something is left: then it is not done, and is taken up when it is asked for again, or at the
         next start.
         """
-        found = {subject: operations.seqs_of_subject(db, entry, subject) for subject in subjects}
+        # What is being dropped is nobody's any more, and would pass for somebody else's.
+        for gallery_id in self._record.half_dropped():
+            while not _in_one(db, partial(operations.drop_some, db, gallery_id)):
+                pass
+        found = {subject: operations.seqs_of_subject(db, entry, subject) if entry else [] for subject in subjects}
         seqs = [seq for of_subject in found.values() for seq in of_subject]
-        in_snapshots = self._snapshots.vectors_of(entry.name, frozenset(subjects).__contains__)
-        pieces = pieces_of([*_vectors(db, entry, seqs), *in_snapshots])
-        self._delete(db, entry, seqs, subjects, pieces)
+        in_snapshots = self._snapshots.vectors_of(name, frozenset(subjects).__contains__)
+        pieces = pieces_of([*(_vectors(db, entry, seqs) if entry else []), *in_snapshots])
+        digests = [self.digest(name, subject) for subject in subjects]
+        joined = b"".join(sorted(pieces)).translate(_INVERTED)
+        _in_one(db, partial(operations.erase, db, name, entry, seqs, digests=digests, pieces=joined))
         reached("erase-after-commit")
         forget(seqs)
-        num_snapshots = self._snapshots.erase(entry.name, self._in_question(db, entry.name))
+        num_snapshots = self._snapshots.erase(name, self._in_question(db, name))
         reached("erase-before-log")
         self._record.writer.empty_log()
         with quiet():
-            traces = self._prove(db, entry.name)
+            traces = self._prove(db, name)
         reached("erase-after")
         query = "SELECT COUNT(*) FROM generation WHERE gallery = ?"
-        (num_generations,) = db.execute(query, (entry.gallery_id,)).fetchone()
+        (num_generations,) = db.execute(query, (entry.gallery_id if entry else None,)).fetchone()
         return [
             Erased(subject, len(found[subject]), num_generations, num_snapshots, traces.num_files, traces.num_bytes)
             for subject in subjects
@@ -119,24 +130,6 @@ class Eraser:
 
         return is_in_question
 
-    def _delete(
-        self,
-        db: sqlite3.Connection,
-        entry: GalleryEntry,
-        seqs: Sequence[int],
-        subjects: Sequence[str],
-        pieces: frozenset[bytes],
-    ) -> None:
-        digests = [self.digest(entry.name, subject) for subject in subjects]
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            operations.erase(db, entry, seqs, digests, b"".join(sorted(pieces)).translate(_INVERTED))
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
-
     def _prove(self, db: sqlite3.Connection, gallery: str) -> Traces:
         """That nothing is left of what erasures from a gallery are of, but for what somebody else's is equal to.
 
@@ -168,6 +161,19 @@ class Eraser:
 
     def _traces(self, pieces: frozenset[bytes]) -> Traces:
         return find_traces(pieces, sorted(path for path in self._folder.rglob("*") if path.is_file()))
+
+
+def _in_one(db: sqlite3.Connection, work: Callable[[], T]) -> T:
+    """In a transaction."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        done = work()
+        db.execute("COMMIT")
+        return done
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
 
 
 def _unfinished(db: sqlite3.Connection) -> list[tuple[int, str, frozenset[bytes]]]:

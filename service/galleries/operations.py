@@ -139,16 +139,27 @@ def remove(db: sqlite3.Connection, entry: GalleryEntry, seqs: Sequence[int], onc
 
 
 def erase(
-    db: sqlite3.Connection, entry: GalleryEntry, seqs: Sequence[int], digests: Sequence[bytes], pieces: bytes
+    db: sqlite3.Connection,
+    name: str,
+    entry: GalleryEntry | None,
+    seqs: Sequence[int],
+    *,
+    digests: Sequence[bytes],
+    pieces: bytes,
 ) -> None:
-    """As `remove`, of none too; and keep what stands for who was erased, and until its end what is looked for."""
+    """As `remove`, of none too, also where the gallery has no entry any more; and keep what stands for who was erased, and until
+    its end what is looked for.
+    """
     now = milliseconds()
-    if seqs:
-        take_out(db, entry.gallery_id, seqs)
     (op,) = db.execute("SELECT next_op FROM counter").fetchone()
-    _log(db, entry.gallery_id, [_Done("erase", gone=seqs)])
+    if entry is None:
+        db.execute("UPDATE counter SET next_op = next_op + 1")
+    else:
+        if seqs:
+            take_out(db, entry.gallery_id, seqs)
+        _log(db, entry.gallery_id, [_Done("erase", gone=seqs)])
     db.executemany("INSERT OR REPLACE INTO erased VALUES (?, ?, ?)", ((digest, now, op) for digest in digests))
-    db.execute("INSERT INTO erasing VALUES (?, ?, ?)", (op, entry.name, pieces))
+    db.execute("INSERT INTO erasing VALUES (?, ?, ?)", (op, name, pieces))
 
 
 def counts_of(db: sqlite3.Connection, entry: GalleryEntry) -> Counts:

@@ -218,6 +218,7 @@ class OracleGalleryStore:
         *,
         by_origin: bool = False,
         where: Where | None = None,
+        without: Sequence[str] = (),
     ) -> SearchResult:
         """See the port."""
         with self._lock:
@@ -226,8 +227,10 @@ class OracleGalleryStore:
         own, projections = indexes.get(space.fingerprint, (shelf.space, None))
         check_probes(probes_BD, space, own)
         rows = [row for row in rows if is_meant(row.template.metadata, where or {})]
+        num = len(rows)
+        rows = [row for row in rows if row.template.key is None or row.template.key not in without]
         if not rows:
-            return SearchResult(1, 0, ((),) * len(probes_BD))
+            return SearchResult(1, num, ((),) * len(probes_BD))
         features = [shelf.projected(row, own, projections) if projections else row.feature for row in rows]
         features_GD = np.stack(features).astype(np.float64)
         everything = np.arange(len(rows))
@@ -243,22 +246,27 @@ class OracleGalleryStore:
             score_G = exact_scores(probe_D, features_GD)
             found = [_ranked(score_G[part], [rows[place] for place in part], top_k) for part in parts]
             candidates.append(tuple(itertools.chain.from_iterable(found)))
-        return SearchResult(1, len(rows), tuple(candidates))
+        return SearchResult(1, num, tuple(candidates))
 
     def erase(self, name: str, subjects: Sequence[str], *, once: Once | None = None) -> list[Erased]:
         """See the port."""
         with self._lock:
-            shelf = self._shelf(name)
+            shelf = self._shelves.get(name)
+            if shelf is None and not any(gallery == name for gallery, _ in self._snapshots):
+                raise NotFoundError("there is no gallery of this name, and no snapshot of one")
             gone = frozenset(subjects)
-            num_of = Counter(row.template.subject for row in shelf.rows)
+            num_of = Counter(row.template.subject for row in (shelf.rows if shelf else []))
             touched = [key for key, (_, kept) in self._snapshots.items() if key[0] == name and kept.has_any(gone)]
-            shelf.rows = [row for row in shelf.rows if row.template.subject not in gone]
+            if shelf is not None:
+                shelf.rows = [row for row in shelf.rows if row.template.subject not in gone]
             for key in touched:
                 snapshot, kept = self._snapshots[key]
                 kept.rows = [row for row in kept.rows if row.template.subject not in gone]
                 self._snapshots[key] = (kept.snapshot(key[1], name, snapshot.taken_at), kept)
             self._erased |= {(name, subject): next(self._seqs) for subject in subjects}
-            erased = [Erased(subject, num_of[subject], 1, len(touched), 0, 0) for subject in subjects]
+            erased = [
+                Erased(subject, num_of[subject], int(shelf is not None), len(touched), 0, 0) for subject in subjects
+            ]
             self._remember(once, erased)
             return erased
 

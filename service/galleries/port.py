@@ -149,11 +149,12 @@ class GalleryStore(Protocol):
         *,
         by_origin: bool = False,
         where: Where | None = None,
+        without: Sequence[str] = (),
     ) -> SearchResult:
         """The `top_k` (at least 1) most alike subjects for each probe, by their best template, from the highest score down.
 
-        With `where`, among the templates that it means. With `by_origin`, as many of each origin of templates, one origin
-        after the other: what is a high score for one may be a low one for another.
+        With `where`, among the templates that it means; never those of the keys `without`. With `by_origin`, as many of each
+        origin of templates, one origin after the other: what is a high score for one may be a low one for another.
 
         Exact: scores are float64 dot products rounded to float32; equal scores are ordered by subject, and of one
         subject's templates with equal scores the first enrolled is named. Raises `NotFoundError`;

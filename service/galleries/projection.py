@@ -8,7 +8,9 @@ Shapes: B probes, D dimension, G templates, K nominated templates of one probe.
 """
 
 import heapq
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import TypeAlias
@@ -30,6 +32,8 @@ _Candidates: TypeAlias = list[tuple[Candidate, int]]
 
 _GROWTH = 4
 """How many times more templates are nominated when the last number did not settle a probe."""
+_BEHIND_SECONDS = 1.0
+"""How long a search waits at most for what is recorded to be searchable, which is next."""
 
 
 class Projection:
@@ -45,6 +49,8 @@ class Projection:
         """Of the template that came last."""
         self.version = 0
         """Counts changes."""
+        self._num_removals = 0
+        """Counted before anything is removed."""
 
     def add(self, rows: GalleryRows) -> None:
         """Put in templates whose features (G, D) were checked; a search that starts afterwards sees them."""
@@ -81,6 +87,7 @@ class Projection:
     def remove(self, seqs: Sequence[int]) -> None:
         """Take out templates; a search that starts afterwards does not see them."""
         wanted = np.array(sorted(seqs), dtype=np.int64)
+        self._num_removals += 1
         self.num_templates -= sum(part.bury(wanted) for part in self._parts.values())
         self.version += 1
         if any(not part.num_live for part in self._parts.values()):
@@ -139,7 +146,7 @@ class Projection:
                     self.version += 1
 
     def _sorted_parts(self) -> list[tuple[Side, Part]]:
-        return sorted(self._parts.items(), key=lambda item: (item[0].space, item[0].bundles))
+        return sorted(self._parts.items(), key=lambda item: _order(item[0]))
 
     def search(
         self,
@@ -148,32 +155,68 @@ class Projection:
         *,
         crowd: int = 1,
         by_origin: bool = False,
-        among: SeqArray | None = None,
-    ) -> tuple[tuple[Candidate, ...], ...]:
-        """The best `top_k` subjects of each checked probe (B, D), as the port defines them.
+        among: Callable[[], SeqArray] | None = None,
+        without: frozenset[int] = frozenset(),
+    ) -> tuple[int, tuple[tuple[Candidate, ...], ...]]:
+        """The best `top_k` subjects of each checked probe (B, D), as the port defines them; and among how many templates.
 
-        `crowd` is how many templates a subject has, about. With `among`, ascending, only those templates are looked at.
+        `crowd` is how many templates a subject has, about. With `among`, which tells the recorded numbers of those that are
+        meant, ascending, only they are looked at, and never those in `without`.
         """
-        searches = [_Search(origin, part, self._ids, self._dimension, among) for origin, part in self._sorted_parts()]
-        found = [search(probes_BD, top_k, crowd) for search in searches]
+        found: dict[Side, list[_Candidates]] = {}
+        num, after, is_settled = 0, 0, False
+        while not is_settled:
+            last_seq, num_removals = self.last_seq, self._num_removals
+            meant = self._recorded(among) if among else None
+            num = self.num_templates if meant is None else len(meant)
+            for origin, part in self._sorted_parts():
+                search = _Search(origin, part, self._ids, self._dimension, _Which(after, meant, without))
+                more = search(probes_BD, top_k, crowd)
+                before = found.get(origin)
+                found[origin] = (
+                    more if before is None else [_merged(both, top_k) for both in map(_joined, before, more)]
+                )
+            # Whoever was replaced meanwhile, by herself perhaps, is among those that came meanwhile.
+            is_settled, after = num_removals == self._num_removals, last_seq
+        origins = sorted(found, key=_order)
         candidates: list[tuple[Candidate, ...]] = []
         for row in range(len(probes_BD)):
-            of_parts = [candidate for of_part in found for candidate in of_part[row]]
-            ranked = of_parts if by_origin or len(found) == 1 else _merged(of_parts, top_k)
+            of_parts = [candidate for origin in origins for candidate in found[origin][row]]
+            ranked = of_parts if by_origin or len(origins) == 1 else _merged(of_parts, top_k)
             candidates.append(tuple(candidate for candidate, _ in ranked))
-        return tuple(candidates)
+        return num, tuple(candidates)
+
+    def _recorded(self, among: Callable[[], SeqArray]) -> SeqArray:
+        """What `among` tells, once that is searchable: a write is recorded first."""
+        deadline = time.monotonic() + _BEHIND_SECONDS
+        seqs = among()
+        while len(seqs) and seqs[-1] > self.last_seq and time.monotonic() < deadline:
+            time.sleep(0.001)
+        return seqs
+
+
+@dataclass(frozen=True, slots=True)
+class _Which:
+    """The templates that a search is among, by their numbers."""
+
+    after: int
+    """Those of higher ones."""
+    among: SeqArray | None
+    """Those that are here, ascending, if it is given."""
+    without: frozenset[int]
+    """None of these."""
 
 
 class _Search:
-    """One search among the templates of one origin."""
+    """One search among templates of one origin."""
 
-    def __init__(self, origin: Side, part: Part, ids: TemplateIds, dimension: int, among: SeqArray | None) -> None:
+    def __init__(self, origin: Side, part: Part, ids: TemplateIds, dimension: int, which: _Which) -> None:
         self._origin = origin
         # The index first: what it does not know of is in the view then.
-        self._index = part.index
+        self._index = None if which.after else part.index
         self._ids = ids
         self._view = part.view
-        self._among = among
+        self._which = which
         # The bound for a float32 sum of D products of unit vectors, in any order, and two roundings to float32 more.
         self._score_error = max(1e-5, (dimension + 4) * 2.0**-24 * (1 + LENGTH_TOLERANCE) ** 2)
 
@@ -196,7 +239,14 @@ class _Search:
         self, rows: list[int], probes_BD: FloatArray, num_nominated: int, top_k: int
     ) -> Iterator[tuple[int, _Candidates]]:
         """Candidates of those probes for which this many nominated templates (at most all) are enough."""
-        nominated = nominate(self._view, probes_BD, num_nominated, self._among, self._index)
+        nominated = nominate(
+            self._view,
+            probes_BD,
+            num_nominated,
+            among=self._which.among,
+            index=self._index,
+            after=self._which.after,
+        )
         score_BK = self._exact_scores(probes_BD, nominated)
         for place, row in enumerate(rows):
             candidates = self._ranked(nominated, place, score_BK[place].tolist(), top_k)
@@ -216,6 +266,8 @@ class _Search:
                 continue
             subject_id = int(segment.subject_ids[row])
             seq = int(segment.seqs[row])
+            if seq in self._which.without:
+                continue
             # The negative `seq` prefers the first enrolled among equal scores.
             if subject_id not in best or (score, -seq) > best[subject_id][:2]:
                 best[subject_id] = (score, -seq, number, row)
@@ -248,6 +300,14 @@ def _nearest(view: View, probes_BD: FloatArray, num: int) -> list[set[int]]:
     of_probes = zip(nominated.segment_BK.tolist(), nominated.row_BK.tolist(), strict=True)
     found = [[(view.segments[place], row) for place, row in zip(*of_probe, strict=True)] for of_probe in of_probes]
     return [{int(segment.seqs[row]) for segment, row in one if not segment.is_dead[row]} for one in found]
+
+
+def _order(origin: Side) -> tuple[str, tuple[str, ...]]:
+    return origin.space, origin.bundles
+
+
+def _joined(one: _Candidates, other: _Candidates) -> _Candidates:
+    return [*one, *other]
 
 
 def _merged(found: _Candidates, top_k: int) -> _Candidates:

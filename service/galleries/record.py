@@ -30,7 +30,7 @@ from service.errors import DamagedError, StorageError
 from service.galleries.folder import sync_folder
 from service.galleries.ids import TemplateIds
 from service.galleries.port import Answer, TemplatePage, Where
-from service.galleries.rows import attribute_value, parsed_metadata
+from service.galleries.rows import matching_query, parsed_metadata
 from service.galleries.schema import (
     GENERATION_SHIFT,
     IDENTITY,
@@ -228,22 +228,16 @@ class Record:
             after = rows[-1][0]
         return np.concatenate(blocks)
 
+    def seqs_of_keys(self, entry: GalleryEntry, keys: Sequence[str]) -> frozenset[int]:
+        """The numbers of templates of these keys."""
+        query = "SELECT seq FROM template WHERE gallery = ? AND key IN (SELECT value FROM json_each(?))"
+        return frozenset(seq for (seq,) in self._read(query, (entry.gallery_id, json.dumps(list(keys)))))
+
     def matching(self, entry: GalleryEntry, where: Where) -> SeqArray:
         """The numbers of the templates that meet all conditions, ascending."""
         found: SeqArray | None = None
         for name, condition in where.items():
-            tests, values = ["gallery = ?", "name = ?"], [entry.gallery_id, name]
-            if condition.any_of is not None:
-                tests.append(f"value IN ({','.join('?' * len(condition.any_of))})")
-                values += [attribute_value(value) for value in condition.any_of]
-            else:
-                # Text comes after all numbers, and is no number at most this.
-                tests.append("typeof(value) IN ('integer', 'real')")
-            for comparison, limit in ((">=", condition.at_least), ("<=", condition.at_most)):
-                if limit is not None:
-                    tests.append(f"value {comparison} ?")
-                    values.append(limit)
-            rows = self._read(f"SELECT template FROM attribute WHERE {' AND '.join(tests)}", values)
+            rows = self._read(*matching_query(entry.gallery_id, name, condition))
             seqs = np.unique(np.fromiter((seq for (seq,) in rows), dtype=np.int64, count=len(rows)))
             found = seqs if found is None else np.intersect1d(found, seqs, assume_unique=True)
         assert found is not None

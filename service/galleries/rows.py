@@ -10,7 +10,7 @@ import numpy as np
 from models.documents import canonical_json
 from models.space import Space
 from service.entities import FloatArray, Metadata, NewTemplates, Scalar
-from service.galleries.port import Once
+from service.galleries.port import Condition, Once
 from service.galleries.rules import milliseconds
 from service.galleries.schema import GENERATION_SHIFT, GalleryEntry, row_crc
 
@@ -104,6 +104,23 @@ def attribute_value(value: Scalar) -> str | int | float:
     if isinstance(value, bool):
         return "true" if value else "false"
     return "=" + value if isinstance(value, str) else value
+
+
+def matching_query(gallery_id: int, name: str, condition: Condition) -> tuple[str, list[object]]:
+    """Which templates of a gallery have a field that meets a condition, and its values."""
+    tests: list[str] = ["gallery = ?", "name = ?"]
+    values: list[object] = [gallery_id, name]
+    if condition.any_of is not None:
+        tests.append(f"value IN ({','.join('?' * len(condition.any_of))})")
+        values += [attribute_value(value) for value in condition.any_of]
+    else:
+        # Text comes after all numbers, and is no number at most this.
+        tests.append("typeof(value) IN ('integer', 'real')")
+    for comparison, limit in ((">=", condition.at_least), ("<=", condition.at_most)):
+        if limit is not None:
+            tests.append(f"value {comparison} ?")
+            values.append(limit)
+    return f"SELECT template FROM attribute WHERE {' AND '.join(tests)}", values
 
 
 def parsed_metadata(text: str | None) -> Metadata:

@@ -118,13 +118,9 @@ class ProjectionFolder:
 
     def load(self, space: str, dimension: int) -> SavedProjection | None:
         """What was saved last, or None where nothing was. Raises `DamagedError` saying what is wrong with it, `OSError`."""
-        try:
-            data = (self._path / MANIFEST).read_bytes()
-        except FileNotFoundError:
+        document = self._manifest(space, dimension)
+        if document is None:
             return None
-        document = _checked_manifest(data)
-        if (document["space"], document["dimension"]) != (space, dimension):
-            raise DamagedError("it is of another space")
         origins = [Side(part["space"], tuple(part["bundles"])) for part in document["parts"]]
         files = [(place, *entry) for place, part in enumerate(document["parts"]) for entry in part["segments"]]
         parts: dict[Side, list[Segment]] = {origin: [] for origin in origins}
@@ -142,6 +138,26 @@ class ProjectionFolder:
                 parts[origins[place]].append(segment)
                 self._files[segment.number] = _File(segment.num, 0, name, digest)
         return SavedProjection(Moment(document["run"], document["op"]), parts, indexes)
+
+    def verify(self, space: str, dimension: int) -> None:
+        """Read all of it, and keep nothing. Raises `DamagedError` saying what is wrong, `OSError`."""
+        document = self._manifest(space, dimension) or {"parts": []}
+        for part in document["parts"]:
+            index = [[part["index"]["file"], part["index"]["sha256"]]] if part["index"] else []
+            for name, digest in [*part["segments"], *index]:
+                with (self._path / name).open("rb") as file:
+                    if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                        raise DamagedError(f"{name} is not what was written")
+
+    def _manifest(self, space: str, dimension: int) -> dict[str, Any] | None:
+        try:
+            data = (self._path / MANIFEST).read_bytes()
+        except FileNotFoundError:
+            return None
+        document = _checked_manifest(data)
+        if (document["space"], document["dimension"]) != (space, dimension):
+            raise DamagedError("it is of another space")
+        return document
 
     def mapped(self, segment: Segment) -> Segment | None:
         """The same, with its vectors in its file and not in memory; None where they are there already, or it has changed."""

@@ -59,11 +59,18 @@ def tune_faiss() -> None:
 
 
 def nominate(
-    view: View, probes_BD: FloatArray, num: int, among: SeqArray | None = None, index: BuiltIndex | None = None
+    view: View,
+    probes_BD: FloatArray,
+    num: int,
+    *,
+    among: SeqArray | None = None,
+    index: BuiltIndex | None = None,
+    after: int = 0,
 ) -> Nominated:
     """`num` templates of the view for each probe, those of the highest float32 scores; dead ones may be among them.
 
-    With `among`, ascending, only those templates. With `index`, those that it finds, and the best of those that came after it.
+    Only those of numbers higher than `after`; with `among`, ascending, only those templates; with `index`, those that it finds,
+    and the best of those that came after it.
     """
     probes_BD = np.ascontiguousarray(probes_BD)
     parts = list(zip(view.segments, view.nums, strict=True))
@@ -71,7 +78,10 @@ def nominate(
     picked: list[slice | RowArray]
     if indexed is not None:
         picked = [slice(start, end) for start, end in zip(view.starts_after(indexed.last_seq), view.nums, strict=True)]
+    elif after:
+        picked = [slice(start, end) for start, end in zip(view.starts_after(after), view.nums, strict=True)]
     elif among is not None:
+        among = among[np.searchsorted(among, after, side="right") :]
         picked = [rows_of(segment.seqs[:num_rows], among) for segment, num_rows in parts]
     else:
         picked = [slice(0, end) for end in view.nums]

@@ -7,6 +7,7 @@ Invariants: under its name a snapshot is whole and synced; nothing is read from 
 says which rows are its own, so one that is rewritten is at every moment what it was or what it becomes.
 """
 
+import errno
 import hashlib
 import json
 import re
@@ -21,7 +22,7 @@ from pathlib import Path
 
 from models.documents import canonical_json
 from service.entities import Snapshot
-from service.errors import NotFoundError, SnapshotCorruptError, StorageError
+from service.errors import InsufficientStorageError, NotFoundError, SnapshotCorruptError, StorageError
 from service.galleries.failpoints import reached
 from service.galleries.folder import sync_file, sync_folder, vacuum, write_whole
 from service.galleries.record import Record
@@ -115,7 +116,9 @@ class Snapshots:
         except (OSError, sqlite3.Error) as failure:
             shutil.rmtree(draft, ignore_errors=True)
             reason = reason_of(failure) if isinstance(failure, sqlite3.Error) else failure.strerror
-            raise StorageError(f"the snapshot cannot be written ({reason}); nothing of it was kept") from None
+            is_full = reason == "SQLITE_FULL" or getattr(failure, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+            kind = InsufficientStorageError if is_full else StorageError
+            raise kind(f"the snapshot cannot be written ({reason}); nothing of it was kept") from None
         return _described(snapshot_id, manifest)
 
     def all_of(self, gallery: str) -> list[Snapshot]:

@@ -52,7 +52,8 @@ class Custody:
     async def restore(self, name: str, snapshot_id: str, *, once: Once | None = None) -> Gallery:
         """Raises `NotFoundError`, `SnapshotCorruptError`, `GenerationChangedError`."""
         gallery = await asyncio.to_thread(self._store.restore, name, snapshot_id, once=once)
-        await self._galleries.index(gallery)
+        # It is put back, whatever becomes of searches from other spaces.
+        await asyncio.to_thread(self._galleries.index_as_can_be, gallery)
         return gallery
 
     async def check(self, name: str) -> list[Check]:

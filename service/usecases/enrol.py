@@ -4,25 +4,12 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from models.feature_set import FeatureSet
 from service.entities import Metadata, NewTemplates, Probe, ProbeRows, Route
-from service.errors import InvalidInputError
-from service.galleries.port import GalleryStore, Once
+from service.galleries.port import Enrolment, GalleryStore, Once
 from service.usecases.gates import Duplicate, Gates
 from service.usecases.probes import Probes
+from service.usecases.samples import Samples
 from service.usecases.trust import Trusted
-
-
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """What is to be enrolled: one sample of a subject for each, all of one space."""
-
-    subjects: Sequence[str]
-    probes: Sequence[Probe] | ProbeRows
-    keys: Sequence[str | None] | None = None
-    metadata: Sequence[Metadata | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +45,6 @@ class Enrol:
         native = await self._probes.read(samples.probes, also=[found.space])
         routed = await self._probes.into(native, found.space)
         route = routed.route
-        duplicates = tuple(await self._gates(gallery, found.space, samples.subjects, routed))
         templates = NewTemplates(
             samples.subjects,
             native.features,
@@ -73,42 +59,16 @@ class Enrol:
             provenance=_provenance(samples.probes),
         )
 
-        def told(ids: tuple[str, ...], num_replaced: int) -> Enrolled:
-            return Enrolled(ids, num_replaced, found.generation, route, routed.trusted, duplicates)
+        async with self._gates.passing(gallery, found.space, samples, routed, replaces=replaces) as duplicates:
 
-        mapped = once and once.through(lambda done: told(done.template_ids, done.num_replaced))
-        enrolment = await asyncio.to_thread(self._galleries.enrol, gallery, templates, replaces=replaces, once=mapped)
-        return told(enrolment.template_ids, enrolment.num_replaced)
+            def told(done: Enrolment) -> Enrolled:
+                ids, num_replaced = done.template_ids, done.num_replaced
+                return Enrolled(ids, num_replaced, found.generation, route, routed.trusted, tuple(duplicates))
 
-
-def samples_of(feature_set: FeatureSet) -> Samples:
-    """What a feature set has to enrol: keys of pictures as keys, labels as metadata. Raises `InvalidInputError`."""
-    if not feature_set.has_subjects:
-        raise InvalidInputError("the feature set does not say who its pictures are of; fill its column subject")
-    if feature_set.is_translated:
-        raise InvalidInputError("the feature set was made by a translator; send the features that the encoder made")
-    derived = np.flatnonzero(feature_set.picture != feature_set.image)
-    if len(derived):
-        raise InvalidInputError(
-            f"row {derived[0]} is a view or a blend of pictures, made to learn from; send the pictures themselves, as "
-            "`facebridge-train select` writes them (a picture that is only called like one must be renamed)"
-        )
-    rows = ProbeRows(feature_set.space.fingerprint, feature_set.feature, feature_set.norms)
-    return Samples(feature_set.subject.tolist(), rows, feature_set.image.tolist(), _metadata(feature_set))
-
-
-def _metadata(feature_set: FeatureSet) -> list[Metadata | None] | None:
-    """What else the feature set says of its pictures: their labels and modality, but for numbers that are none and empty text."""
-    columns = dict(feature_set.labels)
-    if feature_set.modality is not None:
-        columns["modality"] = feature_set.modality
-    if not columns:
-        return None
-    values = zip(*(column.tolist() for column in columns.values()), strict=True)
-    return [
-        {name: value for name, value in zip(columns, of_row, strict=True) if value == value and value != ""}  # noqa: PLR0124
-        for of_row in values
-    ]
+            mapped = once and once.through(told)
+            return told(
+                await asyncio.to_thread(self._galleries.enrol, gallery, templates, replaces=replaces, once=mapped)
+            )
 
 
 def _provenance(probes: Sequence[Probe] | ProbeRows) -> Sequence[Metadata]:

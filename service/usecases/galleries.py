@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Iterable
 
 from service.entities import Gallery, IndexKind, RouteStep, Template
 from service.errors import FacebridgeError, InvalidInputError
@@ -40,11 +41,20 @@ class KeepGalleries:
         A gallery that cannot be projected is said in the log, and to whoever probes it from another space.
         """
         for gallery in self._store.list_galleries():
-            for step in self._inference.catalog.common_steps(gallery.space):
-                try:
-                    self._ensure_index(gallery, step)
-                except FacebridgeError as failure:
-                    log.warning("%s", failure)
+            self.index_as_can_be(gallery)
+
+    def index_as_can_be(self, gallery: Gallery) -> None:
+        """As `index`; what cannot be is said in the log."""
+        for step in self._inference.catalog.common_steps(gallery.space):
+            try:
+                self._ensure_index(gallery, step)
+            except FacebridgeError as failure:
+                log.warning("%s", failure)
+
+    def unknown_spaces(self, references: Iterable[str]) -> list[str]:
+        """Which names and fingerprints are of no space that is known here, nor of a gallery's. Raises `SpaceMismatchError`."""
+        also = [gallery.space for gallery in self._store.list_galleries()]
+        return [one for one in references if self._inference.catalog.find_space(one, also) is None]
 
     async def get(self, name: str) -> Gallery:
         """Raises `NotFoundError`."""

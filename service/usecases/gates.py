@@ -5,9 +5,11 @@ Shapes: G templates, D dimension of the gallery's space.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Literal
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -19,6 +21,7 @@ from service.galleries.port import GalleryStore
 from service.inference.inference import Inference
 from service.usecases.decisions import threshold_for
 from service.usecases.probes import RoutedFeatures
+from service.usecases.samples import Samples
 
 _BLOCK = 1024
 _LOOKED_AT = 2
@@ -61,11 +64,15 @@ class Gates:
         self._inference = inference
         self._galleries = galleries
         self._policy = policy
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """By gallery, while somebody is in it."""
 
-    async def __call__(
-        self, gallery: str, space: Space, subjects: Sequence[str], routed: RoutedFeatures
-    ) -> list[Duplicate]:
-        """Look at templates on their way into `gallery` in `space`; duplicates that are let through.
+    @asynccontextmanager
+    async def passing(
+        self, gallery: str, space: Space, samples: Samples, routed: RoutedFeatures, *, replaces: bool
+    ) -> AsyncIterator[list[Duplicate]]:
+        """Look at templates on their way into `gallery` in `space`, in place of those of their keys if it `replaces`; duplicates
+        that are let through. Where these are looked for, requests pass one after the other, as two may bring the same face.
 
         Raises `LowConfidenceError`, `LowNormError`, `DuplicateSubjectError`, each naming its rows; `NoOperatingPointError` where
         duplicates are to be refused and no threshold at that rate was measured.
@@ -73,14 +80,17 @@ class Gates:
         self._check_confidence(routed.trusted.confidence)
         self._check_norm(routed)
         if self._policy.duplicates == "allow":
-            return []
-        duplicates = await asyncio.to_thread(self._duplicates, gallery, space, subjects, routed)
-        if duplicates and self._policy.duplicates == "refuse":
-            raise DuplicateSubjectError(
-                f"{len(duplicates)} of {len(subjects)} templates are of somebody who is enrolled under another name",
-                [(duplicate.row, duplicate.reason) for duplicate in duplicates],
-            )
-        return duplicates
+            yield []
+            return
+        keys = [key for key in samples.keys or () if key is not None] if replaces else []
+        async with self._turns.setdefault(gallery, asyncio.Lock()):
+            duplicates = await asyncio.to_thread(self._duplicates, gallery, space, samples.subjects, routed, keys)
+            if duplicates and self._policy.duplicates == "refuse":
+                raise DuplicateSubjectError(
+                    f"{len(duplicates)} of {len(samples)} templates are of somebody who is enrolled under another name",
+                    [(duplicate.row, duplicate.reason) for duplicate in duplicates],
+                )
+            yield duplicates
 
     def _check_confidence(self, confidence: FloatArray | None) -> None:
         least = self._policy.min_confidence
@@ -109,10 +119,17 @@ class Gates:
             )
 
     def _duplicates(
-        self, gallery: str, space: Space, subjects: Sequence[str], routed: RoutedFeatures
+        self,
+        gallery: str,
+        space: Space,
+        subjects: Sequence[str],
+        routed: RoutedFeatures,
+        replaced_keys: Sequence[str],
     ) -> list[Duplicate]:
         side, _ = routed.route.sides
-        found = self._galleries.search(gallery, routed.features, space, _LOOKED_AT, by_origin=True)
+        found = self._galleries.search(
+            gallery, routed.features, space, _LOOKED_AT, by_origin=True, without=replaced_keys
+        )
         in_gallery = [
             self._like_others(side, subject, of_row) for subject, of_row in zip(subjects, found.candidates, strict=True)
         ]

@@ -1,5 +1,6 @@
 """What an operator does not want enrolled is refused with its rows, or flagged."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -78,6 +79,29 @@ async def test_duplicates_are_let_in_and_told_where_that_is_set(make_app: MakeAp
         assert await num_templates(client) == 4
 
 
+async def test_of_one_face_that_comes_under_two_names_at_once_one_is_refused(make_app: MakeApp) -> None:
+    async with gated(make_app, enrol_duplicates="refuse", duplicate_fmr=0.01) as client:
+        names = [f"name-{number}" for number in range(12)]
+        answers = await asyncio.gather(*(enrol(client, (name, EAST)) for name in names))
+        assert sorted(answer.status_code for answer in answers) == [201] + [409] * 11
+        assert await num_templates(client) == 1
+
+
+async def test_a_name_that_was_wrong_is_corrected_by_its_key(make_app: MakeApp) -> None:
+    async with gated(make_app, enrol_duplicates="refuse", duplicate_fmr=0.01) as client:
+
+        async def put(subject: str, key: str, feature: list[float]) -> httpx.Response:
+            template = {"subject": subject, "key": key, "feature": feature}
+            return await client.put("/galleries/people/templates", json={"space": "a", "templates": [template]})
+
+        assert (await put("ann", "1.jpg", EAST)).status_code == 201
+        assert (await put("anne", "1.jpg", EAST)).json()["num_replaced"] == 1
+        assert (await put("anne", "2.jpg", NEAR_EAST)).status_code == 201
+        # Another picture of her is still there under the name that she had.
+        assert told(await put("bob", "1.jpg", EAST)) == (409, "duplicate-subject", ["/templates/0"])
+        assert await num_templates(client) == 2
+
+
 async def test_nothing_is_looked_for_unless_it_is_set(make_app: MakeApp) -> None:
     async with gated(make_app) as client:
         response = await enrol(client, ("ann", EAST), ("bob", EAST))
@@ -120,6 +144,14 @@ async def test_translations_of_little_confidence_are_not_enrolled(
         assert (await enrol(client, *names[:1], gallery="others")).status_code == 201
         listed = (await client.get("/galleries/others/templates")).json()["templates"]
         assert [template["confidence"] for template in listed] == [pytest.approx(0.9)]
+
+
+def test_a_norm_for_a_space_that_nobody_knows_is_said_in_the_log(
+    make_app: MakeApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_app(enrol_min_norm="a=5,elsewhere=7")
+    (line,) = [record.getMessage() for record in caplog.records if "enrol_min_norm" in record.getMessage()]
+    assert "the space elsewhere" in line
 
 
 @pytest.mark.parametrize("value", ["a", "a=", "a=x", "a=1;b=2"])

@@ -1,5 +1,6 @@
 """Feature sets as Parquet: enrolled and identified as `.npz` is, and harmless where they are none."""
 
+import asyncio
 import io
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from models.feature_set import FeatureSet
 from models.parquet import write_parquet
+from service.api.parquet import MAX_PROCESSES
 from tests.api.world import A, features, unit
 
 HEADERS = {"content-type": "application/vnd.apache.parquet"}
@@ -38,6 +40,53 @@ async def test_a_parquet_feature_set_is_enrolled_with_keys_and_labels(people: ht
     assert (again.status_code, again.json()["type"]) == (409, "urn:facebridge:problem:already-exists")
     replaced = await people.put("/galleries/people/templates", content=parquet(), headers=HEADERS)
     assert (replaced.status_code, replaced.json()["num_replaced"]) == (201, 3)
+
+
+async def test_only_those_labels_are_kept_that_are_asked_for(people: httpx.AsyncClient) -> None:
+    async def enrolled(metadata: str) -> httpx.Response:
+        query = {"metadata": metadata}
+        return await people.put("/galleries/people/templates", params=query, content=parquet(1), headers=HEADERS)
+
+    for metadata, kept in (("year", {"year": 2020}), ("", {}), ("year,site", {"year": 2020, "site": "north"})):
+        (template_id,) = (await enrolled(metadata)).json()["template_ids"]
+        assert (await people.get(f"/galleries/people/templates/{template_id}")).json()["metadata"] == kept
+    refused = await enrolled("site,secret-name")
+    assert (refused.status_code, refused.json()["type"]) == (422, "urn:facebridge:problem:invalid-request")
+    assert "number 2 of metadata" in refused.text
+    assert "secret-name" not in refused.text
+    body = {"space": "a", "templates": [{"subject": "s", "feature": [1.0] + [0.0] * 7}]}
+    assert (await people.put("/galleries/people/templates?metadata=site", json=body)).status_code == 422
+
+
+async def test_no_more_files_are_read_at_once_than_are_meant_to_be(
+    people: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = most = 0
+    started = asyncio.create_subprocess_exec
+
+    async def counted(*command: Any, **options: Any) -> asyncio.subprocess.Process:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        process = await started(*command, **options)
+        communicate = process.communicate
+
+        async def communicated(data: Any) -> Any:
+            nonlocal running
+            told = await communicate(data)
+            running -= 1
+            return told
+
+        process.communicate = communicated  # type: ignore[method-assign, assignment]
+        return process
+
+    monkeypatch.setattr("service.api.parquet.asyncio.create_subprocess_exec", counted)
+    probes = {"gallery": "people"}
+    answers = await asyncio.gather(
+        *(people.post("/identify", params=probes, content=parquet(), headers=HEADERS) for _ in range(5))
+    )
+    assert [answer.status_code for answer in answers] == [200] * 5
+    assert (running, most) == (0, MAX_PROCESSES)
 
 
 async def test_probes_may_come_as_parquet(people: httpx.AsyncClient) -> None:

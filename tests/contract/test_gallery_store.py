@@ -952,6 +952,33 @@ def test_a_gallery_that_was_dropped_comes_back_from_a_snapshot(store: GallerySto
     assert found(store, "staff", EAST) == [("ann", 1.0), ("bob", 0.0)]
 
 
+def test_who_is_erased_from_a_gallery_that_was_dropped_comes_back_from_none_of_its_snapshots(
+    store: GalleryStore,
+) -> None:
+    store.create("staff", PLANE)
+    store.enrol("staff", batch([native("ann", EAST), native("bob", NORTH)]))
+    snapshot = store.take_snapshot("staff")
+    store.drop("staff")
+    (erased,) = store.erase("staff", ["ann"])
+    assert (erased.num_templates, erased.num_generations, erased.num_snapshots) == (0, 0, 1)
+    assert store.restore("staff", snapshot.snapshot_id).num_subjects == 1
+    assert found(store, "staff", EAST) == [("bob", 0.0)]
+
+
+def test_templates_of_some_keys_can_be_left_out_of_a_search(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    store.create("visitors", PLANE)
+    store.enrol(
+        "staff", batch([native("ann", EAST, key="a"), native("ann", NORTH, key="b"), native("bob", NORTH_EAST)])
+    )
+    store.enrol("visitors", batch([native("eve", EAST, key="c")]))
+    probe = vector(*EAST)[None]
+    result = store.search("staff", probe, PLANE, 2, without=["a", "c", "x"])
+    assert [(c.subject, c.score) for c in result.candidates[0]] == [("bob", pytest.approx(0.6)), ("ann", 0.0)]
+    result = store.search("staff", probe, PLANE, 2, without=["a", "b"])
+    assert [c.subject for c in result.candidates[0]] == ["bob"]
+
+
 def test_a_snapshot_of_another_space_is_not_put_back(store: GalleryStore) -> None:
     store.create("staff", PLANE)
     store.enrol("staff", batch([native("ann", EAST)]))

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from service.entities import FloatArray, NewTemplates
-from service.errors import InsufficientStorageError, StorageError
+from service.errors import InsufficientStorageError
 from service.galleries.embedded import EmbeddedGalleryStore
 from tests.durability.ledger import check, run
 from tests.durability.writer_process import DIMENSION, SPACE
@@ -95,7 +95,7 @@ def test_a_full_disk_stops_writes_and_nothing_else_and_is_left_behind_when_there
             store.enrol("staff", native(seed))
         except InsufficientStorageError:
             refused += 1
-            with pytest.raises(StorageError):
+            with pytest.raises(InsufficientStorageError):
                 store.take_snapshot("staff")
         else:
             acknowledged.append(seed)

@@ -35,7 +35,7 @@ from service.api.schemas.probes import GalleryName
 from service.entities import ProbeRows
 from service.errors import BatchTooLargeError
 from service.galleries.rules import check_subjects
-from service.usecases.enrol import Samples, samples_of
+from service.usecases.samples import Samples, samples_of
 
 router = APIRouter(prefix="/galleries", tags=["galleries"])
 
@@ -181,11 +181,14 @@ async def _samples(request: Request, query: EnrolQuery) -> Samples:
     if declared == NPY:
         if query.space is None or query.subject is None:
             raise Problem(422, "invalid-request", "with an npy body give space and subject in the query")
+        refuse_query(query, {"metadata"})
         rows = await read_rows(request)
         return Samples([query.subject] * len(rows), ProbeRows(query.space, rows))
-    refuse_query(query, EnrolQuery.model_fields)
+    refuse_query(query, {"space", "subject"})
     if declared in (NPZ, PARQUET):
-        return samples_of(await read_feature_set(request))
+        names = None if query.metadata is None else [name for name in query.metadata.split(",") if name]
+        return samples_of(await read_feature_set(request), names)
+    refuse_query(query, {"metadata"})
     body = await _read_enrolment(request)
     return Samples(
         [template.subject for template in body.templates],

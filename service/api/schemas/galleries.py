@@ -90,12 +90,19 @@ class EnrolRequest(BaseModel):
 
 
 class EnrolQuery(BaseModel):
-    """With npy, in the query; other bodies hold all of it themselves."""
+    """What the body does not hold itself."""
 
     model_config = ConfigDict(extra="forbid")
 
     space: Annotated[str | None, Field(description="with npy: the space of the features")] = None
     subject: Annotated[Subject | None, Field(description="with npy: who they are all of")] = None
+    metadata: Annotated[
+        str | None,
+        Field(
+            description="with a feature set: which of its labels (and modality) are kept as metadata, `site,year`; all if this "
+            "is not given"
+        ),
+    ] = None
 
 
 class DuplicateView(BaseModel):

@@ -97,6 +97,7 @@ def test_what_is_exported_can_be_read_by_training_and_imported_again(
     assert run([*command, str(here)]) == 2
     assert run([*command, str(here), "--replace"]) == 0
     assert run([*command, str(there)]) == 2
+    assert run([*command, str(here), "--replace", "--metadata", "colour"]) == 2
     assert "enrol it through a service, which translates it" in capsys.readouterr().err
     store = EmbeddedGalleryStore(tmp_path / "other")
     templates = store.templates("again").templates
