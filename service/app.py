@@ -63,7 +63,8 @@ def create_app(
         engines or OnnxEngines(settings.device, settings.max_pixels),
         allow_reconstruction=settings.allow_reconstruction,
     )
-    policy = IndexPolicy(settings.gallery_index, settings.index_recall, settings.index_memory_bytes)
+    may_use_gpu = settings.device != "cpu"
+    policy = IndexPolicy(settings.gallery_index, settings.index_recall, settings.index_memory_bytes, may_use_gpu)
     store = store or EmbeddedGalleryStore(settings.data, policy)
     services = _services(settings, loaded, store)
     services.galleries.index_all()

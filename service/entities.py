@@ -119,6 +119,8 @@ class IndexState:
     """Share of the ten nearest templates that a search looks at, measured on templates of the gallery: 1 where it is exact."""
     num_indexed: int
     """Templates in the index; those that came after it are searched beside it."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where the index is."""
 
 
 @dataclass(frozen=True, slots=True)

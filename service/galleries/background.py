@@ -10,6 +10,7 @@ from functools import partial
 import faiss
 
 from service.errors import DamagedError, StorageError
+from service.galleries.gpu import GpuFailedError
 from service.galleries.indexes import IndexPolicy, Stopped
 from service.galleries.opened import OpenGallery
 from service.galleries.projection import Projection
@@ -161,5 +162,7 @@ class Indexer:
                     gallery.projection.build_indexes(gallery.entry.index_kind, self._policy, self._closing.is_set)
                 except Stopped:
                     return
+                except GpuFailedError:
+                    continue
                 except Exception as failure:  # noqa: BLE001
                     log.error("gallery %s cannot be indexed (%s)", gallery.entry.name, type(failure).__name__)

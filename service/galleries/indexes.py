@@ -2,7 +2,7 @@
 
 An index only nominates; who is nominated is scored by its own vector, so an index may leave somebody out, and what it finds of
 those who should be found (recall) is measured when it is built, on templates of the gallery itself. Templates that came after it
-are searched beside it. What is taken out is passed over.
+are searched beside it. What is taken out is passed over. One is exact: all vectors, in the memory of a GPU.
 
 Shapes: B probes, D dimension, G indexed templates, K nominated templates of one probe.
 """
@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.entities import FloatArray, IndexKind
+from service.galleries import gpu
 from service.galleries.segments import SeqArray, View
 
 log = logging.getLogger("facebridge.galleries")
@@ -49,11 +50,39 @@ class IndexPolicy:
     """That an index is to reach, of ten nearest templates, by searching wider."""
     memory_bytes: int = 0
     """For vectors and indexes; 0 for half of what the process may have."""
+    may_use_gpu: bool = False
+    """Where there is one, what is searched exactly is searched there."""
 
     @property
     def memory(self) -> int:
         """Bytes."""
         return self.memory_bytes or memory_limit() // _MEMORY_SHARE
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it is so now."""
+        return self.may_use_gpu and gpu.is_there()
+
+    def choose(self, asked: IndexKind, num: int, dimension: int) -> IndexKind:
+        """The kind for so many templates: as asked, or the exact one while it is fast and fits; then one that does.
+
+        >>> [IndexPolicy(memory_bytes=8 << 30).choose("auto", num, 256) for num in (1000, 1_000_000, 4_000_000)]
+        ['flat', 'flat', 'ivf']
+        >>> IndexPolicy(memory_bytes=512 << 20).choose("auto", 1_000_000, 256)
+        'ivf'
+        """
+        if asked != "auto":
+            return asked
+        longest = gpu.LONGEST_SCAN_BYTES if self.on_gpu else _LONGEST_SCAN_BYTES
+        return "flat" if 4 * num * dimension <= min(self.memory, longest) else "ivf"
+
+    def is_due(self, index: "BuiltIndex | None", kind: IndexKind, view: View) -> bool:
+        """Whether an index is to be built: there are enough templates, and too many came after the one that is there."""
+        if (kind == "flat" and not self.on_gpu) or view.num_rows < FEWEST_INDEXED:
+            return False
+        if index is None or index.kind != kind:
+            return True
+        return view.num_after(index.last_seq) * _FRESH_SHARE > len(index.seqs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,33 +103,20 @@ class BuiltIndex:
         """Of the template that came last."""
         return int(self.seqs[-1])
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether it leaves nobody out."""
+        return self.kind == "flat"
+
+    def can_nominate(self, num: int) -> bool:
+        """Whether it finds so many of one probe."""
+        return not self.is_exact or (num <= gpu.MOST and gpu.is_there())
+
     def nominate(self, probes_BD: FloatArray, num: int) -> tuple[FloatArray, SeqArray]:
         """Scores and numbers of up to `num` templates of each probe, (B, K); where there are fewer the number is 0."""
         num = min(num, len(self.seqs))
         scores, places = self.index.search(probes_BD, num, params=_parameters(self.kind, max(self.effort, 1), num))
         return scores, np.where(places < 0, 0, self.seqs[np.maximum(places, 0)])
-
-
-def choose(asked: IndexKind, num: int, dimension: int, memory: int) -> IndexKind:
-    """The kind for so many templates: as asked, or the exact one while it is fast and fits; then one that does.
-
-    >>> [choose("auto", num, 256, 8 << 30) for num in (1000, 1_000_000, 4_000_000)]
-    ['flat', 'flat', 'ivf']
-    >>> choose("auto", 1_000_000, 256, 512 << 20)
-    'ivf'
-    """
-    if asked != "auto":
-        return asked
-    return "flat" if 4 * num * dimension <= min(memory, _LONGEST_SCAN_BYTES) else "ivf"
-
-
-def is_due(index: BuiltIndex | None, kind: IndexKind, view: View) -> bool:
-    """Whether an index is to be built: there are enough templates, and too many came after the one that is there."""
-    if kind == "flat" or view.num_rows < FEWEST_INDEXED:
-        return False
-    if index is None or index.kind != kind:
-        return True
-    return view.num_after(index.last_seq) * _FRESH_SHARE > len(index.seqs)
 
 
 class Stopped(Exception):  # noqa: N818  (no error)
@@ -116,13 +132,13 @@ def build(
 ) -> BuiltIndex:
     """An index of the live templates of a view, that looks as wide as it must to find the wanted share of the ten nearest.
 
-    `nearest` tells the numbers of the templates nearest to probes, exactly. Raises `Stopped`.
+    `nearest` tells the numbers of the templates nearest to probes, exactly. Raises `Stopped`, `GpuFailedError`.
     """
     parts = [(segment, segment.live_rows) for segment in view.segments]
     parts = [(segment, rows[rows < num]) for (segment, rows), num in zip(parts, view.nums, strict=True)]
     seqs = np.concatenate([segment.seqs[rows] for segment, rows in parts])
     dimension = parts[0][0].vectors.shape[1]
-    index = _empty(kind, dimension, len(seqs), policy.memory)
+    index: Any = gpu.GpuIndex(dimension) if kind == "flat" else _empty(kind, dimension, len(seqs), policy.memory)
     rng = np.random.default_rng(len(seqs))
     if not index.is_trained:
         share = min(1.0, _TRAINED / len(seqs))

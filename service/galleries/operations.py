@@ -16,7 +16,7 @@ from models.space import Space
 from service.entities import IndexKind
 from service.errors import AlreadyExistsError, NotFoundError
 from service.galleries.port import Once
-from service.galleries.rows import PreparedTemplates, insert_row, insert_templates, space_document
+from service.galleries.rows import PreparedTemplates, insert_many, insert_row, insert_templates, space_document
 from service.galleries.rules import milliseconds, timestamp
 from service.galleries.schema import GENERATION_SHIFT, GalleryEntry
 
@@ -243,9 +243,7 @@ def _subjects(db: sqlite3.Connection, gallery_id: int, names: Sequence[str], fir
     if new:
         id_by_name.update(zip(new, ids, strict=True))
         numbers = map(num_by_name.__getitem__, new)
-        db.executemany(
-            "INSERT INTO subject VALUES (?, ?, ?, ?)", zip(ids, repeat(gallery_id), new, numbers, strict=False)
-        )
+        insert_many(db, "subject", zip(ids, repeat(gallery_id), new, numbers, strict=False))
     return [id_by_name[name] for name in names], len(new)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from service.entities import Candidate, FloatArray, IndexKind, IndexState, Side
 from service.errors import DamagedError
 from service.galleries.ids import TemplateIds
-from service.galleries.indexes import BuiltIndex, IndexPolicy, build, choose, is_due
+from service.galleries.indexes import BuiltIndex, IndexPolicy, build
 from service.galleries.part import Part
 from service.galleries.record import GalleryRows
 from service.galleries.rules import LENGTH_TOLERANCE, exact_scores
@@ -99,16 +99,18 @@ class Projection:
 
     @property
     def indexes(self) -> dict[Side, BuiltIndex]:
-        """By origin, where there is one."""
-        return {origin: part.index for origin, part in self._sorted_parts() if part.index is not None}
+        """By origin, where there is one that is worth keeping: a copy of the vectors is not."""
+        indexes = {origin: part.index for origin, part in self._sorted_parts() if part.index is not None}
+        return {origin: index for origin, index in indexes.items() if not index.is_exact}
 
     def index_state(self, asked: IndexKind) -> IndexState:
         """How it is searched."""
-        indexes = list(self.indexes.values())
+        indexes = [part.index for _, part in self._sorted_parts() if part.index is not None]
         if not indexes:
             return IndexState(asked, "flat", 1.0, 0)
         recall = min(index.recall for index in indexes)
-        return IndexState(asked, indexes[0].kind, recall, sum(len(index.seqs) for index in indexes))
+        num = sum(len(index.seqs) for index in indexes)
+        return IndexState(asked, indexes[0].kind, recall, num, "cuda" if indexes[0].is_exact else "cpu")
 
     def forget_indexes(self, seqs: Sequence[int]) -> None:
         """Do without indexes that hold one of these templates."""
@@ -137,10 +139,10 @@ class Projection:
         """Build what is due; called by one thread, searches and changes go on meanwhile."""
         for part in list(self._parts.values()):
             num_forgotten, view = part.num_forgotten, part.view
-            kind = choose(asked, self.num_templates, self._dimension, policy.memory)
-            if kind == "flat" and part.index is not None:
+            kind = policy.choose(asked, self.num_templates, self._dimension)
+            if kind == "flat" and not policy.on_gpu:
                 part.index = None
-            elif is_due(part.index, kind, view):
+            elif policy.is_due(part.index, kind, view):
                 index = build(kind, view, policy, partial(_nearest, view), is_stopped)
                 if part.install(index, num_forgotten):
                     self.version += 1

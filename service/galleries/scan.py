@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.entities import FloatArray
+from service.galleries.gpu import GpuFailedError
 from service.galleries.indexes import BuiltIndex
 from service.galleries.segments import RowArray, Segment, SeqArray, View, rows_of
 
@@ -74,7 +75,8 @@ def nominate(
     """
     probes_BD = np.ascontiguousarray(probes_BD)
     parts = list(zip(view.segments, view.nums, strict=True))
-    indexed = None if among is not None or num * _INDEX_SHARE > view.num_rows else index
+    is_of_use = index is not None and among is None and num * _INDEX_SHARE <= view.num_rows and index.can_nominate(num)
+    indexed = index if is_of_use else None
     picked: list[slice | RowArray]
     if indexed is not None:
         picked = [slice(start, end) for start, end in zip(view.starts_after(indexed.last_seq), view.nums, strict=True)]
@@ -93,11 +95,13 @@ def nominate(
     ]
     found = _run(tasks, probes_BD.size * sum(lengths))
     if indexed is not None:
-        scores, seqs = indexed.nominate(probes_BD, num)
+        try:
+            scores, seqs = indexed.nominate(probes_BD, num)
+        except GpuFailedError:
+            return nominate(view, probes_BD, num)
         found.append((scores, *view.places(seqs)))
-    return _best_of(
-        found, len(probes_BD), num, is_all=indexed is None and num >= sum(lengths), is_exact=indexed is None
-    )
+    is_all, is_exact = indexed is None and num >= sum(lengths), indexed is None or indexed.is_exact
+    return _best_of(found, len(probes_BD), num, is_all=is_all, is_exact=is_exact)
 
 
 def _best_of(found: list[_Found], num_probes: int, num: int, *, is_all: bool, is_exact: bool) -> Nominated:

@@ -75,10 +75,11 @@ class Segment:
         self.vectors[start:end] = rows.vectors
         self.seqs[start:end] = rows.seqs
         self.subject_ids[start:end] = rows.subject_ids
-        encoded = [name.encode() for name in rows.subjects]
-        ends = accumulate((len(name) for name in encoded), initial=len(self.names))
+        names = "".join(rows.subjects)
+        lengths = map(len, rows.subjects if names.isascii() else (name.encode() for name in rows.subjects))
+        ends = accumulate(lengths, initial=len(self.names))
         self.name_ends[start:end] = list(islice(ends, 1, None))
-        self.names += b"".join(encoded)
+        self.names += names.encode()
         self.num = end
 
     def bury(self, seqs: SeqArray) -> int:

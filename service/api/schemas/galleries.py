@@ -1,7 +1,7 @@
 """Galleries and templates on the wire."""
 
 from dataclasses import asdict
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -37,6 +37,8 @@ class IndexView(BaseModel):
     """Share of the ten nearest templates that a search looks at, measured on templates of the gallery; 1 where it is exact."""
     num_indexed: int
     """Templates in the index; those that came after it are searched beside it."""
+    device: Literal["cpu", "cuda"]
+    """Where the index is."""
 
 
 class GalleryView(BaseModel):

@@ -1,7 +1,8 @@
 """Indexes that look at less than everything: what they find, what they cost nobody, and that they outlive the process."""
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import faiss
@@ -9,11 +10,12 @@ import numpy as np
 import pytest
 
 from models.space import Space
-from service.entities import FloatArray, IndexKind, NewTemplates
-from service.galleries import background, indexes
+from service.entities import FloatArray, IndexKind, IndexState, NewTemplates
+from service.galleries import background, gpu, indexes
 from service.galleries.embedded import EmbeddedGalleryStore
 from service.galleries.folder import PROJECTIONS
 from service.galleries.indexes import IndexPolicy
+from service.galleries.oracle import OracleGalleryStore
 from service.galleries.part import Part
 from service.galleries.segments import Columns
 
@@ -55,6 +57,77 @@ def filled(folder: Path, kind: IndexKind, features_GD: FloatArray) -> EmbeddedGa
     store.enrol("staff", native(features_GD))
     wait_until(lambda: store.get("staff").index.num_indexed == len(features_GD))
     return store
+
+
+@pytest.fixture
+def gpu_of_this_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """A GPU whose FAISS is the CPU's; put a number in to make it fail. `tests/gpu` has the real one."""
+    broken: list[int] = []
+
+    class Index:
+        def __init__(self, _: object, dimension: int) -> None:
+            self._index = faiss.IndexFlatIP(dimension)
+            self.add = self._index.add
+
+        def search(self, probes_BD: FloatArray, num: int) -> object:
+            assert threading.current_thread().name.startswith("gallery-gpu")
+            assert num <= gpu.MOST
+            if broken:
+                raise RuntimeError("Error in somewhere\nCUDA error 999")
+            return self._index.search(probes_BD, num)
+
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
+    monkeypatch.setattr(faiss, "GpuIndexFlatIP", Index, raising=False)
+    monkeypatch.setattr(gpu, "_resources", lambda: None)
+    yield broken
+    gpu._failures.clear()
+
+
+def on_gpu(folder: Path, features_GD: FloatArray) -> EmbeddedGalleryStore:
+    store = EmbeddedGalleryStore(folder, IndexPolicy("flat", may_use_gpu=True))
+    store.create("staff", SPACE)
+    store.enrol("staff", native(features_GD))
+    wait_until(lambda: store.get("staff").index.num_indexed == len(features_GD))
+    return store
+
+
+@pytest.mark.usefixtures("gpu_of_this_cpu")
+def test_on_a_gpu_the_exact_search_stays_exact(tmp_path: Path) -> None:
+    features_GD, probes_BD = people(9100), people(20, seed=1)
+    beside = OracleGalleryStore()
+    beside.create("staff", SPACE)
+    store = on_gpu(tmp_path, features_GD[:9000])
+    beside.enrol("staff", native(features_GD[:9000]))
+    assert store.get("staff").index == IndexState("flat", "flat", 1.0, 9000, "cuda")
+    for one in (store, beside):
+        one.enrol("staff", native(features_GD[9000:], "later"))
+        one.remove_subject("staff", "p7")
+        one.remove_subject("staff", "later7")
+    # 8 more are nominated than are asked for, so the last is too much for a GPU.
+    for top_k in (1, 10, 2000, gpu.MOST):
+        found, expected = (one.search("staff", probes_BD, SPACE, top_k).candidates for one in (store, beside))
+        assert [[(c.subject, c.score) for c in row] for row in found] == [
+            [(c.subject, c.score) for c in row] for row in expected
+        ]
+    store.close()
+    # Nothing of it is saved: it is a copy of the vectors.
+    assert list((tmp_path / PROJECTIONS).rglob("*.segment"))
+    assert not list((tmp_path / PROJECTIONS).rglob("*.index"))
+
+
+def test_without_the_gpu_that_failed_a_gallery_is_searched_as_before(
+    tmp_path: Path, gpu_of_this_cpu: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    features_GD, probes_BD = people(3000), people(20, seed=1)
+    store = on_gpu(tmp_path, features_GD)
+    gpu_of_this_cpu.append(1)
+    assert share_found(store, features_GD, probes_BD) == 1.0
+    wait_until(lambda: store.get("staff").index == IndexState("flat", "flat", 1.0, 0, "cpu"))
+    gpu_of_this_cpu.clear()
+    assert share_found(store, features_GD, probes_BD) == 1.0
+    (line,) = [record.getMessage() for record in caplog.records if "GPU" in record.getMessage()]
+    assert line.endswith("searched without it: Error in somewhere")
+    store.close()
 
 
 def share_found(store: EmbeddedGalleryStore, features_GD: FloatArray, probes_BD: FloatArray) -> float:
