@@ -55,6 +55,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     receipt_parser.add_argument("receipt", type=Path, metavar="FILE", help="one receipt as JSON")
     receipt_parser.add_argument("--subject", metavar="NAME", help="the subject of whom it must be")
+    text = "the key that it must be signed by: that of all receipts of a service, as this command tells it"
+    receipt_parser.add_argument("--public-key", metavar="HEX", help=text)
     receipt_parser.set_defaults(run=print_receipt)
     return parser
 
@@ -119,7 +121,7 @@ def check_bundles(options: dict[str, object]) -> None:
 
 def print_receipt(options: dict[str, Any]) -> None:
     """Verify a receipt and say what it says. Raises `InvalidInputError` where it is not as it was signed."""
-    document = check_receipt(options["receipt"].read_bytes(), options["subject"])
+    document = check_receipt(options["receipt"].read_bytes(), options["subject"], options["public_key"])
     of_whom = f" of {options['subject']}" if options["subject"] else ""
     Console(highlight=False, markup=False).print(
         f"sound: erasure{of_whom} from gallery {document['gallery']} at {document['erased_at']}; "

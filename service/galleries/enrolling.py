@@ -6,6 +6,7 @@ Shapes: G templates, D dimension.
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import numpy as np
 
@@ -66,7 +67,8 @@ class Enroller:
         for one in recorded:
             gallery.remove(one.done.replaced)
         gallery.counts = recorded[-1].done.counts
-        return [self._told(one.done, one.request.prepared.num) for one in recorded]
+        ids = iter(self._record.ids.of(rows.seqs.tolist()))
+        return [Enrolment(tuple(islice(ids, one.request.prepared.num)), len(one.done.replaced)) for one in recorded]
 
     def _told(self, done: Enrolled, num: int) -> Enrolment:
         ids = self._record.ids.of(range(done.first_seq, done.first_seq + num))

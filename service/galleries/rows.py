@@ -35,7 +35,7 @@ def insert_templates(
     db: sqlite3.Connection, entry: GalleryEntry, parts: Sequence[tuple[PreparedTemplates, int, list[int]]]
 ) -> None:
     """Of each request the templates, the number of its first one, and the numbers of their subjects."""
-    now = milliseconds()
+    now, numbers = milliseconds(), _Numbers(db)
     rows, fields, translated = [], [], []
     base = entry.generation_id << GENERATION_SHIFT
     for prepared, first, subject_ids in parts:
@@ -45,11 +45,11 @@ def insert_templates(
             seqs,
             repeat(entry.gallery_id, num),
             subject_ids,
-            repeat(_space_id(db, templates.original_space), num),
+            repeat(numbers.of_space(templates.original_space), num),
             templates.keys or repeat(None, num),
             repeat(now, num),
             _numbers(templates.norm, num),
-            _provenance_ids(db, templates.provenance, num),
+            numbers.of_provenance(templates.provenance, num),
             prepared.metadata,
             map(row_crc, seqs, prepared.owners, prepared.originals),
             prepared.originals,
@@ -59,7 +59,7 @@ def insert_templates(
             fields.append(_fields(entry.gallery_id, seqs, templates.metadata))
         if templates.route:
             ids = range(base + first, base + first + num)
-            route_ids = repeat(_text_id(db, "route", "bundles", json.dumps(templates.route)), num)
+            route_ids = repeat(numbers.of_text("route", "bundles", json.dumps(templates.route)), num)
             crcs = map(row_crc, seqs, prepared.owners, prepared.features)
             confidence = _numbers(templates.confidence, num)
             translated.append(zip(ids, route_ids, confidence, crcs, prepared.features, strict=True))
@@ -93,16 +93,41 @@ def _marks(num_columns: int) -> str:
     return f"({','.join('?' * num_columns)})"
 
 
-def _provenance_ids(db: sqlite3.Connection, provenance: Sequence[Metadata] | None, num: int) -> list[int]:
-    texts = [canonical_json({}).decode()] * num
-    if provenance is not None:
+class _Numbers:
+    """Of what many templates have in common: each is looked up once, and entered where it is new."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self._known: dict[tuple[str, str], int] = {}
+
+    def of_space(self, space: Space) -> int:
+        fingerprint = space.fingerprint
+        number = self._known.get(("space", fingerprint))
+        if number is None:
+            row = self._db.execute("SELECT id FROM space WHERE fingerprint = ?", (fingerprint,)).fetchone()
+            statement = "INSERT INTO space (fingerprint, document) VALUES (?, ?)"
+            number = int(row[0]) if row else insert_row(self._db, statement, (fingerprint, space_document(space)))
+            self._known["space", fingerprint] = number
+        return number
+
+    def of_text(self, table: str, column: str, text: str) -> int:
+        number = self._known.get((table, text))
+        if number is None:
+            row = self._db.execute(f"SELECT id FROM {table} WHERE {column} = ?", (text,)).fetchone()
+            statement = f"INSERT INTO {table} ({column}) VALUES (?)"
+            number = int(row[0]) if row else insert_row(self._db, statement, (text,))
+            self._known[table, text] = number
+        return number
+
+    def of_provenance(self, provenance: Sequence[Metadata] | None, num: int) -> Iterable[int]:
+        if provenance is None:
+            return repeat(self.of_text("provenance", "document", "{}"), num)
         # Most are one object, many times.
-        text_by_object = {
-            id(one): canonical_json(one).decode() for one in {id(one): one for one in provenance}.values()
+        numbers = {
+            id(one): self.of_text("provenance", "document", canonical_json(one).decode())
+            for one in {id(one): one for one in provenance}.values()
         }
-        texts = [text_by_object[id(one)] for one in provenance]
-    id_by_text = {text: _text_id(db, "provenance", "document", text) for text in set(texts)}
-    return [id_by_text[text] for text in texts]
+        return [numbers[id(one)] for one in provenance]
 
 
 def insert_fields(
@@ -174,17 +199,3 @@ def _numbers(column: FloatArray | None, num: int) -> list[float | None]:
     if column is None:
         return [None] * num
     return [None if value != value else value for value in column.tolist()]  # noqa: PLR0124
-
-
-def _space_id(db: sqlite3.Connection, space: Space) -> int:
-    query, fingerprint = "SELECT id FROM space WHERE fingerprint = ?", space.fingerprint
-    row = db.execute(query, (fingerprint,)).fetchone()
-    if row is None:
-        values = (fingerprint, space_document(space))
-        return insert_row(db, "INSERT INTO space (fingerprint, document) VALUES (?, ?)", values)
-    return int(row[0])
-
-
-def _text_id(db: sqlite3.Connection, table: str, column: str, text: str) -> int:
-    row = db.execute(f"SELECT id FROM {table} WHERE {column} = ?", (text,)).fetchone()
-    return int(row[0]) if row else insert_row(db, f"INSERT INTO {table} ({column}) VALUES (?)", (text,))

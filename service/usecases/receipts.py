@@ -59,8 +59,10 @@ class Signer:
         return document | {"signature": base64.b64encode(signature).decode()}
 
 
-def check_receipt(data: bytes, subject: str | None = None) -> dict[str, Any]:
-    """What a receipt says, if it is as it was signed, and of `subject` where that is given. Raises `InvalidInputError`."""
+def check_receipt(data: bytes, subject: str | None = None, public_key: str | None = None) -> dict[str, Any]:
+    """What a receipt says, if it is as it was signed, and by that key and of that subject where they are given: with a key of
+    their own anybody can sign. Raises `InvalidInputError`.
+    """
     try:
         document: dict[str, Any] = json.loads(data)
         signature = base64.b64decode(document.pop("signature"), validate=True)
@@ -71,6 +73,8 @@ def check_receipt(data: bytes, subject: str | None = None) -> dict[str, Any]:
         raise InvalidInputError("the receipt is not as it was signed") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InvalidInputError("it is no receipt") from None
+    if public_key is not None and document["public_key"] != public_key.strip().lower():
+        raise InvalidInputError("the receipt is signed by another key")
     if not is_of_subject:
         raise InvalidInputError("the receipt is of somebody else")
     return document

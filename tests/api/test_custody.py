@@ -43,6 +43,9 @@ async def test_an_erasure_is_answered_with_receipts_that_hold_by_themselves(peop
     text = json.dumps(of_ann)
     assert "ann" not in text.replace("gallery", "")
     assert check_receipt(text.encode(), "ann")["gallery"] == "people"
+    assert check_receipt(text.encode(), "ann", of_nobody["public_key"]) == check_receipt(text.encode())
+    with pytest.raises(InvalidInputError, match="another key"):
+        check_receipt(text.encode(), "ann", "00" * 32)
     with pytest.raises(InvalidInputError, match="somebody else"):
         check_receipt(text.encode(), "bob")
     for name in of_ann:

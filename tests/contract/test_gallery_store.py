@@ -6,7 +6,7 @@ Shapes: B probes, G templates, D dimension.
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, product
 from pathlib import Path
 from typing import Any
 
@@ -413,6 +413,8 @@ class Twins:
         self.folder, self.rng = folder, rng
         self.embedded, self.oracle = EmbeddedGalleryStore(folder), OracleGalleryStore()
         self.same_id: dict[str, str] = {}
+        self.snapshots: list[tuple[str, str, str]] = []
+        """Of which gallery, and what the oracle and the other call it."""
         self.space = Space("random", dimension, "external:random")
         # Few directions, so that exact duplicates and ties are many.
         self.directions = random_units(rng, 12, dimension)
@@ -428,14 +430,45 @@ class Twins:
 
     def some_template(self) -> One:
         subject = f"subject-{self.rng.integers(9)}"
+        metadata: Metadata = {"site": ("north", "south")[self.rng.integers(2)], "year": int(self.rng.integers(5))}
         if self.rng.random() < 0.7:
-            return native(subject, self.some_unit(), self.space)
-        return One(subject, vector(0.0, 1.0, 0.0), SOLID, self.some_unit(), self.space, ("bridge",))
+            return native(subject, self.some_unit(), self.space, metadata=metadata if self.rng.random() < 0.6 else None)
+        return One(subject, vector(0.0, 1.0, 0.0), SOLID, self.some_unit(), self.space, ("bridge",), metadata=metadata)
 
     def enrol(self, name: str) -> None:
-        templates = [self.some_template() for _ in range(self.rng.integers(1, 9))]
-        ids = zip(enrolled(self.oracle, name, templates), enrolled(self.embedded, name, templates), strict=True)
-        self.same_id.update(ids)
+        self.enrol_these(name, [self.some_template() for _ in range(self.rng.integers(1, 9))])
+
+    def put(self, name: str) -> None:
+        keys = [f"key-{number}" for number in self.rng.choice(8, size=self.rng.integers(1, 4), replace=False)]
+        self.enrol_these(name, [replace(self.some_template(), key=key) for key in keys], replaces=True)
+
+    def enrol_these(self, name: str, templates: list[One], *, replaces: bool = False) -> None:
+        ours, truth = (enrolled(store, name, templates, replaces=replaces) for store in (self.embedded, self.oracle))
+        self.same_id.update(zip(truth, ours, strict=True))
+
+    def erase(self, name: str) -> None:
+        subjects = [f"subject-{number}" for number in self.rng.choice(10, size=self.rng.integers(1, 3), replace=False)]
+        ours, truth = (
+            [(one.subject, one.num_templates, one.num_snapshots) for one in store.erase(name, subjects)]
+            for store in (self.embedded, self.oracle)
+        )
+        assert ours == truth
+
+    def snapshot(self, name: str) -> None:
+        truth, ours = self.oracle.take_snapshot(name), self.embedded.take_snapshot(name)
+        assert (ours.num_templates, ours.num_subjects) == (truth.num_templates, truth.num_subjects)
+        self.snapshots.append((name, truth.snapshot_id, ours.snapshot_id))
+        if len(self.snapshots) > 4:
+            other, first, second = self.snapshots.pop(0)
+            self.oracle.remove_snapshot(other, first)
+            self.embedded.remove_snapshot(other, second)
+
+    def restore(self, name: str) -> None:
+        of_this = [(first, second) for other, first, second in self.snapshots if other == name]
+        if of_this:
+            first, second = of_this[self.rng.integers(len(of_this))]
+            self.oracle.restore(name, first)
+            self.embedded.restore(name, second)
 
     def remove_template(self, name: str) -> None:
         templates = all_templates(self.oracle, name)
@@ -462,23 +495,28 @@ class Twins:
     def assert_alike(self, name: str) -> None:
         ours, truth = self.embedded.get(name), self.oracle.get(name)
         assert (ours.num_templates, ours.num_subjects) == (truth.num_templates, truth.num_subjects)
-        listed = [(t.template_id, t.subject, t.space, t.route) for t in all_templates(self.embedded, name)]
-        expected = [
-            (self.same_id[t.template_id], t.subject, t.space, t.route) for t in all_templates(self.oracle, name)
-        ]
-        assert listed == expected
+        size = int(self.rng.integers(1, 100))
+        listed, expected = (
+            [(t.template_id, t.subject, t.space, t.route, t.key, t.metadata) for t in all_templates(store, name, size)]
+            for store in (self.embedded, self.oracle)
+        )
+        assert listed == [(self.same_id[template_id], *others) for template_id, *others in expected]
         probes_BD = np.stack([self.some_unit() for _ in range(3)])
         top_k = int(self.rng.integers(1, 12))
         self.assert_same_candidates(name, probes_BD, top_k)
 
     def assert_same_candidates(self, name: str, probes_BD: FloatArray, top_k: int) -> None:
-        for by_origin in (False, True):
-            truth = self.oracle.search(name, probes_BD, self.space, top_k, by_origin=by_origin)
+        wheres: list[Where | None] = [None, {"site": Condition(any_of=("north",)), "year": Condition(at_least=2)}]
+        keys = [f"key-{number}" for number in self.rng.choice(8, size=3)]
+        ways = list(product((False, True), wheres, ([], keys)))
+        for by_origin, where, without in [ways[number] for number in self.rng.integers(len(ways), size=2)]:
+            asked: Any = {"by_origin": by_origin, "where": where, "without": without}
+            truth = self.oracle.search(name, probes_BD, self.space, top_k, **asked)
             expected = tuple(
                 tuple(replace(c, template_id=self.same_id[c.template_id]) for c in candidates)
                 for candidates in truth.candidates
             )
-            found = self.embedded.search(name, probes_BD, self.space, top_k, by_origin=by_origin)
+            found = self.embedded.search(name, probes_BD, self.space, top_k, **asked)
             assert found == replace(truth, candidates=expected)
 
 
@@ -490,14 +528,25 @@ def test_after_any_operations_the_embedded_store_answers_as_the_oracle(tmp_path:
     for store in (twins.oracle, twins.embedded):
         for name in names:
             store.create(name, twins.space)
-    operations = [twins.enrol, twins.remove_template, twins.remove_subject, twins.replace]
+    shares = {
+        twins.enrol: 0.44,
+        twins.put: 0.12,
+        twins.remove_template: 0.22,
+        twins.remove_subject: 0.1,
+        twins.replace: 0.03,
+        twins.erase: 0.03,
+        twins.snapshot: 0.03,
+        twins.restore: 0.03,
+    }
+    operations, largest = list(shares), 0
     for _ in range(OPERATIONS):
         name = names[rng.integers(2)]
-        operations[rng.choice(4, p=[0.6, 0.25, 0.12, 0.03])](name)
+        operations[rng.choice(len(operations), p=list(shares.values()))](name)
         if rng.random() < 0.04:
             twins.reopen()
         twins.assert_alike(name)
-    assert max(twins.oracle.get(name).num_templates for name in names) > 20
+        largest = max(largest, twins.oracle.get(name).num_templates)
+    assert largest > 40
     twins.embedded.close()
 
 

@@ -24,7 +24,18 @@ def free_port() -> int:
 
 def test_the_journey_has_every_step() -> None:
     text = "\n".join(block for _, block in journey_blocks(README))
-    for step in ("extract", "fit", "evaluate", "package", "serve", "/galleries", "/identify", "/translate", "/verify"):
+    for step in (
+        "extract",
+        "fit",
+        "evaluate",
+        "package",
+        "serve",
+        "/galleries",
+        "/identify",
+        "/translate",
+        "/verify",
+        "/erasures",
+    ):
         assert step in text
 
 
@@ -50,6 +61,9 @@ def test_the_journey_enrols_a_thousand_subjects_and_identifies_them_from_the_oth
     assert found, ran.stdout[-2000:]
     assert int(found[1]) > 1000
     assert float(found[2]) >= 0.95
+    assert "then 1000 people, now 999" in ran.stdout
+    assert re.search(r"^sound: erasure of .+ from gallery people at ", ran.stdout, re.MULTILINE)
+    assert '{"is_sound":true,' in ran.stdout
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/benchmarks.md"])
