@@ -57,8 +57,9 @@ bench: setup  ## measure what docs/benchmarks.md claims, and write it there
 crash: setup  ## kill the galleries 200 times and at every bad place, and fail their disk call by call (half an hour)
 	FACEBRIDGE_CRASHES=200 $(BIN)/python -m pytest -q -n auto tests/durability
 
-soak: setup  ## 200,000 random operations on the galleries against plain Python (hours)
+soak: setup  ## 200,000 random operations on galleries of two kinds against plain Python; then half an hour of mixed load (two hours)
 	FACEBRIDGE_OPERATIONS=200000 $(BIN)/python -m pytest -q -n auto tests/contract -k any_operations
+	FACEBRIDGE_SOAK_SECONDS=1800 $(BIN)/python -m pytest -q tests/durability/test_load.py
 
 clean:  ## remove what the targets above made
 	-@if [ -x $(BIN)/python ]; then $(BIN)/python -m deploy.demo --stop; fi

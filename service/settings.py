@@ -12,7 +12,9 @@ from service.entities import IndexKind
 from service.errors import StartupError
 
 PREFIX = "FACEBRIDGE_"
-_OF_OTHERS = frozenset(PREFIX + name for name in ("ENCODERS", "SHARED", "FAILPOINT", "CRASHES", "OPERATIONS"))
+_OF_OTHERS = frozenset(
+    PREFIX + name for name in ("ENCODERS", "SHARED", "FAILPOINT", "CRASHES", "OPERATIONS", "SOAK_SECONDS")
+)
 """Variables of the training command and of the tests."""
 
 

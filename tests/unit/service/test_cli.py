@@ -1,15 +1,8 @@
 """The operator's command: in this process where it refuses to start, as a process of its own where it serves."""
 
-import os
-import re
 import signal
 import socket
 import statistics
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -19,8 +12,7 @@ import pytest
 from service.cli import build_parser, run
 from service.settings import Settings
 from tests.api.world import A_TO_B, by_hand, features, write_world
-
-WAIT_SECONDS = 20
+from tests.serving import WAIT_SECONDS, serving
 
 
 @pytest.fixture(autouse=True)
@@ -128,39 +120,6 @@ def test_every_setting_is_a_flag_with_its_default_and_variable(capsys: pytest.Ca
         assert f"FACEBRIDGE_{name.upper()}" in text
         assert field.description is not None
         assert field.description in text
-
-
-@dataclass
-class Served:
-    process: subprocess.Popen[str]
-    url: str
-    output: str
-
-
-@contextmanager
-def serving(bundles: Path, data: Path) -> Iterator[Served]:
-    """`facebridge serve` as an operator starts it, on a free port."""
-    command = [sys.executable, "-m", "service", "serve", "--port", "0", "--bundles", str(bundles), "--data", str(data)]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("FACEBRIDGE_")}
-    root = Path(__file__).parents[3]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=root, env=environment
-    )
-    try:
-        assert process.stdout is not None
-        lines: list[str] = []
-        for line in process.stdout:
-            lines.append(line)
-            if match := re.match(r"serving on (http://\S+)", line):
-                yield Served(process, match[1], "".join(lines))
-                break
-        else:
-            raise AssertionError("".join(lines))
-    finally:
-        process.kill()
-        process.wait(WAIT_SECONDS)
-        assert process.stdout is not None
-        process.stdout.close()
 
 
 def test_the_service_starts_answers_and_leaves_with_0_when_it_is_told_to(bundles: Path, tmp_path: Path) -> None:
