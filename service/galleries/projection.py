@@ -20,7 +20,7 @@ import numpy as np
 from service.entities import Candidate, FloatArray, IndexKind, IndexState, Side
 from service.errors import DamagedError
 from service.galleries.ids import TemplateIds
-from service.galleries.indexes import BuiltIndex, IndexPolicy, build
+from service.galleries.indexes import BuiltIndex, IndexPolicy, build_best
 from service.galleries.part import Part
 from service.galleries.record import GalleryRows
 from service.galleries.rules import LENGTH_TOLERANCE, exact_scores
@@ -142,8 +142,8 @@ class Projection:
             kind = policy.choose(asked, self.num_templates, self._dimension)
             if kind == "flat" and not policy.on_gpu:
                 part.index = None
-            elif policy.is_due(part.index, kind, view):
-                index = build(kind, view, policy, partial(_nearest, view), is_stopped)
+            elif policy.is_due(part.index, asked, kind, view):
+                index = build_best(asked, kind, view, policy, partial(_nearest, view), is_stopped=is_stopped)
                 if part.install(index, num_forgotten):
                     self.version += 1
 

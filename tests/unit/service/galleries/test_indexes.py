@@ -227,11 +227,24 @@ def test_where_nothing_is_asked_a_gallery_that_is_small_enough_is_searched_exact
     store.close()
 
 
-def test_a_gallery_that_does_not_fit_in_memory_is_indexed(tmp_path: Path) -> None:
-    store = EmbeddedGalleryStore(tmp_path, IndexPolicy(memory_bytes=10_000))
+@pytest.mark.parametrize(("num_groups", "kind"), [(40, "ivf"), (6000, "sq8")])
+def test_a_gallery_that_does_not_fit_in_memory_has_the_index_that_is_of_use(
+    tmp_path: Path, num_groups: int, kind: IndexKind
+) -> None:
+    rng = np.random.default_rng(4)
+    centres = rng.standard_normal((num_groups, 32))
+    raw_GD = centres[rng.integers(num_groups, size=6000)] + 0.3 * rng.standard_normal((6000, 32))
+    features_GD = (raw_GD / np.linalg.norm(raw_GD, axis=1, keepdims=True)).astype(np.float32)
+    store = EmbeddedGalleryStore(tmp_path, IndexPolicy(memory_bytes=10_000, recall=0.95))
     store.create("staff", SPACE)
-    store.enrol("staff", native(people(1000)))
-    wait_until(lambda: store.get("staff").index.kind == "ivf")
+    store.enrol("staff", native(features_GD))
+    wait_until(lambda: store.get("staff").index.num_indexed == 6000)
+    first = store._gallery("staff").projection.indexes
+    assert (store.get("staff").index.asked, store.get("staff").index.kind) == ("auto", kind)
+    assert share_found(store, features_GD, features_GD[::300]) >= 0.95
+    time.sleep(0.1)
+    # It is not built again and again.
+    assert all(one is first[origin] for origin, one in store._gallery("staff").projection.indexes.items())
     store.close()
 
 
