@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 import faiss
 
@@ -15,6 +16,7 @@ from service.galleries.indexes import IndexPolicy, Stopped
 from service.galleries.opened import OpenGallery
 from service.galleries.projection import Projection
 from service.galleries.record import Record
+from service.galleries.saved import INDEX_SUFFIX
 from service.galleries.segments import Segment, full_segment
 
 log = logging.getLogger("facebridge.galleries")
@@ -34,7 +36,7 @@ class Saver:
     def __init__(self, record: Record, galleries: Galleries) -> None:
         self._record = record
         self._galleries = galleries
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="gallery-saver", daemon=True)
         self._thread.start()
@@ -72,6 +74,20 @@ class Saver:
             raise StorageError(
                 "the gallery cannot be saved without what was taken out of it; the erasure is not complete"
             )
+
+    def renew_within_write(self, paths: Iterable[Path]) -> bool:
+        """Save again what is saved in some files, as it is now, called by the writing thread: what was removed since is in them
+        still. Indexes are built again. Whether there was any. Raises `StorageError`.
+        """
+        paths, is_any = list(paths), False
+        for gallery in self._galleries():
+            mine = [path for path in paths if gallery.folder.holds(path)]
+            if any(path.suffix == INDEX_SUFFIX for path in mine):
+                gallery.projection.forget_indexes()
+            if mine:
+                is_any = True
+                self.save_within_write(gallery)
+        return is_any
 
     def problem_of(self, gallery: OpenGallery) -> str:
         """What is wrong with what is saved of a gallery; nothing where nothing is, or nothing is saved. Raises `OSError`."""

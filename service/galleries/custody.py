@@ -64,7 +64,9 @@ class Custody:
                     self._saver.save_within_write(gallery)
 
             entry = gallery.entry if gallery else None
-            erased = self._eraser(db, name, entry, subjects, forget=forget, quiet=self._saver.quiet)
+            erased = self._eraser(
+                db, name, entry, subjects, forget=forget, quiet=self._saver.quiet, renew=self._saver.renew_within_write
+            )
             with db:
                 operations.remember(db, once, erased)
             return erased

@@ -11,7 +11,7 @@ import hmac
 import logging
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -65,10 +65,11 @@ class Eraser:
         *,
         forget: Callable[[Sequence[int]], None],
         quiet: Callable[[], AbstractContextManager[None]],
+        renew: Callable[[Iterable[Path]], bool],
     ) -> list[Erased]:
         """Erase subjects of a gallery, which has no entry where only snapshots are left of it; called with nothing else being
         written. `forget` takes templates out of memory and what is saved; while
-        it is `quiet` nothing is saved.
+        it is `quiet` nothing is saved; `renew` saves again what is saved in some files.
 
         Raises `StorageError` where something is left: then it is not done, and is taken up when it is asked for again, or at the
         next start.
@@ -90,7 +91,7 @@ class Eraser:
         reached("erase-before-log")
         self._record.writer.empty_log()
         with quiet():
-            traces = self._prove(db, name)
+            traces = self._prove(db, name, renew)
         reached("erase-after")
         query = "SELECT COUNT(*) FROM generation WHERE gallery = ?"
         (num_generations,) = db.execute(query, (entry.gallery_id if entry else None,)).fetchone()
@@ -130,7 +131,9 @@ class Eraser:
 
         return is_in_question
 
-    def _prove(self, db: sqlite3.Connection, gallery: str) -> Traces:
+    def _prove(
+        self, db: sqlite3.Connection, gallery: str, renew: Callable[[Iterable[Path]], bool] | None = None
+    ) -> Traces:
         """That nothing is left of what erasures from a gallery are of, but for what somebody else's is equal to.
 
         Raises `StorageError`.
@@ -140,6 +143,9 @@ class Eraser:
         traces = self._traces(pieces)
         if traces.found_in:
             pieces -= self._of_others(db, traces.pieces)
+            traces = self._traces(pieces)
+        # The same feature was somebody else's, who was removed and is in what was saved before that.
+        if traces.found_in and renew is not None and renew(traces.found_in):
             traces = self._traces(pieces)
         if traces.found_in:
             # A page that was moved or merged may have kept what had been in it.

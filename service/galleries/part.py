@@ -57,11 +57,11 @@ class Part:
             self.index = index
             return True
 
-    def forget_index(self, seqs: SeqArray) -> None:
-        """Do without an index that holds one of these (ascending), and take none that is being built."""
+    def forget_index(self, seqs: SeqArray | None = None) -> None:
+        """Do without an index that holds one of these (ascending), or anything, and take none that is being built."""
         with self._index_lock:
             self._num_forgotten += 1
-            if self.index is not None and len(rows_of(self.index.seqs, seqs)):
+            if self.index is not None and (seqs is None or len(rows_of(self.index.seqs, seqs))):
                 self.index = None
 
     def exchange(self, segment: Segment, other: Segment) -> None:

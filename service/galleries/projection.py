@@ -112,9 +112,9 @@ class Projection:
         num = sum(len(index.seqs) for index in indexes)
         return IndexState(asked, indexes[0].kind, recall, num, "cuda" if indexes[0].is_exact else "cpu")
 
-    def forget_indexes(self, seqs: Sequence[int]) -> None:
-        """Do without indexes that hold one of these templates."""
-        wanted = np.array(sorted(seqs), dtype=np.int64)
+    def forget_indexes(self, seqs: Sequence[int] | None = None) -> None:
+        """Do without indexes that hold one of these templates, or with none."""
+        wanted = None if seqs is None else np.array(sorted(seqs), dtype=np.int64)
         for part in self._parts.values():
             part.forget_index(wanted)
         self.version += 1

@@ -38,6 +38,7 @@ from service.galleries.segments import Segment, View
 log = logging.getLogger("facebridge.galleries")
 
 MANIFEST = "manifest.json"
+INDEX_SUFFIX = ".index"
 _FORMAT = 1
 _MAGIC = b"FBSEGM01"
 _HEAD = 5 * 8
@@ -177,7 +178,7 @@ class ProjectionFolder:
             return before[1]
         data = index.seqs.astype("<i8").tobytes() + packed(index)
         entry: dict[str, Any] = {
-            "file": f"{secrets.token_hex(8)}.index",
+            "file": f"{secrets.token_hex(8)}{INDEX_SUFFIX}",
             "sha256": hashlib.sha256(data).hexdigest(),
             "kind": index.kind,
             "num": len(index.seqs),
@@ -187,6 +188,10 @@ class ProjectionFolder:
         write_whole(self._path / entry["file"], data)
         self._indexes[origin] = (index, entry)
         return entry
+
+    def holds(self, path: Path) -> bool:
+        """Whether a file is one of these."""
+        return path.parent == self._path
 
     def remove(self) -> None:
         """Take all of it away."""

@@ -119,6 +119,34 @@ def test_where_a_piece_is_left_the_file_is_written_anew(tmp_path: Path, monkeypa
     store.close()
 
 
+@pytest.mark.parametrize("kind", ["flat", "ivf"])
+def test_what_was_saved_of_somebody_who_was_removed_elsewhere_is_in_no_erasures_way(
+    tmp_path: Path, kind: IndexKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexes, "FEWEST_INDEXED", 100)
+    monkeypatch.setattr(background, "_INDEX_SECONDS", 0.01)
+    features_GD = units(400)
+    store = EmbeddedGalleryStore(tmp_path, IndexPolicy(recall=0.5))
+    for name in ("staff", "visitors"):
+        store.create(name, SPACE, index=kind)
+    store.enrol("staff", native([f"p{row}" for row in range(400)], features_GD))
+    store.enrol("visitors", native(["zoe", "joe"], features_GD[7:9]))
+    for _ in range(2000):
+        if kind == "flat" or store.get("staff").index.num_indexed:
+            break
+        time.sleep(0.01)
+    store._saver.save_all()
+    store.remove_subject("staff", "p7")
+    needles = [features_GD[7].astype("<f4").tobytes()[:20]]
+    assert {Path(name).suffix for name in places_of(tmp_path, needles)} >= {".segment" if kind == "flat" else ".index"}
+    (erased,) = store.erase("visitors", ["zoe"])
+    assert erased.num_templates == 1
+    assert places_of(tmp_path, needles) == []
+    assert all(check.is_sound for name in ("staff", "visitors") for check in store.check(name))
+    assert store.search("staff", features_GD[8:9], SPACE, 1).candidates[0][0].subject == "p8"
+    store.close()
+
+
 def test_the_same_feature_under_another_name_stays_and_is_in_no_ones_way(tmp_path: Path) -> None:
     features_GD = units(4)
     store = EmbeddedGalleryStore(tmp_path)
