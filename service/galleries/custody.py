@@ -116,13 +116,14 @@ class Custody:
                 if before is not None:
                     # Before it is committed: the same numbers may be of subjects with other numbers then.
                     self._saver.remove(before)
-                try:
-                    self._put_back(db, snapshot, name, then)
-                except BaseException:
-                    if before is not None:
-                        before.is_dropped = False
-                    raise
-            self._open_again(name)
+                with self._record.writer.agreement:
+                    try:
+                        self._put_back(db, snapshot, name, then)
+                    except BaseException:
+                        if before is not None:
+                            before.is_dropped = False
+                        raise
+                    self._open_again(name)
             return told[0]
 
         self.verify_snapshot(name, snapshot_id)

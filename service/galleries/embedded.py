@@ -9,8 +9,7 @@ Shapes: B probes, D dimension of the gallery's space.
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
-from functools import partial
+from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 
 from models.feature_set import FeatureSet
@@ -197,18 +196,24 @@ class EmbeddedGalleryStore:
         without: Sequence[str] = (),
     ) -> SearchResult:
         """See the port."""
-        gallery = self._gallery(name)
-        index = gallery.indexes.get(space.fingerprint)
-        check_probes(probes_BD, space, index.space if index else gallery.entry.space)
-        projection = index.projection if index else gallery.projection
-        num, found = projection.search(
-            probes_BD,
-            top_k,
-            crowd=gallery.crowd,
-            by_origin=by_origin,
-            among=partial(self._record.matching, gallery.entry, where) if where else None,
-            without=self._record.seqs_of_keys(gallery.entry, without) if without else frozenset(),
-        )
+        among = left_out = None
+        with ExitStack() as stack:
+            with ExitStack() as asked:
+                reads = asked.enter_context(self._record.at_one_moment()) if where or without else None
+                # What is searched and what is recorded are of one moment then.
+                with reads.begun() if reads else nullcontext():
+                    gallery = self._gallery(name)
+                    index = gallery.indexes.get(space.fingerprint)
+                    check_probes(probes_BD, space, index.space if index else gallery.entry.space)
+                    projection = index.projection if index else gallery.projection
+                    reader = stack.enter_context(projection.reading())
+                if reads is not None:
+                    among = reads.matching(gallery.entry, where) if where else None
+                    left_out = reads.seqs_of_keys(gallery.entry, without) if without else None
+            found = reader.search(
+                probes_BD, top_k, crowd=gallery.crowd, by_origin=by_origin, among=among, without=left_out
+            )
+        num = reader.num_templates if among is None else len(among)
         return SearchResult(gallery.entry.generation, num, found)
 
     def erase(self, name: str, subjects: Sequence[str], *, once: Once | None = None) -> list[Erased]:

@@ -65,7 +65,7 @@ class Enroller:
             projected = [one.request.projected[fingerprint] for one in recorded]
             index.projection.add(replace(rows, features_GD=np.concatenate(projected)))
         for one in recorded:
-            gallery.remove(one.done.replaced)
+            gallery.replace(one.done.replaced)
         gallery.counts = recorded[-1].done.counts
         ids = iter(self._record.ids.of(rows.seqs.tolist()))
         return [Enrolment(tuple(islice(ids, one.request.prepared.num)), len(one.done.replaced)) for one in recorded]

@@ -87,6 +87,13 @@ class OpenGallery:
                 projection.remove(seqs)
             self.failed.clear()
 
+    def replace(self, seqs: Sequence[int]) -> None:
+        """Take out templates in whose place others were put."""
+        if seqs:
+            for projection in (self.projection, *(index.projection for index in self.indexes.values())):
+                projection.replace(seqs)
+            self.failed.clear()
+
     def forget_indexes(self, seqs: Sequence[int]) -> None:
         """Do without indexes that hold one of these templates, until they are built again."""
         for projection in (self.projection, *(index.projection for index in self.indexes.values())):

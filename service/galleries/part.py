@@ -70,12 +70,14 @@ class Part:
             self._segments[self._segments.index(segment)] = other
             self._publish()
 
-    def bury(self, seqs: SeqArray) -> int:
-        """Take out those of `seqs` (ascending) that are in; how many there were."""
-        num = 0
+    def bury(self, seqs: SeqArray, replaced_at: int | None = None) -> tuple[int, list[Segment]]:
+        """Take out those of `seqs` (ascending) that are in; how many there were, and where."""
+        num, touched = 0, []
         for place, segment in enumerate(self._segments):
-            num_here = segment.bury(seqs)
+            num_here = segment.bury(seqs, replaced_at)
             num += num_here
+            if num_here:
+                touched.append(segment)
             if num_here and segment.is_worth_copying:
                 live = segment.live_rows
                 fresh = Segment(self._dimension, max(FEWEST_ROWS, len(live)))
@@ -84,7 +86,7 @@ class Part:
         self._segments = [segment for segment in self._segments if segment.num_live]
         if num:
             self._publish()
-        return num
+        return num, touched
 
     def _with_room(self, num: int) -> Segment:
         """The last segment, made larger while it is small, or a new one."""

@@ -2,14 +2,17 @@
 
 FAISS's float32 scores only nominate. Candidates are ranked by the exact scores of the nominated templates, and accepted
 only when no template left out could still be among them; else more are nominated. The oracle would answer the same.
-One thread changes a projection; searches go beside it, each on what there was when it began, and wait for nobody.
+One thread changes a projection; searches go beside it, each on what there was when it began but for what was removed since, and
+wait for nobody.
 
 Shapes: B probes, D dimension, G templates, K nominated templates of one probe.
 """
 
 import heapq
-import time
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -27,13 +30,13 @@ from service.galleries.rules import LENGTH_TOLERANCE, exact_scores
 from service.galleries.scan import MAX_NUMBERS, Nominated, nominate
 from service.galleries.segments import Segment, SeqArray, View, rows_of
 
+CandidateRows: TypeAlias = tuple[tuple[Candidate, ...], ...]
+"""For each probe."""
 _Candidates: TypeAlias = list[tuple[Candidate, int]]
 """With the `seq` of the templates."""
 
 _GROWTH = 4
 """How many times more templates are nominated when the last number did not settle a probe."""
-_BEHIND_SECONDS = 1.0
-"""How long a search waits at most for what is recorded to be searchable, which is next."""
 
 
 class Projection:
@@ -49,8 +52,13 @@ class Projection:
         """Of the template that came last."""
         self.version = 0
         """Counts changes."""
-        self._num_removals = 0
-        """Counted before anything is removed."""
+        self._lock = threading.Lock()
+        self._readers: Counter[int] = Counter()
+        """Searches that go on, by the moment at which they began."""
+        self._replaced: set[Segment] = set()
+        """In which rows were replaced that are not forgotten yet."""
+        self._moment = 0
+        """Counts replacements; a search that began before one does not heed it."""
 
     def add(self, rows: GalleryRows) -> None:
         """Put in templates whose features (G, D) were checked; a search that starts afterwards sees them."""
@@ -85,13 +93,47 @@ class Projection:
         return np.sort(np.concatenate([np.empty(0, dtype=np.int64), *(one.seqs[one.live_rows] for one in segments)]))
 
     def remove(self, seqs: Sequence[int]) -> None:
-        """Take out templates; a search that starts afterwards does not see them."""
+        """Take out templates; from here on no search sees them, nor what subjects of theirs were replaced by."""
+        self._take_out(seqs, replaced_at=None)
+
+    def replace(self, seqs: Sequence[int]) -> None:
+        """Take out templates in whose place others are; a search that began before may see them still, and no other."""
+        with self._lock:
+            self._take_out(seqs, replaced_at=self._moment + 1)
+            self._moment += 1
+            self._forget_replaced()
+
+    def _take_out(self, seqs: Sequence[int], replaced_at: int | None) -> None:
         wanted = np.array(sorted(seqs), dtype=np.int64)
-        self._num_removals += 1
-        self.num_templates -= sum(part.bury(wanted) for part in self._parts.values())
+        if replaced_at is None:
+            self._forget_replaced_of(wanted)
+        for part in self._parts.values():
+            num, segments = part.bury(wanted, replaced_at)
+            self.num_templates -= num
+            if replaced_at is not None:
+                self._replaced.update(segments)
         self.version += 1
         if any(not part.num_live for part in self._parts.values()):
             self._parts = {origin: part for origin, part in self._parts.items() if part.num_live}
+
+    def _forget_replaced(self, subjects: frozenset[str] | None = None) -> None:
+        """Forget rows that no search sees any more, or those of some subjects; with the lock."""
+        oldest = min(self._readers, default=None)
+        for segment in list(self._replaced):
+            for row, since in list(segment.replaced_at.items()):
+                if oldest is None or since <= oldest if subjects is None else segment.subject(row) in subjects:
+                    segment.forget_replaced(row)
+            if not segment.replaced_at:
+                self._replaced.discard(segment)
+
+    def _forget_replaced_of(self, seqs: SeqArray) -> None:
+        with self._lock:
+            if self._replaced:
+                segments = [segment for view in self.views().values() for segment in view.segments]
+                named = {
+                    segment.subject(row) for segment in segments for row in rows_of(segment.seqs[: segment.num], seqs)
+                }
+                self._forget_replaced(frozenset(named))
 
     def views(self) -> dict[Side, View]:
         """What there is now, by origin, in the order of origins."""
@@ -150,6 +192,47 @@ class Projection:
     def _sorted_parts(self) -> list[tuple[Side, Part]]:
         return sorted(self._parts.items(), key=lambda item: _order(item[0]))
 
+    @contextmanager
+    def reading(self) -> Iterator["Reader"]:
+        """What there is now, as long as this lasts."""
+        with self._lock:
+            moment = self._moment
+            self._readers[moment] += 1
+            # The indexes first: what they do not know of is in the views then.
+            parts = [(origin, part.index, part.view) for origin, part in self._sorted_parts()]
+            num = self.num_templates
+        try:
+            yield Reader(self._ids, self._dimension, moment, num, parts)
+        finally:
+            with self._lock:
+                self._readers[moment] -= 1
+                if not self._readers[moment]:
+                    del self._readers[moment]
+                self._forget_replaced()
+
+    def search(self, probes_BD: FloatArray, top_k: int, *, crowd: int = 1, by_origin: bool = False) -> CandidateRows:
+        """The best `top_k` subjects of each checked probe (B, D), as the port defines them."""
+        with self.reading() as reader:
+            return reader.search(probes_BD, top_k, crowd=crowd, by_origin=by_origin)
+
+
+class Reader:
+    """A projection as it was at some moment, but for what was removed since."""
+
+    def __init__(
+        self,
+        ids: TemplateIds,
+        dimension: int,
+        moment: int,
+        num_templates: int,
+        parts: Sequence[tuple[Side, BuiltIndex | None, View]],
+    ) -> None:
+        self._ids = ids
+        self._dimension = dimension
+        self._moment = moment
+        self.num_templates = num_templates
+        self._parts = parts
+
     def search(
         self,
         probes_BD: FloatArray,
@@ -157,67 +240,44 @@ class Projection:
         *,
         crowd: int = 1,
         by_origin: bool = False,
-        among: Callable[[], SeqArray] | None = None,
-        without: frozenset[int] = frozenset(),
-    ) -> tuple[int, tuple[tuple[Candidate, ...], ...]]:
-        """The best `top_k` subjects of each checked probe (B, D), as the port defines them; and among how many templates.
+        among: SeqArray | None = None,
+        without: SeqArray | None = None,
+    ) -> CandidateRows:
+        """The best `top_k` subjects of each checked probe (B, D), as the port defines them.
 
-        `crowd` is how many templates a subject has, about. With `among`, which tells the recorded numbers of those that are
-        meant, ascending, only they are looked at, and never those in `without`.
+        `crowd` is how many templates a subject has, about. With `among`, ascending, only those templates are looked at, and
+        never those in `without`, ascending.
         """
-        found: dict[Side, list[_Candidates]] = {}
-        num, after, is_settled = 0, 0, False
-        while not is_settled:
-            last_seq, num_removals = self.last_seq, self._num_removals
-            meant = self._recorded(among) if among else None
-            num = self.num_templates if meant is None else len(meant)
-            for origin, part in self._sorted_parts():
-                search = _Search(origin, part, self._ids, self._dimension, _Which(after, meant, without))
-                more = search(probes_BD, top_k, crowd)
-                before = found.get(origin)
-                found[origin] = (
-                    more if before is None else [_merged(both, top_k) for both in map(_joined, before, more)]
-                )
-            # Whoever was replaced meanwhile, by herself perhaps, is among those that came meanwhile.
-            is_settled, after = num_removals == self._num_removals, last_seq
-        origins = sorted(found, key=_order)
+        found = []
+        for part in self._parts:
+            search = _Search(part, self._ids, self._dimension, _Which(self._moment, among, without))
+            found.append(search(probes_BD, top_k, crowd))
         candidates: list[tuple[Candidate, ...]] = []
         for row in range(len(probes_BD)):
-            of_parts = [candidate for origin in origins for candidate in found[origin][row]]
-            ranked = of_parts if by_origin or len(origins) == 1 else _merged(of_parts, top_k)
+            of_parts = [candidate for of_part in found for candidate in of_part[row]]
+            ranked = of_parts if by_origin or len(found) == 1 else _merged(of_parts, top_k)
             candidates.append(tuple(candidate for candidate, _ in ranked))
-        return num, tuple(candidates)
-
-    def _recorded(self, among: Callable[[], SeqArray]) -> SeqArray:
-        """What `among` tells, once that is searchable: a write is recorded first."""
-        deadline = time.monotonic() + _BEHIND_SECONDS
-        seqs = among()
-        while len(seqs) and seqs[-1] > self.last_seq and time.monotonic() < deadline:
-            time.sleep(0.001)
-        return seqs
+        return tuple(candidates)
 
 
 @dataclass(frozen=True, slots=True)
 class _Which:
     """The templates that a search is among, by their numbers."""
 
-    after: int
-    """Those of higher ones."""
+    moment: int
+    """Those that there were then."""
     among: SeqArray | None
-    """Those that are here, ascending, if it is given."""
-    without: frozenset[int]
-    """None of these."""
+    without: SeqArray | None
 
 
 class _Search:
     """One search among templates of one origin."""
 
-    def __init__(self, origin: Side, part: Part, ids: TemplateIds, dimension: int, which: _Which) -> None:
-        self._origin = origin
-        # The index first: what it does not know of is in the view then.
-        self._index = None if which.after else part.index
+    def __init__(
+        self, part: tuple[Side, BuiltIndex | None, View], ids: TemplateIds, dimension: int, which: _Which
+    ) -> None:
+        self._origin, self._index, self._view = part
         self._ids = ids
-        self._view = part.view
         self._which = which
         # The bound for a float32 sum of D products of unit vectors, in any order, and two roundings to float32 more.
         self._score_error = max(1e-5, (dimension + 4) * 2.0**-24 * (1 + LENGTH_TOLERANCE) ** 2)
@@ -246,8 +306,8 @@ class _Search:
             probes_BD,
             num_nominated,
             among=self._which.among,
+            without=self._which.without,
             index=self._index,
-            after=self._which.after,
         )
         score_BK = self._exact_scores(probes_BD, nominated)
         for place, row in enumerate(rows):
@@ -264,12 +324,10 @@ class _Search:
         of_probe = zip(scores, nominated.segment_BK[place].tolist(), nominated.row_BK[place].tolist(), strict=True)
         for score, number, row in of_probe:
             segment = segments[number]
-            if row < 0 or segment.is_dead[row]:
+            if row < 0 or not segment.is_seen(row, self._which.moment):
                 continue
             subject_id = int(segment.subject_ids[row])
             seq = int(segment.seqs[row])
-            if seq in self._which.without:
-                continue
             # The negative `seq` prefers the first enrolled among equal scores.
             if subject_id not in best or (score, -seq) > best[subject_id][:2]:
                 best[subject_id] = (score, -seq, number, row)
@@ -306,10 +364,6 @@ def _nearest(view: View, probes_BD: FloatArray, num: int) -> list[set[int]]:
 
 def _order(origin: Side) -> tuple[str, tuple[str, ...]]:
     return origin.space, origin.bundles
-
-
-def _joined(one: _Candidates, other: _Candidates) -> _Candidates:
-    return [*one, *other]
 
 
 def _merged(found: _Candidates, top_k: int) -> _Candidates:

@@ -29,8 +29,9 @@ from service.entities import FloatArray, Gallery, IndexState, Side, Template
 from service.errors import DamagedError, StorageError
 from service.galleries.folder import sync_folder
 from service.galleries.ids import TemplateIds
-from service.galleries.port import Answer, TemplatePage, Where
-from service.galleries.rows import matching_query, parsed_metadata
+from service.galleries.port import Answer, TemplatePage
+from service.galleries.reads import Reads
+from service.galleries.rows import parsed_metadata
 from service.galleries.schema import (
     GENERATION_SHIFT,
     IDENTITY,
@@ -142,6 +143,8 @@ class Record:
         self._readers.put(db)
         self._num_readers = 1
         self._lock = threading.Lock()
+        # Who has such a reader may wait for a write, which may wait for another reader.
+        self._moments = threading.Semaphore(_READERS - 1)
         self.writer = Writer(path, partial(self.connect, _WRITER_CACHE_KIB), self.connect)
         self._run = secrets.token_hex(16)
         self.writer.call(self._begin_run, bool)
@@ -228,20 +231,17 @@ class Record:
             after = rows[-1][0]
         return np.concatenate(blocks)
 
-    def seqs_of_keys(self, entry: GalleryEntry, keys: Sequence[str]) -> frozenset[int]:
-        """The numbers of templates of these keys."""
-        query = "SELECT seq FROM template WHERE gallery = ? AND key IN (SELECT value FROM json_each(?))"
-        return frozenset(seq for (seq,) in self._read(query, (entry.gallery_id, json.dumps(list(keys)))))
-
-    def matching(self, entry: GalleryEntry, where: Where) -> SeqArray:
-        """The numbers of the templates that meet all conditions, ascending."""
-        found: SeqArray | None = None
-        for name, condition in where.items():
-            rows = self._read(*matching_query(entry.gallery_id, name, condition))
-            seqs = np.unique(np.fromiter((seq for (seq,) in rows), dtype=np.int64, count=len(rows)))
-            found = seqs if found is None else np.intersect1d(found, seqs, assume_unique=True)
-        assert found is not None
-        return found
+    @contextmanager
+    def at_one_moment(self) -> Iterator["Reads"]:
+        """Reads that all see the record as it was when they begin."""
+        with self._moments, self._reader() as db:
+            try:
+                yield Reads(db, self.writer.agreement)
+            except sqlite3.Error as failure:
+                raise StorageError(f"the record cannot be read ({reason_of(failure)})") from None
+            finally:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
 
     def blocks(
         self,

@@ -65,28 +65,24 @@ def nominate(
     num: int,
     *,
     among: SeqArray | None = None,
+    without: SeqArray | None = None,
     index: BuiltIndex | None = None,
-    after: int = 0,
 ) -> Nominated:
     """`num` templates of the view for each probe, those of the highest float32 scores; dead ones may be among them.
 
-    Only those of numbers higher than `after`; with `among`, ascending, only those templates; with `index`, those that it finds,
-    and the best of those that came after it.
+    With `among`, ascending, only those templates, and never those in `without`, ascending; with `index`, those that it finds, and
+    the best of those that came after it.
     """
     probes_BD = np.ascontiguousarray(probes_BD)
     parts = list(zip(view.segments, view.nums, strict=True))
-    is_of_use = index is not None and among is None and num * _INDEX_SHARE <= view.num_rows and index.can_nominate(num)
+    is_all_meant = among is None and without is None
+    is_of_use = index is not None and is_all_meant and num * _INDEX_SHARE <= view.num_rows and index.can_nominate(num)
     indexed = index if is_of_use else None
     picked: list[slice | RowArray]
     if indexed is not None:
         picked = [slice(start, end) for start, end in zip(view.starts_after(indexed.last_seq), view.nums, strict=True)]
-    elif after:
-        picked = [slice(start, end) for start, end in zip(view.starts_after(after), view.nums, strict=True)]
-    elif among is not None:
-        among = among[np.searchsorted(among, after, side="right") :]
-        picked = [rows_of(segment.seqs[:num_rows], among) for segment, num_rows in parts]
     else:
-        picked = [slice(0, end) for end in view.nums]
+        picked = [_meant(segment, num_rows, among, without) for segment, num_rows in parts]
     lengths = [rows.stop - rows.start if isinstance(rows, slice) else len(rows) for rows in picked]
     tasks = [
         _task(segment, place, rows, probes_BD, num)
@@ -102,6 +98,14 @@ def nominate(
         found.append((scores, *view.places(seqs)))
     is_all, is_exact = indexed is None and num >= sum(lengths), indexed is None or indexed.is_exact
     return _best_of(found, len(probes_BD), num, is_all=is_all, is_exact=is_exact)
+
+
+def _meant(segment: Segment, num: int, among: SeqArray | None, without: SeqArray | None) -> slice | RowArray:
+    """Which of the first rows of a segment are looked at."""
+    out = np.empty(0, dtype=np.int64) if without is None else rows_of(segment.seqs[:num], without)
+    if among is not None:
+        return np.setdiff1d(rows_of(segment.seqs[:num], among), out, assume_unique=True)
+    return np.delete(np.arange(num), out) if len(out) else slice(0, num)
 
 
 def _best_of(found: list[_Found], num_probes: int, num: int, *, is_all: bool, is_exact: bool) -> Nominated:

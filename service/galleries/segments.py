@@ -1,7 +1,8 @@
 """Segments: templates of one origin in memory, in columns, in order of enrolment.
 
 One thread appends and buries; any thread reads. A reader holds a `View`: rows in it do not change any more, but for those that
-are buried, which it sees at once. So reading needs no lock, and a removal is never answered from.
+are buried, which it sees at once. So reading needs no lock, and a removal is never answered from. Rows that others replace are
+dead to whoever begins afterwards, and stay as they are for readers who began before.
 
 Shapes: G rows, D dimension, K some rows.
 """
@@ -44,6 +45,7 @@ class Segment:
         "num",
         "num_dead",
         "number",
+        "replaced_at",
         "seqs",
         "subject_ids",
         "vectors",
@@ -61,6 +63,8 @@ class Segment:
         self.names = bytearray()
         """Of the subjects, in UTF-8, one after the other."""
         self.is_dead: npt.NDArray[np.bool_] = np.zeros(capacity, dtype=np.bool_)
+        self.replaced_at: dict[int, int] = {}
+        """Of rows that are dead by being replaced, and not forgotten yet: since when."""
         self.num = 0
         self.num_dead = 0
         self.version = 0
@@ -82,17 +86,31 @@ class Segment:
         self.names += names.encode()
         self.num = end
 
-    def bury(self, seqs: SeqArray) -> int:
-        """Mark those of `seqs` (ascending) that are in as dead, and forget their vectors; how many there were."""
+    def bury(self, seqs: SeqArray, replaced_at: int | None = None) -> int:
+        """Mark those of `seqs` (ascending) that are in as dead, and forget their vectors, but for those that were replaced; how
+        many there were.
+        """
         rows = rows_of(self.seqs[: self.num], seqs)
         rows = rows[~self.is_dead[rows]]
         if len(rows):
             self.version += 1
+            if replaced_at is not None:
+                self.replaced_at.update(dict.fromkeys(rows.tolist(), replaced_at))
             self.is_dead[rows] = True
-            self.vectors[rows] = 0.0
+            if replaced_at is None:
+                self.vectors[rows] = 0.0
             self.num_dead += len(rows)
             self.version += 1
         return len(rows)
+
+    def forget_replaced(self, row: int) -> None:
+        """Forget the vector of a row that was replaced: nobody sees it from here on."""
+        del self.replaced_at[row]
+        self.vectors[row] = 0.0
+
+    def is_seen(self, row: int, moment: int) -> bool:
+        """Whether a reader who began at some moment may answer from a row."""
+        return not self.is_dead[row] or self.replaced_at.get(row, 0) > moment
 
     def subject(self, row: int) -> str:
         """The subject of a row."""

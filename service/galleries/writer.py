@@ -76,6 +76,8 @@ class Writer:
         self._path = path
         self._log_path = path.with_name(path.name + "-wal")
         self._db = connect()
+        self.agreement = threading.Lock()
+        """Whoever has it finds that what is searched is what is recorded."""
         self._operations: queue.SimpleQueue[_Operation | None] = queue.SimpleQueue()
         self._failure: StorageError | None = None
         self._is_closed = False
@@ -197,8 +199,11 @@ class Writer:
             self._db.execute("BEGIN IMMEDIATE")
             worked = [part for operation in _merged(group) for part in self._work(operation)]
             reached("writer-before-commit")
-            self._db.execute("COMMIT")
-            reached("writer-after-commit")
+            with self.agreement:
+                self._db.execute("COMMIT")
+                reached("writer-after-commit")
+                for operation in worked:
+                    self._finish(operation)
         except sqlite3.Error as failure:
             self._roll_back()
             error = self._storage_error(failure)
@@ -207,9 +212,6 @@ class Writer:
                 return
             for operation in group:
                 self._commit([operation])
-            return
-        for operation in worked:
-            self._finish(operation)
 
     def _work(self, operation: _Operation) -> list[_Operation]:
         """Run it in the open transaction, where it leaves nothing if it refuses; what it came to. Raises `sqlite3.Error`."""

@@ -3,19 +3,22 @@
 import shutil
 import sqlite3
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from models.space import Space
-from service.entities import FloatArray, NewTemplates
+from service.entities import FloatArray, Metadata, NewTemplates
 from service.errors import NotFoundError, SpaceMismatchError, StartupError
 from service.galleries import rows
 from service.galleries.embedded import EmbeddedGalleryStore
 from service.galleries.folder import LOCK, PROJECTIONS, RECORD
+from service.galleries.port import Condition
 from service.galleries.schema import SCHEMA_VERSION, row_crc
 
 SPACE = Space("here", 8, "external:here")
@@ -283,3 +286,78 @@ def test_a_removed_vector_is_not_left_in_the_file(tmp_path: Path) -> None:
     stored = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     left = [row for row, feature_D in enumerate(features_GD) if feature_D.astype("<f4").tobytes() in stored]
     assert left == list(range(1, 50, 2))
+
+
+def test_beside_others_who_write_all_who_are_meant_are_found_and_nobody_else(tmp_path: Path) -> None:
+    """Ann is replaced by herself, again and again; Bob changes sites, and is always at one; Eve comes and goes elsewhere."""
+    features_GD = units(300, 8)
+    store = EmbeddedGalleryStore(tmp_path)
+    store.create("staff", SPACE)
+    store.enrol("staff", native([f"p{row}" for row in range(300)], features_GD))
+    is_over = threading.Event()
+
+    def one(name: str, row: int, site: str) -> NewTemplates:
+        feature = features_GD[row : row + 1]
+        return NewTemplates(
+            [name], feature, SPACE, feature, SPACE, keys=[name], metadata=[{"site": site, "year": 2020}]
+        )
+
+    def write() -> None:
+        number = 0
+        while not is_over.is_set():
+            number += 1
+            store.enrol("staff", one("ann", 0, "north"), replaces=True)
+            store.enrol("staff", one("bob", 1, ("north", "south")[number % 2]), replaces=True)
+            store.enrol("staff", one("eve", 0, "south"), replaces=True)
+            store.remove_subject("staff", "eve")
+
+    store.enrol("staff", one("ann", 0, "north"), replaces=True)
+    store.enrol("staff", one("bob", 1, "north"), replaces=True)
+    north = {"site": Condition(any_of=("north",)), "year": Condition(at_least=2000)}
+    somewhere = {"year": Condition(at_least=2000)}
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(write)
+        ended = time.monotonic() + 2
+        num = 0
+        while time.monotonic() < ended:
+            num += 1
+            (found,) = store.search("staff", features_GD[:1], SPACE, 5, where=north).candidates
+            assert {candidate.subject for candidate in found} in ({"ann"}, {"ann", "bob"})
+            (found,) = store.search("staff", features_GD[1:2], SPACE, 5, where=somewhere).candidates
+            assert {"ann", "bob"} <= {candidate.subject for candidate in found} <= {"ann", "bob", "eve"}
+            (found,) = store.search("staff", features_GD[:1], SPACE, 3).candidates
+            assert "ann" in {candidate.subject for candidate in found}
+        is_over.set()
+        written.result()
+    assert num > 20
+    assert store._gallery("staff").projection._replaced == set()
+    store.close()
+
+
+def test_a_restore_beside_a_search_among_some_hides_nobody(tmp_path: Path) -> None:
+    features_GD = units(50, 8)
+    store = EmbeddedGalleryStore(tmp_path)
+    store.create("staff", SPACE)
+    metadata: list[Metadata | None] = [{"site": "north"}] * 50
+    names = [f"p{row}" for row in range(50)]
+    store.enrol("staff", replace(native(names, features_GD), metadata=metadata))
+    first = store.take_snapshot("staff").snapshot_id
+    store.remove_subject("staff", "p9")
+    second = store.take_snapshot("staff").snapshot_id
+    is_over = threading.Event()
+
+    def restore() -> None:
+        while not is_over.is_set():
+            store.restore("staff", first)
+            store.restore("staff", second)
+
+    where = {"site": Condition(any_of=("north",))}
+    with ThreadPoolExecutor(1) as pool:
+        restored = pool.submit(restore)
+        ended = time.monotonic() + 2
+        while time.monotonic() < ended:
+            (found,) = store.search("staff", features_GD[:1], SPACE, 50, where=where).candidates
+            assert {candidate.subject for candidate in found} | {"p9"} == set(names)
+        is_over.set()
+        restored.result()
+    store.close()

@@ -1,20 +1,19 @@
 """The FAISS projection apart from the record."""
 
-import threading
 from dataclasses import replace
-from itertools import islice
 from typing import Any
 
 import faiss
 import numpy as np
 import pytest
 
-from service.entities import Side
+from service.entities import FloatArray, Side
 from service.galleries.ids import TemplateIds
-from service.galleries.projection import Projection
+from service.galleries.projection import Projection, Reader
 from service.galleries.record import GalleryRows
 from service.galleries.rules import exact_scores
 from service.galleries.scan import nominate, tune_faiss
+from service.galleries.segments import View
 
 IDS = TemplateIds(bytes(16))
 
@@ -46,7 +45,7 @@ def test_templates_closer_together_than_float32_can_tell_are_ranked_exactly(num_
     projection = Projection(512, IDS)
     projection.add(rows_of(features_GD))
     probes_BD = features_GD[:num_probes]
-    for probe_D, candidates in zip(probes_BD, projection.search(probes_BD, 3)[1], strict=True):
+    for probe_D, candidates in zip(probes_BD, projection.search(probes_BD, 3), strict=True):
         scores = exact_scores(probe_D, features_GD).tolist()
         expected = sorted((-score, f"subject-{seq}") for seq, score in enumerate(scores, start=1))[:3]
         assert [(-candidate.score, candidate.subject) for candidate in candidates] == expected
@@ -57,10 +56,10 @@ def test_a_search_in_many_small_parts_finds_the_same(monkeypatch: pytest.MonkeyP
     features_GD = (raw_GD / np.linalg.norm(raw_GD, axis=1, keepdims=True)).astype(np.float32)
     projection = Projection(16, IDS)
     projection.add(rows_of(features_GD))
-    whole = projection.search(features_GD, 60)[1]
+    whole = projection.search(features_GD, 60)
     for module in ("projection", "scan"):
         monkeypatch.setattr(f"service.galleries.{module}.MAX_NUMBERS", 100)
-    assert projection.search(features_GD, 60)[1] == whole
+    assert projection.search(features_GD, 60) == whole
 
 
 def test_a_small_search_leaves_the_number_of_threads_as_it_was() -> None:
@@ -71,46 +70,75 @@ def test_a_small_search_leaves_the_number_of_threads_as_it_was() -> None:
     assert faiss.omp_get_max_threads() == before
 
 
-@pytest.mark.parametrize("is_among", [False, True])
-def test_who_is_replaced_by_herself_during_a_search_is_found(
-    monkeypatch: pytest.MonkeyPatch, *, is_among: bool
-) -> None:
+def put(projection: Projection, feature_D: FloatArray, subject: str, old: int, new: int) -> None:
+    projection.add(replace(rows_of(feature_D[None], first_seq=new), subjects=(subject,)))
+    projection.replace([old])
+
+
+def names(reader: Reader, probe_D: FloatArray, **more: Any) -> list[tuple[str, int | None, float]]:
+    ((*found,),) = reader.search(probe_D[None], 9, **more)
+    return [(one.subject, IDS.seq(one.template_id), one.score) for one in found]
+
+
+def test_a_search_sees_who_was_there_when_it_began_whoever_replaces_them() -> None:
     features_GD = np.eye(5, dtype=np.float32)
     projection = Projection(5, IDS)
+    projection.add(rows_of(features_GD[:3]))
+    with projection.reading() as old:
+        put(projection, features_GD[1], "subject-2", 2, 7)
+        with projection.reading() as between:
+            put(projection, features_GD[4], "renamed", 7, 8)
+            with projection.reading() as last:
+                assert names(old, features_GD[1])[0] == ("subject-2", 2, 1.0)
+                assert names(between, features_GD[1])[0] == ("subject-2", 7, 1.0)
+                assert names(last, features_GD[4])[0] == ("renamed", 8, 1.0)
+                for reader, there in ((old, [1, 2, 3]), (between, [1, 3, 7]), (last, [1, 3, 8])):
+                    assert sorted(seq or 0 for _, seq, _ in names(reader, features_GD[0])) == there
+                    assert [seq for _, seq, _ in names(reader, features_GD[0], among=np.array([2, 3, 7]))] == [
+                        seq for seq in (2, 7, 3) if seq in there
+                    ]
+        assert names(old, features_GD[1])[0] == ("subject-2", 2, 1.0)
+    # What nobody sees any more is forgotten.
+    assert projection._replaced == set()
+    assert not vectors_of(projection, 2).any()
+    assert not vectors_of(projection, 7).any()
+    assert vectors_of(projection, 8).any()
+
+
+def vectors_of(projection: Projection, seq: int) -> FloatArray:
+    (segment,) = [segment for view in projection.views().values() for segment in view.segments]
+    row: FloatArray = segment.vectors[: segment.num][segment.seqs[: segment.num] == seq]
+    return row
+
+
+def test_who_is_removed_after_being_replaced_is_seen_by_no_search_that_goes_on() -> None:
+    features_GD = np.eye(5, dtype=np.float32)
+    projection = Projection(5, IDS)
+    projection.add(rows_of(features_GD[:3]))
+    with projection.reading() as old:
+        put(projection, features_GD[1], "subject-2", 2, 7)
+        put(projection, features_GD[2], "subject-3", 3, 8)
+        projection.remove([7])
+        assert {subject for subject, _, _ in names(old, features_GD[1])} == {"subject-1", "subject-3"}
+        assert not vectors_of(projection, 2).any()
+
+
+def test_a_search_without_some_looks_at_no_more_for_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw_GD = np.random.default_rng(6).standard_normal((3000, 16))
+    features_GD = (raw_GD / np.linalg.norm(raw_GD, axis=1, keepdims=True)).astype(np.float32)
+    projection = Projection(16, IDS)
     projection.add(rows_of(features_GD))
-    recorded, replacements = {2, 3}, iter([(2, 7), (7, 8)])
+    looked: list[int] = []
 
-    def replaced() -> None:
-        for old, new in islice(replacements, 1):
-            recorded.difference_update([old])
-            recorded.add(new)
-            projection.add(replace(rows_of(features_GD[[1]], first_seq=new), subjects=("subject-2",)))
-            projection.remove([old])
-
-    def scanned(*given: Any, **named: Any) -> Any:
-        # After the view was taken, and before it is looked through.
-        replaced()
-        return nominate(*given, **named)
+    def scanned(view: View, probes_BD: FloatArray, num: int, **named: Any) -> Any:
+        looked.append(num)
+        return nominate(view, probes_BD, num, **named)
 
     monkeypatch.setattr("service.galleries.projection.nominate", scanned)
-    among = (lambda: np.array(sorted(recorded))) if is_among else None
-    num, ((best, *others),) = projection.search(features_GD[[1]], 5, among=among)
-    assert (best.subject, best.score, best.template_id) == ("subject-2", 1.0, IDS.of([8])[0])
-    assert sorted(one.subject for one in others) == (
-        ["subject-3"] if is_among else ["subject-1", "subject-3", "subject-4", "subject-5"]
-    )
-    assert num == (2 if is_among else 5)
-
-
-def test_a_search_among_some_waits_for_what_is_recorded_and_not_searchable_yet() -> None:
-    features_GD = np.eye(5, dtype=np.float32)
-    projection = Projection(5, IDS)
-    projection.add(rows_of(features_GD[:4]))
-    late = threading.Timer(0.05, projection.add, [rows_of(features_GD[[4]], first_seq=5)])
-    late.start()
-    _, ((best, *_),) = projection.search(features_GD[[4]], 1, among=lambda: np.array([1, 5]))
-    late.join()
-    assert best.subject == "subject-5"
+    with projection.reading() as reader:
+        found = reader.search(features_GD[:50], 2, without=np.arange(1, 2990))
+    assert {IDS.seq(one.template_id) for row in found for one in row} <= set(range(2990, 3001))
+    assert max(looked) <= 64
 
 
 def test_removing_and_adding_again_keeps_ids_and_vectors_together() -> None:
@@ -119,7 +147,7 @@ def test_removing_and_adding_again_keeps_ids_and_vectors_together() -> None:
     projection.add(rows_of(features_GD))
     projection.remove([1, 4])
     projection.add(rows_of(features_GD[[0]], first_seq=9))
-    best = [candidates[0] for candidates in projection.search(features_GD[[0, 1, 2, 4]], 1)[1]]
+    best = [candidates[0] for candidates in projection.search(features_GD[[0, 1, 2, 4]], 1)]
     assert [(candidate.subject, candidate.score) for candidate in best] == [
         ("subject-9", 1.0),
         ("subject-2", 1.0),
