@@ -18,7 +18,7 @@ from service.api.idempotency import Idempotency
 from service.api.middleware import Observe
 from service.api.parquet import ParquetReader
 from service.api.routes import custody, galleries, health, identify, reconstruct, spaces, translate, verify
-from service.errors import SpaceMismatchError, StartupError
+from service.errors import StartupError
 from service.galleries.embedded import EmbeddedGalleryStore
 from service.galleries.indexes import IndexPolicy
 from service.galleries.port import GalleryStore
@@ -122,11 +122,7 @@ def _services(settings: Settings, loaded: LoadedBundles, store: GalleryStore) ->
 
 
 def _check_norms(services: Services) -> None:
-    try:
-        unknown = services.galleries.unknown_spaces(services.settings.enrol_min_norm)
-    except SpaceMismatchError as failure:
-        raise StartupError(f"setting enrol_min_norm: {failure}") from None
-    for reference in unknown:
+    for reference in services.galleries.unknown_spaces(services.settings.enrol_min_norm):
         log.warning(
             "setting enrol_min_norm: no bundle and no gallery is of the space %s; it holds for nothing", reference
         )

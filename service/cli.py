@@ -154,8 +154,12 @@ def _add_gallery_commands(subparsers: Any) -> None:
         if action == "import":
             one.add_argument("files", nargs="+", type=Path, metavar="FILE", help="feature sets, .npz or .parquet")
             one.add_argument("--replace", action="store_true", help="in place of templates of the same keys")
-            which = "which labels (and modality) are kept as metadata; all if this is not given"
-            one.add_argument("--metadata", nargs="*", metavar="LABEL", help=which)
+            which = "which labels (and modality) are kept as metadata, site,year; all if this is not given"
+            one.add_argument("--metadata", type=_names, metavar="LABELS", help=which)
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
 
 
 def _run_gallery_command(options: dict[str, Any]) -> int:

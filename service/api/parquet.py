@@ -4,9 +4,12 @@ import asyncio
 import sys
 
 from models.errors import FeatureSetError
+from service.errors import QueueFullError
 
 MAX_PROCESSES = 2
 """That read at once; others wait for their turn."""
+MAX_WAITING = 16
+"""Bodies in memory, those that are read included."""
 _COMMAND = (sys.executable, "-P", "-m", "models.parquet")
 
 
@@ -15,11 +18,18 @@ class ParquetReader:
 
     def __init__(self) -> None:
         self._turns = asyncio.Semaphore(MAX_PROCESSES)
+        self._num_waiting = 0
 
     async def npz(self, data: bytes, max_bytes: int, timeout_seconds: float) -> bytes:
-        """A Parquet feature set that unpacks to at most `max_bytes`, as `.npz`. Raises `FeatureSetError`."""
-        async with self._turns:
-            return await _npz(data, max_bytes, timeout_seconds)
+        """A Parquet feature set that unpacks to at most `max_bytes`, as `.npz`. Raises `FeatureSetError`, `QueueFullError`."""
+        if self._num_waiting >= MAX_WAITING:
+            raise QueueFullError("as many Parquet files are waiting to be read as may wait; try again shortly")
+        self._num_waiting += 1
+        try:
+            async with self._turns:
+                return await _npz(data, max_bytes, timeout_seconds)
+        finally:
+            self._num_waiting -= 1
 
 
 async def _npz(data: bytes, max_bytes: int, timeout_seconds: float) -> bytes:

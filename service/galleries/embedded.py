@@ -113,10 +113,11 @@ class EmbeddedGalleryStore:
 
         def forgotten(gallery: OpenGallery) -> OpenGallery:
             self._galleries = {other: kept for other, kept in self._galleries.items() if kept is not gallery}
+            # At once: an erasure that comes next finds nothing of it.
+            self._saver.remove(gallery)
             return gallery
 
         gallery = self._record.writer.call(forget, forgotten)
-        self._saver.remove(gallery)
         try:
             self._drop_rest(gallery.entry.gallery_id)
         except StorageError as failure:

@@ -5,6 +5,7 @@ fails once is left alone until the next start: galleries are searched without it
 """
 
 import logging
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -36,16 +37,19 @@ class GpuIndex:
 
     def __init__(self, dimension: int) -> None:
         """Raises `GpuFailedError`, as everything here."""
-        self._index: Any = _on_gpu(lambda: faiss.GpuIndexFlatIP(_resources(), dimension))
+        # In a box that alone holds it, so that its memory is given back on that thread too.
+        self._box: list[Any] = [_on_gpu(lambda: faiss.GpuIndexFlatIP(_resources(), dimension))]
+
+        weakref.finalize(self, _thread().submit, self._box.clear).atexit = False
 
     def add(self, vectors_GD: FloatArray) -> None:
         """Put in vectors (G, D)."""
-        _on_gpu(lambda: self._index.add(np.ascontiguousarray(vectors_GD)))
+        _on_gpu(lambda: self._box[0].add(np.ascontiguousarray(vectors_GD)))
 
     def search(self, probes_BD: FloatArray, num: int, params: None = None) -> tuple[FloatArray, RowArray]:
         """Scores and places of the best `num`, at most `MOST`, of each probe (B, D): (B, K) each."""
         assert params is None
-        found: tuple[FloatArray, RowArray] = _on_gpu(lambda: self._index.search(np.ascontiguousarray(probes_BD), num))
+        found: tuple[FloatArray, RowArray] = _on_gpu(lambda: self._box[0].search(np.ascontiguousarray(probes_BD), num))
         return found
 
 

@@ -169,6 +169,8 @@ def build(
             if is_stopped():
                 raise Stopped
             index.add(segment.vectors[rows[start : start + _ADDED]])
+    if kind == "flat":
+        return BuiltIndex(kind, seqs, 0, 1.0, index)
     probes_BD = np.concatenate(
         [segment.vectors[rng.choice(rows, -(-_SAMPLE // len(parts)))] for segment, rows in parts]
     )

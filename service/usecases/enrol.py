@@ -1,8 +1,9 @@
 """Enrol: put templates into a gallery. Original features are kept; those of another space are translated as well."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from service.entities import Metadata, NewTemplates, Probe, ProbeRows, Route
 from service.galleries.port import Enrolment, GalleryStore, Once
@@ -10,6 +11,8 @@ from service.usecases.gates import Duplicate, Gates
 from service.usecases.probes import Probes
 from service.usecases.samples import Samples
 from service.usecases.trust import Trusted
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +69,18 @@ class Enrol:
                 return Enrolled(ids, num_replaced, found.generation, route, routed.trusted, tuple(duplicates))
 
             mapped = once and once.through(told)
-            return told(
-                await asyncio.to_thread(self._galleries.enrol, gallery, templates, replaces=replaces, once=mapped)
-            )
+            call = asyncio.to_thread(self._galleries.enrol, gallery, templates, replaces=replaces, once=mapped)
+            return told(await _ended(call))
+
+
+async def _ended(call: Coroutine[Any, Any, T]) -> T:
+    """What a call gives; it ends before this does, even where this is cancelled."""
+    task = asyncio.ensure_future(call)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 def _provenance(probes: Sequence[Probe] | ProbeRows) -> Sequence[Metadata]:

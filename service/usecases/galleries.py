@@ -52,9 +52,10 @@ class KeepGalleries:
                 log.warning("%s", failure)
 
     def unknown_spaces(self, references: Iterable[str]) -> list[str]:
-        """Which names and fingerprints are of no space that is known here, nor of a gallery's. Raises `SpaceMismatchError`."""
-        also = [gallery.space for gallery in self._store.list_galleries()]
-        return [one for one in references if self._inference.catalog.find_space(one, also) is None]
+        """Which names and fingerprints are of no space that is known here, nor of a gallery's."""
+        spaces = [*self._inference.catalog.spaces, *(gallery.space for gallery in self._store.list_galleries())]
+        known = {name for space in spaces for name in (space.name, space.fingerprint)}
+        return [one for one in references if one not in known]
 
     async def get(self, name: str) -> Gallery:
         """Raises `NotFoundError`."""

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import secrets
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from models.documents import canonical_json
 from service.errors import InvalidInputError, StartupError
 
 KEY = "receipts.pem"
+_PUBLIC_KEY = re.compile(r"[0-9A-Fa-f]{64}")
 _RAW = (serialization.Encoding.Raw, serialization.PublicFormat.Raw)
 
 
@@ -69,10 +71,14 @@ def check_receipt(data: bytes, subject: str | None = None, public_key: str | Non
         public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(document["public_key"]))
         public.verify(signature, canonical_json(document))
         is_of_subject = subject is None or document["subject_sha256"] == _subject_digest(document["salt"], subject)
+        if document["kind"] != "erasure" or not document.keys() >= {"gallery", "erased_at", "num_files"}:
+            raise ValueError
     except InvalidSignature:
         raise InvalidInputError("the receipt is not as it was signed") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InvalidInputError("it is no receipt") from None
+    if public_key is not None and not _PUBLIC_KEY.fullmatch(public_key.strip()):
+        raise InvalidInputError("a public key is 64 hexadecimal digits")
     if public_key is not None and document["public_key"] != public_key.strip().lower():
         raise InvalidInputError("the receipt is signed by another key")
     if not is_of_subject:

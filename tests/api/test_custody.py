@@ -3,14 +3,16 @@
 import json
 import secrets
 from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 
-from service.errors import InvalidInputError
-from service.usecases.receipts import check_receipt
+from service.errors import EngineError, InvalidInputError
+from service.usecases.receipts import Signer, check_receipt
 from tests.api.world import B, features, npy
 
 
@@ -52,6 +54,40 @@ async def test_an_erasure_is_answered_with_receipts_that_hold_by_themselves(peop
         other = of_ann | {name: of_nobody[name] if of_nobody[name] != of_ann[name] else "x"}
         with pytest.raises(InvalidInputError, match=r"not as it was signed|no receipt"):
             check_receipt(json.dumps(other).encode())
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "{}", "1", '{"signature": "", "public_key": "00"}', json.dumps({"signature": [1]}), ""]
+)
+def test_what_is_no_receipt_is_called_so(text: str) -> None:
+    with pytest.raises(InvalidInputError, match="no receipt"):
+        check_receipt(text.encode())
+
+
+def test_what_was_signed_and_is_no_receipt_of_an_erasure_is_called_so(tmp_path: Path) -> None:
+    signer = Signer.of_folder(tmp_path)
+    for facts in ({"kind": "greeting", "gallery": "g", "erased_at": "", "num_files": 1}, {"kind": "erasure"}):
+        with pytest.raises(InvalidInputError, match="no receipt"):
+            check_receipt(json.dumps(signer.sign(facts, "ann")).encode())
+    sound = signer.sign({"kind": "erasure", "gallery": "g", "erased_at": "", "num_files": 1}, "ann")
+    with pytest.raises(InvalidInputError, match="64 hexadecimal digits"):
+        check_receipt(json.dumps(sound).encode(), public_key="xyz")
+
+
+async def test_a_gallery_is_put_back_whatever_becomes_of_searches_from_other_spaces(
+    people: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = (await people.post("/galleries/people/snapshots")).json()
+    galleries = people._transport.app.state.services.galleries  # type: ignore[attr-defined]
+
+    def failing(*_: object) -> None:
+        raise EngineError("a projection gave no vectors")
+
+    step = SimpleNamespace(target=None)
+    monkeypatch.setattr(galleries._inference.catalog, "common_steps", lambda _: [step], raising=False)
+    monkeypatch.setattr(type(galleries), "_ensure_index", failing)
+    response = await people.post("/galleries/people/restore", json={"snapshot": taken["snapshot_id"]})
+    assert (response.status_code, response.json()["num_templates"]) == (200, taken["num_templates"])
 
 
 async def test_the_receipt_of_an_erasure_that_comes_again_is_the_same(people: httpx.AsyncClient) -> None:

@@ -1,6 +1,8 @@
 """What an operator does not want enrolled is refused with its rows, or flagged."""
 
 import asyncio
+import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -9,8 +11,10 @@ import httpx
 import numpy as np
 import pytest
 
-from service.errors import StartupError
+from service.entities import ProbeRows
+from service.errors import DuplicateSubjectError, StartupError
 from service.settings import load_settings
+from service.usecases.samples import Samples
 from tests.api.conftest import MakeApp
 from tests.api.world import features, running
 
@@ -84,6 +88,32 @@ async def test_of_one_face_that_comes_under_two_names_at_once_one_is_refused(mak
         names = [f"name-{number}" for number in range(12)]
         answers = await asyncio.gather(*(enrol(client, (name, EAST)) for name in names))
         assert sorted(answer.status_code for answer in answers) == [201] + [409] * 11
+        assert await num_templates(client) == 1
+
+
+async def test_a_request_that_is_given_up_keeps_its_turn_until_it_has_ended(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with gated(make_app, enrol_duplicates="refuse", duplicate_fmr=0.01) as client:
+        services = client._transport.app.state.services  # type: ignore[attr-defined]
+        store, begun = services.enrol._galleries, threading.Event()
+        enrolled = store.enrol
+
+        def slow(*given: Any, **named: Any) -> Any:
+            begun.set()
+            time.sleep(0.2)
+            return enrolled(*given, **named)
+
+        monkeypatch.setattr(store, "enrol", slow)
+        samples = [Samples([name], ProbeRows("a", np.array([EAST], dtype=np.float32))) for name in ("ann", "bob")]
+        first = asyncio.create_task(services.enrol("people", samples[0]))
+        await asyncio.to_thread(begun.wait)
+        second = asyncio.create_task(services.enrol("people", samples[1]))
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        with pytest.raises(DuplicateSubjectError):
+            await second
         assert await num_templates(client) == 1
 
 

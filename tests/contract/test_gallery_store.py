@@ -1014,6 +1014,26 @@ def test_who_is_erased_from_a_gallery_that_was_dropped_comes_back_from_none_of_i
     assert found(store, "staff", EAST) == [("bob", 0.0)]
 
 
+@pytest.mark.parametrize("num", [1, 31, 32, 33, 63, 64, 65])
+def test_any_number_is_enrolled_at_once_with_all_that_is_known_of_each(store: GalleryStore, num: int) -> None:
+    store.create("staff", PLANE)
+    ones = [native(f"s{row}", EAST, key=f"k{row}", metadata={"row": row, "site": "north"}) for row in range(num)]
+    enrolled(store, "staff", [*ones, *(translated(f"t{row}", UP, NORTH) for row in range(num))])
+    templates = all_templates(store, "staff", 100)
+    assert [(one.subject, one.key, one.metadata) for one in templates] == [
+        *((f"s{row}", f"k{row}", {"row": row, "site": "north"}) for row in range(num)),
+        *((f"t{row}", None, {}) for row in range(num)),
+    ]
+    assert (store.get("staff").num_templates, store.get("staff").num_subjects) == (2 * num, 2 * num)
+    for row in (0, num // 2, num - 1):
+        where = {"row": Condition(any_of=(row,)), "site": Condition(any_of=("north",))}
+        ((candidate,),) = store.search("staff", vector(*EAST)[None], PLANE, 5, where=where).candidates
+        assert candidate.subject == f"s{row}"
+    assert {c.subject for c in store.search("staff", vector(*NORTH)[None], PLANE, num).candidates[0]} == {
+        f"t{row}" for row in range(num)
+    }
+
+
 def test_templates_of_some_keys_can_be_left_out_of_a_search(store: GalleryStore) -> None:
     store.create("staff", PLANE)
     store.create("visitors", PLANE)
@@ -1063,7 +1083,7 @@ def test_every_call_for_a_whole_gallery_says_where_there_is_none(store: GalleryS
         store.check("staff")
 
 
-@pytest.mark.parametrize("subject", ["", "x" * 129, "line\n", "..", "a/../b", "."])
+@pytest.mark.parametrize("subject", ["", "x" * 129, "line\n", "a\nb", "\n", "..", "a/../b", ".", "a\x7f"])
 def test_a_subject_that_is_no_name_is_refused_by_row(store: GalleryStore, subject: str) -> None:
     store.create("staff", PLANE)
     with pytest.raises(InvalidNameError) as refusal:

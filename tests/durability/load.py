@@ -209,7 +209,7 @@ def spelt(feature_D: FloatArray) -> Iterator[str]:
     for number in feature_D[:4].tolist():
         digits = json.dumps(abs(number))
         if "e" not in digits:
-            yield digits[:9]
+            yield digits[:11]
     piece = feature_D[:6].tobytes()
     yield piece.hex()
     yield base64.b64encode(piece).decode()

@@ -80,7 +80,7 @@ def test_memory_does_not_grow_and_nothing_of_anybody_is_logged(
 def _check_log(log: str, clients: list[Client]) -> None:
     assert log.count("/identify") > 20
     assert NAME[:8].lower() not in log.lower()
-    numbers = set(re.findall(r"0\.\d{7}", log))
+    numbers = set(re.findall(r"0\.\d{9}", log))
     for client in clients:
         assert client.sent
         for feature_D in client.sent:

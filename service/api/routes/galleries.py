@@ -181,7 +181,12 @@ async def _samples(request: Request, query: EnrolQuery) -> Samples:
     if declared == NPY:
         if query.space is None or query.subject is None:
             raise Problem(422, "invalid-request", "with an npy body give space and subject in the query")
-        refuse_query(query, {"metadata"})
+        if query.metadata is not None:
+            raise Problem(
+                422,
+                "invalid-request",
+                "metadata in the query says which labels of a feature set are kept; npy has none",
+            )
         rows = await read_rows(request)
         return Samples([query.subject] * len(rows), ProbeRows(query.space, rows))
     refuse_query(query, {"space", "subject"})

@@ -98,6 +98,11 @@ def test_what_is_exported_can_be_read_by_training_and_imported_again(
     assert run([*command, str(here), "--replace"]) == 0
     assert run([*command, str(there)]) == 2
     assert run([*command, str(here), "--replace", "--metadata", "colour"]) == 2
+    assert run([*command, "--replace", "--metadata", "year", str(here)]) == 0
+    store = EmbeddedGalleryStore(tmp_path / "other")
+    assert [dict(one.metadata) for one in store.templates("again").templates] == [{"year": 2020}, {}, {}]
+    store.close()
+    assert run([*command, str(here), "--replace"]) == 0
     assert "enrol it through a service, which translates it" in capsys.readouterr().err
     store = EmbeddedGalleryStore(tmp_path / "other")
     templates = store.templates("again").templates

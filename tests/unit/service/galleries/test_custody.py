@@ -3,14 +3,17 @@
 import shutil
 import sqlite3
 import time
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from models.space import Space
 from service.entities import FloatArray, IndexKind, NewTemplates
-from service.errors import NotFoundError, SnapshotCorruptError, StorageError
+from service.errors import InsufficientStorageError, NotFoundError, SnapshotCorruptError, StorageError
 from service.galleries import background, erasure, indexes
 from service.galleries.embedded import EmbeddedGalleryStore
 from service.galleries.folder import PROJECTIONS, RECORD, SNAPSHOTS
@@ -97,6 +100,59 @@ def test_an_index_keeps_nothing_of_who_was_erased(
     assert places_of(tmp_path, [features_GD[7].astype("<f4").tobytes()[:20]]) == []
     (candidates,) = store.search("staff", features_GD[7:8], SPACE, 400).candidates
     assert "p7" not in {candidate.subject for candidate in candidates}
+    store.close()
+
+
+def test_what_is_being_dropped_is_in_no_erasures_way_and_goes_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features_GD = units(50)
+    store = EmbeddedGalleryStore(tmp_path)
+    store.create("staff", SPACE)
+    store.enrol("staff", native([f"p{row}" for row in range(50)], features_GD))
+    store.take_snapshot("staff")
+    with monkeypatch.context() as patched:
+        patched.setattr(store._record.writer, "call", stopping_after(store._record.writer.call, 1))
+        with pytest.raises(InsufficientStorageError, match="the gallery is dropped, and what it held cannot"):
+            store.drop("staff")
+    assert store._record.half_dropped()
+    before = store._record.now().op
+    (erased,) = store.erase("staff", ["p7"])
+    assert (erased.num_templates, erased.num_snapshots) == (0, 1)
+    assert store._record.now().op == before + 1
+    assert places_of(tmp_path, [features_GD[7].astype("<f4").tobytes()[:20]]) == []
+    assert not store._record.half_dropped()
+    store.close()
+
+
+def stopping_after(call: Callable[..., Any], num: int) -> Callable[..., Any]:
+    calls = count()
+
+    def stopping(*given: Any) -> Any:
+        if next(calls) >= num:
+            raise InsufficientStorageError("the disk is full; nothing of this was kept")
+        return call(*given)
+
+    return stopping
+
+
+def test_a_check_reads_indexes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(indexes, "FEWEST_INDEXED", 100)
+    monkeypatch.setattr(background, "_INDEX_SECONDS", 0.01)
+    store = EmbeddedGalleryStore(tmp_path, IndexPolicy(recall=0.5))
+    store.create("staff", SPACE, index="ivf")
+    store.enrol("staff", native([f"p{row}" for row in range(400)], units(400)))
+    for _ in range(2000):
+        if store.get("staff").index.num_indexed:
+            break
+        time.sleep(0.01)
+    store._saver.save_all()
+    (path,) = (tmp_path / PROJECTIONS).rglob("*.index")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    (saved,) = [check for check in store.check("staff") if check.what == "saved projection"]
+    assert (saved.is_sound, saved.detail) == (False, f"{path.name} is not what was written")
     store.close()
 
 

@@ -92,8 +92,12 @@ def on_gpu(folder: Path, features_GD: FloatArray) -> EmbeddedGalleryStore:
 
 
 @pytest.mark.usefixtures("gpu_of_this_cpu")
-def test_on_a_gpu_the_exact_search_stays_exact(tmp_path: Path) -> None:
+def test_on_a_gpu_the_exact_search_stays_exact(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     features_GD, probes_BD = people(9100), people(20, seed=1)
+    # Closer together than float32 products can tell, and more than are nominated at first.
+    moved_GD = features_GD[50].astype(np.float64) + 2e-7 * np.random.default_rng(3).standard_normal((100, 32))
+    features_GD[100:200] = moved_GD / np.linalg.norm(moved_GD, axis=1, keepdims=True)
+    probes_BD[0] = features_GD[50]
     beside = OracleGalleryStore()
     beside.create("staff", SPACE)
     store = on_gpu(tmp_path, features_GD[:9000])
@@ -111,6 +115,7 @@ def test_on_a_gpu_the_exact_search_stays_exact(tmp_path: Path) -> None:
         ]
     store.close()
     # Nothing of it is saved: it is a copy of the vectors.
+    assert "cannot be saved" not in caplog.text
     assert list((tmp_path / PROJECTIONS).rglob("*.segment"))
     assert not list((tmp_path / PROJECTIONS).rglob("*.index"))
 
