@@ -2,8 +2,8 @@
 
 FAISS's float32 scores only nominate. Candidates are ranked by the exact scores of the nominated templates, and accepted
 only when no template left out could still be among them; else more are nominated. The oracle would answer the same.
-One thread changes a projection; searches go beside it, each on what there was when it began but for what was removed since, and wait
-for nobody.
+One thread changes a projection; searches go beside it, each on what there was when it began but for what was removed since, and
+wait for nobody.
 
 Shapes: B probes, D dimension, G templates, K nominated templates of one probe.
 """
