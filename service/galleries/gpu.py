@@ -5,9 +5,11 @@ fails once is left alone until the next start: galleries are searched without it
 """
 
 import logging
+import queue
+import threading
 import weakref
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import cache
 from typing import Any, TypeVar
 
@@ -40,7 +42,8 @@ class GpuIndex:
         # In a box that alone holds it, so that its memory is given back on that thread too.
         self._box: list[Any] = [_on_gpu(lambda: faiss.GpuIndexFlatIP(_resources(), dimension))]
 
-        weakref.finalize(self, _thread().submit, self._box.clear).atexit = False
+        # Called wherever Python collects what nobody has any more, in the middle of anything: it may take no lock.
+        weakref.finalize(self, _worker().later, self._box.clear).atexit = False
 
     def add(self, vectors_GD: FloatArray) -> None:
         """Put in vectors (G, D)."""
@@ -63,7 +66,7 @@ _failures: list[str] = []
 
 def _on_gpu(work: Callable[[], T]) -> T:
     try:
-        return _thread().submit(work).result()
+        return _worker().now(work)
     except RuntimeError as failure:
         if not _failures:
             # FAISS tells the line of its source, and the call that failed.
@@ -72,9 +75,38 @@ def _on_gpu(work: Callable[[], T]) -> T:
         raise GpuFailedError from None
 
 
+class _Worker:
+    """The thread that has the GPU. What it is given goes through a queue that finalizers may put into."""
+
+    def __init__(self) -> None:
+        self._work: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+        threading.Thread(target=self._run, name="gallery-gpu", daemon=True).start()
+
+    def now(self, work: Callable[[], T]) -> T:
+        """What `work` gives there, or raises."""
+        done: Future[T] = Future()
+
+        def told() -> None:
+            try:
+                done.set_result(work())
+            except BaseException as failure:  # noqa: BLE001
+                done.set_exception(failure)
+
+        self._work.put(told)
+        return done.result()
+
+    def later(self, work: Callable[[], object]) -> None:
+        """Do `work` there some time; it does not raise."""
+        self._work.put(work)
+
+    def _run(self) -> None:
+        while True:
+            self._work.get()()
+
+
 @cache
-def _thread() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(1, thread_name_prefix="gallery-gpu")
+def _worker() -> _Worker:
+    return _Worker()
 
 
 @cache

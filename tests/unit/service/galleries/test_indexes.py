@@ -2,7 +2,9 @@
 
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, thread
 from pathlib import Path
 
 import faiss
@@ -118,6 +120,20 @@ def test_on_a_gpu_the_exact_search_stays_exact(tmp_path: Path, caplog: pytest.Lo
     assert "cannot be saved" not in caplog.text
     assert list((tmp_path / PROJECTIONS).rglob("*.segment"))
     assert not list((tmp_path / PROJECTIONS).rglob("*.index"))
+
+
+@pytest.mark.usefixtures("gpu_of_this_cpu")
+def test_what_is_on_the_gpu_goes_on_its_thread_wherever_it_is_let_go() -> None:
+    gone: list[str] = []
+    index = gpu.GpuIndex(8)
+    weakref.finalize(index._box[0], lambda: gone.append(threading.current_thread().name))
+    pool = ThreadPoolExecutor(1)
+    # A finalizer may run while any lock is held, as that of all executors.
+    with thread._global_shutdown_lock:
+        del index
+    wait_until(lambda: bool(gone))
+    assert gone == ["gallery-gpu"]
+    pool.shutdown()
 
 
 def test_without_the_gpu_that_failed_a_gallery_is_searched_as_before(
