@@ -83,21 +83,24 @@ class OpenGallery:
     def remove(self, seqs: Sequence[int]) -> None:
         """Take templates out of what is searched."""
         if seqs:
-            for projection in (self.projection, *(index.projection for index in self.indexes.values())):
+            for projection in self._projections():
                 projection.remove(seqs)
             self.failed.clear()
 
     def replace(self, seqs: Sequence[int]) -> None:
         """Take out templates in whose place others were put."""
         if seqs:
-            for projection in (self.projection, *(index.projection for index in self.indexes.values())):
+            for projection in self._projections():
                 projection.replace(seqs)
             self.failed.clear()
 
     def forget_indexes(self, seqs: Sequence[int]) -> None:
         """Do without indexes that hold one of these templates, until they are built again."""
-        for projection in (self.projection, *(index.projection for index in self.indexes.values())):
+        for projection in self._projections():
             projection.forget_indexes(seqs)
+
+    def _projections(self) -> list[Projection]:
+        return [self.projection, *(index.projection for index in self.indexes.values())]
 
     def described(self) -> Gallery:
         """As it is told."""
