@@ -1,0 +1,169 @@
+"""Enrolment over HTTP: clients in a process of their own, on the cores of the service."""
+
+import base64
+import http.client
+import json
+import multiprocessing
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from benchmarks.document import table
+from benchmarks.faces import Faces
+from models.bundle import read_bundle
+from models.feature_set import FeatureSet, write_npz
+from models.features import FloatArray
+from models.space import Space
+
+BUNDLES = Path(__file__).parents[1] / "deploy" / "demo" / "bundles"
+CLIENTS = 32
+SECONDS = 4.0
+ROUNDS = 3
+BODIES = 64
+FILE_TEMPLATES, FILES = 10_000, 8
+NAME = "people"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked again and again; `bodies` by turns, or each of them once; `num_each` templates in each."""
+
+    what: str
+    method: str
+    path: str
+    bodies: Sequence[bytes | None] = (None,)
+    num_each: int = 1
+    media_type: str = "application/json"
+    clients: int = CLIENTS
+    is_once: bool = False
+
+
+_PATH = f"/galleries/{NAME}/templates"
+_FILE = Request(
+    f"{FILE_TEMPLATES:,} templates, a feature set in `.npz`",
+    "POST",
+    _PATH,
+    num_each=FILE_TEMPLATES,
+    media_type="application/x-npz",
+    clients=1,
+    is_once=True,
+)
+
+
+def measure(_: Faces) -> str:
+    """The service of the demo's spaces, asked by clients that wait for each answer before they ask again."""
+    space = read_bundle(BUNDLES / "cloud").manifest.target
+    rng = np.random.default_rng(0)
+    requests = _requests(space, rng)
+    with tempfile.TemporaryDirectory(dir=".") as folder, _serving(Path(folder)) as port:
+        body = json.dumps({"name": NAME, "space": space.name}).encode()
+        _ask(port, Request("", "POST", "/galleries", (body,), clients=1, is_once=True))
+        with multiprocessing.get_context("spawn").Pool(1) as clients:
+            rounds = [
+                [
+                    clients.apply(_ask, (port, request))
+                    for request in (*requests, replace(_FILE, bodies=_files(space, rng)))
+                ]
+                for _round in range(ROUNDS)
+            ]
+    rows = []
+    for request, answers in zip((*requests, _FILE), zip(*rounds, strict=True), strict=True):
+        rate, p50_ms = (median(column) for column in zip(*answers, strict=True))
+        templates = f"**{rate * request.num_each:,.0f}**" if request.method == "POST" else ""
+        rows.append([request.what, f"{request.clients}", f"{rate:,.0f}", templates, f"{p50_ms:.1f}"])
+    head = (
+        f"Features of {space.dimension} numbers, the clients in a process of their own on the cores of the service; medians of "
+        f"{ROUNDS} rounds of {SECONDS:.0f} s, {FILES} requests for the last, all by turns. "
+        "An answer comes after the sync of what it is about."
+    )
+    return f"{head}\n\n{table(['request', 'clients', 'answers a second', 'templates a second', 'p50, ms'], rows)}"
+
+
+@contextmanager
+def _serving(data: Path) -> Iterator[int]:
+    """The port of a service on a folder of data."""
+    command = [sys.executable, "-m", "service", "serve", "--port", "0", "--bundles", str(BUNDLES), "--data", str(data)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield next(int(found[1]) for line in process.stdout if (found := re.search(r"http://[^:]+:(\d+)", line)))
+        finally:
+            process.terminate()
+            process.communicate()
+
+
+def _requests(space: Space, rng: np.random.Generator) -> list[Request]:
+    rows = rng.standard_normal((BODIES, space.dimension)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+
+    def body(features: list[object]) -> bytes:
+        templates = [{"subject": f"subject-{number}", "feature": feature} for number, feature in enumerate(features)]
+        return json.dumps({"space": space.name, "templates": templates}).encode()
+
+    coded: list[object] = [base64.b64encode(row.tobytes()).decode() for row in rows]
+    listed: list[object] = [row.tolist() for row in rows]
+    return [
+        Request("`GET /healthz/live`, what asking costs by itself", "GET", "/healthz/live"),
+        Request("one template, numbers in JSON", "POST", _PATH, [body([one]) for one in listed]),
+        Request("one template, base64 in JSON", "POST", _PATH, [body([one]) for one in coded]),
+        Request("64 templates, base64 in JSON", "POST", _PATH, [body(coded)], num_each=BODIES),
+    ]
+
+
+def _files(space: Space, rng: np.random.Generator) -> list[bytes]:
+    """Feature sets of pictures that no other has."""
+    files = []
+    for _ in range(FILES):
+        rows: FloatArray = rng.standard_normal((FILE_TEMPLATES, space.dimension)).astype(np.float32)
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        names = np.array([f"picture-{number:016x}" for number in rng.integers(1 << 62, size=FILE_TEMPLATES)])
+        files.append(write_npz(FeatureSet.build(space, {"feature": rows, "image": names, "subject": names})))
+    return files
+
+
+def _ask(port: int, request: Request) -> tuple[float, float]:
+    """Answers a second, and the median of their milliseconds."""
+    waited: list[list[float]] = [[] for _ in range(request.clients)]
+    refused: list[int] = []
+    started = time.perf_counter()
+
+    def client(number: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        mine, turn = waited[number], number
+        while turn < len(request.bodies) if request.is_once else time.perf_counter() < started + SECONDS:
+            began = time.perf_counter()
+            connection.request(
+                request.method,
+                request.path,
+                request.bodies[turn % len(request.bodies)],
+                {"content-type": request.media_type},
+            )
+            response = connection.getresponse()
+            response.read()
+            mine.append(time.perf_counter() - began)
+            turn += 1
+            if response.status >= 300:
+                refused.append(response.status)
+                break
+        connection.close()
+
+    clients = [threading.Thread(target=client, args=(number,)) for number in range(request.clients)]
+    for one in clients:
+        one.start()
+    for one in clients:
+        one.join()
+    seconds = time.perf_counter() - started
+    if refused:
+        raise RuntimeError(f"{request.what or request.path} was answered {refused[0]}")
+    every = [one for mine in waited for one in mine]
+    return len(every) / seconds, median(every) * 1000
