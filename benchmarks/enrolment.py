@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+import numpy.typing as npt
 
 from benchmarks.document import table
 from benchmarks.faces import Faces
@@ -50,7 +51,7 @@ class Request:
 
 _PATH = f"/galleries/{NAME}/templates"
 _FILE = Request(
-    f"{FILE_TEMPLATES:,} templates, a feature set in `.npz`",
+    f"{FILE_TEMPLATES:,} templates, a feature set in `.npz`, names in order",
     "POST",
     _PATH,
     num_each=FILE_TEMPLATES,
@@ -58,6 +59,7 @@ _FILE = Request(
     clients=1,
     is_once=True,
 )
+_UNORDERED_FILE = replace(_FILE, what=_FILE.what.replace("in order", "as they fall"))
 
 
 def measure(_: Faces) -> str:
@@ -69,21 +71,21 @@ def measure(_: Faces) -> str:
         body = json.dumps({"name": NAME, "space": space.name}).encode()
         _ask(port, Request("", "POST", "/galleries", (body,), clients=1, is_once=True))
         with multiprocessing.get_context("spawn").Pool(1) as clients:
-            rounds = [
-                [
-                    clients.apply(_ask, (port, request))
-                    for request in (*requests, replace(_FILE, bodies=_files(space, rng)))
-                ]
-                for _round in range(ROUNDS)
-            ]
+            rounds = []
+            for turn in range(ROUNDS):
+                first = turn * FILES * FILE_TEMPLATES
+                files = replace(_FILE, bodies=_files(space, rng, np.arange(first, first + FILES * FILE_TEMPLATES)))
+                names = rng.integers(1 << 62, size=FILES * FILE_TEMPLATES)
+                unordered = replace(_UNORDERED_FILE, bodies=_files(space, rng, names))
+                rounds.append([clients.apply(_ask, (port, request)) for request in (*requests, files, unordered)])
     rows = []
-    for request, answers in zip((*requests, _FILE), zip(*rounds, strict=True), strict=True):
+    for request, answers in zip((*requests, _FILE, _UNORDERED_FILE), zip(*rounds, strict=True), strict=True):
         rate, p50_ms = (median(column) for column in zip(*answers, strict=True))
         templates = f"**{rate * request.num_each:,.0f}**" if request.method == "POST" else ""
         rows.append([request.what, f"{request.clients}", f"{rate:,.0f}", templates, f"{p50_ms:.1f}"])
     head = (
         f"Features of {space.dimension} numbers, the clients in a process of their own on the cores of the service; medians of "
-        f"{ROUNDS} rounds of {SECONDS:.0f} s, {FILES} requests for the last, all by turns. "
+        f"{ROUNDS} rounds of {SECONDS:.0f} s, {FILES} requests for a file, all by turns. "
         "An answer comes after the sync of what it is about."
     )
     return f"{head}\n\n{table(['request', 'clients', 'answers a second', 'templates a second', 'p50, ms'], rows)}"
@@ -120,13 +122,13 @@ def _requests(space: Space, rng: np.random.Generator) -> list[Request]:
     ]
 
 
-def _files(space: Space, rng: np.random.Generator) -> list[bytes]:
-    """Feature sets of pictures that no other has."""
+def _files(space: Space, rng: np.random.Generator, numbers: npt.NDArray[np.int64]) -> list[bytes]:
+    """Feature sets of pictures and people of these numbers, one of each."""
     files = []
-    for _ in range(FILES):
+    for some in np.split(numbers, FILES):
         rows: FloatArray = rng.standard_normal((FILE_TEMPLATES, space.dimension)).astype(np.float32)
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-        names = np.array([f"picture-{number:016x}" for number in rng.integers(1 << 62, size=FILE_TEMPLATES)])
+        names = np.array([f"person-{number:016x}" for number in some])
         files.append(write_npz(FeatureSet.build(space, {"feature": rows, "image": names, "subject": names})))
     return files
 

@@ -37,8 +37,8 @@ class Services:
     parquet: ParquetReader
 
 
-def services_of(request: Request) -> Services:
-    """The services of the app that serves `request`."""
+async def services_of(request: Request) -> Services:
+    """The services of the app that serves `request`. A coroutine, as FastAPI would call anything else on a thread."""
     services: Services = request.app.state.services
     return services
 
