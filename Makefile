@@ -55,10 +55,10 @@ bench: setup  ## measure what docs/benchmarks.md claims, and write it there
 	$(BIN)/python -m benchmarks
 
 crash: setup  ## kill the galleries 200 times and at every bad place, and fail their disk call by call (half an hour)
-	FACEBRIDGE_CRASHES=200 $(BIN)/python -m pytest -q -n auto tests/durability
+	FACEBRIDGE_CRASHES=200 $(BIN)/python -m pytest -q -rP -n auto tests/durability
 
-soak: setup  ## 200,000 random operations on galleries of two kinds against plain Python; then half an hour of mixed load (two hours)
-	FACEBRIDGE_OPERATIONS=200000 $(BIN)/python -m pytest -q -n auto tests/contract -k any_operations
+soak: setup  ## 200,000 random operations on two pairs of galleries against plain Python; then half an hour of mixed load (two hours)
+	FACEBRIDGE_OPERATIONS=100000 $(BIN)/python -m pytest -q -rP -n auto tests/contract -k any_operations
 	FACEBRIDGE_SOAK_SECONDS=1800 $(BIN)/python -m pytest -q tests/durability/test_load.py
 
 clean:  ## remove what the targets above made

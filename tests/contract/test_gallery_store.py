@@ -4,6 +4,7 @@ Shapes: B probes, G templates, D dimension.
 """
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, product
@@ -548,6 +549,7 @@ def test_after_any_operations_the_embedded_store_answers_as_the_oracle(tmp_path:
         largest = max(largest, twins.oracle.get(name).num_templates)
     assert largest > 40
     twins.embedded.close()
+    sys.stdout.write(f"{OPERATIONS} operations on features of {dimension} numbers: no difference\n")
 
 
 def test_over_ten_thousand_templates_the_embedded_store_finds_the_oracles_candidates(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ The n-th system call of a kind fails, for many n, injected by strace; a short ve
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -50,6 +51,7 @@ def test_the_nth_call_that_fails_loses_nothing_and_is_told(tmp_path: Path, call:
             assert is_told, f"the {nth}th {call} failed, and nobody heard of it"
         check(folder, {}, ended, CLIENTS)
     assert num_injected > 0
+    sys.stdout.write(f"{num_injected} times {error} from {call}: nothing lost, every one told\n")
 
 
 @pytest.fixture
