@@ -20,6 +20,7 @@ NAMES = (
     "erase-before-log",
     "erase-after",
     "snapshot-before-name",
+    "snapshot-in-removal",
     "restore-before-commit",
     "restore-after-commit",
     "projection-after-segment",

@@ -76,7 +76,7 @@ class Snapshots:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        for draft in folder.glob("*/.*.draft"):
+        for draft in self._drafts():
             shutil.rmtree(draft, ignore_errors=True)
         for gallery in folder.glob("*"):
             for path in self._paths(gallery.name):
@@ -87,7 +87,7 @@ class Snapshots:
         now = datetime.now(UTC)
         snapshot_id = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
         parent = self._folder / entry.name
-        draft = parent / f".{snapshot_id}.draft"
+        draft = _draft_of(parent / snapshot_id)
         try:
             draft.mkdir(mode=0o700, parents=True)
             op, num_templates, num_subjects = _copy(record, entry, draft / _ROWS)
@@ -156,8 +156,12 @@ class Snapshots:
         return _described(snapshot_id, manifest)
 
     def remove(self, gallery: str, snapshot_id: str) -> None:
-        """Raises `NotFoundError`."""
-        shutil.rmtree(self._path(gallery, snapshot_id))
+        """At once: killed meanwhile, what is left of it is no snapshot. Raises `NotFoundError`, `OSError`."""
+        path = self._path(gallery, snapshot_id)
+        draft = path.rename(_draft_of(path))
+        sync_folder(path.parent)
+        reached("snapshot-in-removal")
+        shutil.rmtree(draft)
 
     @contextmanager
     def open(self, gallery: str, snapshot_id: str) -> Iterator[tuple[Manifest, Path]]:
@@ -180,6 +184,8 @@ class Snapshots:
         Raises `StorageError` where a snapshot cannot be read or written.
         """
         num = 0
+        for draft in self._drafts():
+            shutil.rmtree(draft, ignore_errors=True)
         for path in self._paths(gallery):
             try:
                 num += _erase(path, is_erased)
@@ -207,6 +213,10 @@ class Snapshots:
                 for query in ("SELECT original FROM template", "SELECT feature FROM translated"):
                     yield from (vector for (vector,) in db.execute(query))
 
+    def _drafts(self) -> Iterator[Path]:
+        """What was begun and has no name yet, or was removed and is not gone."""
+        return self._folder.glob("*/.*.draft")
+
     def _paths(self, gallery: str) -> list[Path]:
         parent = self._folder / gallery
         return sorted(path for path in parent.iterdir() if _ID.fullmatch(path.name)) if parent.is_dir() else []
@@ -216,6 +226,10 @@ class Snapshots:
         if not _ID.fullmatch(snapshot_id) or not path.is_dir():
             raise NotFoundError(f"gallery {gallery} has no such snapshot")
         return path
+
+
+def _draft_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.draft")
 
 
 def _copy(record: Record, entry: GalleryEntry, path: Path) -> tuple[int, int, int]:

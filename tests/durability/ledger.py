@@ -136,7 +136,7 @@ def check(folder: Path, state: State, run: Run, clients: int) -> State:
         assert store.get(GALLERY).num_templates == len(found)
         assert store.get(GALLERY).num_subjects == len(set(found.values()))
         _check_searches(store, templates)
-        unsound = [one for one in store.check(GALLERY) if not one.is_sound]
+        unsound = [(one.what, one.detail) for one in store.check(GALLERY) if not one.is_sound]
         assert unsound == []
         return found
     finally:

@@ -489,6 +489,27 @@ def test_what_a_kill_left_of_a_snapshot_is_taken_away(snapshotted: tuple[Embedde
     store.close()
 
 
+def test_what_is_left_of_a_snapshot_that_was_being_removed_is_none_and_goes_with_the_next_erasure(
+    snapshotted: tuple[EmbeddedGalleryStore, str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    store, snapshot_id, folder = snapshotted
+    with monkeypatch.context() as patch:
+        patch.setattr("service.galleries.snapshots.shutil.rmtree", fails)
+        with pytest.raises(OSError, match="Input/output"):
+            store.remove_snapshot("staff", snapshot_id)
+    assert store.snapshots("staff") == []
+    assert all(check.is_sound for check in store.check("staff"))
+    (left,) = folder.parent.iterdir()
+    assert len(list(left.iterdir())) == 2
+    (erased,) = store.erase("staff", ["ann"])
+    assert erased.num_snapshots == 0
+    assert list(folder.parent.iterdir()) == []
+    store.close()
+
+
 def test_a_snapshot_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
