@@ -136,7 +136,7 @@ def _files(space: Space, rng: np.random.Generator, numbers: npt.NDArray[np.int64
 def _ask(port: int, request: Request) -> tuple[float, float]:
     """Answers a second, and the median of their milliseconds."""
     waited: list[list[float]] = [[] for _ in range(request.clients)]
-    refused: list[int] = []
+    failures: list[BaseException] = []
     started = time.perf_counter()
 
     def client(number: int) -> None:
@@ -155,17 +155,22 @@ def _ask(port: int, request: Request) -> tuple[float, float]:
             mine.append(time.perf_counter() - began)
             turn += 1
             if response.status >= 300:
-                refused.append(response.status)
-                break
+                raise RuntimeError(f"{request.what or request.path} was answered {response.status}")
         connection.close()
 
-    clients = [threading.Thread(target=client, args=(number,)) for number in range(request.clients)]
+    def tried(number: int) -> None:
+        try:
+            client(number)
+        except (OSError, http.client.HTTPException, RuntimeError) as failure:
+            failures.append(failure)
+
+    clients = [threading.Thread(target=tried, args=(number,)) for number in range(request.clients)]
     for one in clients:
         one.start()
     for one in clients:
         one.join()
     seconds = time.perf_counter() - started
-    if refused:
-        raise RuntimeError(f"{request.what or request.path} was answered {refused[0]}")
+    if failures:
+        raise failures[0]
     every = [one for mine in waited for one in mine]
     return len(every) / seconds, median(every) * 1000

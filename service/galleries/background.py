@@ -143,7 +143,13 @@ class Saver:
                 log.warning("gallery %s cannot be saved (%s); its next start takes longer", name, failure.strerror)
                 return []
             gallery.saved_version, gallery.num_saved = version, num
-            segments = [segment for origin in indexes for segment in views[origin].segments]
+            # One that is mapped has another file now, where something was taken out of it: the one before must go.
+            segments = [
+                segment
+                for origin, view in views.items()
+                for segment in view.segments
+                if origin in indexes or segment.file
+            ]
             pairs = [(segment, gallery.folder.mapped(segment)) for segment in segments]
             return [(segment, mapped) for segment, mapped in pairs if mapped is not None]
 

@@ -9,19 +9,43 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from service.entities import Check, Erased, Gallery, IndexState, Snapshot
+from service.entities import Check, Erased, Gallery, Snapshot
 from service.errors import DamagedError, NotFoundError, SnapshotCorruptError, StorageError
 from service.galleries import operations
 from service.galleries.background import Saver
 from service.galleries.erasure import Eraser
 from service.galleries.folder import PROJECTIONS
 from service.galleries.opened import OpenGallery
-from service.galleries.opening import open_gallery
+from service.galleries.opening import read_gallery
 from service.galleries.port import Once
 from service.galleries.record import Record
 from service.galleries.restore import put_back
 from service.galleries.snapshots import Manifest, Snapshots
 from service.galleries.writer import reason_of
+
+
+class _Forgetting:
+    """What an erasure asks of a gallery that is open, if it is."""
+
+    def __init__(self, db: sqlite3.Connection, gallery: OpenGallery | None, saver: Saver) -> None:
+        self._db = db
+        self._gallery = gallery
+        self.quiet = saver.quiet
+        self.renew = saver.renew_within_write
+        self._save = saver.save_within_write
+
+    def hide(self, seqs: Sequence[int]) -> None:
+        """See `Forgetting`."""
+        if self._gallery is not None:
+            self._gallery.remove(seqs)
+            self._gallery.counts = operations.counts_of(self._db, self._gallery.entry)
+
+    def forget(self) -> None:
+        """See `Forgetting`."""
+        if self._gallery is not None:
+            # Also of what was removed before: an index may hold it still.
+            self._gallery.forget_stale_indexes()
+            self._save(self._gallery)
 
 
 class Custody:
@@ -56,17 +80,8 @@ class Custody:
             if gallery is None and not self._snapshots.ids_of(name):
                 raise NotFoundError("there is no gallery of this name, and no snapshot of one")
 
-            def forget(seqs: Sequence[int]) -> None:
-                if gallery is not None:
-                    gallery.remove(seqs)
-                    gallery.forget_indexes(seqs)
-                    gallery.counts = operations.counts_of(db, gallery.entry)
-                    self._saver.save_within_write(gallery)
-
             entry = gallery.entry if gallery else None
-            erased = self._eraser(
-                db, name, entry, subjects, forget=forget, quiet=self._saver.quiet, renew=self._saver.renew_within_write
-            )
+            erased = self._eraser(db, name, entry, subjects, _Forgetting(db, gallery, self._saver))
             with db:
                 operations.remember(db, once, erased)
             return erased
@@ -103,28 +118,26 @@ class Custody:
         """See the port."""
 
         def work(db: sqlite3.Connection) -> Gallery:
-            told: list[Gallery] = []
+            restored: list[OpenGallery] = []
 
             def then(gallery_id: int) -> None:
                 recorded = self._record.gallery(db, gallery_id)
-                state = IndexState(recorded.entry.index_kind, "flat", 1.0, 0)
-                told.append(recorded.described(state))
-                operations.remember(db, once, told[0])
+                # Before it is committed: what cannot be searched is not put back.
+                restored.append(read_gallery(self._record, recorded, self._projections, db))
+                operations.remember(db, once, restored[0].described())
 
             before = self._opened_or_none(name)
             with self._snapshots.open(name, snapshot_id) as snapshot:
                 if before is not None:
-                    # Before it is committed: the same numbers may be of subjects with other numbers then.
+                    # The same numbers may be of subjects with other numbers then.
                     self._saver.remove(before)
-                with self._record.writer.agreement:
-                    try:
-                        self._put_back(db, snapshot, name, then)
-                    except BaseException:
-                        if before is not None:
-                            before.is_dropped = False
-                        raise
-                    self._open_again(name)
-            return told[0]
+                try:
+                    self._put_back(db, snapshot, name, then, lambda: self._publish(restored[0]))
+                except BaseException:
+                    if before is not None:
+                        before.is_dropped = False
+                    raise
+            return restored[0].described()
 
         self.verify_snapshot(name, snapshot_id)
         with self._files:
@@ -132,9 +145,9 @@ class Custody:
 
     def check(self, name: str) -> list[Check]:
         """See the port."""
-        gallery = self._opened(name)
+        gallery, checks = self._check_record(name)
         return [
-            *self._check_record(gallery),
+            *checks,
             self._check_saved(gallery),
             *(self._check_snapshot(name, snapshot_id) for snapshot_id in self._snapshots.ids_of(name)),
         ]
@@ -150,30 +163,37 @@ class Custody:
         snapshot: tuple[Manifest, Path],
         name: str,
         then: Callable[[int], None],
+        publish: Callable[[], None],
     ) -> None:
         manifest, path = snapshot
         is_ours = manifest.record == self._record.identity and self._record.has_been(manifest.moment)
         is_erased = self._eraser.erased_since(db, manifest)
         try:
-            put_back(db, manifest, path, name, is_erased, is_same_history=is_ours, then=then)
+            put_back(
+                db,
+                manifest,
+                path,
+                name,
+                is_erased,
+                is_same_history=is_ours,
+                then=then,
+                agreement=self._record.writer.agreement,
+                publish=publish,
+            )
         except sqlite3.DatabaseError as failure:
             if reason_of(failure).startswith(("SQLITE_FULL", "SQLITE_IOERR")):
                 raise
             raise SnapshotCorruptError("the rows of the snapshot are not those of a gallery") from None
 
-    def _open_again(self, name: str) -> None:
-        """A gallery whose rows are others than they were: read from the record, as nothing is saved of it."""
-        recorded = next(one for one in self._record.galleries() if one.entry.name == name)
-        self._publish(open_gallery(self._record, recorded, self._projections))
-
     def _remember(self, once: Once | None, outcome: object) -> None:
         if once is not None:
             self._record.writer.call(lambda db: operations.remember(db, once, outcome), bool)
 
-    def _check_record(self, gallery: OpenGallery) -> list[Check]:
+    def _check_record(self, name: str) -> tuple[OpenGallery, list[Check]]:
         """With nothing being written: every vector against its CRC32C and what is searched; counts against rows."""
 
-        def work(db: sqlite3.Connection) -> list[Check]:
+        def work(db: sqlite3.Connection) -> tuple[OpenGallery, list[Check]]:
+            gallery = self._opened(name)
             entry = gallery.entry
             structure = [text for (text,) in db.execute("PRAGMA quick_check(1)")]
             checks = [
@@ -185,7 +205,7 @@ class Custody:
                     num += len(rows)
                     num_other += len(rows) - gallery.projection.num_equal(rows.seqs, rows.features_GD)
             except DamagedError as damage:
-                return [*checks, Check("vectors of the record", is_sound=False, detail=str(damage))]
+                return gallery, [*checks, Check("vectors of the record", is_sound=False, detail=str(damage))]
             checks.append(Check("vectors of the record", is_sound=True, detail=f"{num} match their CRC32C"))
             surplus = gallery.projection.num_templates - num + num_other
             is_equal = not num_other and not surplus
@@ -198,7 +218,7 @@ class Custody:
             counted = operations.counted(db, entry)
             recorded = operations.counts_of(db, entry)
             detail = f"{recorded.num_templates} templates, {recorded.num_subjects} subjects"
-            return [*checks, Check("counts", counted == recorded == gallery.counts, detail)]
+            return gallery, [*checks, Check("counts", counted == recorded == gallery.counts, detail)]
 
         return self._record.writer.alone(work)
 
@@ -211,7 +231,7 @@ class Custody:
 
     def _check_snapshot(self, name: str, snapshot_id: str) -> Check:
         try:
-            snapshot = self._snapshots.verify(name, snapshot_id)
+            snapshot = self.verify_snapshot(name, snapshot_id)
         except (SnapshotCorruptError, StorageError, NotFoundError) as failure:
             return Check(f"snapshot {snapshot_id}", is_sound=False, detail=str(failure))
         return Check(

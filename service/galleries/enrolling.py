@@ -59,13 +59,13 @@ class Enroller:
     def _make_searchable(self, recorded: "list[_Recorded]") -> list[Enrolment]:
         gallery = recorded[0].gallery
         rows = _new_rows(recorded)
-        # Before others go: whoever is replaced by themselves is there at every moment.
-        gallery.projection.add(rows)
+        replaced = [seq for one in recorded for seq in one.done.replaced]
+        gallery.projection.put(rows, replaced)
         for fingerprint, index in gallery.indexes.items():
             projected = [one.request.projected[fingerprint] for one in recorded]
-            index.projection.add(replace(rows, features_GD=np.concatenate(projected)))
-        for one in recorded:
-            gallery.replace(one.done.replaced)
+            index.projection.put(replace(rows, features_GD=np.concatenate(projected)), replaced)
+        if replaced:
+            gallery.failed.clear()
         gallery.counts = recorded[-1].done.counts
         ids = iter(self._record.ids.of(rows.seqs.tolist()))
         return [Enrolment(tuple(islice(ids, one.request.prepared.num)), len(one.done.replaced)) for one in recorded]

@@ -12,10 +12,10 @@ import logging
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from service.entities import Erased
 from service.errors import StorageError
@@ -25,11 +25,28 @@ from service.galleries.folder import PROJECTIONS, vacuum
 from service.galleries.record import Record
 from service.galleries.schema import ERASED, GENERATION_SHIFT, GalleryEntry
 from service.galleries.snapshots import Manifest, Snapshots
-from service.galleries.traces import PIECE, Traces, find_traces, pieces_of
+from service.galleries.traces import PIECE, Traces, find_traces, held_in, pieces_of
+from service.galleries.writer import reason_of
 
 T = TypeVar("T")
 log = logging.getLogger("facebridge.galleries")
 _INVERTED = bytes(255 - value for value in range(256))
+
+
+class Forgetting(Protocol):
+    """What else knows of templates that are erased."""
+
+    def hide(self, seqs: Sequence[int]) -> None:
+        """Let no search see them from here on."""
+
+    def forget(self) -> None:
+        """Take out of memory and of what is saved all that was taken out of the gallery. Raises `StorageError`."""
+
+    def quiet(self) -> AbstractContextManager[None]:
+        """With nothing being saved."""
+
+    def renew(self, paths: Iterable[Path]) -> bool:
+        """Save again what is saved in some files; whether there was any. Raises `StorageError`."""
 
 
 class Eraser:
@@ -53,8 +70,10 @@ class Eraser:
                 self._snapshots.erase(name, self._in_question(db, name))
                 self._record.writer.empty_log()
                 self._prove(db, name)
-            except (StorageError, OSError) as failure:
-                log.error("an erasure from gallery %s is not complete: %s", name, failure)
+            except (StorageError, OSError, sqlite3.Error) as failure:
+                # Its code only: SQLite's own words may quote what is stored.
+                reason = reason_of(failure) if isinstance(failure, sqlite3.Error) else failure
+                log.error("an erasure from gallery %s is not complete: %s", name, reason)
 
     def __call__(
         self,
@@ -62,14 +81,10 @@ class Eraser:
         name: str,
         entry: GalleryEntry | None,
         subjects: Sequence[str],
-        *,
-        forget: Callable[[Sequence[int]], None],
-        quiet: Callable[[], AbstractContextManager[None]],
-        renew: Callable[[Iterable[Path]], bool],
+        forgetting: "Forgetting",
     ) -> list[Erased]:
         """Erase subjects of a gallery, which has no entry where only snapshots are left of it; called with nothing else being
-        written. `forget` takes templates out of memory and what is saved; while
-        it is `quiet` nothing is saved; `renew` saves again what is saved in some files.
+        written.
 
         Raises `StorageError` where something is left: then it is not done, and is taken up when it is asked for again, or at the
         next start.
@@ -84,14 +99,15 @@ class Eraser:
         pieces = pieces_of([*(_vectors(db, entry, seqs) if entry else []), *in_snapshots])
         digests = [self.digest(name, subject) for subject in subjects]
         joined = b"".join(sorted(pieces)).translate(_INVERTED)
-        _in_one(db, partial(operations.erase, db, name, entry, seqs, digests=digests, pieces=joined))
+        erase = partial(operations.erase, db, name, entry, seqs, digests=digests, pieces=joined)
+        _in_one(db, erase, self._record.writer.agreement, lambda: forgetting.hide(seqs))
         reached("erase-after-commit")
-        forget(seqs)
+        forgetting.forget()
         num_snapshots = self._snapshots.erase(name, self._in_question(db, name))
         reached("erase-before-log")
         self._record.writer.empty_log()
-        with quiet():
-            traces = self._prove(db, name, renew)
+        with forgetting.quiet():
+            traces = self._prove(db, name, forgetting.renew)
         reached("erase-after")
         query = "SELECT COUNT(*) FROM generation WHERE gallery = ?"
         (num_generations,) = db.execute(query, (entry.gallery_id if entry else None,)).fetchone()
@@ -162,19 +178,25 @@ class Eraser:
 
     def _of_others(self, db: sqlite3.Connection, pieces: frozenset[bytes]) -> frozenset[bytes]:
         """Which pieces are of vectors that are recorded, here or in a snapshot: the same feature under another name."""
-        held = {piece for vector in _all_vectors(db) for piece in pieces if piece in vector}
-        return frozenset(held | {piece for vector in self._snapshots.vectors() for piece in pieces if piece in vector})
+        return held_in(pieces, _all_vectors(db)) | held_in(pieces, self._snapshots.vectors())
 
     def _traces(self, pieces: frozenset[bytes]) -> Traces:
         return find_traces(pieces, sorted(path for path in self._folder.rglob("*") if path.is_file()))
 
 
-def _in_one(db: sqlite3.Connection, work: Callable[[], T]) -> T:
-    """In a transaction."""
+def _in_one(
+    db: sqlite3.Connection,
+    work: Callable[[], T],
+    agreement: AbstractContextManager[object] | None = None,
+    then: Callable[[], object] = bool,
+) -> T:
+    """In a transaction; within the `agreement` it is committed and `then` something done."""
     db.execute("BEGIN IMMEDIATE")
     try:
         done = work()
-        db.execute("COMMIT")
+        with agreement or nullcontext():
+            db.execute("COMMIT")
+            then()
         return done
     except BaseException:
         if db.in_transaction:

@@ -87,17 +87,10 @@ class OpenGallery:
                 projection.remove(seqs)
             self.failed.clear()
 
-    def replace(self, seqs: Sequence[int]) -> None:
-        """Take out templates in whose place others were put."""
-        if seqs:
-            for projection in self._projections():
-                projection.replace(seqs)
-            self.failed.clear()
-
-    def forget_indexes(self, seqs: Sequence[int]) -> None:
-        """Do without indexes that hold one of these templates, until they are built again."""
+    def forget_stale_indexes(self) -> None:
+        """Do without indexes that hold templates that were taken out, until they are built again."""
         for projection in self._projections():
-            projection.forget_indexes(seqs)
+            projection.forget_indexes(if_stale=True)
 
     def _projections(self) -> list[Projection]:
         return [self.projection, *(index.projection for index in self.indexes.values())]

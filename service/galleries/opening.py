@@ -4,6 +4,7 @@ Shapes: G templates.
 """
 
 import logging
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,16 @@ def open_gallery(record: Record, recorded: RecordedGallery, folder: Path) -> Ope
         gallery.num_saved = projection.num_templates
         gallery.saved_version = 0
     return gallery
+
+
+def read_gallery(record: Record, recorded: RecordedGallery, folder: Path, db: sqlite3.Connection) -> OpenGallery:
+    """A gallery as the transaction of `db` sees it, searchable. Raises `DamagedError`, `sqlite3.Error`."""
+    entry = recorded.entry
+    projection = Projection(entry.space.dimension, record.ids)
+    for rows in record.blocks(entry, db=db):
+        projection.add(rows)
+    counts = Counts(recorded.num_templates, recorded.num_subjects)
+    return OpenGallery(entry, projection, counts, projection_folder(folder, entry))
 
 
 def _from_saved(record: Record, entry: GalleryEntry, folder: ProjectionFolder) -> Projection | None:

@@ -1,9 +1,12 @@
 """A part: the templates of one origin, in segments that one thread changes, and an index over those that came before it."""
 
 import threading
+from weakref import WeakSet
+
+import numpy as np
 
 from service.galleries.indexes import BuiltIndex
-from service.galleries.segments import FEWEST_ROWS, Columns, Segment, SeqArray, View, full_segment, rows_of
+from service.galleries.segments import FEWEST_ROWS, Columns, RowArray, Segment, SeqArray, View, full_segment
 
 
 class Part:
@@ -12,6 +15,8 @@ class Part:
     def __init__(self, dimension: int) -> None:
         self._dimension = dimension
         self._segments: list[Segment] = []
+        self._left: WeakSet[Segment] = WeakSet()
+        """In whose place others are, and which somebody may read still."""
         self.index: BuiltIndex | None = None
         """Searched in place of those segments that it holds."""
         self._num_forgotten = 0
@@ -30,19 +35,29 @@ class Part:
         return max((int(segment.seqs[segment.num - 1]) for segment in self._segments if segment.num), default=0)
 
     def append(self, rows: Columns) -> None:
-        """Put in rows of higher `seq` than those that are in."""
+        """Put in rows of higher `seq` than those that are in; nobody sees them before `publish`."""
         start = 0
         while start < len(rows):
             segment = self._with_room(len(rows) - start)
             end = min(len(rows), start + segment.capacity - segment.num)
             segment.append(rows.take(slice(start, end)))
             start = end
-        self._publish()
 
     def adopt(self, segment: Segment) -> None:
         """Put in a segment whose rows are of higher `seq` than those that are in."""
         self._segments.append(segment)
-        self._publish()
+        self.publish()
+
+    def publish(self) -> None:
+        """Let those who begin to read see what there is now."""
+        segments = tuple(self._segments)
+        self.view = View(segments, tuple(segment.num for segment in segments))
+
+    def seqs(self) -> SeqArray:
+        """The numbers of the rows that are not dead, ascending."""
+        return np.concatenate(
+            [np.empty(0, dtype=np.int64), *(segment.seqs[segment.live_rows] for segment in self._segments)]
+        )
 
     @property
     def num_forgotten(self) -> int:
@@ -57,36 +72,40 @@ class Part:
             self.index = index
             return True
 
-    def forget_index(self, seqs: SeqArray | None = None) -> None:
-        """Do without an index that holds one of these (ascending), or anything, and take none that is being built."""
+    def forget_index(self, *, if_stale: bool = False) -> None:
+        """Do without an index, or without one that holds what was taken out; take none that is being built."""
         with self._index_lock:
             self._num_forgotten += 1
-            if self.index is not None and (seqs is None or len(rows_of(self.index.seqs, seqs))):
+            if self.index is not None and (not if_stale or len(np.setdiff1d(self.index.seqs, self.seqs()))):
                 self.index = None
 
     def exchange(self, segment: Segment, other: Segment) -> None:
-        """Put a segment in the place of one that holds the same, where that is still so."""
-        if segment in self._segments and (segment.num, segment.num_live) == (other.num, other.num_live):
-            self._segments[self._segments.index(segment)] = other
-            self._publish()
+        """Put a segment in the place of one of which those that live are the same, where that is still so."""
+        if segment in self._segments and np.array_equal(segment.seqs[segment.live_rows], other.seqs[other.live_rows]):
+            self._put(self._segments.index(segment), other)
+            self.publish()
 
-    def bury(self, seqs: SeqArray, replaced_at: int | None = None) -> tuple[int, list[Segment]]:
+    def bury(self, seqs: SeqArray, replaced_at: int | None = None) -> tuple[int, list[tuple[Segment, RowArray]]]:
         """Take out those of `seqs` (ascending) that are in; how many there were, and where."""
-        num, touched = 0, []
+        touched = [(segment, segment.bury(seqs, replaced_at)) for segment in self._left]
+        num = 0
         for place, segment in enumerate(self._segments):
-            num_here = segment.bury(seqs, replaced_at)
-            num += num_here
-            if num_here:
-                touched.append(segment)
-            if num_here and segment.is_worth_copying:
+            rows = segment.bury(seqs, replaced_at)
+            num += len(rows)
+            touched.append((segment, rows))
+            if len(rows) and segment.is_worth_copying:
                 live = segment.live_rows
                 fresh = Segment(self._dimension, max(FEWEST_ROWS, len(live)))
                 fresh.append(segment.columns(live))
-                self._segments[place] = fresh
+                self._put(place, fresh)
         self._segments = [segment for segment in self._segments if segment.num_live]
         if num:
-            self._publish()
-        return num, touched
+            self.publish()
+        return num, [(segment, rows) for segment, rows in touched if len(rows)]
+
+    def _put(self, place: int, segment: Segment) -> None:
+        self._left.add(self._segments[place])
+        self._segments[place] = segment
 
     def _with_room(self, num: int) -> Segment:
         """The last segment, made larger while it is small, or a new one."""
@@ -99,9 +118,5 @@ class Part:
             return self._segments[-1]
         grown = Segment(self._dimension, min(largest, max(2 * last.capacity, last.num + num)))
         grown.append(last.columns(last.live_rows))
-        self._segments[-1] = grown
+        self._put(len(self._segments) - 1, grown)
         return grown
-
-    def _publish(self) -> None:
-        segments = tuple(self._segments)
-        self.view = View(segments, tuple(segment.num for segment in segments))

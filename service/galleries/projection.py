@@ -10,7 +10,7 @@ Shapes: B probes, D dimension, G templates, K nominated templates of one probe.
 
 import heapq
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,24 +55,41 @@ class Projection:
         self._lock = threading.Lock()
         self._readers: Counter[int] = Counter()
         """Searches that go on, by the moment at which they began."""
-        self._replaced: set[Segment] = set()
-        """In which rows were replaced that are not forgotten yet."""
+        self._replaced: deque[tuple[int, Segment, list[int]]] = deque()
+        """Rows that were replaced and are not forgotten yet: since when, and where."""
         self._moment = 0
         """Counts replacements; a search that began before one does not heed it."""
 
     def add(self, rows: GalleryRows) -> None:
         """Put in templates whose features (G, D) were checked; a search that starts afterwards sees them."""
+        self.put(rows, ())
+
+    def put(self, rows: GalleryRows, replaced: Sequence[int]) -> None:
+        """Put in templates in place of others, at one moment: a search sees either, and one that goes on what it began with."""
+        parts = self._appended(rows)
+        with self._lock:
+            for origin, part in parts.items():
+                part.publish()
+                if origin not in self._parts:
+                    self._parts = {**self._parts, origin: part}
+            if len(rows):
+                self.num_templates += len(rows)
+                self.last_seq = max(self.last_seq, int(rows.seqs[-1]))
+                self.version += 1
+            if replaced:
+                self._take_out(replaced, replaced_at=self._moment + 1)
+                self._moment += 1
+                self._forget_replaced()
+
+    def _appended(self, rows: GalleryRows) -> dict[Side, Part]:
+        parts = {}
         for place, origin in enumerate(rows.origins):
             part = self._parts.get(origin)
             if part is None:
                 part = Part(self._dimension)
             part.append(rows.columns if len(rows.origins) == 1 else rows.columns_of(place))
-            if origin not in self._parts:
-                self._parts = {**self._parts, origin: part}
-        if len(rows):
-            self.num_templates += len(rows)
-            self.last_seq = max(self.last_seq, int(rows.seqs[-1]))
-            self.version += 1
+            parts[origin] = part
+        return parts
 
     def adopt(self, parts: Mapping[Side, Sequence[Segment]], indexes: Mapping[Side, BuiltIndex]) -> None:
         """Begin with segments and indexes that were saved. Raises `DamagedError` where these are not in order."""
@@ -89,42 +106,32 @@ class Projection:
 
     def seqs(self) -> SeqArray:
         """The numbers of all templates, ascending."""
-        segments = [segment for view in self.views().values() for segment in view.segments]
-        return np.sort(np.concatenate([np.empty(0, dtype=np.int64), *(one.seqs[one.live_rows] for one in segments)]))
+        return np.sort(np.concatenate([np.empty(0, dtype=np.int64), *(part.seqs() for part in self._parts.values())]))
 
     def remove(self, seqs: Sequence[int]) -> None:
         """Take out templates; from here on no search sees them, nor what subjects of theirs were replaced by."""
         self._take_out(seqs, replaced_at=None)
-
-    def replace(self, seqs: Sequence[int]) -> None:
-        """Take out templates in whose place others are; a search that began before may see them still, and no other."""
-        with self._lock:
-            self._take_out(seqs, replaced_at=self._moment + 1)
-            self._moment += 1
-            self._forget_replaced()
 
     def _take_out(self, seqs: Sequence[int], replaced_at: int | None) -> None:
         wanted = np.array(sorted(seqs), dtype=np.int64)
         if replaced_at is None:
             self._forget_replaced_of(wanted)
         for part in self._parts.values():
-            num, segments = part.bury(wanted, replaced_at)
+            num, touched = part.bury(wanted, replaced_at)
             self.num_templates -= num
             if replaced_at is not None:
-                self._replaced.update(segments)
+                self._replaced.extend((replaced_at, segment, rows.tolist()) for segment, rows in touched)
         self.version += 1
         if any(not part.num_live for part in self._parts.values()):
             self._parts = {origin: part for origin, part in self._parts.items() if part.num_live}
 
-    def _forget_replaced(self, subjects: frozenset[str] | None = None) -> None:
-        """Forget rows that no search sees any more, or those of some subjects; with the lock."""
+    def _forget_replaced(self) -> None:
+        """Forget rows that no search sees any more; with the lock."""
         oldest = min(self._readers, default=None)
-        for segment in list(self._replaced):
-            for row, since in list(segment.replaced_at.items()):
-                if oldest is None or since <= oldest if subjects is None else segment.subject(row) in subjects:
-                    segment.forget_replaced(row)
-            if not segment.replaced_at:
-                self._replaced.discard(segment)
+        while self._replaced and (oldest is None or self._replaced[0][0] <= oldest):
+            _, segment, rows = self._replaced.popleft()
+            for row in rows:
+                segment.forget_replaced(row)
 
     def _forget_replaced_of(self, seqs: SeqArray) -> None:
         with self._lock:
@@ -133,7 +140,10 @@ class Projection:
                 named = {
                     segment.subject(row) for segment in segments for row in rows_of(segment.seqs[: segment.num], seqs)
                 }
-                self._forget_replaced(frozenset(named))
+                for _, segment, rows in self._replaced:
+                    for row in rows:
+                        if segment.subject(row) in named:
+                            segment.forget_replaced(row)
 
     def views(self) -> dict[Side, View]:
         """What there is now, by origin, in the order of origins."""
@@ -154,11 +164,10 @@ class Projection:
         num = sum(len(index.seqs) for index in indexes)
         return IndexState(asked, indexes[0].kind, recall, num, "cuda" if indexes[0].is_exact else "cpu")
 
-    def forget_indexes(self, seqs: Sequence[int] | None = None) -> None:
-        """Do without indexes that hold one of these templates, or with none."""
-        wanted = None if seqs is None else np.array(sorted(seqs), dtype=np.int64)
+    def forget_indexes(self, *, if_stale: bool = False) -> None:
+        """Do without indexes, or without those that hold templates that were taken out; none that is being built is taken."""
         for part in self._parts.values():
-            part.forget_index(wanted)
+            part.forget_index(if_stale=if_stale)
         self.version += 1
 
     def num_equal(self, seqs: SeqArray, features_GD: FloatArray) -> int:

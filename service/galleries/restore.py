@@ -7,6 +7,7 @@ back have the numbers, and so the ids, that they had. Whoever was erased since s
 import json
 import sqlite3
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from service.entities import Metadata
@@ -29,9 +30,11 @@ def put_back(
     *,
     is_same_history: bool,
     then: Callable[[int], None],
+    agreement: AbstractContextManager[object],
+    publish: Callable[[], None],
 ) -> None:
     """Make `gallery`, which is made where there is none, what the snapshot has; with nothing else being written. `then` is called
-    with its number before that is committed.
+    with its number before that is committed, `publish` when it is, both within the `agreement`.
 
     Raises `GenerationChangedError` where the gallery is in another generation, `SnapshotCorruptError`, `sqlite3.Error`.
     """
@@ -41,8 +44,10 @@ def put_back(
         db.execute("BEGIN IMMEDIATE")
         then(_put_back(db, manifest, gallery, is_erased, is_same_history=is_same_history))
         reached("restore-before-commit")
-        db.execute("COMMIT")
-        reached("restore-after-commit")
+        with agreement:
+            db.execute("COMMIT")
+            reached("restore-after-commit")
+            publish()
     except BaseException:
         if db.in_transaction:
             db.execute("ROLLBACK")
@@ -129,12 +134,16 @@ def _add_subjects(db: sqlite3.Connection, gallery_id: int) -> None:
         "UPDATE temp.owner SET new = (SELECT id FROM main.subject WHERE gallery = ? AND subject.name = owner.name)",
         (gallery_id,),
     )
-    names = [name for (name,) in db.execute("SELECT name FROM temp.owner WHERE new IS NULL ORDER BY old").fetchall()]
+    missing = [old for (old,) in db.execute("SELECT old FROM temp.owner WHERE new IS NULL ORDER BY old").fetchall()]
     (first,) = db.execute("SELECT next_subject FROM counter").fetchone()
-    numbered = list(zip(range(first, first + len(names)), names, strict=True))
-    db.executemany("UPDATE temp.owner SET new = ? WHERE name = ?", numbered)
-    db.executemany(f"INSERT INTO main.subject VALUES (?, {gallery_id:d}, ?, 0)", numbered)
-    db.execute("UPDATE counter SET next_subject = next_subject + ?", (len(names),))
+    db.executemany(
+        "UPDATE temp.owner SET new = ? WHERE old = ?", zip(range(first, first + len(missing)), missing, strict=True)
+    )
+    db.execute(
+        "INSERT INTO main.subject SELECT new, ?, name, 0 FROM temp.owner WHERE new >= ? ORDER BY new",
+        (gallery_id, first),
+    )
+    db.execute("UPDATE counter SET next_subject = next_subject + ?", (len(missing),))
 
 
 def _add_templates(db: sqlite3.Connection, gallery_id: int, generation_id: int, old_generation_id: int) -> None:

@@ -1,8 +1,9 @@
 """Segments: templates of one origin in memory, in columns, in order of enrolment.
 
 One thread appends and buries; any thread reads. A reader holds a `View`: rows in it do not change any more, but for those that
-are buried, which it sees at once. So reading needs no lock, and a removal is never answered from. Rows that others replace are
-dead to whoever begins afterwards, and stay as they are for readers who began before.
+are buried, which it sees at once, also in segments that others have taken the place of. So reading needs no lock, and a removal
+is never answered from. Rows that others replace are dead to whoever begins afterwards, and stay as they are for readers who
+began before.
 
 Shapes: G rows, D dimension, K some rows.
 """
@@ -37,6 +38,7 @@ class Segment:
     """Up to `capacity` rows; memory is taken as they come."""
 
     __slots__ = (
+        "__weakref__",
         "capacity",
         "file",
         "is_dead",
@@ -86,9 +88,9 @@ class Segment:
         self.names += names.encode()
         self.num = end
 
-    def bury(self, seqs: SeqArray, replaced_at: int | None = None) -> int:
-        """Mark those of `seqs` (ascending) that are in as dead, and forget their vectors, but for those that were replaced; how
-        many there were.
+    def bury(self, seqs: SeqArray, replaced_at: int | None = None) -> RowArray:
+        """Mark those of `seqs` (ascending) that are in as dead, and forget their vectors, but for those that were replaced; which
+        rows they were.
         """
         rows = rows_of(self.seqs[: self.num], seqs)
         rows = rows[~self.is_dead[rows]]
@@ -101,12 +103,12 @@ class Segment:
                 self.vectors[rows] = 0.0
             self.num_dead += len(rows)
             self.version += 1
-        return len(rows)
+        return rows
 
     def forget_replaced(self, row: int) -> None:
-        """Forget the vector of a row that was replaced: nobody sees it from here on."""
-        del self.replaced_at[row]
-        self.vectors[row] = 0.0
+        """Forget the vector of a row that was replaced, if it is not forgotten yet: nobody sees it from here on."""
+        if self.replaced_at.pop(row, None) is not None:
+            self.vectors[row] = 0.0
 
     def is_seen(self, row: int, moment: int) -> bool:
         """Whether a reader who began at some moment may answer from a row."""

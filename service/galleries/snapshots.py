@@ -19,6 +19,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote
 
 from models.documents import canonical_json
 from service.entities import Snapshot
@@ -137,22 +138,12 @@ class Snapshots:
 
     def verify(self, gallery: str, snapshot_id: str) -> Snapshot:
         """Read all of a snapshot. Raises `NotFoundError`, `SnapshotCorruptError`."""
-        with self.open(gallery, snapshot_id) as (manifest, path), closing(sqlite3.connect(path)) as db:
-            num_templates = 0
-            for seq, name, crc, original in db.execute(
-                "SELECT seq, name, crc, original FROM template JOIN subject ON subject.id = subject"
-            ):
-                num_templates += 1
-                if row_crc(seq, name.encode(), original) != crc:
-                    raise SnapshotCorruptError("a template of the snapshot does not match its CRC32C")
-            for seq, name, crc, feature in db.execute(
-                "SELECT seq, name, translated.crc, feature FROM translated"
-                f" JOIN template ON seq = translated.id & {_SEQ_BITS} JOIN subject ON subject.id = subject"
-            ):
-                if row_crc(seq, name.encode(), feature) != crc:
-                    raise SnapshotCorruptError("a translation of the snapshot does not match its CRC32C")
-            if num_templates != manifest.num_templates:
-                raise SnapshotCorruptError("the snapshot has not as many templates as it says")
+        with self.open(gallery, snapshot_id) as (manifest, path):
+            try:
+                with closing(_reading(path)) as db:
+                    _verify(db, manifest)
+            except sqlite3.Error:
+                raise SnapshotCorruptError("the snapshot cannot be read") from None
         return _described(snapshot_id, manifest)
 
     def remove(self, gallery: str, snapshot_id: str) -> None:
@@ -167,16 +158,17 @@ class Snapshots:
     def open(self, gallery: str, snapshot_id: str) -> Iterator[tuple[Manifest, Path]]:
         """A snapshot whose bytes are those that were written, and the file of its rows.
 
-        Raises `NotFoundError`, `SnapshotCorruptError`.
+        Raises `NotFoundError`, `SnapshotCorruptError`; and what is raised by who has it open, as it is.
         """
         path = self._path(gallery, snapshot_id)
         manifest = _read_manifest(path)
         try:
-            if _sha256(path / manifest.rows) != manifest.sha256:
-                raise SnapshotCorruptError("the rows of the snapshot are not what was written")
-            yield manifest, path / manifest.rows
-        except (OSError, sqlite3.Error):
+            digest = _sha256(path / manifest.rows)
+        except OSError:
             raise SnapshotCorruptError("the snapshot cannot be read") from None
+        if digest != manifest.sha256:
+            raise SnapshotCorruptError("the rows of the snapshot are not what was written")
+        yield manifest, path / manifest.rows
 
     def erase(self, gallery: str, is_erased: Callable[[Manifest, str], bool]) -> int:
         """Take subjects out of every snapshot of a gallery; out of how many there was somebody taken.
@@ -201,7 +193,7 @@ class Snapshots:
         for path in self._paths(gallery):
             with suppress(SnapshotCorruptError, OSError, sqlite3.Error):
                 manifest = _read_manifest(path)
-                with closing(sqlite3.connect(path / manifest.rows)) as db:
+                with closing(_reading(path / manifest.rows)) as db:
                     named = db.execute("SELECT id, name FROM subject").fetchall()
                     vectors += _vectors_of(db, [number for number, name in named if is_meant(name)])
         return vectors
@@ -209,7 +201,7 @@ class Snapshots:
     def vectors(self) -> Iterator[bytes]:
         """Of all snapshots of all galleries that can be read."""
         for path in self._folder.glob("*/*/*.sqlite3"):
-            with closing(sqlite3.connect(path)) as db, suppress(sqlite3.Error):
+            with suppress(sqlite3.Error), closing(_reading(path)) as db:
                 for query in ("SELECT original FROM template", "SELECT feature FROM translated"):
                     yield from (vector for (vector,) in db.execute(query))
 
@@ -262,12 +254,36 @@ def _copy(record: Record, entry: GalleryEntry, path: Path) -> tuple[int, int, in
     return op, num_templates, num_subjects
 
 
+def _reading(path: Path) -> sqlite3.Connection:
+    """To the rows of a snapshot as they are; nothing is made where there are none."""
+    return sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)
+
+
+def _verify(db: sqlite3.Connection, manifest: Manifest) -> None:
+    """Read all rows. Raises `SnapshotCorruptError`, `sqlite3.Error`."""
+    num_templates = 0
+    for seq, name, crc, original in db.execute(
+        "SELECT seq, name, crc, original FROM template JOIN subject ON subject.id = subject"
+    ):
+        num_templates += 1
+        if row_crc(seq, name.encode(), original) != crc:
+            raise SnapshotCorruptError("a template of the snapshot does not match its CRC32C")
+    for seq, name, crc, feature in db.execute(
+        "SELECT seq, name, translated.crc, feature FROM translated"
+        f" JOIN template ON seq = translated.id & {_SEQ_BITS} JOIN subject ON subject.id = subject"
+    ):
+        if row_crc(seq, name.encode(), feature) != crc:
+            raise SnapshotCorruptError("a translation of the snapshot does not match its CRC32C")
+    if num_templates != manifest.num_templates:
+        raise SnapshotCorruptError("the snapshot has not as many templates as it says")
+
+
 def _erase(path: Path, is_erased: Callable[[Manifest, str], bool]) -> bool:
     """Rewrite a snapshot without some subjects; whether there was one."""
     manifest = _read_manifest(path)
     if _sha256(path / manifest.rows) != manifest.sha256:
         raise SnapshotCorruptError("the rows of the snapshot are not what was written")
-    with closing(sqlite3.connect(path / manifest.rows)) as db:
+    with closing(_reading(path / manifest.rows)) as db:
         subjects = [number for number, name in db.execute("SELECT id, name FROM subject") if is_erased(manifest, name)]
     if not subjects:
         return False
@@ -276,11 +292,10 @@ def _erase(path: Path, is_erased: Callable[[Manifest, str], bool]) -> bool:
     with closing(sqlite3.connect(draft, isolation_level=None)) as db:
         db.execute("PRAGMA secure_delete=ON")
         db.execute("PRAGMA journal_mode=OFF")
-        for subject in subjects:
-            for (seq,) in db.execute("SELECT seq FROM template WHERE subject = ?", (subject,)).fetchall():
-                db.execute(f"DELETE FROM translated WHERE id & {_SEQ_BITS} = ?", (seq,))
-            db.execute("DELETE FROM template WHERE subject = ?", (subject,))
-            db.execute("DELETE FROM subject WHERE id = ?", (subject,))
+        _mean(db, subjects)
+        db.execute(f"DELETE FROM translated WHERE id & {_SEQ_BITS} IN (SELECT seq FROM temp.meant_template)")
+        db.execute("DELETE FROM template WHERE seq IN (SELECT seq FROM temp.meant_template)")
+        db.execute("DELETE FROM subject WHERE id IN (SELECT id FROM temp.meant)")
         vacuum(db, path)
         (num_templates,) = db.execute("SELECT COUNT(*) FROM template").fetchone()
     draft.chmod(0o600)
@@ -295,12 +310,21 @@ def _erase(path: Path, is_erased: Callable[[Manifest, str], bool]) -> bool:
 
 
 def _vectors_of(db: sqlite3.Connection, subjects: Sequence[int]) -> list[bytes]:
-    vectors = []
-    for subject in subjects:
-        for seq, original in db.execute("SELECT seq, original FROM template WHERE subject = ?", (subject,)).fetchall():
-            translated = db.execute(f"SELECT feature FROM translated WHERE id & {_SEQ_BITS} = ?", (seq,)).fetchall()
-            vectors += [original, *(feature for (feature,) in translated)]
-    return vectors
+    if not subjects:
+        return []
+    _mean(db, subjects)
+    originals = "SELECT original FROM template WHERE seq IN (SELECT seq FROM temp.meant_template)"
+    translated = f"SELECT feature FROM translated WHERE id & {_SEQ_BITS} IN (SELECT seq FROM temp.meant_template)"
+    return [vector for query in (originals, translated) for (vector,) in db.execute(query)]
+
+
+def _mean(db: sqlite3.Connection, subjects: Sequence[int]) -> None:
+    """Tables of this connection's own, of numbers alone: some subjects, and their templates."""
+    db.execute("PRAGMA temp_store=MEMORY")
+    db.execute("CREATE TEMP TABLE meant (id INTEGER PRIMARY KEY)")
+    db.executemany("INSERT INTO temp.meant VALUES (?)", [(subject,) for subject in subjects])
+    db.execute("CREATE TEMP TABLE meant_template (seq INTEGER PRIMARY KEY)")
+    db.execute("INSERT INTO temp.meant_template SELECT seq FROM template WHERE subject IN (SELECT id FROM temp.meant)")
 
 
 def _tidy(path: Path) -> None:

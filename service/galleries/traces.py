@@ -5,6 +5,7 @@ This is what an erasure proves itself by: a database says that it has deleted, t
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,10 @@ PIECE = 16
 _PIECES = 3
 """Of each vector: a database may have kept a part of it."""
 _BLOCK = 16 << 20
+_VECTORS = 4096
+"""That are looked through together."""
+_BETWEEN = b"\xff" * PIECE
+"""No number of a vector is that, so no piece goes from one to the next."""
 _FEW = 12
 """Pieces that are sooner looked for one by one."""
 _Table = npt.NDArray[np.bool_]
@@ -39,16 +44,14 @@ def pieces_of(vectors: Iterable[bytes]) -> frozenset[bytes]:
 
 def find_traces(pieces: frozenset[bytes], paths: Iterable[Path]) -> Traces:
     """Look for pieces of vectors in files. Raises `OSError` where one cannot be read."""
-    firsts, seconds = (np.zeros(1 << 16, dtype=np.bool_) for _ in range(2))
-    firsts[[int.from_bytes(piece[:2], "little") for piece in pieces]] = True
-    seconds[[int.from_bytes(piece[2:4], "little") for piece in pieces]] = True
+    tables = _tables(pieces)
     num_files, num_bytes, found_in, found = 0, 0, [], set()
     for path in paths:
         in_file: set[bytes] = set()
         try:
             for block in _blocks(path):
                 num_bytes += len(block)
-                in_file |= _held(block, pieces, firsts, seconds)
+                in_file |= _held(block, pieces, tables)
         except FileNotFoundError:
             # It is gone since it was listed, and what was in it.
             continue
@@ -57,6 +60,22 @@ def find_traces(pieces: frozenset[bytes], paths: Iterable[Path]) -> Traces:
             found_in.append(path)
             found |= in_file
     return Traces(num_files, num_bytes, tuple(found_in), frozenset(found))
+
+
+def held_in(pieces: frozenset[bytes], vectors: Iterable[bytes]) -> frozenset[bytes]:
+    """Which pieces there are in some vectors."""
+    tables, held = _tables(pieces), set[bytes]()
+    remaining = iter(vectors)
+    while block := _BETWEEN.join(islice(remaining, _VECTORS)):
+        held |= _held(block, pieces, tables)
+    return frozenset(held)
+
+
+def _tables(pieces: frozenset[bytes]) -> tuple[_Table, _Table]:
+    firsts, seconds = (np.zeros(1 << 16, dtype=np.bool_) for _ in range(2))
+    firsts[[int.from_bytes(piece[:2], "little") for piece in pieces]] = True
+    seconds[[int.from_bytes(piece[2:4], "little") for piece in pieces]] = True
+    return firsts, seconds
 
 
 def _pieces(vector: bytes) -> Iterator[bytes]:
@@ -77,11 +96,12 @@ def _blocks(path: Path) -> Iterator[bytes]:
             rest = block[-(PIECE - 1) :]
 
 
-def _held(block: bytes, pieces: frozenset[bytes], firsts: _Table, seconds: _Table) -> set[bytes]:
+def _held(block: bytes, pieces: frozenset[bytes], tables: tuple[_Table, _Table]) -> set[bytes]:
     if len(pieces) <= _FEW:
         return {piece for piece in pieces if piece in block}
     # Of many, two tables of pairs of bytes leave few places to look at.
     held = set()
+    firsts, seconds = tables
     data = np.frombuffer(block, dtype=np.uint8)
     for offset in (0, 1):
         pairs = data[offset : offset + (len(data) - offset) // 2 * 2].view("<u2")

@@ -310,10 +310,11 @@ def test_an_index_that_was_being_built_during_an_erasure_is_not_taken() -> None:
     features_GD = units(50)
     seqs = np.arange(1, 51)
     part.append(Columns(seqs, seqs, [f"p{seq}" for seq in seqs], features_GD))
+    part.publish()
     policy = IndexPolicy(recall=0.1)
     num_forgotten = part.num_forgotten
     built = indexes.build("fp16", part.view, policy, lambda probes_BD, num: [{1} for _ in probes_BD])
-    part.forget_index(np.array([7]))
+    part.forget_index()
     assert not part.install(built, num_forgotten)
     assert part.index is None
     assert part.install(built, part.num_forgotten)

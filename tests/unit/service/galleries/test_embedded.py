@@ -330,7 +330,7 @@ def test_beside_others_who_write_all_who_are_meant_are_found_and_nobody_else(tmp
         is_over.set()
         written.result()
     assert num > 20
-    assert store._gallery("staff").projection._replaced == set()
+    assert not store._gallery("staff").projection._replaced
     store.close()
 
 

@@ -280,6 +280,7 @@ def built(features_GD: FloatArray, recall: float) -> indexes.BuiltIndex:
     part = Part(32)
     seqs = np.arange(1, len(features_GD) + 1)
     part.append(Columns(seqs, seqs, [f"p{seq}" for seq in seqs], features_GD))
+    part.publish()
     flat = faiss.IndexFlatIP(32)
     flat.add(features_GD)
 

@@ -71,8 +71,7 @@ def test_a_small_search_leaves_the_number_of_threads_as_it_was() -> None:
 
 
 def put(projection: Projection, feature_D: FloatArray, subject: str, old: int, new: int) -> None:
-    projection.add(replace(rows_of(feature_D[None], first_seq=new), subjects=(subject,)))
-    projection.replace([old])
+    projection.put(replace(rows_of(feature_D[None], first_seq=new), subjects=(subject,)), [old])
 
 
 def names(reader: Reader, probe_D: FloatArray, **more: Any) -> list[tuple[str, int | None, float]]:
@@ -99,7 +98,7 @@ def test_a_search_sees_who_was_there_when_it_began_whoever_replaces_them() -> No
                     ]
         assert names(old, features_GD[1])[0] == ("subject-2", 2, 1.0)
     # What nobody sees any more is forgotten.
-    assert projection._replaced == set()
+    assert not projection._replaced
     assert not vectors_of(projection, 2).any()
     assert not vectors_of(projection, 7).any()
     assert vectors_of(projection, 8).any()
