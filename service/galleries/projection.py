@@ -349,12 +349,12 @@ class _Search:
         ]
 
     def _exact_scores(self, probes_BD: FloatArray, nominated: Nominated) -> FloatArray:
-        """(B, K), of nominated templates that are in no segment any number."""
+        """(B, K), 0 of nominated templates that are in no segment."""
         num_probes, num_nominated = nominated.row_BK.shape
         score_BK = np.empty((num_probes, num_nominated), dtype=np.float32)
         for place, probe_D in enumerate(probes_BD):
             for part in _parts(list(range(num_nominated)), len(probe_D)):
-                vectors = np.empty((len(part), len(probe_D)), dtype=np.float32)
+                vectors = np.zeros((len(part), len(probe_D)), dtype=np.float32)
                 numbers, rows = nominated.segment_BK[place, part], nominated.row_BK[place, part]
                 for number in set(numbers.tolist()):
                     is_here = numbers == number

@@ -2,8 +2,11 @@
 
 import shutil
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,15 +16,22 @@ import pytest
 
 from models.space import Space
 from service.entities import FloatArray, IndexKind, NewTemplates
-from service.errors import InsufficientStorageError, NotFoundError, SnapshotCorruptError, StorageError
+from service.errors import (
+    InsufficientStorageError,
+    NotFoundError,
+    ReadOnlyError,
+    SnapshotCorruptError,
+    StorageError,
+)
 from service.galleries import background, erasure, indexes
 from service.galleries.embedded import EmbeddedGalleryStore
 from service.galleries.folder import PROJECTIONS, RECORD, SNAPSHOTS
 from service.galleries.indexes import IndexPolicy
 from service.galleries.part import Part
+from service.galleries.port import Condition, Where
 from service.galleries.segments import Columns
 from service.galleries.snapshots import MANIFEST
-from service.galleries.traces import Traces, find_traces, pieces_of
+from service.galleries.traces import Traces, find_traces, held_in, pieces_of
 
 DIMENSION = 64
 SPACE = Space("here", DIMENSION, "external:here")
@@ -106,6 +116,234 @@ def test_an_index_keeps_nothing_of_who_was_erased(
     (candidates,) = store.search("staff", features_GD[7:8], SPACE, 400).candidates
     assert "p7" not in {candidate.subject for candidate in candidates}
     store.close()
+
+
+@pytest.mark.parametrize("how", ["replaced", "removed"])
+@pytest.mark.parametrize("kind", ["sq8", "ivf"])
+def test_an_index_keeps_nothing_of_what_the_erased_had_before(
+    tmp_path: Path, kind: IndexKind, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds what was removed until it is built again, and no piece of that is looked for."""
+    monkeypatch.setattr(indexes, "FEWEST_INDEXED", 100)
+    monkeypatch.setattr(background, "_INDEX_SECONDS", 0.01)
+    features_GD, later = units(400), units(1, seed=5)
+    keys = [f"key-{row}" for row in range(400)]
+    store = EmbeddedGalleryStore(tmp_path, IndexPolicy(recall=0.5))
+    store.create("staff", SPACE, index=kind)
+    store.enrol("staff", replace(native([f"p{row}" for row in range(400)], features_GD), keys=keys))
+    wait_for_index(store)
+    if how == "replaced":
+        store.enrol("staff", replace(native(["p7"], later), keys=["key-7"]), replaces=True)
+    else:
+        store.remove_subject("staff", "p7")
+    before = store._gallery("staff").projection.indexes
+    store.erase("staff", ["p7"])
+    after = store._gallery("staff").projection.indexes
+    assert [8 in index.seqs for index in before.values()] == [True]
+    assert not [index for index in after.values() if 8 in index.seqs]
+    assert places_of(tmp_path, [features_GD[7].tobytes()[:20], later[0].tobytes()[:20]]) == []
+    store.close()
+
+
+def test_what_a_search_is_without_while_somebody_is_erased_is_what_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features_GD = units(3)
+    store = EmbeddedGalleryStore(tmp_path)
+    store.create("staff", SPACE)
+    store.enrol("staff", replace(native(["ann", "bob", "eve"], features_GD), keys=["a", "b", "e"]))
+    found: list[str] = []
+
+    def search(name: str) -> None:
+        if name == "erase-after-commit":
+            (candidates,) = store.search("staff", features_GD[:1], SPACE, 3, without=["a"]).candidates
+            found.extend(candidate.subject for candidate in candidates)
+
+    monkeypatch.setattr(erasure, "reached", search)
+    store.erase("staff", ["ann"])
+    assert sorted(found) == ["bob", "eve"]
+    store.close()
+
+
+def test_a_segment_that_is_mapped_is_mapped_anew_where_somebody_was_taken_out_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is gone and still mapped would hold them on the disk, where nobody can look for them."""
+    monkeypatch.setattr(indexes, "FEWEST_INDEXED", 100)
+    monkeypatch.setattr(background, "_INDEX_SECONDS", 0.01)
+    store = EmbeddedGalleryStore(tmp_path, IndexPolicy(recall=0.5))
+    store.create("staff", SPACE, index="sq8")
+    store.enrol("staff", native([f"p{row}" for row in range(400)], units(400)))
+    wait_for_index(store)
+    for subject in ("p1", "p2"):
+        store._saver.save_all()
+        files = [
+            segment.file for view in store._gallery("staff").projection.views().values() for segment in view.segments
+        ]
+        assert all(files)
+        assert {path.name for path in (tmp_path / PROJECTIONS).rglob("*.segment")} == set(files)
+        store.remove_subject("staff", subject)
+    store.erase("staff", ["p7"])
+    files = [segment.file for view in store._gallery("staff").projection.views().values() for segment in view.segments]
+    assert {path.name for path in (tmp_path / PROJECTIONS).rglob("*.segment")} == set(files)
+    assert "deleted" not in "".join(
+        line for line in Path("/proc/self/maps").read_text().splitlines() if ".segment" in line
+    )
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "told"), [("SQLITE_IOERR_FSYNC", ReadOnlyError), ("SQLITE_FULL", InsufficientStorageError)]
+)
+def test_a_restore_that_cannot_be_written_is_told_as_any_write(
+    snapshotted: tuple[EmbeddedGalleryStore, str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    code: str,
+    told: type[StorageError],
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        failure = sqlite3.OperationalError("disk I/O error")
+        failure.sqlite_errorname = code
+        raise failure
+
+    store, snapshot_id, _ = snapshotted
+    store.remove_subject("staff", "eve")
+    monkeypatch.setattr("service.galleries.custody.put_back", fails)
+    with pytest.raises(told):
+        store.restore("staff", snapshot_id)
+    assert (store._record.writer.failure is None) == (told is InsufficientStorageError)
+    assert store.verify_snapshot("staff", snapshot_id).num_templates == 4
+    store.close()
+
+
+def test_a_restore_whose_gallery_could_not_be_searched_leaves_all_as_it_was(
+    snapshotted: tuple[EmbeddedGalleryStore, str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise StorageError("no memory")
+
+    store, snapshot_id, folder = snapshotted
+    store.remove_subject("staff", "eve")
+    with monkeypatch.context() as patch:
+        patch.setattr("service.galleries.custody.read_gallery", fails)
+        with pytest.raises(StorageError, match="no memory"):
+            store.restore("staff", snapshot_id)
+    assert subjects_of(store) == ["ann", "bob", "joe"]
+    assert all(check.is_sound for check in store.check("staff"))
+    store.enrol("staff", native(["kim"], units(1, seed=8)))
+    assert store.restore("staff", snapshot_id).num_templates == 4
+    store.close()
+    assert list((folder.parents[2] / PROJECTIONS).rglob("*.segment"))
+
+
+def test_a_restore_keeps_no_search_of_another_gallery_waiting(
+    snapshotted: tuple[EmbeddedGalleryStore, str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, snapshot_id, _ = snapshotted
+    store.create("other", SPACE)
+    store.enrol("other", native(["zoe"], units(1)))
+    found: list[str] = []
+
+    def search(name: str) -> None:
+        if name == "restore-before-commit":
+            with ThreadPoolExecutor(1) as pool:
+                where: Where = {"badge": Condition(any_of=("badge-of-zoe",))}
+                asked = pool.submit(store.search, "other", units(1), SPACE, 1, where=where)
+                found.extend(candidate.subject for row in asked.result(20).candidates for candidate in row)
+
+    monkeypatch.setattr("service.galleries.restore.reached", search)
+    store.restore("staff", snapshot_id)
+    assert found == ["zoe"]
+    store.close()
+
+
+def test_a_check_beside_a_restore_looks_at_one_of_both(snapshotted: tuple[EmbeddedGalleryStore, str, Path]) -> None:
+    store, snapshot_id, _ = snapshotted
+    store.remove_subject("staff", "eve")
+    is_begun, may_end = threading.Event(), threading.Event()
+
+    def waits(_: sqlite3.Connection) -> None:
+        is_begun.set()
+        may_end.wait(20)
+
+    with ThreadPoolExecutor(3) as pool:
+        before = pool.submit(store._record.writer.alone, waits)
+        is_begun.wait(20)
+        restored = pool.submit(store.restore, "staff", snapshot_id)
+        time.sleep(0.3)
+        checked = pool.submit(store.check, "staff")
+        time.sleep(0.3)
+        may_end.set()
+        before.result(20)
+        restored.result(20)
+        assert all(check.is_sound for check in checked.result(20))
+    store.close()
+
+
+def test_a_large_restore_takes_time_in_proportion(tmp_path: Path) -> None:
+    names = [f"p{row}" for row in range(20_000)]
+    store = EmbeddedGalleryStore(tmp_path)
+    store.create("staff", SPACE)
+    features_GD = units(20_000)
+    store.enrol("staff", NewTemplates(names, features_GD, SPACE, features_GD, SPACE))
+    snapshot_id = store.take_snapshot("staff").snapshot_id
+    store.drop("staff")
+    began = time.monotonic()
+    assert store.restore("staff", snapshot_id).num_subjects == 20_000
+    # A second here; it took more than half a minute where each name was looked for among all.
+    assert time.monotonic() - began < 15
+    store.close()
+
+
+def test_an_erasure_that_meets_a_full_disk_at_a_start_does_not_keep_the_service_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = EmbeddedGalleryStore(tmp_path)
+    store.create("staff", SPACE)
+    store.enrol("staff", native(["ann", "bob"], units(2)))
+    (tmp_path / "left").write_bytes(units(2)[0].tobytes())
+    with pytest.raises(StorageError):
+        store.erase("staff", ["ann"])
+    store.close()
+
+    def full(*_: object) -> None:
+        failure = sqlite3.OperationalError("database or disk is full")
+        failure.sqlite_errorname = "SQLITE_FULL"
+        raise failure
+
+    monkeypatch.setattr(erasure, "vacuum", full)
+    store = EmbeddedGalleryStore(tmp_path)
+    assert "an erasure from gallery staff is not complete: SQLITE_FULL" in caplog.text
+    assert subjects_of(store) == ["bob"]
+    store.close()
+
+
+def test_a_snapshot_without_its_rows_is_not_made_into_an_empty_one(
+    snapshotted: tuple[EmbeddedGalleryStore, str, Path],
+) -> None:
+    store, snapshot_id, folder = snapshotted
+    (rows,) = folder.glob("*.sqlite3")
+    rows.unlink()
+    for call in (store.verify_snapshot, store.restore):
+        with pytest.raises(SnapshotCorruptError, match="cannot be read"):
+            call("staff", snapshot_id)
+    with pytest.raises(StorageError, match="remove the snapshot"):
+        store.erase("staff", ["ann"])
+    assert [path.name for path in folder.iterdir()] == [MANIFEST]
+    store.remove_snapshot("staff", snapshot_id)
+    store.erase("staff", ["ann"])
+    store.close()
+
+
+@pytest.mark.parametrize("num", [3, 40])
+def test_pieces_of_others_are_found_wherever_they_lie_in_their_vectors_and_not_between_two(num: int) -> None:
+    vectors = [vector.tobytes() for vector in units(5000)]
+    here = [
+        vectors[row][at : at + 16] for row, at in zip(range(0, 5000, 5000 // num), range(0, 4 * num, 4), strict=False)
+    ]
+    between = vectors[3][-8:] + vectors[4][:8]
+    assert held_in(frozenset([*here, between, units(1, seed=9).tobytes()[:16]]), vectors) == set(here)
+    assert held_in(frozenset(), vectors) == set()
 
 
 def test_what_is_being_dropped_is_in_no_erasures_way_and_goes_with_it(

@@ -1,5 +1,8 @@
 """The FAISS projection apart from the record."""
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +16,7 @@ from service.galleries.projection import Projection, Reader
 from service.galleries.record import GalleryRows
 from service.galleries.rules import exact_scores
 from service.galleries.scan import nominate, tune_faiss
-from service.galleries.segments import View
+from service.galleries.segments import Segment, View
 
 IDS = TemplateIds(bytes(16))
 
@@ -102,6 +105,56 @@ def test_a_search_sees_who_was_there_when_it_began_whoever_replaces_them() -> No
     assert not vectors_of(projection, 2).any()
     assert not vectors_of(projection, 7).any()
     assert vectors_of(projection, 8).any()
+
+
+def test_a_search_that_begins_beside_a_replacement_sees_her_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """She has another number by then, as she was taken out of the record and put in again."""
+    features_GD = np.eye(5, dtype=np.float32)
+    projection = Projection(5, IDS)
+    projection.add(rows_of(features_GD[:3]))
+    take_out, asked = projection._take_out, []
+    with ThreadPoolExecutor(1) as pool:
+
+        def beside(seqs: Sequence[int], replaced_at: int | None) -> None:
+            asked.append(pool.submit(projection.search, features_GD[1:2], 3))
+            with suppress(TimeoutError):
+                asked[0].result(0.3)
+            take_out(seqs, replaced_at)
+
+        monkeypatch.setattr(projection, "_take_out", beside)
+        put(projection, features_GD[1], "subject-2", 2, 7)
+        ((*found,),) = asked[0].result(20)
+    assert sorted(candidate.subject for candidate in found) == ["subject-1", "subject-2", "subject-3"]
+
+
+@pytest.mark.parametrize("how", ["grown", "copied", "exchanged", "replaced after it has grown"])
+def test_nobody_who_is_removed_is_seen_in_a_segment_in_whose_place_is_another(how: str) -> None:
+    rng = np.random.default_rng(3)
+    raw_GD = rng.standard_normal((600, 16))
+    features_GD = (raw_GD / np.linalg.norm(raw_GD, axis=1, keepdims=True)).astype(np.float32)
+    projection = Projection(16, IDS)
+    projection.add(rows_of(features_GD[:300]))
+    (view,) = projection.views().values()
+    with projection.reading() as reader:
+        if how == "copied":
+            projection.put(rows_of(features_GD[:0]), list(range(101, 251)))
+        elif how == "exchanged":
+            (segment,) = view.segments
+            other = Segment(16, 300)
+            other.append(segment.columns(segment.live_rows))
+            projection.exchange(segment, other)
+        else:
+            projection.add(rows_of(features_GD[300:], first_seq=301))
+        removed = 8
+        if how == "replaced after it has grown":
+            put(projection, features_GD[0], "subject-8", 8, 901)
+            assert names(reader, features_GD[7])[0] [:2] == ("subject-8", 8)
+            removed = 901
+        (now,) = projection.views().values()
+        assert now.segments != view.segments
+        projection.remove([removed])
+        assert names(reader, features_GD[7])[0][0] != "subject-8"
+        assert names(reader, features_GD[8])[0][0] == "subject-9"
 
 
 def vectors_of(projection: Projection, seq: int) -> FloatArray:
