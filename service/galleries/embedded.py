@@ -106,18 +106,26 @@ class EmbeddedGalleryStore:
     def drop(self, name: str, *, once: Once | None = None) -> None:
         """See the port. What it held is gone when this returns; killed before, it goes at the next start."""
 
+        taken_away: list[OpenGallery] = []
+
         def forget(db: sqlite3.Connection) -> OpenGallery:
             gallery = self._gallery(name)
             operations.forget_name(db, gallery.entry.gallery_id, once)
+            # Here, so that an erasure that comes next finds nothing of it, and no search waits for a save to end.
+            self._saver.remove(gallery)
+            taken_away.append(gallery)
             return gallery
 
         def forgotten(gallery: OpenGallery) -> OpenGallery:
             self._galleries = {other: kept for other, kept in self._galleries.items() if kept is not gallery}
-            # At once: an erasure that comes next finds nothing of it.
-            self._saver.remove(gallery)
             return gallery
 
-        gallery = self._record.writer.call(forget, forgotten)
+        try:
+            gallery = self._record.writer.call(forget, forgotten)
+        except BaseException:
+            for kept in taken_away:
+                kept.is_dropped = False
+            raise
         try:
             self._drop_rest(gallery.entry.gallery_id)
         except StorageError as failure:

@@ -147,12 +147,18 @@ class Snapshots:
         return _described(snapshot_id, manifest)
 
     def remove(self, gallery: str, snapshot_id: str) -> None:
-        """At once: killed meanwhile, what is left of it is no snapshot. Raises `NotFoundError`, `OSError`."""
+        """At once: killed meanwhile, what is left of it is no snapshot, and goes with the next start or erasure.
+
+        Raises `NotFoundError`, `StorageError` where the disk does not let it go.
+        """
         path = self._path(gallery, snapshot_id)
-        draft = path.rename(_draft_of(path))
-        sync_folder(path.parent)
-        reached("snapshot-in-removal")
-        shutil.rmtree(draft)
+        try:
+            draft = path.rename(_draft_of(path))
+            sync_folder(path.parent)
+            reached("snapshot-in-removal")
+            shutil.rmtree(draft)
+        except OSError as failure:
+            raise StorageError(f"the snapshot cannot be taken off the disk ({failure.strerror})") from None
 
     @contextmanager
     def open(self, gallery: str, snapshot_id: str) -> Iterator[tuple[Manifest, Path]]:

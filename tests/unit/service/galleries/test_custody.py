@@ -610,6 +610,48 @@ def test_a_record_from_a_backup_takes_a_later_snapshot_and_goes_on(tmp_path: Pat
     store.close()
 
 
+def test_a_drop_that_cannot_be_written_leaves_a_gallery_that_is_saved_as_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: str) -> None:
+        failure = sqlite3.OperationalError("database or disk is full")
+        failure.sqlite_errorname = "SQLITE_FULL"
+        raise failure
+
+    store = EmbeddedGalleryStore(tmp_path)
+    store.create("staff", SPACE)
+    store.enrol("staff", native(["ann"], units(1)))
+    with monkeypatch.context() as patch:
+        patch.setattr("service.galleries.writer.reached", full)
+        with pytest.raises(InsufficientStorageError):
+            store.drop("staff")
+    assert subjects_of(store) == ["ann"]
+    store.close()
+    assert list((tmp_path / PROJECTIONS).rglob("*.segment"))
+    store = EmbeddedGalleryStore(tmp_path)
+    store.drop("staff")
+    store.close()
+    assert list((tmp_path / PROJECTIONS).rglob("*.segment")) == []
+
+
+def test_a_drop_that_waits_for_a_save_keeps_no_search_waiting(tmp_path: Path) -> None:
+    store = EmbeddedGalleryStore(tmp_path)
+    for name in ("staff", "other"):
+        store.create(name, SPACE)
+        store.enrol(name, native(["zoe"], units(1)))
+    where: Where = {"badge": Condition(any_of=("badge-of-zoe",))}
+    with ThreadPoolExecutor(2) as pool:
+        with store._saver.quiet():
+            dropped = pool.submit(store.drop, "staff")
+            time.sleep(0.3)
+            asked = pool.submit(store.search, "other", units(1), SPACE, 1, where=where)
+            assert asked.result(20).candidates[0][0].subject == "zoe"
+            assert not dropped.done()
+        dropped.result(20)
+    assert [gallery.name for gallery in store.list_galleries()] == ["other"]
+    store.close()
+
+
 def test_a_gallery_that_is_dropped_before_its_snapshot_is_taken_has_none(tmp_path: Path) -> None:
     store = EmbeddedGalleryStore(tmp_path)
     store.create("staff", SPACE)
@@ -737,7 +779,7 @@ def test_what_is_left_of_a_snapshot_that_was_being_removed_is_none_and_goes_with
     store, snapshot_id, folder = snapshotted
     with monkeypatch.context() as patch:
         patch.setattr("service.galleries.snapshots.shutil.rmtree", fails)
-        with pytest.raises(OSError, match="Input/output"):
+        with pytest.raises(StorageError, match="Input/output"):
             store.remove_snapshot("staff", snapshot_id)
     assert store.snapshots("staff") == []
     assert all(check.is_sound for check in store.check("staff"))

@@ -148,7 +148,7 @@ def test_nobody_who_is_removed_is_seen_in_a_segment_in_whose_place_is_another(ho
         removed = 8
         if how == "replaced after it has grown":
             put(projection, features_GD[0], "subject-8", 8, 901)
-            assert names(reader, features_GD[7])[0] [:2] == ("subject-8", 8)
+            assert names(reader, features_GD[7])[0][:2] == ("subject-8", 8)
             removed = 901
         (now,) = projection.views().values()
         assert now.segments != view.segments
