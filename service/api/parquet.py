@@ -1,6 +1,7 @@
 """Parquet bodies, read in a process of their own: what a file of a stranger does there, it does there alone."""
 
 import asyncio
+import os
 import sys
 
 from models.errors import FeatureSetError
@@ -11,6 +12,14 @@ MAX_PROCESSES = 2
 MAX_WAITING = 16
 """Bodies in memory, those that are read included."""
 _COMMAND = (sys.executable, "-P", "-m", "models.parquet")
+ENVIRONMENT = {
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+    "ARROW_IO_THREADS": "1",
+    "MALLOC_ARENA_MAX": "1",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+"""The process may have so much address space; by default pyarrow and threads reserve more of it than a file takes."""
 
 
 class ParquetReader:
@@ -39,6 +48,7 @@ async def _npz(data: bytes, max_bytes: int, timeout_seconds: float) -> bytes:
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        env=os.environ | ENVIRONMENT,
     )
     try:
         async with asyncio.timeout(timeout_seconds):

@@ -2,6 +2,10 @@
 
 import asyncio
 import io
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,7 +16,7 @@ import pytest
 
 from models.feature_set import FeatureSet
 from models.parquet import write_parquet
-from service.api.parquet import MAX_PROCESSES
+from service.api.parquet import ENVIRONMENT, MAX_PROCESSES
 from tests.api.world import A, features, unit
 
 HEADERS = {"content-type": "application/vnd.apache.parquet"}
@@ -125,3 +129,21 @@ async def test_a_turned_bit_is_seen_or_the_file_is_what_it_was(people: httpx.Asy
         body = sound[:place] + bytes([sound[place] ^ 16]) + sound[place + 1 :]
         response = await people.post("/identify", params={"gallery": "people"}, content=body, headers=HEADERS)
         assert response.status_code in (200, 422)
+
+
+def test_reading_a_small_file_reserves_little_of_the_memory_that_it_may_have() -> None:
+    """pyarrow's own pool reserves a gigabyte, and every thread a hundred megabytes: sound files would be refused for that."""
+    program = (
+        "import re, sys; from models.parquet import read_parquet;"
+        " read_parquet(sys.stdin.buffer.read());"
+        r" print(re.search(r'VmPeak:\s+(\d+) kB', open('/proc/self/status').read())[1])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        input=parquet(40),
+        capture_output=True,
+        check=True,
+        env=os.environ | ENVIRONMENT,
+        cwd=Path(__file__).parents[2],
+    )
+    assert int(done.stdout) < 500 << 10
