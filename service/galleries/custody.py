@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from service.entities import Check, Erased, Gallery, Snapshot
@@ -27,8 +28,11 @@ from service.galleries.writer import reason_of
 class _Forgetting:
     """What an erasure asks of a gallery that is open, if it is."""
 
-    def __init__(self, db: sqlite3.Connection, gallery: OpenGallery | None, saver: Saver) -> None:
+    def __init__(
+        self, db: sqlite3.Connection, gallery: OpenGallery | None, subjects: Sequence[str], saver: Saver
+    ) -> None:
         self._db = db
+        self._subjects = frozenset(subjects)
         self._gallery = gallery
         self.quiet = saver.quiet
         self.renew = saver.renew_within_write
@@ -38,7 +42,8 @@ class _Forgetting:
         """See `Forgetting`."""
         if self._gallery is not None:
             self._gallery.remove(seqs)
-            self._gallery.counts = operations.counts_of(self._db, self._gallery.entry)
+            self._gallery.forget_subjects(self._subjects)
+            self._gallery.counts = operations.counted(self._db, self._gallery.entry)
 
     def forget(self) -> None:
         """See `Forgetting`."""
@@ -81,7 +86,7 @@ class Custody:
                 raise NotFoundError("there is no gallery of this name, and no snapshot of one")
 
             entry = gallery.entry if gallery else None
-            erased = self._eraser(db, name, entry, subjects, _Forgetting(db, gallery, self._saver))
+            erased = self._eraser(db, name, entry, subjects, _Forgetting(db, gallery, subjects, self._saver))
             with db:
                 operations.remember(db, once, erased)
             return erased
@@ -132,9 +137,9 @@ class Custody:
                     # The same numbers may be of subjects with other numbers then.
                     self._saver.remove(before)
                 try:
-                    self._put_back(db, snapshot, name, then, lambda: self._publish(restored[0]))
+                    self._put_back(db, snapshot, name, then, partial(self._commit_and_publish, restored))
                 except BaseException:
-                    if before is not None:
+                    if before is not None and self._opened_or_none(name) is before:
                         before.is_dropped = False
                     raise
             return restored[0].described()
@@ -142,6 +147,9 @@ class Custody:
         self.verify_snapshot(name, snapshot_id)
         with self._files:
             return self._record.writer.alone(work)
+
+    def _commit_and_publish(self, restored: Sequence[OpenGallery]) -> None:
+        self._record.writer.commit(lambda: self._publish(restored[0]))
 
     def check(self, name: str) -> list[Check]:
         """See the port."""
@@ -167,7 +175,7 @@ class Custody:
         snapshot: tuple[Manifest, Path],
         name: str,
         then: Callable[[int], None],
-        publish: Callable[[], None],
+        commit: Callable[[], None],
     ) -> None:
         manifest, path = snapshot
         is_ours = manifest.record == self._record.identity and self._record.has_been(manifest.moment)
@@ -181,8 +189,7 @@ class Custody:
                 is_erased,
                 is_same_history=is_ours,
                 then=then,
-                agreement=self._record.writer.agreement,
-                publish=publish,
+                commit=commit,
             )
         except sqlite3.DatabaseError as failure:
             if reason_of(failure).startswith(("SQLITE_FULL", "SQLITE_IOERR")):

@@ -124,7 +124,7 @@ class EmbeddedGalleryStore:
             gallery = self._record.writer.call(forget, forgotten)
         except BaseException:
             for kept in taken_away:
-                kept.is_dropped = False
+                kept.is_dropped = self._galleries.get(name) is not kept
             raise
         try:
             self._drop_rest(gallery.entry.gallery_id)

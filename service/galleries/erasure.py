@@ -12,7 +12,7 @@ import logging
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -100,7 +100,7 @@ class Eraser:
         digests = [self.digest(name, subject) for subject in subjects]
         joined = b"".join(sorted(pieces)).translate(_INVERTED)
         erase = partial(operations.erase, db, name, entry, seqs, digests=digests, pieces=joined)
-        _in_one(db, erase, self._record.writer.agreement, lambda: forgetting.hide(seqs))
+        _in_one(db, erase, lambda: self._record.writer.commit(lambda: forgetting.hide(seqs)))
         reached("erase-after-commit")
         forgetting.forget()
         num_snapshots = self._snapshots.erase(name, self._in_question(db, name))
@@ -184,19 +184,15 @@ class Eraser:
         return find_traces(pieces, sorted(path for path in self._folder.rglob("*") if path.is_file()))
 
 
-def _in_one(
-    db: sqlite3.Connection,
-    work: Callable[[], T],
-    agreement: AbstractContextManager[object] | None = None,
-    then: Callable[[], object] = bool,
-) -> T:
-    """In a transaction; within the `agreement` it is committed and `then` something done."""
+def _in_one(db: sqlite3.Connection, work: Callable[[], T], commit: Callable[[], None] | None = None) -> T:
+    """In a transaction, which is committed by `commit`, if given."""
     db.execute("BEGIN IMMEDIATE")
     try:
         done = work()
-        with agreement or nullcontext():
+        if commit is None:
             db.execute("COMMIT")
-            then()
+        else:
+            commit()
         return done
     except BaseException:
         if db.in_transaction:

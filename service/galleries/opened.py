@@ -87,6 +87,11 @@ class OpenGallery:
                 projection.remove(seqs)
             self.failed.clear()
 
+    def forget_subjects(self, subjects: frozenset[str]) -> None:
+        """Let no search that goes on see what some subjects had before it was replaced."""
+        for projection in self._projections():
+            projection.forget_subjects(subjects)
+
     def forget_stale_indexes(self) -> None:
         """Do without indexes that hold templates that were taken out, until they are built again."""
         for projection in self._projections():

@@ -59,15 +59,21 @@ class Part:
             [np.empty(0, dtype=np.int64), *(segment.seqs[segment.live_rows] for segment in self._segments)]
         )
 
+    def subject_ids(self) -> RowArray:
+        """Whose the rows are that are not dead."""
+        return np.concatenate(
+            [np.empty(0, dtype=np.int64), *(segment.subject_ids[segment.live_rows] for segment in self._segments)]
+        )
+
     @property
     def num_forgotten(self) -> int:
         """How often something was erased from it."""
         return self._num_forgotten
 
     def install(self, index: BuiltIndex, num_forgotten: int) -> bool:
-        """Take an index, unless something that it may hold was erased since."""
+        """Take an index, unless something was erased since, and it holds what is not there any more."""
         with self._index_lock:
-            if self._num_forgotten != num_forgotten:
+            if self._num_forgotten != num_forgotten and self._is_stale(index):
                 return False
             self.index = index
             return True
@@ -76,8 +82,11 @@ class Part:
         """Do without an index, or without one that holds what was taken out; take none that is being built."""
         with self._index_lock:
             self._num_forgotten += 1
-            if self.index is not None and (not if_stale or len(np.setdiff1d(self.index.seqs, self.seqs()))):
+            if self.index is not None and (not if_stale or self._is_stale(self.index)):
                 self.index = None
+
+    def _is_stale(self, index: BuiltIndex) -> bool:
+        return bool(len(np.setdiff1d(index.seqs, self.seqs())))
 
     def exchange(self, segment: Segment, other: Segment) -> None:
         """Put a segment in the place of one of which those that live are the same, where that is still so."""
@@ -87,13 +96,12 @@ class Part:
 
     def bury(self, seqs: SeqArray, replaced_at: int | None = None) -> tuple[int, list[tuple[Segment, RowArray]]]:
         """Take out those of `seqs` (ascending) that are in; how many there were, and where."""
-        touched = [(segment, segment.bury(seqs, replaced_at)) for segment in self._left]
-        num = 0
-        for place, segment in enumerate(self._segments):
-            rows = segment.bury(seqs, replaced_at)
-            num += len(rows)
-            touched.append((segment, rows))
-            if len(rows) and segment.is_worth_copying:
+        left = [(segment, segment.bury(seqs, replaced_at)) for segment in self._left]
+        here = [(segment, segment.bury(seqs, replaced_at)) for segment in self._segments]
+        num = sum(len(rows) for _, rows in here)
+        # When all of them are dead: there may be no memory for copies.
+        for place, (segment, rows) in enumerate(here):
+            if len(rows) and segment.num_live and segment.is_worth_copying:
                 live = segment.live_rows
                 fresh = Segment(self._dimension, max(FEWEST_ROWS, len(live)))
                 fresh.append(segment.columns(live))
@@ -101,7 +109,7 @@ class Part:
         self._segments = [segment for segment in self._segments if segment.num_live]
         if num:
             self.publish()
-        return num, [(segment, rows) for segment, rows in touched if len(rows)]
+        return num, [(segment, rows) for segment, rows in (*left, *here) if len(rows)]
 
     def _put(self, place: int, segment: Segment) -> None:
         self._left.add(self._segments[place])

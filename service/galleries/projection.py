@@ -77,8 +77,8 @@ class Projection:
                 self.last_seq = max(self.last_seq, int(rows.seqs[-1]))
                 self.version += 1
             if replaced:
-                self._take_out(replaced, replaced_at=self._moment + 1)
                 self._moment += 1
+                self._take_out(replaced, replaced_at=self._moment)
                 self._forget_replaced()
 
     def _appended(self, rows: GalleryRows) -> dict[Side, Part]:
@@ -114,8 +114,7 @@ class Projection:
 
     def _take_out(self, seqs: Sequence[int], replaced_at: int | None) -> None:
         wanted = np.array(sorted(seqs), dtype=np.int64)
-        if replaced_at is None:
-            self._forget_replaced_of(wanted)
+        named = self._named(wanted) if replaced_at is None else {}
         for part in self._parts.values():
             num, touched = part.bury(wanted, replaced_at)
             self.num_templates -= num
@@ -124,6 +123,10 @@ class Projection:
         self.version += 1
         if any(not part.num_live for part in self._parts.values()):
             self._parts = {origin: part for origin, part in self._parts.items() if part.num_live}
+        if named:
+            left = np.concatenate([np.empty(0, dtype=np.int64), *(part.subject_ids() for part in self._parts.values())])
+            gone = set(named) - set(np.intersect1d(left, list(named)).tolist())
+            self.forget_subjects(frozenset(named[subject_id] for subject_id in gone))
 
     def _forget_replaced(self) -> None:
         """Forget rows that no search sees any more; with the lock."""
@@ -133,21 +136,29 @@ class Projection:
             for row in rows:
                 segment.forget_replaced(row)
 
-    def _forget_replaced_of(self, seqs: SeqArray) -> None:
+    def _named(self, seqs: SeqArray) -> dict[int, str]:
+        """Whose templates these are, where it matters: somebody may be seen still by what was replaced."""
+        if not self._replaced:
+            return {}
+        segments = [segment for view in self.views().values() for segment in view.segments]
+        return {
+            int(segment.subject_ids[row]): segment.subject(row)
+            for segment in segments
+            for row in rows_of(segment.seqs[: segment.num], seqs).tolist()
+        }
+
+    def forget_subjects(self, subjects: frozenset[str]) -> None:
+        """From here on no search sees what some subjects had before it was replaced."""
         with self._lock:
-            if self._replaced:
-                segments = [segment for view in self.views().values() for segment in view.segments]
-                named = {
-                    segment.subject(row) for segment in segments for row in rows_of(segment.seqs[: segment.num], seqs)
-                }
-                for _, segment, rows in self._replaced:
-                    for row in rows:
-                        if segment.subject(row) in named:
-                            segment.forget_replaced(row)
+            for _, segment, rows in self._replaced:
+                for row in rows:
+                    if row in segment.replaced_at and segment.subject(row) in subjects:
+                        segment.forget_replaced(row)
 
     def views(self) -> dict[Side, View]:
         """What there is now, by origin, in the order of origins."""
-        return {origin: part.view for origin, part in self._sorted_parts()}
+        with self._lock:
+            return {origin: part.view for origin, part in self._sorted_parts()}
 
     @property
     def indexes(self) -> dict[Side, BuiltIndex]:
@@ -205,11 +216,10 @@ class Projection:
     def reading(self) -> Iterator["Reader"]:
         """What there is now, as long as this lasts."""
         with self._lock:
-            moment = self._moment
-            self._readers[moment] += 1
+            moment, num = self._moment, self.num_templates
             # The indexes first: what they do not know of is in the views then.
             parts = [(origin, part.index, part.view) for origin, part in self._sorted_parts()]
-            num = self.num_templates
+            self._readers[moment] += 1
         try:
             yield Reader(self._ids, self._dimension, moment, num, parts)
         finally:

@@ -7,7 +7,6 @@ back have the numbers, and so the ids, that they had. Whoever was erased since s
 import json
 import sqlite3
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 from service.entities import Metadata
@@ -30,11 +29,10 @@ def put_back(
     *,
     is_same_history: bool,
     then: Callable[[int], None],
-    agreement: AbstractContextManager[object],
-    publish: Callable[[], None],
+    commit: Callable[[], None],
 ) -> None:
     """Make `gallery`, which is made where there is none, what the snapshot has; with nothing else being written. `then` is called
-    with its number before that is committed, `publish` when it is, both within the `agreement`.
+    with its number before that is committed by `commit`.
 
     Raises `GenerationChangedError` where the gallery is in another generation, `SnapshotCorruptError`, `sqlite3.Error`.
     """
@@ -44,10 +42,8 @@ def put_back(
         db.execute("BEGIN IMMEDIATE")
         then(_put_back(db, manifest, gallery, is_erased, is_same_history=is_same_history))
         reached("restore-before-commit")
-        with agreement:
-            db.execute("COMMIT")
-            reached("restore-after-commit")
-            publish()
+        commit()
+        reached("restore-after-commit")
     except BaseException:
         if db.in_transaction:
             db.execute("ROLLBACK")

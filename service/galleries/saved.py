@@ -88,6 +88,8 @@ class ProjectionFolder:
         for origin, view in views.items():
             names = []
             for segment, num in zip(view.segments, view.nums, strict=True):
+                if segment.is_dead[:num].all():
+                    continue
                 file = self._files.get(segment.number)
                 if file is None or (file.num, file.num_dead) != (num, segment.num_dead):
                     file = self._write(segment, num)
@@ -226,7 +228,8 @@ def _packed(segment: Segment, num: int) -> list[bytes | memoryview]:
     columns = [
         column[:num].astype("<i8").tobytes() for column in (segment.seqs, segment.subject_ids, segment.name_ends)
     ]
-    return [head, *columns, names, bytes(-len(names) % 8), segment.vectors[:num].data.cast("B")]
+    vectors = segment.vectors[:num].data.cast("B") if num else b""
+    return [head, *columns, names, bytes(-len(names) % 8), vectors]
 
 
 def _read_bytes(path: Path, digest: str) -> npt.NDArray[np.uint8]:

@@ -115,7 +115,8 @@ class Snapshots:
             shutil.rmtree(draft, ignore_errors=True)
             raise
         except (OSError, sqlite3.Error) as failure:
-            shutil.rmtree(draft, ignore_errors=True)
+            for path in (draft, parent / snapshot_id):
+                shutil.rmtree(path, ignore_errors=True)
             reason = reason_of(failure) if isinstance(failure, sqlite3.Error) else failure.strerror
             is_full = reason == "SQLITE_FULL" or getattr(failure, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
             kind = InsufficientStorageError if is_full else StorageError
@@ -151,9 +152,13 @@ class Snapshots:
 
         Raises `NotFoundError`, `StorageError` where the disk does not let it go.
         """
-        path = self._path(gallery, snapshot_id)
+        path = self._folder / gallery / snapshot_id
+        draft = _draft_of(path)
+        if not _ID.fullmatch(snapshot_id) or not draft.is_dir():
+            path = self._path(gallery, snapshot_id)
         try:
-            draft = path.rename(_draft_of(path))
+            if path.is_dir():
+                path.rename(draft)
             sync_folder(path.parent)
             reached("snapshot-in-removal")
             shutil.rmtree(draft)
@@ -182,8 +187,13 @@ class Snapshots:
         Raises `StorageError` where a snapshot cannot be read or written.
         """
         num = 0
-        for draft in self._drafts():
-            shutil.rmtree(draft, ignore_errors=True)
+        try:
+            for draft in self._drafts():
+                shutil.rmtree(draft)
+        except OSError:
+            raise StorageError(
+                "what is left of a snapshot cannot be taken off the disk; the erasure is not complete"
+            ) from None
         for path in self._paths(gallery):
             try:
                 num += _erase(path, is_erased)
@@ -206,8 +216,11 @@ class Snapshots:
 
     def vectors(self) -> Iterator[bytes]:
         """Of all snapshots of all galleries that can be read."""
-        for path in self._folder.glob("*/*/*.sqlite3"):
-            with suppress(sqlite3.Error), closing(_reading(path)) as db:
+        for path in [path for folder in self._folder.glob("*") for path in self._paths(folder.name)]:
+            with (
+                suppress(SnapshotCorruptError, sqlite3.Error),
+                closing(_reading(path / _read_manifest(path).rows)) as db,
+            ):
                 for query in ("SELECT original FROM template", "SELECT feature FROM translated"):
                     yield from (vector for (vector,) in db.execute(query))
 
@@ -262,7 +275,7 @@ def _copy(record: Record, entry: GalleryEntry, path: Path) -> tuple[int, int, in
 
 def _reading(path: Path) -> sqlite3.Connection:
     """To the rows of a snapshot as they are; nothing is made where there are none."""
-    return sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)
+    return sqlite3.connect(f"file://{quote(str(path.absolute()))}?mode=ro", uri=True)
 
 
 def _verify(db: sqlite3.Connection, manifest: Manifest) -> None:
@@ -286,6 +299,8 @@ def _verify(db: sqlite3.Connection, manifest: Manifest) -> None:
 
 def _erase(path: Path, is_erased: Callable[[Manifest, str], bool]) -> bool:
     """Rewrite a snapshot without some subjects; whether there was one."""
+    # What an erasure that failed may have left.
+    _tidy(path)
     manifest = _read_manifest(path)
     if _sha256(path / manifest.rows) != manifest.sha256:
         raise SnapshotCorruptError("the rows of the snapshot are not what was written")

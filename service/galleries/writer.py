@@ -118,6 +118,19 @@ class Writer:
         """As `submit`, and wait."""
         return self.submit(work, then).result()
 
+    def commit(self, then: Callable[[], object]) -> None:
+        """Commit what is open on the writing thread, and let `then` make it searchable; called by work that is alone.
+
+        Raises `sqlite3.Error`; what `then` raises, after which nothing is written any more.
+        """
+        with self.agreement:
+            self._db.execute("COMMIT")
+            try:
+                then()
+            except BaseException as failure:
+                self._stop_unsearchable(failure)
+                raise
+
     def alone(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do `work` outside of any transaction, between others' operations, and wait."""
         done: Future[T] = Future()
@@ -210,6 +223,7 @@ class Writer:
             if isinstance(error, ReadOnlyError) or len(group) == 1:
                 _refuse(group, error)
                 return
+            log.warning("several writes failed together (%s); each is tried by itself", reason_of(failure))
             for operation in group:
                 self._commit([operation])
 
@@ -235,13 +249,16 @@ class Writer:
         try:
             outcomes = operation.then(operation.results)
         except Exception as failure:  # noqa: BLE001
-            # It is on disk and not in memory: nothing may be built on that.
-            self._stop_writing(f"what was recorded could not be made searchable ({type(failure).__name__})")
+            self._stop_unsearchable(failure)
             operation.refuse(failure)
             return
         reached("writer-after-searchable")
         for done, outcome in zip(operation.done, outcomes, strict=True):
             done.set_result(outcome)
+
+    def _stop_unsearchable(self, failure: BaseException) -> None:
+        """It is on disk and not in memory: nothing may be built on that."""
+        self._stop_writing(f"what was recorded could not be made searchable ({type(failure).__name__})")
 
     def _run_alone(self, operation: _Operation) -> None:
         if self._failure is not None:

@@ -83,6 +83,8 @@ async def _ended(call: Coroutine[Any, Any, T]) -> T:
         while not task.done():
             with suppress(asyncio.CancelledError):
                 await asyncio.wait([task])
+        # Looked at, so that asyncio does not say in the log what nobody waits for any more.
+        task.cancelled() or task.exception()
         raise
 
 

@@ -318,6 +318,114 @@ def test_an_erasure_that_meets_a_full_disk_at_a_start_does_not_keep_the_service_
     store.close()
 
 
+@pytest.mark.parametrize("what", ["unlink", "rmtree"])
+def test_an_erasure_that_failed_in_a_snapshot_is_complete_only_when_nothing_is_left_of_the_rows(
+    snapshotted: tuple[EmbeddedGalleryStore, str, Path], monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    store, snapshot_id, folder = snapshotted
+    with monkeypatch.context() as patch:
+        if what == "unlink":
+            patch.setattr("service.galleries.snapshots.Path.unlink", fails)
+        else:
+            patch.setattr("service.galleries.snapshots.shutil.rmtree", fails)
+            with pytest.raises(StorageError, match="Input/output"):
+                store.remove_snapshot("staff", snapshot_id)
+        for _ in range(2):
+            with pytest.raises(StorageError, match="not complete"):
+                store.erase("staff", ["ann"])
+    if what == "rmtree":
+        # Asked again it is taken up where it was left.
+        store.remove_snapshot("staff", snapshot_id)
+    store.erase("staff", ["ann"])
+    assert places_of(folder.parents[2], [units(3)[0].tobytes()[:20]]) == []
+    assert num_unfinished(store) == 0
+    store.close()
+
+
+def test_an_erasure_that_cannot_be_hidden_in_memory_is_the_end_of_writing(
+    snapshotted: tuple[EmbeddedGalleryStore, str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise MemoryError
+
+    store, _, folder = snapshotted
+    monkeypatch.setattr("service.galleries.opened.OpenGallery.remove", fails)
+    with pytest.raises(MemoryError):
+        store.erase("staff", ["ann"])
+    with pytest.raises(ReadOnlyError, match="could not be made searchable"):
+        store.erase("staff", ["ann"])
+    store.close()
+    monkeypatch.undo()
+    store = EmbeddedGalleryStore(folder.parents[2])
+    assert num_unfinished(store) == 0
+    assert subjects_of(store) == ["bob", "eve", "joe"]
+    store.close()
+
+
+def test_a_search_that_goes_on_sees_nobody_whose_place_another_took_and_who_was_erased_then(tmp_path: Path) -> None:
+    features_GD = units(3)
+    store = EmbeddedGalleryStore(tmp_path)
+    store.create("staff", SPACE)
+    store.enrol("staff", replace(native(["ann", "bob"], features_GD[:2]), keys=["a", "b"]))
+    with store._gallery("staff").projection.reading() as reader:
+        store.enrol("staff", replace(native(["kim"], features_GD[2:]), keys=["a"]), replaces=True)
+        ((*found,),) = reader.search(features_GD[:1], 3)
+        assert [candidate.subject for candidate in found] == ["ann", "bob"]
+        store.erase("staff", ["ann"])
+        ((*found,),) = reader.search(features_GD[:1], 3)
+        assert [candidate.subject for candidate in found] == ["bob"]
+    store.close()
+
+
+def test_a_snapshot_that_is_not_surely_on_disk_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    store = EmbeddedGalleryStore(tmp_path)
+    store.create("staff", SPACE)
+    monkeypatch.setattr("service.galleries.snapshots.sync_folder", fails)
+    with pytest.raises(StorageError, match="nothing of it was kept"):
+        store.take_snapshot("staff")
+    assert store.snapshots("staff") == []
+    assert list((tmp_path / SNAPSHOTS / "staff").iterdir()) == []
+    store.close()
+
+
+def test_a_segment_of_which_nobody_is_left_is_not_saved(tmp_path: Path) -> None:
+    store = EmbeddedGalleryStore(tmp_path)
+    store.create("staff", SPACE)
+    store.enrol("staff", native(["ann"], units(1)))
+    gallery = store._gallery("staff")
+    views = gallery.projection.views()
+    store.remove_subject("staff", "ann")
+    gallery.folder.save(views, {}, SPACE.fingerprint, DIMENSION, store._record.now())
+    assert list((tmp_path / PROJECTIONS).rglob("*.segment")) == []
+    store.close()
+    store = EmbeddedGalleryStore(tmp_path)
+    assert store.get("staff").num_templates == 0
+    store.close()
+
+
+def test_many_are_replaced_in_proportion(tmp_path: Path) -> None:
+    names = [f"p{row}" for row in range(40_000)]
+    store = EmbeddedGalleryStore(tmp_path)
+    store.create("staff", SPACE)
+    features_GD = units(40_000)
+    templates = NewTemplates(names, features_GD, SPACE, features_GD, SPACE, keys=names)
+    store.enrol("staff", templates)
+    began = time.monotonic()
+    assert store.enrol("staff", templates, replaces=True).num_replaced == 40_000
+    once = time.monotonic() - began
+    began = time.monotonic()
+    few = NewTemplates(names[:10_000], features_GD[:10_000], SPACE, features_GD[:10_000], SPACE, keys=names[:10_000])
+    store.enrol("staff", few, replaces=True)
+    assert once < 10 * (time.monotonic() - began)
+    store.close()
+
+
 def test_a_snapshot_without_its_rows_is_not_made_into_an_empty_one(
     snapshotted: tuple[EmbeddedGalleryStore, str, Path],
 ) -> None:
@@ -553,8 +661,12 @@ def test_an_index_that_was_being_built_during_an_erasure_is_not_taken() -> None:
     num_forgotten = part.num_forgotten
     built = indexes.build("fp16", part.view, policy, lambda probes_BD, num: [{1} for _ in probes_BD])
     part.forget_index()
-    assert not part.install(built, num_forgotten)
+    # Of somebody else: all that it holds is there.
+    assert part.install(built, num_forgotten)
+    part.bury(np.array([7]))
+    part.forget_index(if_stale=True)
     assert part.index is None
+    assert not part.install(built, num_forgotten)
     assert part.install(built, part.num_forgotten)
 
 

@@ -127,6 +127,45 @@ def test_a_search_that_begins_beside_a_replacement_sees_her_once(monkeypatch: py
     assert sorted(candidate.subject for candidate in found) == ["subject-1", "subject-2", "subject-3"]
 
 
+def test_whoever_has_another_template_is_seen_by_a_search_that_goes_on_after_one_was_removed() -> None:
+    """Her first was replaced by somebody else under the same key, her second is removed, her third is there all the time."""
+    features_GD = np.eye(5, dtype=np.float32)
+    projection = Projection(5, IDS)
+    ids = np.array([1, 1, 1, 4], dtype=np.int64)
+    subjects = ("ann", "ann", "ann", "bob")
+    projection.add(replace(rows_of(features_GD[:4]), subject_ids=ids, subjects=subjects))
+    with projection.reading() as reader:
+        put(projection, features_GD[4], "kim", 1, 7)
+        projection.remove([2])
+        assert names(reader, features_GD[0])[0] == ("ann", 1, 1.0)
+        projection.remove([3])
+        assert {name for name, _, _ in names(reader, features_GD[0])} == {"bob"}
+
+
+def test_a_replacement_for_which_there_is_no_memory_names_nobody_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise MemoryError
+
+    raw_GD = np.random.default_rng(1).standard_normal((400, 16))
+    features_GD = (raw_GD / np.linalg.norm(raw_GD, axis=1, keepdims=True)).astype(np.float32)
+    projection = Projection(16, IDS)
+    projection.add(rows_of(features_GD[:300]))
+    later = replace(
+        rows_of(features_GD[100:300], first_seq=301), subjects=tuple(f"subject-{row}" for row in range(101, 301))
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(Segment, "columns", fails)
+        with pytest.raises(MemoryError):
+            projection.put(later, list(range(101, 301)))
+    with projection.reading() as reader:
+        found = [name for name, _, _ in names(reader, features_GD[150])]
+    assert len(found) == len(set(found))
+    monkeypatch.setattr(projection, "_sorted_parts", fails)
+    with pytest.raises(MemoryError), projection.reading():
+        pass
+    assert not projection._readers
+
+
 @pytest.mark.parametrize("how", ["grown", "copied", "exchanged", "replaced after it has grown"])
 def test_nobody_who_is_removed_is_seen_in_a_segment_in_whose_place_is_another(how: str) -> None:
     rng = np.random.default_rng(3)
