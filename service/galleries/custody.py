@@ -5,7 +5,7 @@ Shapes: G templates, D dimension.
 
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from service.galleries.folder import PROJECTIONS
 from service.galleries.opened import OpenGallery
 from service.galleries.opening import read_gallery
 from service.galleries.port import Once
+from service.galleries.projection import Projection
 from service.galleries.record import Record
 from service.galleries.restore import put_back
 from service.galleries.snapshots import Manifest, Snapshots
@@ -29,9 +30,16 @@ class _Forgetting:
     """What an erasure asks of a gallery that is open, if it is."""
 
     def __init__(
-        self, db: sqlite3.Connection, gallery: OpenGallery | None, subjects: Sequence[str], saver: Saver
+        self,
+        db: sqlite3.Connection,
+        gallery: OpenGallery | None,
+        subjects: Sequence[str],
+        saver: Saver,
+        left: Iterable[Projection],
     ) -> None:
+        """`left` are those that a gallery of its name had before, in which searches may go on."""
         self._db = db
+        self._left = left
         self._subjects = frozenset(subjects)
         self._gallery = gallery
         self.quiet = saver.quiet
@@ -44,6 +52,8 @@ class _Forgetting:
             self._gallery.remove(seqs)
             self._gallery.forget_subjects(self._subjects)
             self._gallery.counts = operations.counted(self._db, self._gallery.entry)
+        for projection in self._left:
+            projection.remove_subjects(self._subjects)
 
     def forget(self) -> None:
         """See `Forgetting`."""
@@ -65,13 +75,17 @@ class Custody:
         *,
         opened: Callable[[str], OpenGallery],
         publish: Callable[[OpenGallery], None],
+        left: Callable[[str], Iterable[Projection]],
     ) -> None:
-        """`opened` gives a gallery by name, or raises `NotFoundError`; `publish` lets it be asked, as it is from then on."""
+        """`opened` gives a gallery by name, or raises `NotFoundError`; `publish` lets it be asked, as it is from then on; `left`
+        are projections of galleries of a name that may not be asked any more, in which searches may go on.
+        """
         self._record = record
         self._projections = record.path.parent / PROJECTIONS
         self._saver = saver
         self._opened = opened
         self._publish = publish
+        self._left = left
         self._snapshots = snapshots
         self._files = threading.Lock()
         """An erasure goes through all of them, so none is written meanwhile; and a long reader would keep it waiting."""
@@ -86,7 +100,9 @@ class Custody:
                 raise NotFoundError("there is no gallery of this name, and no snapshot of one")
 
             entry = gallery.entry if gallery else None
-            erased = self._eraser(db, name, entry, subjects, _Forgetting(db, gallery, subjects, self._saver))
+            erased = self._eraser(
+                db, name, entry, subjects, _Forgetting(db, gallery, subjects, self._saver, self._left(name))
+            )
             with db:
                 operations.remember(db, once, erased)
             return erased

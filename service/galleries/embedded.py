@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
+from weakref import WeakSet
 
 from models.feature_set import FeatureSet
 from models.space import Space
@@ -73,10 +74,18 @@ class EmbeddedGalleryStore:
                 raise StartupError(f"{path}: cannot be read ({reason}); restore it from a backup") from None
             # Replaced by every change and never changed in place, so that readers need no lock.
             self._galleries = {gallery.entry.name: gallery for gallery in galleries}
+            self._left: dict[str, WeakSet[Projection]] = {}
+            """Of galleries that were dropped or put back, by name: searches may go on in them."""
             self._enrol = Enroller(self._record, self._gallery)
             self._saver = opened.enter_context(closing(Saver(self._record, self._open_galleries)))
             self._custody = Custody(
-                self._record, snapshots, eraser, self._saver, opened=self._gallery, publish=self._publish
+                self._record,
+                snapshots,
+                eraser,
+                self._saver,
+                opened=self._gallery,
+                publish=self._publish,
+                left=lambda name: self._left.get(name, ()),
             )
             opened.enter_context(closing(Indexer(self._open_galleries, self._policy)))
             self._opened = opened.pop_all()
@@ -118,6 +127,7 @@ class EmbeddedGalleryStore:
 
         def forgotten(gallery: OpenGallery) -> OpenGallery:
             self._galleries = {other: kept for other, kept in self._galleries.items() if kept is not gallery}
+            self._leave(gallery)
             return gallery
 
         try:
@@ -274,7 +284,14 @@ class EmbeddedGalleryStore:
         self._opened.close()
 
     def _publish(self, gallery: OpenGallery) -> None:
+        before = self._galleries.get(gallery.entry.name)
         self._galleries = {**self._galleries, gallery.entry.name: gallery}
+        if before is not None:
+            self._leave(before)
+
+    def _leave(self, gallery: OpenGallery) -> None:
+        self._left = {name: projections for name, projections in self._left.items() if len(projections)}
+        self._left.setdefault(gallery.entry.name, WeakSet()).update(gallery.projections())
 
     def _open_galleries(self) -> list[OpenGallery]:
         return list(self._galleries.values())

@@ -83,21 +83,22 @@ class OpenGallery:
     def remove(self, seqs: Sequence[int]) -> None:
         """Take templates out of what is searched."""
         if seqs:
-            for projection in self._projections():
+            for projection in self.projections():
                 projection.remove(seqs)
             self.failed.clear()
 
     def forget_subjects(self, subjects: frozenset[str]) -> None:
         """Let no search that goes on see what some subjects had before it was replaced."""
-        for projection in self._projections():
+        for projection in self.projections():
             projection.forget_subjects(subjects)
 
     def forget_stale_indexes(self) -> None:
         """Do without indexes that hold templates that were taken out, until they are built again."""
-        for projection in self._projections():
+        for projection in self.projections():
             projection.forget_indexes(if_stale=True)
 
-    def _projections(self) -> list[Projection]:
+    def projections(self) -> list[Projection]:
+        """Its own, and those in other spaces."""
         return [self.projection, *(index.projection for index in self.indexes.values())]
 
     def described(self) -> Gallery:

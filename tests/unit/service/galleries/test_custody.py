@@ -380,6 +380,25 @@ def test_a_search_that_goes_on_sees_nobody_whose_place_another_took_and_who_was_
     store.close()
 
 
+@pytest.mark.parametrize("how", ["restored", "dropped"])
+def test_a_search_that_goes_on_in_what_a_gallery_was_sees_nobody_who_is_erased(tmp_path: Path, how: str) -> None:
+    features_GD = units(2)
+    store = EmbeddedGalleryStore(tmp_path)
+    store.create("staff", SPACE)
+    store.enrol("staff", native(["ann", "bob"], features_GD))
+    snapshot_id = store.take_snapshot("staff").snapshot_id
+    with store._gallery("staff").projection.reading() as reader:
+        if how == "restored":
+            store.restore("staff", snapshot_id)
+        else:
+            store.drop("staff")
+        assert reader.search(features_GD[:1], 1)[0][0].subject == "ann"
+        store.erase("staff", ["ann"])
+        ((*found,),) = reader.search(features_GD[:1], 3)
+        assert [candidate.subject for candidate in found] == ["bob"]
+    store.close()
+
+
 def test_a_snapshot_that_is_not_surely_on_disk_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(_: Path) -> None:
         raise OSError(5, "Input/output error")

@@ -12,7 +12,8 @@ import pytest
 
 from service.entities import FloatArray, Side
 from service.galleries.ids import TemplateIds
-from service.galleries.projection import Projection, Reader
+from service.galleries.projection import Projection
+from service.galleries.reader import Reader
 from service.galleries.record import GalleryRows
 from service.galleries.rules import exact_scores
 from service.galleries.scan import nominate, tune_faiss
@@ -60,7 +61,7 @@ def test_a_search_in_many_small_parts_finds_the_same(monkeypatch: pytest.MonkeyP
     projection = Projection(16, IDS)
     projection.add(rows_of(features_GD))
     whole = projection.search(features_GD, 60)
-    for module in ("projection", "scan"):
+    for module in ("reader", "scan"):
         monkeypatch.setattr(f"service.galleries.{module}.MAX_NUMBERS", 100)
     assert projection.search(features_GD, 60) == whole
 
@@ -225,7 +226,7 @@ def test_a_search_without_some_looks_at_no_more_for_that(monkeypatch: pytest.Mon
         looked.append(num)
         return nominate(view, probes_BD, num, **named)
 
-    monkeypatch.setattr("service.galleries.projection.nominate", scanned)
+    monkeypatch.setattr("service.galleries.reader.nominate", scanned)
     with projection.reading() as reader:
         found = reader.search(features_GD[:50], 2, without=np.arange(1, 2990))
     assert {IDS.seq(one.template_id) for row in found for one in row} <= set(range(2990, 3001))

@@ -1,0 +1,182 @@
+"""One search in a projection as it was at some moment.
+
+FAISS's float32 scores only nominate. Candidates are ranked by the exact scores of the nominated templates, and accepted
+only when no template left out could still be among them; else more are nominated. The oracle would answer the same.
+
+Shapes: B probes, D dimension, G templates, K nominated templates of one probe.
+"""
+
+import heapq
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeAlias
+
+import numpy as np
+
+from service.entities import Candidate, FloatArray, Side
+from service.galleries.ids import TemplateIds
+from service.galleries.indexes import BuiltIndex
+from service.galleries.rules import LENGTH_TOLERANCE, exact_scores
+from service.galleries.scan import MAX_NUMBERS, Nominated, nominate
+from service.galleries.segments import SeqArray, View
+
+CandidateRows: TypeAlias = tuple[tuple[Candidate, ...], ...]
+"""For each probe."""
+_Candidates: TypeAlias = list[tuple[Candidate, int]]
+"""With the `seq` of the templates."""
+
+_GROWTH = 4
+"""How many times more templates are nominated when the last number did not settle a probe."""
+
+
+class Reader:
+    """A projection as it was at some moment, but for what was removed since."""
+
+    def __init__(
+        self,
+        ids: TemplateIds,
+        dimension: int,
+        moment: int,
+        num_templates: int,
+        parts: Sequence[tuple[Side, BuiltIndex | None, View]],
+    ) -> None:
+        self._ids = ids
+        self._dimension = dimension
+        self._moment = moment
+        self.num_templates = num_templates
+        self._parts = parts
+
+    def search(
+        self,
+        probes_BD: FloatArray,
+        top_k: int,
+        *,
+        crowd: int = 1,
+        by_origin: bool = False,
+        among: SeqArray | None = None,
+        without: SeqArray | None = None,
+    ) -> CandidateRows:
+        """The best `top_k` subjects of each checked probe (B, D), as the port defines them.
+
+        `crowd` is how many templates a subject has, about. With `among`, ascending, only those templates are looked at, and
+        never those in `without`, ascending.
+        """
+        found = []
+        for part in self._parts:
+            search = _Search(part, self._ids, self._dimension, _Which(self._moment, among, without))
+            found.append(search(probes_BD, top_k, crowd))
+        candidates: list[tuple[Candidate, ...]] = []
+        for row in range(len(probes_BD)):
+            of_parts = [candidate for of_part in found for candidate in of_part[row]]
+            ranked = of_parts if by_origin or len(found) == 1 else _merged(of_parts, top_k)
+            candidates.append(tuple(candidate for candidate, _ in ranked))
+        return tuple(candidates)
+
+
+@dataclass(frozen=True, slots=True)
+class _Which:
+    """The templates that a search is among, by their numbers."""
+
+    moment: int
+    """Those that there were then."""
+    among: SeqArray | None
+    without: SeqArray | None
+
+
+class _Search:
+    """One search among templates of one origin."""
+
+    def __init__(
+        self, part: tuple[Side, BuiltIndex | None, View], ids: TemplateIds, dimension: int, which: _Which
+    ) -> None:
+        self._origin, self._index, self._view = part
+        self._ids = ids
+        self._which = which
+        # The bound for a float32 sum of D products of unit vectors, in any order, and two roundings to float32 more.
+        self._score_error = max(1e-5, (dimension + 4) * 2.0**-24 * (1 + LENGTH_TOLERANCE) ** 2)
+
+    def __call__(self, probes_BD: FloatArray, top_k: int, crowd: int) -> list[_Candidates]:
+        """The best `top_k` subjects of each probe."""
+        num_rows = self._view.num_rows
+        if not num_rows:
+            return [[] for _ in probes_BD]
+        settled: dict[int, _Candidates] = {}
+        open_rows = list(range(len(probes_BD)))
+        num_nominated = min(top_k * crowd + 8, num_rows)
+        while open_rows:
+            for part in _parts(open_rows, num_nominated * probes_BD.shape[1]):
+                settled.update(self._settle(part, probes_BD[part], num_nominated, top_k))
+            open_rows = [row for row in open_rows if row not in settled]
+            num_nominated = min(num_nominated * _GROWTH, num_rows)
+        return [settled[row] for row in range(len(probes_BD))]
+
+    def _settle(
+        self, rows: list[int], probes_BD: FloatArray, num_nominated: int, top_k: int
+    ) -> Iterator[tuple[int, _Candidates]]:
+        """Candidates of those probes for which this many nominated templates (at most all) are enough."""
+        nominated = nominate(
+            self._view,
+            probes_BD,
+            num_nominated,
+            among=self._which.among,
+            without=self._which.without,
+            index=self._index,
+        )
+        score_BK = self._exact_scores(probes_BD, nominated)
+        for place, row in enumerate(rows):
+            candidates = self._ranked(nominated, place, score_BK[place].tolist(), top_k)
+            # Strictly above, so that nothing left out can tie with a candidate either.
+            out_of_reach = nominated.floor_B[place] + self._score_error
+            is_enough = len(candidates) == top_k and (not nominated.is_exact or candidates[-1][0].score > out_of_reach)
+            if nominated.is_all or is_enough:
+                yield row, candidates
+
+    def _ranked(self, nominated: Nominated, place: int, scores: list[float], top_k: int) -> _Candidates:
+        segments = self._view.segments
+        best: dict[int, tuple[float, int, int, int]] = {}
+        of_probe = zip(scores, nominated.segment_BK[place].tolist(), nominated.row_BK[place].tolist(), strict=True)
+        for score, number, row in of_probe:
+            segment = segments[number]
+            if row < 0 or not segment.is_seen(row, self._which.moment):
+                continue
+            subject_id = int(segment.subject_ids[row])
+            seq = int(segment.seqs[row])
+            # The negative `seq` prefers the first enrolled among equal scores.
+            if subject_id not in best or (score, -seq) > best[subject_id][:2]:
+                best[subject_id] = (score, -seq, number, row)
+        named = ((-score, segments[number].subject(row), -seq) for score, seq, number, row in best.values())
+        ranked = heapq.nsmallest(top_k, named)
+        template_ids = self._ids.of(seq for _, _, seq in ranked)
+        return [
+            (Candidate(subject, -score, template_id, self._origin), seq)
+            for (score, subject, seq), template_id in zip(ranked, template_ids, strict=True)
+        ]
+
+    def _exact_scores(self, probes_BD: FloatArray, nominated: Nominated) -> FloatArray:
+        """(B, K), 0 of nominated templates that are in no segment."""
+        num_probes, num_nominated = nominated.row_BK.shape
+        score_BK = np.empty((num_probes, num_nominated), dtype=np.float32)
+        for place, probe_D in enumerate(probes_BD):
+            for part in _parts(list(range(num_nominated)), len(probe_D)):
+                vectors = np.zeros((len(part), len(probe_D)), dtype=np.float32)
+                numbers, rows = nominated.segment_BK[place, part], nominated.row_BK[place, part]
+                for number in set(numbers.tolist()):
+                    is_here = numbers == number
+                    vectors[is_here] = self._view.segments[number].vectors[rows[is_here]]
+                score_BK[place, part] = exact_scores(probe_D, vectors)
+        return score_BK
+
+
+def _merged(found: _Candidates, top_k: int) -> _Candidates:
+    """The best of several parts: of each subject the best template, of equal scores the first enrolled."""
+    worst_first = sorted(found, key=lambda one: (one[0].score, -one[1]))
+    best = {one[0].subject: one for one in worst_first}
+    return heapq.nsmallest(top_k, best.values(), key=lambda one: (-one[0].score, one[0].subject))
+
+
+def _parts(rows: list[int], numbers_per_row: int) -> Iterator[list[int]]:
+    size = max(1, MAX_NUMBERS // max(1, numbers_per_row))
+    remaining = iter(rows)
+    while part := list(islice(remaining, size)):
+        yield part
