@@ -181,7 +181,10 @@ class Eraser:
         return held_in(pieces, _all_vectors(db)) | held_in(pieces, self._snapshots.vectors())
 
     def _traces(self, pieces: frozenset[bytes]) -> Traces:
-        return find_traces(pieces, sorted(path for path in self._folder.rglob("*") if path.is_file()))
+        # Not the index of the log, which holds numbers of pages: to open and close that would let go of SQLite's locks on it.
+        index = self._record.path.with_name(f"{self._record.path.name}-shm")
+        paths = sorted(path for path in self._folder.rglob("*") if path.is_file() and path != index)
+        return find_traces(pieces, paths, {self._record.path: self._record.descriptor})
 
 
 def _in_one(db: sqlite3.Connection, work: Callable[[], T], commit: Callable[[], None] | None = None) -> T:

@@ -131,12 +131,14 @@ class Record:
         """
         self.path = path
         # For nobody else's eyes; SQLite gives its other files the same mode.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        """To read the file by, until the end: closing any other would let go of all locks of SQLite on it (that is POSIX)."""
         db = self.connect()
         try:
             prepare(db, path)
         except BaseException:
             db.close()
+            os.close(self.descriptor)
             raise
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
         # It stays open: the last to close a record moves the log into the file, and keeps failures of that to itself.
@@ -180,6 +182,7 @@ class Record:
         while not self._readers.empty():
             self._readers.get().close()
         self.writer.close()
+        os.close(self.descriptor)
 
     def secret(self, name: str) -> bytes:
         """A key of the record's own."""

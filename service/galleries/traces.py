@@ -3,7 +3,9 @@
 This is what an erasure proves itself by: a database says that it has deleted, the bytes of its file say whether it has.
 """
 
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -42,14 +44,18 @@ def pieces_of(vectors: Iterable[bytes]) -> frozenset[bytes]:
     return frozenset(piece for vector in vectors for piece in _pieces(vector))
 
 
-def find_traces(pieces: frozenset[bytes], paths: Iterable[Path]) -> Traces:
-    """Look for pieces of vectors in files. Raises `OSError` where one cannot be read."""
+def find_traces(
+    pieces: frozenset[bytes], paths: Iterable[Path], descriptors: Mapping[Path, int] | None = None
+) -> Traces:
+    """Look for pieces of vectors in files; in some by the descriptors by which they are open. Raises `OSError` where one cannot
+    be read.
+    """
     tables = _tables(pieces)
     num_files, num_bytes, found_in, found = 0, 0, [], set()
     for path in paths:
         in_file: set[bytes] = set()
         try:
-            for block in _blocks(path):
+            for block in _blocks(path, (descriptors or {}).get(path)):
                 num_bytes += len(block)
                 in_file |= _held(block, pieces, tables)
         except FileNotFoundError:
@@ -87,11 +93,14 @@ def _pieces(vector: bytes) -> Iterator[bytes]:
             yield piece
 
 
-def _blocks(path: Path) -> Iterator[bytes]:
+def _blocks(path: Path, descriptor: int | None) -> Iterator[bytes]:
     """The bytes of a file, each block with the end of the one before, so that no piece lies between two."""
-    rest = b""
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
+    rest, at = b"", 0
+    with nullcontext() if descriptor is not None else path.open("rb") as file:
+        number = descriptor if file is None else file.fileno()
+        assert number is not None
+        while block := os.pread(number, _BLOCK, at):
+            at += len(block)
             yield rest + block
             rest = block[-(PIECE - 1) :]
 

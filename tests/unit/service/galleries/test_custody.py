@@ -3,6 +3,8 @@
 import gc
 import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -525,6 +527,31 @@ def test_a_check_reads_indexes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     store.close()
 
 
+def test_an_erasure_keeps_the_locks_that_others_see_on_the_record(tmp_path: Path) -> None:
+    """A program that opens the file beside a service must not take it for one that nobody uses: it would cut the log."""
+    store = EmbeddedGalleryStore(tmp_path)
+    store.create("staff", SPACE)
+    store.enrol("staff", native(["ann", "bob"], units(2)))
+    store.erase("staff", ["ann"])
+    store.enrol("staff", native(["eve"], units(1, seed=3)))
+    other = (
+        "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]);"
+        " print(db.execute('SELECT COUNT(*) FROM template').fetchone()[0]); db.close()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", other, str(tmp_path / RECORD)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "2\n"
+    assert (tmp_path / f"{RECORD}-wal").stat().st_size > 0
+    assert (tmp_path / f"{RECORD}-shm").stat().st_size > 0
+    store.enrol("staff", native(["kim"], units(1, seed=4)))
+    assert subjects_of(store) == ["bob", "eve", "kim"]
+    store.close()
+    store = EmbeddedGalleryStore(tmp_path)
+    assert subjects_of(store) == ["bob", "eve", "kim"]
+    store.close()
+
+
 def test_where_a_piece_is_left_the_file_is_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     features_GD = units(50)
     store = EmbeddedGalleryStore(tmp_path)
@@ -533,7 +560,7 @@ def test_where_a_piece_is_left_the_file_is_written_anew(tmp_path: Path, monkeypa
     ran: list[str] = []
     looked = iter([(tmp_path / RECORD,), (tmp_path / RECORD,), ()])
 
-    def first_finds(pieces: frozenset[bytes], paths: object) -> object:
+    def first_finds(pieces: frozenset[bytes], *_: object) -> object:
         return Traces(1, 1, next(looked), pieces)
 
     monkeypatch.setattr(erasure, "find_traces", first_finds)
