@@ -14,7 +14,6 @@ RECORD = "default.sqlite3"
 LOCK = "lock"
 PROJECTIONS = "projections"
 SNAPSHOTS = "snapshots"
-_TEMPORARY = "SQLITE_TMPDIR"
 
 
 @contextmanager
@@ -59,17 +58,15 @@ def vacuum(db: sqlite3.Connection, folder: Path) -> None:
 
     Raises `sqlite3.Error`.
     """
-    before = os.environ.get(_TEMPORARY)
-    os.environ[_TEMPORARY] = str(folder)
+    # SQLite looks at its variable of the environment once in a process, when it is too late to name this folder.
+    directory = str(folder).replace("'", "''")
     db.execute("PRAGMA temp_store=FILE")
     try:
+        db.execute(f"PRAGMA temp_store_directory='{directory}'")
         db.execute("VACUUM")
     finally:
+        db.execute("PRAGMA temp_store_directory=''")
         db.execute("PRAGMA temp_store=MEMORY")
-        if before is None:
-            del os.environ[_TEMPORARY]
-        else:
-            os.environ[_TEMPORARY] = before
 
 
 def sync_file(path: Path) -> None:

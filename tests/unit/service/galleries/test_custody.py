@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -28,7 +29,7 @@ from service.errors import (
 )
 from service.galleries import background, erasure, indexes
 from service.galleries.embedded import EmbeddedGalleryStore
-from service.galleries.folder import PROJECTIONS, RECORD, SNAPSHOTS
+from service.galleries.folder import PROJECTIONS, RECORD, SNAPSHOTS, vacuum
 from service.galleries.indexes import IndexPolicy
 from service.galleries.part import Part
 from service.galleries.port import Condition, Where
@@ -525,6 +526,28 @@ def test_a_check_reads_indexes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (saved,) = [check for check in store.check("staff") if check.what == "saved projection"]
     assert (saved.is_sound, saved.detail) == (False, f"{path.name} is not what was written")
     store.close()
+
+
+def test_what_is_written_anew_lies_in_the_folder_meanwhile_and_nowhere_else(tmp_path: Path) -> None:
+    db = sqlite3.connect(tmp_path / "rows.sqlite3", isolation_level=None)
+    db.execute("CREATE TABLE vector (one BLOB)")
+    db.execute("BEGIN")
+    db.executemany("INSERT INTO vector VALUES (?)", ((row.tobytes(),) for row in units(30_000)))
+    db.execute("COMMIT")
+    seen = set()
+
+    def look() -> None:
+        for link in Path("/proc/self/fd").iterdir():
+            with suppress(OSError):
+                seen.add(link.readlink().as_posix())
+
+    db.set_progress_handler(look, 20_000)
+    (tmp_path / "it's here").mkdir()
+    vacuum(db, tmp_path / "it's here")
+    db.close()
+    temporary = [name for name in seen if "etilqs" in name]
+    assert temporary
+    assert all(name.startswith(str(tmp_path / "it's here")) for name in temporary)
 
 
 def test_an_erasure_keeps_the_locks_that_others_see_on_the_record(tmp_path: Path) -> None:
