@@ -404,20 +404,6 @@ def test_a_search_that_goes_on_in_what_a_gallery_was_sees_nobody_who_is_erased(t
     store.close()
 
 
-def test_a_snapshot_that_is_not_surely_on_disk_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(_: Path) -> None:
-        raise OSError(5, "Input/output error")
-
-    store = EmbeddedGalleryStore(tmp_path)
-    store.create("staff", SPACE)
-    monkeypatch.setattr("service.galleries.snapshots.sync_folder", fails)
-    with pytest.raises(StorageError, match="nothing of it was kept"):
-        store.take_snapshot("staff")
-    assert store.snapshots("staff") == []
-    assert list((tmp_path / SNAPSHOTS / "staff").iterdir()) == []
-    store.close()
-
-
 def test_a_segment_of_which_nobody_is_left_is_not_saved(tmp_path: Path) -> None:
     store = EmbeddedGalleryStore(tmp_path)
     store.create("staff", SPACE)
@@ -974,14 +960,19 @@ def test_what_is_left_of_a_snapshot_that_was_being_removed_is_none_and_goes_with
     store.close()
 
 
-def test_a_snapshot_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("step", ["write_whole", "sync_folder"])
+def test_a_snapshot_that_cannot_be_written_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Nor one that has its name already and is not surely on the disk."""
+
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     store = EmbeddedGalleryStore(tmp_path)
     store.create("staff", SPACE)
-    monkeypatch.setattr("service.galleries.snapshots.write_whole", full)
-    with pytest.raises(StorageError, match="No space left on device"):
+    monkeypatch.setattr(f"service.galleries.snapshots.{step}", full)
+    with pytest.raises(StorageError, match=r"No space left on device\); nothing of it was kept"):
         store.take_snapshot("staff")
     assert store.snapshots("staff") == []
     assert list((tmp_path / SNAPSHOTS / "staff").iterdir()) == []
