@@ -4,7 +4,7 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -36,7 +36,6 @@ class Saver:
     def __init__(self, record: Record, galleries: Galleries) -> None:
         self._record = record
         self._galleries = galleries
-        self._lock = threading.RLock()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="gallery-saver", daemon=True)
         self._thread.start()
@@ -61,8 +60,10 @@ class Saver:
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
-        """With nothing being saved or taken away."""
-        with self._lock:
+        """With nothing of any gallery being saved, read whole or taken away; called by the writing thread."""
+        with ExitStack() as stack:
+            for gallery in self._galleries():
+                stack.enter_context(gallery.folder.lock)
             yield
 
     def save_within_write(self, gallery: OpenGallery) -> None:
@@ -92,16 +93,15 @@ class Saver:
     def problem_of(self, gallery: OpenGallery) -> str:
         """What is wrong with what is saved of a gallery; nothing where nothing is, or nothing is saved. Raises `OSError`."""
         space = gallery.entry.space
-        with self._lock:
-            try:
-                gallery.folder.verify(space.fingerprint, space.dimension)
-            except DamagedError as damage:
-                return str(damage)
+        try:
+            gallery.folder.verify(space.fingerprint, space.dimension, lambda: gallery.is_dropped)
+        except DamagedError as damage:
+            return str(damage)
         return ""
 
     def remove(self, gallery: OpenGallery) -> None:
         """Take away what is saved of a gallery."""
-        with self._lock:
+        with gallery.folder.lock:
             gallery.is_dropped = True
             gallery.saved_version, gallery.num_saved = None, 0
             gallery.folder.remove()
@@ -128,7 +128,7 @@ class Saver:
         """Write a gallery's projection; those of its segments that need not be in memory any more, and what is to be in their
         place. That waits for writes, so it is not done here: a write may wait for this.
         """
-        with self._lock:
+        with gallery.folder.lock:
             if gallery.is_dropped:
                 return []
             projection, space = gallery.projection, gallery.entry.space

@@ -23,7 +23,6 @@ from service.galleries.projection import Projection
 from service.galleries.record import Record
 from service.galleries.restore import put_back
 from service.galleries.snapshots import Manifest, Snapshots
-from service.galleries.writer import reason_of
 
 
 class _Forgetting:
@@ -196,21 +195,7 @@ class Custody:
         manifest, path = snapshot
         is_ours = manifest.record == self._record.identity and self._record.has_been(manifest.moment)
         is_erased = self._eraser.erased_since(db, manifest)
-        try:
-            put_back(
-                db,
-                manifest,
-                path,
-                name,
-                is_erased,
-                is_same_history=is_ours,
-                then=then,
-                commit=commit,
-            )
-        except sqlite3.DatabaseError as failure:
-            if reason_of(failure).startswith(("SQLITE_FULL", "SQLITE_IOERR")):
-                raise
-            raise SnapshotCorruptError("the rows of the snapshot are not those of a gallery") from None
+        put_back(db, manifest, path, name, is_erased, is_same_history=is_ours, then=then, commit=commit)
 
     def _remember(self, once: Once | None, outcome: object) -> None:
         if once is not None:

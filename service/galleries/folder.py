@@ -20,6 +20,10 @@ SNAPSHOTS = "snapshots"
 def sole_use(folder: Path) -> Iterator[None]:
     """Hold the folder's lock, which the kernel lets go of when the process ends however it ends. Raises `StartupError`."""
     try:
+        str(folder.absolute()).encode()
+    except UnicodeEncodeError:
+        raise StartupError(f"{str(folder)!a}: the path of a data folder must be UTF-8, as SQLite names files") from None
+    try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as failure:

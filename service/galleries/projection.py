@@ -8,7 +8,7 @@ Shapes: B probes, D dimension, G templates.
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -22,7 +22,7 @@ from service.galleries.part import Part
 from service.galleries.reader import CandidateRows, Reader
 from service.galleries.record import GalleryRows
 from service.galleries.scan import nominate
-from service.galleries.segments import Segment, SeqArray, View, rows_of
+from service.galleries.segments import RowArray, Segment, SeqArray, View, rows_of
 
 
 class Projection:
@@ -42,7 +42,9 @@ class Projection:
         self._readers: Counter[int] = Counter()
         """Searches that go on, by the moment at which they began."""
         self._replaced: deque[tuple[int, Segment, list[int]]] = deque()
-        """Rows that were replaced and are not forgotten yet: since when, and where."""
+        """Rows that were replaced and may be seen still: since when, and where."""
+        self._replaced_of: dict[str, set[tuple[Segment, int]]] = {}
+        """The same, by subject; but for those that are forgotten."""
         self._moment = 0
         """Counts replacements; a search that began before one does not heed it."""
 
@@ -105,7 +107,7 @@ class Projection:
             num, touched = part.bury(wanted, replaced_at)
             self.num_templates -= num
             if replaced_at is not None:
-                self._replaced.extend((replaced_at, segment, rows.tolist()) for segment, rows in touched)
+                self._await_readers(replaced_at, touched)
         self.version += 1
         if any(not part.num_live for part in self._parts.values()):
             self._parts = {origin: part for origin, part in self._parts.items() if part.num_live}
@@ -114,6 +116,13 @@ class Projection:
             gone = set(named) - set(np.intersect1d(left, list(named)).tolist())
             self.forget_subjects(frozenset(named[subject_id] for subject_id in gone))
 
+    def _await_readers(self, moment: int, replaced: Iterable[tuple[Segment, RowArray]]) -> None:
+        """Keep rows that were replaced as long as a search may see them; with the lock."""
+        for segment, rows in replaced:
+            self._replaced.append((moment, segment, rows.tolist()))
+            for row in rows.tolist():
+                self._replaced_of.setdefault(segment.subject(row), set()).add((segment, row))
+
     def _forget_replaced(self) -> None:
         """Forget rows that no search sees any more; with the lock."""
         oldest = min(self._readers, default=None)
@@ -121,6 +130,11 @@ class Projection:
             _, segment, rows = self._replaced.popleft()
             for row in rows:
                 segment.forget_replaced(row)
+                subject = segment.subject(row)
+                of_subject = self._replaced_of.get(subject, set())
+                of_subject.discard((segment, row))
+                if not of_subject:
+                    self._replaced_of.pop(subject, None)
 
     def _named(self, seqs: SeqArray) -> dict[int, str]:
         """Whose templates these are, where it matters: somebody may be seen still by what was replaced."""
@@ -136,10 +150,9 @@ class Projection:
     def forget_subjects(self, subjects: frozenset[str]) -> None:
         """From here on no search sees what some subjects had before it was replaced."""
         with self._lock:
-            for _, segment, rows in self._replaced:
-                for row in rows:
-                    if row in segment.replaced_at and segment.subject(row) in subjects:
-                        segment.forget_replaced(row)
+            for subject in subjects:
+                for segment, row in self._replaced_of.pop(subject, ()):
+                    segment.forget_replaced(row)
 
     def remove_subjects(self, subjects: frozenset[str]) -> None:
         """Take out all that some subjects have, and had before it was replaced."""

@@ -10,14 +10,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 from service.entities import Metadata
-from service.errors import GenerationChangedError, SnapshotCorruptError
+from service.errors import GenerationChangedError, SnapshotCorruptError, StorageError
 from service.galleries import operations
 from service.galleries.failpoints import reached
 from service.galleries.rows import insert_fields
 from service.galleries.schema import GENERATION_SHIFT, row_crc
 from service.galleries.snapshots import Manifest
+from service.galleries.writer import reason_of
 
 _SEQ_BITS = (1 << GENERATION_SHIFT) - 1
+_UNFIT = ("SQLITE_ERROR", "SQLITE_CONSTRAINT", "SQLITE_MISMATCH")
+"""What SQLite says of rows or tables that are not those of a gallery."""
+_DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+"""And of a file, of which it does not say which."""
 
 
 def put_back(
@@ -34,24 +39,45 @@ def put_back(
     """Make `gallery`, which is made where there is none, what the snapshot has; with nothing else being written. `then` is called
     with its number before that is committed by `commit`.
 
-    Raises `GenerationChangedError` where the gallery is in another generation, `SnapshotCorruptError`, `sqlite3.Error`.
+    Raises `GenerationChangedError` where the gallery is in another generation, `SnapshotCorruptError`, `StorageError` where the
+    snapshot cannot be opened, `sqlite3.Error` for what is not the snapshot's fault.
     """
     db.create_function("row_crc", 3, lambda seq, name, vector: row_crc(seq, name.encode(), vector), deterministic=True)
-    db.execute("ATTACH ? AS copy", (str(path),))
+    try:
+        db.execute("ATTACH ? AS copy", (str(path),))
+    except sqlite3.Error as failure:
+        if reason_of(failure).startswith(_DAMAGED):
+            raise SnapshotCorruptError("the rows of the snapshot cannot be read") from None
+        raise StorageError(f"the snapshot cannot be opened ({reason_of(failure)})") from None
     try:
         db.execute("BEGIN IMMEDIATE")
         then(_put_back(db, manifest, gallery, is_erased, is_same_history=is_same_history))
         reached("restore-before-commit")
         commit()
         reached("restore-after-commit")
-    except BaseException:
+    except BaseException as failure:
         if db.in_transaction:
             db.execute("ROLLBACK")
+        if isinstance(failure, sqlite3.Error) and _is_of_snapshot(db, failure):
+            raise SnapshotCorruptError("the rows of the snapshot are not those of a gallery") from None
         raise
     finally:
         for table in ("kept", "owner"):
             db.execute(f"DROP TABLE IF EXISTS temp.{table}")
         db.execute("DETACH copy")
+
+
+def _is_of_snapshot(db: sqlite3.Connection, failure: sqlite3.Error) -> bool:
+    """Whether the snapshot is to blame, which is attached as `copy`, and not the record or the disk."""
+    if reason_of(failure).startswith(_UNFIT):
+        return True
+    if not reason_of(failure).startswith(_DAMAGED):
+        return False
+    try:
+        (found,) = db.execute("PRAGMA copy.quick_check(1)").fetchone()
+    except sqlite3.DatabaseError:
+        return True
+    return bool(found != "ok")
 
 
 def _put_back(

@@ -17,7 +17,8 @@ import logging
 import os
 import secrets
 import shutil
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,10 +66,12 @@ class _File:
 
 
 class ProjectionFolder:
-    """Where the projection of one generation is kept. Calls are made by one thread at a time."""
+    """Where the projection of one generation is kept. Calls are made by one thread at a time, which has its `lock`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.lock = threading.RLock()
+        """Whoever has it never waits for the writing thread, which may wait for it."""
         self._files: dict[int, _File] = {}
         """By the number of a segment."""
         self._indexes: dict[Side, tuple[BuiltIndex, dict[str, Any]]] = {}
@@ -142,15 +145,28 @@ class ProjectionFolder:
                 self._files[segment.number] = _File(segment.num, 0, name, digest)
         return SavedProjection(Moment(document["run"], document["op"]), parts, indexes)
 
-    def verify(self, space: str, dimension: int) -> None:
-        """Read all of it, and keep nothing. Raises `DamagedError` saying what is wrong, `OSError`."""
-        document = self._manifest(space, dimension) or {"parts": []}
-        for part in document["parts"]:
-            index = [[part["index"]["file"], part["index"]["sha256"]]] if part["index"] else []
-            for name, digest in [*part["segments"], *index]:
+    def verify(self, space: str, dimension: int, is_over: Callable[[], bool] = bool) -> None:
+        """Read all of it, and keep nothing; the lock is taken file by file, so that nobody waits for longer than one takes, and
+        what is saved meanwhile is read too, until it `is_over`. Raises `DamagedError` saying what is wrong, `OSError`.
+        """
+        seen: set[tuple[str, str]] = set()
+        while True:
+            with self.lock:
+                left = [] if is_over() else [one for one in self._written(space, dimension) if one not in seen]
+                if not left:
+                    return
+                name, digest = left[0]
                 with (self._path / name).open("rb") as file:
                     if hashlib.file_digest(file, "sha256").hexdigest() != digest:
                         raise DamagedError(f"{name} is not what was written")
+            seen.add((name, digest))
+
+    def _written(self, space: str, dimension: int) -> list[tuple[str, str]]:
+        """Files and their digests, as the manifest has them."""
+        document = self._manifest(space, dimension) or {"parts": []}
+        indexes = [part["index"] for part in document["parts"] if part["index"]]
+        segments = [(name, digest) for part in document["parts"] for name, digest in part["segments"]]
+        return segments + [(index["file"], index["sha256"]) for index in indexes]
 
     def _manifest(self, space: str, dimension: int) -> dict[str, Any] | None:
         try:

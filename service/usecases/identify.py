@@ -2,18 +2,23 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
 from models.operating_point import OperatingPoint
 from models.space import Space
 from service.entities import Candidate, Probe, ProbeRows, Route, Side
+from service.errors import SpaceMismatchError
 from service.galleries.port import GalleryStore, SearchResult, Where
 from service.inference.inference import Inference
 from service.inference.thresholds import Measured
 from service.usecases.decisions import Meaning, Wanted, meaning_of, threshold_for
 from service.usecases.probes import Probes, RoutedFeatures
 from service.usecases.trust import Trusted, TrustPolicy
+
+_TRIES = 5
+"""To search a gallery in a common space while it is put back again and again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +113,26 @@ class Identify:
     async def _search(
         self, gallery: str, routed: RoutedFeatures, top_k: int, *, by_origin: bool, where: Where | None
     ) -> SearchResult:
-        if step := routed.route.target_step:
-            projections = self._inference.projections(step.target)
-            await asyncio.to_thread(self._galleries.ensure_index, gallery, step.target, projections)
-        features, space = routed.features, routed.route.space
-        return await asyncio.to_thread(
-            self._galleries.search, gallery, features, space, top_k, by_origin=by_origin, where=where
-        )
+        step = routed.route.target_step
+        projections = self._inference.projections(step.target) if step else None
+
+        def search() -> SearchResult:
+            return self._galleries.search(
+                gallery, routed.features, routed.route.space, top_k, by_origin=by_origin, where=where
+            )
+
+        def search_in_common() -> SearchResult:
+            assert step is not None
+            assert projections is not None
+            for _ in range(_TRIES - 1):
+                self._galleries.ensure_index(gallery, step.target, projections)
+                # A gallery that was put back or made anew in between has no such index yet.
+                with suppress(SpaceMismatchError):
+                    return search()
+            self._galleries.ensure_index(gallery, step.target, projections)
+            return search()
+
+        return await asyncio.to_thread(search_in_common if step else search)
 
 
 class _Judge:

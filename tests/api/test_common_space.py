@@ -15,6 +15,7 @@ from models.linear import LinearMap
 from models.operating_point import OperatingPoint, fpir_for_fmr
 from models.space import Space
 from service.app import create_app
+from service.galleries.embedded import EmbeddedGalleryStore
 from service.galleries.oracle import OracleGalleryStore
 from service.settings import Settings
 from tests.api.world import _map, by_hand, features, npz, running, unit, write
@@ -222,6 +223,41 @@ async def test_galleries_are_indexed_again_when_the_service_starts(tmp_path: Pat
         body = {"gallery": "people", "probe": {"space": "camera", "feature": probe.tolist()}, "top_k": 6}
         answer = (await again.post("/identify", json=body)).json()
     assert [c["subject"] for c in answer["candidates"]] == [f"s{row}" for row, _ in expected_ranking(probe, rows)]
+
+
+@pytest.mark.parametrize("becomes", ["put back", "of another space"])
+async def test_a_gallery_that_changes_while_it_is_asked_is_asked_as_it_is_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, becomes: str
+) -> None:
+    for space in (CAMERA, CLOUD):
+        graph = linear_graph(TO_COMMON[space.name], space.dimension)
+        write(tmp_path / "bundles" / f"common-{space.name}", graph, space, COMMON, method="cca")
+    store = EmbeddedGalleryStore(tmp_path / "data")
+    ensure, times = store.ensure_index, []
+
+    def ensured(*args: Any) -> None:
+        ensure(*args)
+        times.append(1)
+        if len(times) == 1 and becomes == "put back":
+            store.restore("people", store.snapshots("people")[0].snapshot_id)
+        elif len(times) == 1:
+            store.drop("people")
+            store.create("people", Space("far", 8, "external:far"))
+
+    settings = Settings(bundles=tmp_path / "bundles", data=tmp_path / "data", device="cpu")
+    async with running(create_app(settings, store=store)) as opened:
+        await opened.post("/galleries", json={"name": "people", "space": "cloud"})
+        await enrolled(opened, ["ann", "bob"], features(2, 16, seed=1))
+        assert (await opened.post("/galleries/people/snapshots")).status_code == 201
+        monkeypatch.setattr(store, "ensure_index", ensured)
+        body = {"gallery": "people", "probe": {"space": "camera", "feature": features(1, 8, seed=2)[0].tolist()}}
+        answer = await opened.post("/identify", json=body)
+    if becomes == "put back":
+        assert answer.status_code == 200
+        assert len(times) == 2
+        assert {one["subject"] for one in answer.json()["candidates"]} == {"ann", "bob"}
+    else:
+        assert answer.status_code == 409
 
 
 async def test_a_rate_that_the_common_space_cannot_keep_goes_by_a_translator_that_can(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What is done to whole galleries, on disk: nothing is left of who was erased; what is damaged is seen."""
 
 import gc
+import hashlib
 import shutil
 import sqlite3
 import subprocess
@@ -9,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -21,13 +22,14 @@ import pytest
 from models.space import Space
 from service.entities import FloatArray, IndexKind, NewTemplates
 from service.errors import (
+    DamagedError,
     InsufficientStorageError,
     NotFoundError,
     ReadOnlyError,
     SnapshotCorruptError,
     StorageError,
 )
-from service.galleries import background, erasure, indexes
+from service.galleries import background, erasure, indexes, restore
 from service.galleries.embedded import EmbeddedGalleryStore
 from service.galleries.folder import PROJECTIONS, RECORD, SNAPSHOTS, vacuum
 from service.galleries.indexes import IndexPolicy
@@ -197,28 +199,55 @@ def test_a_segment_that_is_mapped_is_mapped_anew_where_somebody_was_taken_out_of
     store.close()
 
 
+def failure_of(code: str) -> sqlite3.Error:
+    failure = sqlite3.DatabaseError("what SQLite says")
+    failure.sqlite_errorname = code
+    return failure
+
+
 @pytest.mark.parametrize(
-    ("code", "told"), [("SQLITE_IOERR_FSYNC", ReadOnlyError), ("SQLITE_FULL", InsufficientStorageError)]
+    ("code", "told"),
+    [
+        ("SQLITE_IOERR_FSYNC", ReadOnlyError),
+        ("SQLITE_CORRUPT", ReadOnlyError),
+        ("SQLITE_FULL", InsufficientStorageError),
+        ("SQLITE_BUSY", StorageError),
+        ("SQLITE_CONSTRAINT_NOTNULL", SnapshotCorruptError),
+    ],
 )
-def test_a_restore_that_cannot_be_written_is_told_as_any_write(
+def test_what_keeps_a_restore_from_being_written_is_told_as_what_it_is(
     snapshotted: tuple[EmbeddedGalleryStore, str, Path],
     monkeypatch: pytest.MonkeyPatch,
     code: str,
-    told: type[StorageError],
+    told: type[Exception],
 ) -> None:
     def fails(*_: object, **__: object) -> None:
-        failure = sqlite3.OperationalError("disk I/O error")
-        failure.sqlite_errorname = code
-        raise failure
+        raise failure_of(code)
 
     store, snapshot_id, _ = snapshotted
     store.remove_subject("staff", "eve")
-    monkeypatch.setattr("service.galleries.custody.put_back", fails)
-    with pytest.raises(told):
+    monkeypatch.setattr("service.galleries.restore._put_back", fails)
+    with pytest.raises(told) as caught:
         store.restore("staff", snapshot_id)
-    assert (store._record.writer.failure is None) == (told is InsufficientStorageError)
+    assert type(caught.value) is told
+    assert (store._record.writer.failure is None) == (told is not ReadOnlyError)
     assert store.verify_snapshot("staff", snapshot_id).num_templates == 4
+    assert subjects_of(store) == ["ann", "bob", "joe"]
     store.close()
+
+
+@pytest.mark.parametrize("is_damaged", [True, False])
+def test_of_two_files_the_one_that_is_damaged_is_blamed(tmp_path: Path, is_damaged: bool) -> None:
+    with closing(sqlite3.connect(tmp_path / "copy")) as db, db:
+        db.execute("CREATE TABLE word (text TEXT)")
+        db.executemany("INSERT INTO word VALUES (?)", [("x" * 500,)] * 100)
+    content = bytearray((tmp_path / "copy").read_bytes())
+    if is_damaged:
+        content[5000:9000] = bytes(range(250)) * 16
+    (tmp_path / "copy").write_bytes(content)
+    with closing(sqlite3.connect(tmp_path / "record", isolation_level=None)) as db:
+        db.execute("ATTACH ? AS copy", (str(tmp_path / "copy"),))
+        assert restore._is_of_snapshot(db, failure_of("SQLITE_CORRUPT")) == is_damaged
 
 
 def test_a_restore_whose_gallery_could_not_be_searched_leaves_all_as_it_was(
@@ -818,6 +847,55 @@ def test_a_drop_that_waits_for_a_save_keeps_no_search_waiting(tmp_path: Path) ->
             assert not dropped.done()
         dropped.result(20)
     assert [gallery.name for gallery in store.list_galleries()] == ["other"]
+    store.close()
+
+
+def test_while_one_gallery_is_being_saved_or_checked_others_are_written(tmp_path: Path) -> None:
+    store = EmbeddedGalleryStore(tmp_path)
+    for name in ("staff", "other", "third"):
+        store.create(name, SPACE)
+        store.enrol(name, native(["zoe"], units(1)))
+    with ThreadPoolExecutor(1) as pool, store._gallery("staff").folder.lock:
+        pool.submit(store.drop, "other").result(20)
+        pool.submit(store.enrol, "third", native(["ann"], units(1, seed=1))).result(20)
+        pool.submit(store._saver.save_within_write, store._gallery("third")).result(20)
+    assert [(gallery.name, gallery.num_templates) for gallery in store.list_galleries()] == [("staff", 1), ("third", 2)]
+    store.close()
+
+
+def test_what_is_saved_anew_during_a_check_is_checked_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.galleries.segments.SEGMENT_BYTES", 64 * 4 * DIMENSION)
+    store = EmbeddedGalleryStore(tmp_path)
+    store.create("staff", SPACE)
+    store.enrol("staff", native([f"p{row}" for row in range(200)], units(200)))
+    store._saver.save_all()
+    folder, moments = store._gallery("staff").folder, count(1)
+    read: list[str] = []
+    digest = hashlib.file_digest
+
+    def noted(file: Any, algorithm: str) -> Any:
+        read.append(Path(file.name).name)
+        return digest(file, algorithm)
+
+    def changes() -> bool:
+        if next(moments) == 2:
+            # Every segment has another file then, and none of those that were there.
+            for row in (10, 70, 140, 195):
+                store.remove_subject("staff", f"p{row}")
+            store._saver.save_all()
+        return False
+
+    before = {path.name for path in folder._path.glob("*.segment")}
+    monkeypatch.setattr(hashlib, "file_digest", noted)
+    folder.verify(SPACE.fingerprint, SPACE.dimension, changes)
+    after = {path.name for path in folder._path.glob("*.segment")}
+    assert len(before) == len(after) == 4
+    assert not before & after
+    assert set(read[1:]) == after
+    next(folder._path.glob("*.segment")).write_bytes(b"")
+    with pytest.raises(DamagedError):
+        folder.verify(SPACE.fingerprint, SPACE.dimension)
+    folder.verify(SPACE.fingerprint, SPACE.dimension, lambda: True)
     store.close()
 
 

@@ -1,5 +1,6 @@
 """The embedded store: what outlives the process, what damage it sees, and many threads at once."""
 
+import os
 import shutil
 import sqlite3
 import threading
@@ -182,6 +183,12 @@ def test_a_data_folder_has_one_user_at_a_time(tmp_path: Path) -> None:
     second = EmbeddedGalleryStore(tmp_path)
     assert second.get("staff").space == SPACE
     second.close()
+
+
+def test_a_data_folder_whose_path_sqlite_cannot_be_told_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(StartupError, match=r"d\\udce9ta': the path of a data folder must be UTF-8"):
+        EmbeddedGalleryStore(tmp_path / os.fsdecode(b"d\xe9ta"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_start_that_failed_lets_go_of_the_folder(tmp_path: Path) -> None:

@@ -215,6 +215,32 @@ def test_who_is_removed_after_being_replaced_is_seen_by_no_search_that_goes_on()
         assert not vectors_of(projection, 2).any()
 
 
+def test_a_removal_looks_at_nobody_else_of_all_who_were_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    features_GD = np.tile(np.eye(16, dtype=np.float32), (40, 1))
+    projection = Projection(16, IDS)
+    projection.add(rows_of(features_GD))
+    looked, subject = [], Segment.subject
+
+    def noted(segment: Segment, row: int) -> str:
+        looked.append(row)
+        return subject(segment, row)
+
+    with projection.reading():
+        renewed = replace(
+            rows_of(features_GD[:100], first_seq=1001), subjects=tuple(f"subject-{seq}" for seq in range(1, 101))
+        )
+        projection.put(renewed, list(range(1, 101)))
+        assert len(projection._replaced_of) == 100
+        with monkeypatch.context() as patch:
+            patch.setattr(Segment, "subject", noted)
+            projection.remove([1007])
+        assert len(looked) < 10
+        assert not vectors_of(projection, 7).any()
+        assert vectors_of(projection, 8).any()
+    assert not projection._replaced_of
+    assert not vectors_of(projection, 8).any()
+
+
 def test_a_search_without_some_looks_at_no_more_for_that(monkeypatch: pytest.MonkeyPatch) -> None:
     raw_GD = np.random.default_rng(6).standard_normal((3000, 16))
     features_GD = (raw_GD / np.linalg.norm(raw_GD, axis=1, keepdims=True)).astype(np.float32)
