@@ -1,6 +1,6 @@
 """Under a mixed load memory does not grow, nothing fails, and nothing that is biometric or names somebody is said in the log.
 
-A short version runs with every change; `make soak` goes on for half an hour (FACEBRIDGE_SOAK_SECONDS).
+A short version runs with every change; `make soak` goes on for an hour (FACEBRIDGE_SOAK_SECONDS).
 """
 
 import os

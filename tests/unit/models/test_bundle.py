@@ -1,5 +1,6 @@
 import json
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
@@ -145,16 +146,20 @@ class TestDamage:
                 num_flips += 1
             (folder / name).write_bytes(data)
         assert num_flips > 200
+        sys.stdout.write(f"{num_flips} turned bits of a bundle: every one seen\n")
         assert read_bundle(folder).manifest.name == "weak-to-strong"
 
     def test_every_eleventh_truncation_of_every_file_is_detected(self, folder: Path) -> None:
+        num_cuts = 0
         for name, data in tree(folder).items():
             for length in [*range(0, len(data), 11), len(data) - 1]:
                 (folder / name).write_bytes(data[:length])
                 with pytest.raises(BundleError):
                     read_bundle(folder)
+                num_cuts += 1
             (folder / name).write_bytes(data)
         assert read_bundle(folder).manifest.name == "weak-to-strong"
+        sys.stdout.write(f"{num_cuts} cuts of a bundle: every one seen\n")
 
     def test_bytes_after_the_end_of_any_file_are_detected(self, folder: Path) -> None:
         for name, data in tree(folder).items():

@@ -1,5 +1,6 @@
 """Indexes that look at less than everything: what they find, what they cost nobody, and that they outlive the process."""
 
+import sys
 import threading
 import time
 import weakref
@@ -13,12 +14,14 @@ import pytest
 
 from models.space import Space
 from service.entities import FloatArray, IndexKind, IndexState, NewTemplates
+from service.errors import DamagedError
 from service.galleries import background, gpu, indexes
 from service.galleries.embedded import EmbeddedGalleryStore
 from service.galleries.folder import PROJECTIONS
 from service.galleries.indexes import IndexPolicy
 from service.galleries.oracle import OracleGalleryStore
 from service.galleries.part import Part
+from service.galleries.saved import ProjectionFolder
 from service.galleries.segments import Columns
 
 SPACE = Space("here", 32, "external:here")
@@ -236,6 +239,26 @@ def test_a_damaged_index_is_built_again(tmp_path: Path) -> None:
     wait_until(lambda: store.get("staff").index.num_indexed == 1000)
     assert share_found(store, features_GD, people(50, seed=1)) >= 0.9
     store.close()
+
+
+def test_a_turned_bit_or_a_cut_of_an_index_is_seen(tmp_path: Path) -> None:
+    filled(tmp_path, "ivf", people(1000)).close()
+    (path,) = (tmp_path / PROJECTIONS).rglob("*.index")
+    content, rng = path.read_bytes(), np.random.default_rng(0)
+    turned = [
+        content[:at] + bytes([content[at] ^ (1 << bit)]) + content[at + 1 :]
+        for at, bit in zip(
+            rng.integers(len(content), size=300).tolist(), rng.integers(8, size=300).tolist(), strict=True
+        )
+    ]
+    cut = [content[: len(content) * part // 50] for part in range(50)]
+    for damaged in (*turned, *cut, content + b"\0"):
+        path.write_bytes(damaged)
+        with pytest.raises(DamagedError):
+            ProjectionFolder(path.parent).load(SPACE.fingerprint, SPACE.dimension)
+    path.write_bytes(content)
+    assert ProjectionFolder(path.parent).load(SPACE.fingerprint, SPACE.dimension) is not None
+    sys.stdout.write(f"{len(turned) + len(cut) + 1} turned bits and cuts of an index: every one seen\n")
 
 
 def test_where_nothing_is_asked_a_gallery_that_is_small_enough_is_searched_exactly(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -164,6 +165,7 @@ def test_every_turned_bit_and_every_cut_is_seen(data: Path) -> None:
                 ProjectionFolder(folder).load(SPACE.fingerprint, SPACE.dimension)
         path.write_bytes(content)
     assert num > 8000
+    sys.stdout.write(f"{num} turned bits and cuts of a saved projection: every one seen\n")
     assert ProjectionFolder(folder).load(SPACE.fingerprint, SPACE.dimension) is not None
 
 
