@@ -3,6 +3,7 @@
 Shapes: G templates, D dimension.
 """
 
+import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -23,6 +24,8 @@ from service.galleries.projection import Projection
 from service.galleries.record import Record
 from service.galleries.restore import put_back
 from service.galleries.snapshots import Manifest, Snapshots
+
+log = logging.getLogger("facebridge.galleries")
 
 
 class _Forgetting:
@@ -99,15 +102,14 @@ class Custody:
                 raise NotFoundError("there is no gallery of this name, and no snapshot of one")
 
             entry = gallery.entry if gallery else None
-            erased = self._eraser(
+            return self._eraser(
                 db, name, entry, subjects, _Forgetting(db, gallery, subjects, self._saver, self._left(name))
             )
-            with db:
-                operations.remember(db, once, erased)
-            return erased
 
         with self._files:
-            return self._record.writer.alone(work)
+            erased = self._record.writer.alone(work)
+        self._remember(once, erased)
+        return erased
 
     def take_snapshot(self, name: str, once: Once | None) -> Snapshot:
         """See the port."""
@@ -198,8 +200,12 @@ class Custody:
         put_back(db, manifest, path, name, is_erased, is_same_history=is_ours, then=then, commit=commit)
 
     def _remember(self, once: Once | None, outcome: object) -> None:
+        """Of what is done already, and would not be undone by saying that this failed."""
         if once is not None:
-            self._record.writer.call(lambda db: operations.remember(db, once, outcome), bool)
+            try:
+                self._record.writer.call(lambda db: operations.remember(db, once, outcome), bool)
+            except StorageError as failure:
+                log.warning("an answer cannot be kept, and should its request come again it is done again: %s", failure)
 
     def _check_record(self, name: str) -> tuple[OpenGallery, list[Check]]:
         """With nothing being written: every vector against its CRC32C and what is searched; counts against rows."""

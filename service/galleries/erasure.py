@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from service.entities import Erased
-from service.errors import StorageError
+from service.errors import ReadOnlyError, StorageError
 from service.galleries import operations
 from service.galleries.failpoints import reached
 from service.galleries.folder import PROJECTIONS, vacuum
@@ -81,7 +81,7 @@ class Eraser:
         name: str,
         entry: GalleryEntry | None,
         subjects: Sequence[str],
-        forgetting: "Forgetting",
+        forgetting: Forgetting,
     ) -> list[Erased]:
         """Erase subjects of a gallery, which has no entry where only snapshots are left of it; called with nothing else being
         written.
@@ -102,12 +102,17 @@ class Eraser:
         erase = partial(operations.erase, db, name, entry, seqs, digests=digests, pieces=joined)
         _in_one(db, erase, lambda: self._record.writer.commit(lambda: forgetting.hide(seqs)))
         reached("erase-after-commit")
-        forgetting.forget()
-        num_snapshots = self._snapshots.erase(name, self._in_question(db, name))
-        reached("erase-before-log")
-        self._record.writer.empty_log()
-        with forgetting.quiet():
-            traces = self._prove(db, name, forgetting.renew)
+        try:
+            num_snapshots, traces = self._take_away(db, name, forgetting)
+        except (sqlite3.Error, OSError) as failure:
+            # What the writer tells of a failure is that nothing was done.
+            error = self._record.writer.error_of(failure) if isinstance(failure, sqlite3.Error) else None
+            if isinstance(error, ReadOnlyError):
+                raise error from None
+            reason = reason_of(failure) if isinstance(failure, sqlite3.Error) else failure.strerror
+            raise StorageError(
+                f"nobody finds them any more, but the erasure is not complete ({reason}); ask for it again"
+            ) from None
         reached("erase-after")
         query = "SELECT COUNT(*) FROM generation WHERE gallery = ?"
         (num_generations,) = db.execute(query, (entry.gallery_id if entry else None,)).fetchone()
@@ -115,6 +120,17 @@ class Eraser:
             Erased(subject, len(found[subject]), num_generations, num_snapshots, traces.num_files, traces.num_bytes)
             for subject in subjects
         ]
+
+    def _take_away(self, db: sqlite3.Connection, name: str, forgetting: Forgetting) -> tuple[int, Traces]:
+        """What is left of those who are out of the gallery; out of how many snapshots they were taken, and what was looked
+        through. Raises `StorageError`, `sqlite3.Error`, `OSError`.
+        """
+        forgetting.forget()
+        num_snapshots = self._snapshots.erase(name, self._in_question(db, name))
+        reached("erase-before-log")
+        self._record.writer.empty_log()
+        with forgetting.quiet():
+            return num_snapshots, self._prove(db, name, forgetting.renew)
 
     def erased_since(self, db: sqlite3.Connection, manifest: Manifest) -> Callable[[str], bool]:
         """Who was erased from a gallery after a snapshot of it was taken: by operations, or in another history by the clock."""

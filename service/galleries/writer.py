@@ -219,7 +219,7 @@ class Writer:
                     self._finish(operation)
         except sqlite3.Error as failure:
             self._roll_back()
-            error = self._storage_error(failure)
+            error = self.error_of(failure)
             if isinstance(error, ReadOnlyError) or len(group) == 1:
                 _refuse(group, error)
                 return
@@ -268,7 +268,7 @@ class Writer:
             (result,) = operation.work(self._db, operation.inputs)
         except sqlite3.Error as failure:
             self._roll_back()
-            operation.refuse(self._storage_error(failure))
+            operation.refuse(self.error_of(failure))
         except Exception as failure:  # noqa: BLE001
             operation.refuse(failure)
         else:
@@ -286,7 +286,7 @@ class Writer:
                 with self._checkpoints.paused():
                     self._db.execute("PRAGMA wal_checkpoint(RESTART)")
             except sqlite3.Error as failure:
-                self._storage_error(failure)
+                self.error_of(failure)
 
     def _roll_back(self) -> None:
         try:
@@ -295,7 +295,7 @@ class Writer:
         except sqlite3.Error as failure:
             self._stop_writing(f"a transaction could not be taken back ({reason_of(failure)})")
 
-    def _storage_error(self, failure: sqlite3.Error) -> StorageError:
+    def error_of(self, failure: sqlite3.Error) -> StorageError:
         """What is told of a failed write; after anything but a full disk or a lock the writer stops."""
         reason = reason_of(failure)
         if self._failure is not None:

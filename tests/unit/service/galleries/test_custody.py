@@ -2,6 +2,7 @@
 
 import gc
 import hashlib
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -34,7 +35,7 @@ from service.galleries.embedded import EmbeddedGalleryStore
 from service.galleries.folder import PROJECTIONS, RECORD, SNAPSHOTS, vacuum
 from service.galleries.indexes import IndexPolicy
 from service.galleries.part import Part
-from service.galleries.port import Condition, Where
+from service.galleries.port import Answer, Condition, Once, Where
 from service.galleries.segments import Columns
 from service.galleries.snapshots import MANIFEST
 from service.galleries.traces import Traces, find_traces, held_in, pieces_of
@@ -695,6 +696,60 @@ def num_unfinished(store: EmbeddedGalleryStore) -> int:
         return num
 
     return store._record.writer.alone(count)
+
+
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [
+        (failure_of("SQLITE_FULL"), "nobody finds them any more, but the erasure is not complete (SQLITE_FULL)"),
+        (OSError(5, "Input/output error"), "but the erasure is not complete (Input/output error)"),
+        (failure_of("SQLITE_IOERR_FSYNC"), "a write to the record failed (SQLITE_IOERR_FSYNC)"),
+    ],
+)
+def test_an_erasure_that_fails_after_it_was_recorded_does_not_say_that_nothing_was_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception, told: str
+) -> None:
+    def fails() -> None:
+        raise failure
+
+    store = EmbeddedGalleryStore(tmp_path)
+    store.create("staff", SPACE)
+    store.enrol("staff", native(["ann", "eve"], units(2)))
+    with monkeypatch.context() as patch:
+        patch.setattr(store._record.writer, "empty_log", fails)
+        with pytest.raises(StorageError, match=re.escape(told)) as caught:
+            store.erase("staff", ["eve"])
+    assert not isinstance(caught.value, InsufficientStorageError)
+    assert subjects_of(store) == ["ann"]
+    if not isinstance(caught.value, ReadOnlyError):
+        assert [one.subject for one in store.erase("staff", ["eve"])] == ["eve"]
+        assert places_of(tmp_path, [units(2)[1].tobytes()]) == []
+    store.close()
+
+
+def test_what_is_done_is_not_told_to_have_failed_where_its_answer_cannot_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: object) -> None:
+        raise failure_of("SQLITE_FULL")
+
+    def once(key: bytes) -> Once:
+        return Once(key, b"digest", lambda outcome: Answer(200, b"{}"))
+
+    store = EmbeddedGalleryStore(tmp_path)
+    store.create("staff", SPACE)
+    store.enrol("staff", native(["ann", "eve"], units(2)))
+    with monkeypatch.context() as patch:
+        patch.setattr("service.galleries.operations.remember", fails)
+        snapshot = store.take_snapshot("staff", once=once(b"1"))
+        assert [one.num_templates for one in store.erase("staff", ["eve"], once=once(b"2"))] == [1]
+        store.remove_snapshot("staff", snapshot.snapshot_id, once=once(b"3"))
+    assert caplog.text.count("should its request come again it is done again: the disk is full") == 3
+    assert [store.answered(key) for key in (b"1", b"2", b"3")] == [None] * 3
+    assert (subjects_of(store), store.snapshots("staff")) == (["ann"], [])
+    store.take_snapshot("staff", once=once(b"4"))
+    assert store.answered(b"4") == (b"digest", Answer(200, b"{}"))
+    store.close()
 
 
 def test_an_unfinished_erasure_leaves_later_snapshots_of_who_came_again_as_they_are(tmp_path: Path) -> None:
