@@ -63,7 +63,9 @@ def checked_norms(norm_N: npt.NDArray[np.floating[Any]]) -> FloatArray:
 
 def _unit_block(raw_ND: npt.NDArray[np.floating[Any]], start: int, what: str) -> tuple[FloatArray, FloatArray]:
     """Some rows, the first of which is row `start` of the whole."""
-    wide_ND = raw_ND.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        # A NaN that signals is told of below, as any.
+        wide_ND = raw_ND.astype(np.float64)
     finite_N = np.isfinite(wide_ND).all(axis=1)
     if not finite_N.all():
         row = start + int(np.argmin(finite_N))

@@ -113,11 +113,15 @@ class Saver:
             if waited >= SAVE_SECONDS:
                 waited = 0.0
                 self.save_all()
-                continue
-            for gallery in self._galleries():
-                num_new = gallery.projection.num_templates - gallery.num_saved
-                if num_new >= full_segment(gallery.entry.space.dimension):
-                    self._try_to_save(gallery)
+            else:
+                self._save_the_large()
+
+    def _save_the_large(self) -> None:
+        """Those with a full segment more than is saved."""
+        for gallery in self._galleries():
+            num_new = gallery.projection.num_templates - gallery.num_saved
+            if num_new >= full_segment(gallery.entry.space.dimension):
+                self._try_to_save(gallery)
 
     def _save(self, gallery: OpenGallery) -> None:
         for pair in self._written(gallery):
@@ -179,12 +183,19 @@ class Indexer:
         # The setting is the thread's own: half of the cores are left to searches.
         faiss.omp_set_num_threads(max(1, faiss.omp_get_max_threads() // 2))
         while not self._closing.wait(_INDEX_SECONDS):
-            for gallery in self._galleries():
-                try:
-                    gallery.projection.build_indexes(gallery.entry.index_kind, self._policy, self._closing.is_set)
-                except Stopped:
-                    return
-                except GpuFailedError:
-                    continue
-                except Exception as failure:  # noqa: BLE001
-                    log.error("gallery %s cannot be indexed (%s)", gallery.entry.name, type(failure).__name__)
+            try:
+                self._build_all()
+            except Stopped:
+                return
+
+    def _build_all(self) -> None:
+        """Nothing of a gallery is kept any longer than this."""
+        for gallery in self._galleries():
+            try:
+                gallery.projection.build_indexes(gallery.entry.index_kind, self._policy, self._closing.is_set)
+            except Stopped:
+                raise
+            except GpuFailedError:
+                continue
+            except Exception as failure:  # noqa: BLE001
+                log.error("gallery %s cannot be indexed (%s)", gallery.entry.name, type(failure).__name__)

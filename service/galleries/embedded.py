@@ -23,6 +23,7 @@ from service.galleries.custody import Custody
 from service.galleries.enrolling import Enroller
 from service.galleries.erasure import Eraser
 from service.galleries.export import exported
+from service.galleries.failures import reason_of
 from service.galleries.folder import PROJECTIONS, RECORD, SNAPSHOTS, sole_use
 from service.galleries.indexes import IndexPolicy
 from service.galleries.opened import CommonIndex, OpenGallery, first_without_direction
@@ -35,7 +36,6 @@ from service.galleries.rules import check_probes, check_projections
 from service.galleries.scan import tune_faiss
 from service.galleries.schema import GalleryEntry
 from service.galleries.snapshots import Snapshots
-from service.galleries.writer import reason_of
 
 
 class EmbeddedGalleryStore:
@@ -214,14 +214,30 @@ class EmbeddedGalleryStore:
         where: Where | None = None,
         without: Sequence[str] = (),
     ) -> SearchResult:
-        """See the port."""
+        """See the port. Where the gallery is put back or dropped meanwhile, it is asked as it is then."""
+        while True:
+            gallery = self._gallery(name)
+            found = self._search(gallery, probes_BD, space, top_k, by_origin=by_origin, where=where, without=without)
+            if self._galleries.get(name) is gallery:
+                return found
+
+    def _search(
+        self,
+        gallery: OpenGallery,
+        probes_BD: FloatArray,
+        space: Space,
+        top_k: int,
+        *,
+        by_origin: bool,
+        where: Where | None,
+        without: Sequence[str],
+    ) -> SearchResult:
         among = left_out = None
         with ExitStack() as stack:
             with ExitStack() as asked:
                 reads = asked.enter_context(self._record.at_one_moment()) if where or without else None
                 # What is searched and what is recorded are of one moment then.
                 with reads.begun() if reads else nullcontext():
-                    gallery = self._gallery(name)
                     index = gallery.indexes.get(space.fingerprint)
                     check_probes(probes_BD, space, index.space if index else gallery.entry.space)
                     projection = index.projection if index else gallery.projection

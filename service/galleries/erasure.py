@@ -18,15 +18,16 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from service.entities import Erased
-from service.errors import ReadOnlyError, StorageError
+from service.errors import DamagedError, ReadOnlyError, StorageError
 from service.galleries import operations
 from service.galleries.failpoints import reached
+from service.galleries.failures import reason_of
 from service.galleries.folder import PROJECTIONS, vacuum
+from service.galleries.pages import overwrite_unused
 from service.galleries.record import Record
 from service.galleries.schema import ERASED, GENERATION_SHIFT, GalleryEntry
 from service.galleries.snapshots import Manifest, Snapshots
 from service.galleries.traces import PIECE, Traces, find_traces, held_in, pieces_of
-from service.galleries.writer import reason_of
 
 T = TypeVar("T")
 log = logging.getLogger("facebridge.galleries")
@@ -68,7 +69,7 @@ class Eraser:
         for name in {name for _, name, _ in _unfinished(db)}:
             try:
                 self._snapshots.erase(name, self._in_question(db, name))
-                self._record.writer.empty_log()
+                self._empty(db)
                 self._prove(db, name)
             except (StorageError, OSError, sqlite3.Error) as failure:
                 # Its code only: SQLite's own words may quote what is stored.
@@ -128,9 +129,23 @@ class Eraser:
         forgetting.forget()
         num_snapshots = self._snapshots.erase(name, self._in_question(db, name))
         reached("erase-before-log")
-        self._record.writer.empty_log()
+        self._empty(db)
         with forgetting.quiet():
             return num_snapshots, self._prove(db, name, forgetting.renew)
+
+    def _empty(self, db: sqlite3.Connection) -> None:
+        """Leave in the record what is recorded, and nothing that was: neither in its log nor in its pages.
+
+        Raises `StorageError`, `sqlite3.Error`, `OSError`.
+        """
+        writer = self._record.writer
+        writer.empty_log()
+        try:
+            writer.while_nobody_writes(partial(overwrite_unused, self._record.descriptor))
+        except DamagedError:
+            # SQLite knows better, and takes longer.
+            vacuum(db, self._folder)
+            writer.empty_log()
 
     def erased_since(self, db: sqlite3.Connection, manifest: Manifest) -> Callable[[str], bool]:
         """Who was erased from a gallery after a snapshot of it was taken: by operations, or in another history by the clock."""

@@ -10,7 +10,7 @@ import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -19,12 +19,22 @@ from service.galleries.ids import TemplateIds
 from service.galleries.indexes import BuiltIndex
 from service.galleries.rules import LENGTH_TOLERANCE, exact_scores
 from service.galleries.scan import MAX_NUMBERS, Nominated, nominate
-from service.galleries.segments import SeqArray, View
+from service.galleries.segments import Segment, SeqArray, View
 
 CandidateRows: TypeAlias = tuple[tuple[Candidate, ...], ...]
 """For each probe."""
-_Candidates: TypeAlias = list[tuple[Candidate, int]]
-"""With the `seq` of the templates."""
+
+
+class _Found(NamedTuple):
+    """A candidate, and where its template is."""
+
+    candidate: Candidate
+    seq: int
+    segment: Segment
+    row: int
+
+
+_Candidates: TypeAlias = list[_Found]
 
 _GROWTH = 4
 """How many times more templates are nominated when the last number did not settle a probe."""
@@ -62,15 +72,25 @@ class Reader:
         `crowd` is how many templates a subject has, about. With `among`, ascending, only those templates are looked at, and
         never those in `without`, ascending.
         """
-        found = []
-        for part in self._parts:
-            search = _Search(part, self._ids, self._dimension, _Which(self._moment, among, without))
-            found.append(search(probes_BD, top_k, crowd))
-        candidates: list[tuple[Candidate, ...]] = []
+        which = _Which(self._moment, among, without)
+        found = [_Search(part, self._ids, self._dimension, which)(probes_BD, top_k, crowd) for part in self._parts]
+        ranked: list[_Candidates] = []
         for row in range(len(probes_BD)):
-            of_parts = [candidate for of_part in found for candidate in of_part[row]]
-            ranked = of_parts if by_origin or len(found) == 1 else _merged(of_parts, top_k)
-            candidates.append(tuple(candidate for candidate, _ in ranked))
+            of_parts = [one for of_part in found for one in of_part[row]]
+            ranked.append(of_parts if by_origin or len(found) == 1 else _merged(of_parts, top_k))
+        candidates = [tuple(one.candidate for one in of_probe) for of_probe in ranked]
+        # Whoever was removed while others were looked at is not answered.
+        changed = [
+            row
+            for row, of_probe in enumerate(ranked)
+            if not all(one.segment.is_seen(one.row, self._moment) for one in of_probe)
+        ]
+        if changed:
+            again = self.search(
+                probes_BD[changed], top_k, crowd=crowd, by_origin=by_origin, among=among, without=without
+            )
+            for row, of_probe_again in zip(changed, again, strict=True):
+                candidates[row] = of_probe_again
         return tuple(candidates)
 
 
@@ -128,7 +148,9 @@ class _Search:
             candidates = self._ranked(nominated, place, score_BK[place].tolist(), top_k)
             # Strictly above, so that nothing left out can tie with a candidate either.
             out_of_reach = nominated.floor_B[place] + self._score_error
-            is_enough = len(candidates) == top_k and (not nominated.is_exact or candidates[-1][0].score > out_of_reach)
+            is_enough = len(candidates) == top_k and (
+                not nominated.is_exact or candidates[-1].candidate.score > out_of_reach
+            )
             if nominated.is_all or is_enough:
                 yield row, candidates
 
@@ -145,12 +167,14 @@ class _Search:
             # The negative `seq` prefers the first enrolled among equal scores.
             if subject_id not in best or (score, -seq) > best[subject_id][:2]:
                 best[subject_id] = (score, -seq, number, row)
-        named = ((-score, segments[number].subject(row), -seq) for score, seq, number, row in best.values())
+        named = (
+            (-score, segments[number].subject(row), -seq, number, row) for score, seq, number, row in best.values()
+        )
         ranked = heapq.nsmallest(top_k, named)
-        template_ids = self._ids.of(seq for _, _, seq in ranked)
+        template_ids = self._ids.of(seq for _, _, seq, _, _ in ranked)
         return [
-            (Candidate(subject, -score, template_id, self._origin), seq)
-            for (score, subject, seq), template_id in zip(ranked, template_ids, strict=True)
+            _Found(Candidate(subject, -score, template_id, self._origin), seq, segments[number], row)
+            for (score, subject, seq, number, row), template_id in zip(ranked, template_ids, strict=True)
         ]
 
     def _exact_scores(self, probes_BD: FloatArray, nominated: Nominated) -> FloatArray:
@@ -170,9 +194,9 @@ class _Search:
 
 def _merged(found: _Candidates, top_k: int) -> _Candidates:
     """The best of several parts: of each subject the best template, of equal scores the first enrolled."""
-    worst_first = sorted(found, key=lambda one: (one[0].score, -one[1]))
-    best = {one[0].subject: one for one in worst_first}
-    return heapq.nsmallest(top_k, best.values(), key=lambda one: (-one[0].score, one[0].subject))
+    worst_first = sorted(found, key=lambda one: (one.candidate.score, -one.seq))
+    best = {one.candidate.subject: one for one in worst_first}
+    return heapq.nsmallest(top_k, best.values(), key=lambda one: (-one.candidate.score, one.candidate.subject))
 
 
 def _parts(rows: list[int], numbers_per_row: int) -> Iterator[list[int]]:

@@ -27,6 +27,7 @@ import numpy.typing as npt
 from models.space import parse_space
 from service.entities import FloatArray, Gallery, IndexState, Side, Template
 from service.errors import DamagedError, StorageError
+from service.galleries.failures import reason_of
 from service.galleries.folder import sync_folder
 from service.galleries.ids import TemplateIds
 from service.galleries.port import Answer, TemplatePage
@@ -43,7 +44,7 @@ from service.galleries.schema import (
     row_crc,
 )
 from service.galleries.segments import Columns, SeqArray
-from service.galleries.writer import CHECKPOINT_BYTES, Writer, reason_of
+from service.galleries.writer import CHECKPOINT_BYTES, Writer
 
 _READERS = 4
 _SEQS = 65_536

@@ -13,10 +13,10 @@ from service.entities import Metadata
 from service.errors import GenerationChangedError, SnapshotCorruptError, StorageError
 from service.galleries import operations
 from service.galleries.failpoints import reached
+from service.galleries.failures import reason_of
 from service.galleries.rows import insert_fields
 from service.galleries.schema import GENERATION_SHIFT, row_crc
 from service.galleries.snapshots import Manifest
-from service.galleries.writer import reason_of
 
 _SEQ_BITS = (1 << GENERATION_SHIFT) - 1
 _UNFIT = ("SQLITE_ERROR", "SQLITE_CONSTRAINT", "SQLITE_MISMATCH")

@@ -20,9 +20,11 @@ import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -75,6 +77,8 @@ class ProjectionFolder:
         self._files: dict[int, _File] = {}
         """By the number of a segment."""
         self._indexes: dict[Side, tuple[BuiltIndex, dict[str, Any]]] = {}
+        self._mapped: WeakValueDictionary[str, Segment] = WeakValueDictionary()
+        """Those whose vectors are in a file, by its name, as long as somebody searches them."""
 
     def save(
         self,
@@ -91,11 +95,11 @@ class ProjectionFolder:
         for origin, view in views.items():
             names = []
             for segment, num in zip(view.segments, view.nums, strict=True):
-                if segment.is_dead[:num].all():
-                    continue
                 file = self._files.get(segment.number)
                 if file is None or (file.num, file.num_dead) != (num, segment.num_dead):
                     file = self._write(segment, num)
+                if file is None:
+                    continue
                 files[segment.number] = file
                 names.append([file.name, file.sha256])
             index = self._saved_index(origin, indexes.get(origin))
@@ -113,6 +117,7 @@ class ProjectionFolder:
         write_whole(self._path / MANIFEST, canonical_json(document))
         reached("projection-after-manifest")
         self._files = files
+        self._indexes = {origin: self._indexes[origin] for origin in views if origin in indexes}
         kept = (
             {MANIFEST}
             | {file.name for file in files.values()}
@@ -120,6 +125,7 @@ class ProjectionFolder:
         )
         for path in self._path.iterdir():
             if path.name not in kept:
+                self._forget_file(path.name)
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def load(self, space: str, dimension: int) -> SavedProjection | None:
@@ -130,11 +136,11 @@ class ProjectionFolder:
         origins = [Side(part["space"], tuple(part["bundles"])) for part in document["parts"]]
         files = [(place, *entry) for place, part in enumerate(document["parts"]) for entry in part["segments"]]
         parts: dict[Side, list[Segment]] = {origin: [] for origin in origins}
-        indexes = {}
-        for origin, part in zip(origins, document["parts"], strict=True):
-            if part["index"]:
-                indexes[origin] = _read_index(self._path / part["index"]["file"], part["index"])
-                self._indexes[origin] = (indexes[origin], part["index"])
+        entries = {
+            origin: part["index"] for origin, part in zip(origins, document["parts"], strict=True) if part["index"]
+        }
+        indexes = {origin: _read_index(self._path / entry["file"], entry) for origin, entry in entries.items()}
+        written = {}
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             read = pool.map(
                 lambda entry: _read(self._path / entry[1], entry[2], dimension, is_mapped=origins[entry[0]] in indexes),
@@ -142,7 +148,11 @@ class ProjectionFolder:
             )
             for (place, name, digest), segment in zip(files, read, strict=True):
                 parts[origins[place]].append(segment)
-                self._files[segment.number] = _File(segment.num, 0, name, digest)
+                written[segment.number] = _File(segment.num, 0, name, digest)
+                if segment.file:
+                    self._mapped[name] = segment
+        self._files = written
+        self._indexes = {origin: (index, entries[origin]) for origin, index in indexes.items()}
         return SavedProjection(Moment(document["run"], document["op"]), parts, indexes)
 
     def verify(self, space: str, dimension: int, is_over: Callable[[], bool] = bool) -> None:
@@ -185,6 +195,7 @@ class ProjectionFolder:
             return None
         mapped = _read(self._path / file.name, file.sha256, segment.vectors.shape[1], is_mapped=True)
         self._files[mapped.number] = _File(mapped.num, 0, file.name, file.sha256)
+        self._mapped[file.name] = mapped
         return mapped
 
     def _saved_index(self, origin: Side, index: BuiltIndex | None) -> dict[str, Any] | None:
@@ -214,11 +225,25 @@ class ProjectionFolder:
     def remove(self) -> None:
         """Take all of it away."""
         self._files, self._indexes = {}, {}
+        for name in list(self._mapped):
+            with suppress(OSError):
+                self._forget_file(name)
         shutil.rmtree(self._path, ignore_errors=True)
 
-    def _write(self, segment: Segment, num: int) -> "_File":
+    def _forget_file(self, name: str) -> None:
+        """A file goes on without a name while it is mapped, and nothing may be in it of who is removed or erased then."""
+        segment = self._mapped.pop(name, None)
+        if segment is not None:
+            assert isinstance(segment.vectors, np.memmap)
+            place, shape = segment.vectors.offset, segment.vectors.shape
+            segment.lose_name(np.memmap(self._path / name, dtype="<f4", mode="r+", offset=place, shape=shape))
+
+    def _write(self, segment: Segment, num: int) -> "_File | None":
+        """None where nobody is left in it."""
         while True:
             version, num_dead = segment.version, segment.num_dead
+            if segment.is_dead[:num].all():
+                return None
             pieces = _packed(segment, num)
             digest = hashlib.sha256()
             for piece in pieces:
@@ -262,6 +287,13 @@ def _read_bytes(path: Path, digest: str) -> npt.NDArray[np.uint8]:
 def _read_index(path: Path, entry: Mapping[str, Any]) -> BuiltIndex:
     data = _read_bytes(path, entry["sha256"])
     start = 8 * entry["num"]
+    try:
+        return _unpacked(entry, data, start)
+    except RuntimeError:
+        raise DamagedError(f"{path.name} is of a FAISS that this one does not understand") from None
+
+
+def _unpacked(entry: Mapping[str, Any], data: npt.NDArray[np.uint8], start: int) -> BuiltIndex:
     return unpacked(entry["kind"], data[start:], data[:start].view("<i8"), entry["effort"], entry["recall"])
 
 
@@ -279,7 +311,7 @@ def _read(path: Path, digest: str, dimension: int, *, is_mapped: bool) -> Segmen
     segment.names = bytearray(data[start : start + num_names].tobytes())
     start += num_names + -num_names % 8
     if is_mapped:
-        # What is forgotten of it is written to memory of this process alone.
+        # What is forgotten of it is written to memory of this process alone, as long as the file has a name.
         segment.vectors = np.memmap(path, dtype="<f4", mode="c", offset=start, shape=(num, dimension))
         segment.file = path.name
     else:

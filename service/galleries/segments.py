@@ -47,6 +47,7 @@ class Segment:
         "num",
         "num_dead",
         "number",
+        "on_disk",
         "replaced_at",
         "seqs",
         "subject_ids",
@@ -73,6 +74,8 @@ class Segment:
         """Odd while rows are being buried, and another one afterwards."""
         self.file = ""
         """The name of the file that holds its vectors, where memory does not."""
+        self.on_disk: np.memmap[tuple[int, ...], np.dtype[np.float32]] | None = None
+        """The vectors of that file where it has no name any more: what is written to them is written to it."""
 
     def append(self, rows: "Columns") -> None:
         """Put in rows for which there is room, of higher `seq` than those that are in. Readers know of them by `num`."""
@@ -100,7 +103,7 @@ class Segment:
                 self.replaced_at.update(dict.fromkeys(rows.tolist(), replaced_at))
             self.is_dead[rows] = True
             if replaced_at is None:
-                self.vectors[rows] = 0.0
+                self._forget_vectors(rows)
             self.num_dead += len(rows)
             self.version += 1
         return rows
@@ -108,7 +111,20 @@ class Segment:
     def forget_replaced(self, row: int) -> None:
         """Forget the vector of a row that was replaced, if it is not forgotten yet: nobody sees it from here on."""
         if self.replaced_at.pop(row, None) is not None:
-            self.vectors[row] = 0.0
+            self._forget_vectors([row])
+
+    def lose_name(self, on_disk: np.memmap[tuple[int, ...], np.dtype[np.float32]]) -> None:
+        """Its file has no name from here on, and is there as long as this is: nothing that is forgotten stays in it."""
+        # First, so that what is buried beside this is in one of both.
+        self.on_disk = on_disk
+        seen = list(self.replaced_at)
+        self._forget_vectors(np.setdiff1d(np.flatnonzero(self.is_dead[: self.num]), seen))
+
+    def _forget_vectors(self, rows: RowArray | Sequence[int]) -> None:
+        self.vectors[rows] = 0.0
+        if self.on_disk is not None:
+            self.on_disk[rows] = 0.0
+            self.on_disk.flush()
 
     def is_seen(self, row: int, moment: int) -> bool:
         """Whether a reader who began at some moment may answer from a row."""

@@ -25,10 +25,10 @@ from models.documents import canonical_json
 from service.entities import Snapshot
 from service.errors import InsufficientStorageError, NotFoundError, SnapshotCorruptError, StorageError
 from service.galleries.failpoints import reached
+from service.galleries.failures import reason_of
 from service.galleries.folder import sync_file, sync_folder, vacuum, write_whole
 from service.galleries.record import Record
 from service.galleries.schema import GENERATION_SHIFT, PAGE_BYTES, SCHEMA, SCHEMA_VERSION, GalleryEntry, Moment, row_crc
-from service.galleries.writer import reason_of
 
 _ROWS = "rows.draft"
 MANIFEST = "manifest.json"

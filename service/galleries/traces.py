@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -85,12 +86,25 @@ def _tables(pieces: frozenset[bytes]) -> tuple[_Table, _Table]:
 
 
 def _pieces(vector: bytes) -> Iterator[bytes]:
-    """Where numbers differ: a piece of zeros is in every file."""
+    """Where numbers differ, as near to even places as can be: a piece of zeros is in every file."""
     last = max(0, len(vector) - PIECE)
-    for start in {4 * round(last * place / (_PIECES - 1) / 4) for place in range(_PIECES)}:
-        piece = vector[start : start + PIECE]
-        if len(set(piece)) > 4:
+    for place in range(_PIECES):
+        wanted = 4 * round(last * place / (_PIECES - 1) / 4)
+        piece = vector[wanted : wanted + PIECE]
+        if _is_plain(piece):
+            starts = sorted(range(0, last + 1, 4), key=partial(_distance, wanted))
+            pieces = (vector[start : start + PIECE] for start in starts)
+            piece = next((one for one in pieces if not _is_plain(one)), b"")
+        if piece:
             yield piece
+
+
+def _distance(one: int, other: int) -> int:
+    return abs(one - other)
+
+
+def _is_plain(piece: bytes) -> bool:
+    return len(set(piece)) <= 4
 
 
 def _blocks(path: Path, descriptor: int | None) -> Iterator[bytes]:

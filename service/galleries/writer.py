@@ -1,4 +1,4 @@
-"""The one thread that writes to the record, and the one that moves what was written from the log into the file.
+"""The one thread that writes to the record.
 
 Invariants: what a call has answered is committed and synced; operations that came while a commit was under way share the
 next one; each is done wholly or not at all, whatever becomes of those beside it; after a sync that failed nothing is
@@ -11,16 +11,18 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
 from service.errors import InsufficientStorageError, ReadOnlyError, StorageError
+from service.galleries.checkpoints import Checkpoints, Connect
 from service.galleries.failpoints import reached
+from service.galleries.failures import FAILURES, reason_of
 
 log = logging.getLogger("facebridge.galleries")
 
@@ -30,7 +32,6 @@ CHECKPOINT_BYTES = 32 << 20
 """Size of the write-ahead log from which on it is moved into the file, beside writes."""
 LARGEST_LOG_BYTES = 512 << 20
 """From which on writes wait for that."""
-_IDLE_SECONDS = 5.0
 _EMPTY_SECONDS = 30.0
 _RETRY_SECONDS = 0.01
 _FULL_BYTES = 1 << 20
@@ -39,7 +40,6 @@ _FULL_BYTES = 1 << 20
 S = TypeVar("S")
 T = TypeVar("T")
 R = TypeVar("R")
-Connect = Callable[[], sqlite3.Connection]
 
 
 @dataclass(slots=True)
@@ -81,7 +81,7 @@ class Writer:
         self._operations: queue.SimpleQueue[_Operation | None] = queue.SimpleQueue()
         self._failure: StorageError | None = None
         self._is_closed = False
-        self._checkpoints = _Checkpoints(connect_for_checkpoints, self._stop_writing)
+        self._checkpoints = Checkpoints(connect_for_checkpoints, self._stop_writing)
         self._thread = threading.Thread(target=self._run, name="gallery-writer", daemon=True)
         self._thread.start()
 
@@ -152,6 +152,19 @@ class Writer:
                     raise StorageError("a reader keeps the log of the record from being emptied")
                 time.sleep(_RETRY_SECONDS)
 
+    def while_nobody_writes(self, work: Callable[[], T]) -> T:
+        """Do `work` on the bytes of the file, which is all that there is when the log is empty, and keep no page of it in memory;
+        called by work that is alone. Raises `sqlite3.Error`.
+        """
+        with self._checkpoints.paused():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                return work()
+            finally:
+                self._db.execute("ROLLBACK")
+                # Written again, a page would be as it was.
+                self._db.execute("PRAGMA shrink_memory")
+
     def close(self) -> None:
         """Finish what was submitted, move the log into the file, and end."""
         self._operations.put(None)
@@ -181,26 +194,40 @@ class Writer:
                     operation.refuse(ReadOnlyError("the galleries are closed"))
 
     def _run(self) -> None:
-        last = False
-        while not last:
-            group = [self._operations.get()]
-            while len(group) < MAX_GROUP and group[-1] is not None:
-                try:
-                    group.append(self._operations.get_nowait())
-                except queue.Empty:
-                    break
-            last = group[-1] is None
-            together: list[_Operation] = []
-            for operation in group:
-                if operation is None or operation.is_alone:
-                    self._commit(together)
-                    together = []
-                if operation is not None and operation.is_alone:
-                    self._run_alone(operation)
-                elif operation is not None:
-                    together.append(operation)
-            self._commit(together)
+        while self._run_some():
+            pass
+
+    def _run_some(self) -> bool:
+        """What waits, or what comes next; whether there may be more. What it was about is not kept any longer than this."""
+        group = [self._operations.get()]
+        while len(group) < MAX_GROUP and group[-1] is not None:
+            try:
+                group.append(self._operations.get_nowait())
+            except queue.Empty:
+                break
+        try:
+            self._do(group)
             self._keep_log_small()
+        except BaseException as failure:  # noqa: BLE001
+            # Nobody may wait for ever, whatever it is.
+            error = self._stop_writing(f"the writing thread failed ({type(failure).__name__})")
+            self._roll_back()
+            for done in (one for operation in group if operation is not None for one in operation.done):
+                if not done.done():
+                    done.set_exception(error)
+        return group[-1] is not None
+
+    def _do(self, group: "list[_Operation | None]") -> None:
+        together: list[_Operation] = []
+        for operation in group:
+            if operation is None or operation.is_alone:
+                self._commit(together)
+                together = []
+            if operation is not None and operation.is_alone:
+                self._run_alone(operation)
+            elif operation is not None:
+                together.append(operation)
+        self._commit(together)
 
     def _commit(self, group: list[_Operation]) -> None:
         if not group:
@@ -217,7 +244,7 @@ class Writer:
                 reached("writer-after-commit")
                 for operation in worked:
                     self._finish(operation)
-        except sqlite3.Error as failure:
+        except FAILURES as failure:
             self._roll_back()
             error = self.error_of(failure)
             if isinstance(error, ReadOnlyError) or len(group) == 1:
@@ -228,15 +255,21 @@ class Writer:
                 self._commit([operation])
 
     def _work(self, operation: _Operation) -> list[_Operation]:
-        """Run it in the open transaction, where it leaves nothing if it refuses; what it came to. Raises `sqlite3.Error`."""
+        """Run it in the open transaction, where it leaves nothing if it refuses; what it came to. Raises `FAILURES`."""
         self._db.execute("SAVEPOINT operation")
         try:
             operation.results = operation.work(self._db, operation.inputs)
         except sqlite3.Error:
             raise
-        except Exception as failure:  # noqa: BLE001
+        except Exception as failure:
+            if not self._db.in_transaction:
+                # It was SQLite that got no memory, and took back what others had done too.
+                raise
             self._db.execute("ROLLBACK TO operation")
-            operation.refusal = failure
+            is_memory = isinstance(failure, MemoryError)
+            operation.refusal = (
+                StorageError("there is no memory for this; nothing of it was kept") if is_memory else failure
+            )
         self._db.execute("RELEASE operation")
         if operation.refusal is not None and len(operation.inputs) > 1:
             return [part for one in operation.split() for part in self._work(one)]
@@ -266,10 +299,11 @@ class Writer:
             return
         try:
             (result,) = operation.work(self._db, operation.inputs)
-        except sqlite3.Error as failure:
+        except FAILURES as failure:
             self._roll_back()
             operation.refuse(self.error_of(failure))
         except Exception as failure:  # noqa: BLE001
+            self._roll_back()
             operation.refuse(failure)
         else:
             operation.done[0].set_result(result)
@@ -285,17 +319,17 @@ class Writer:
             try:
                 with self._checkpoints.paused():
                     self._db.execute("PRAGMA wal_checkpoint(RESTART)")
-            except sqlite3.Error as failure:
+            except FAILURES as failure:
                 self.error_of(failure)
 
     def _roll_back(self) -> None:
         try:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-        except sqlite3.Error as failure:
+        except FAILURES as failure:
             self._stop_writing(f"a transaction could not be taken back ({reason_of(failure)})")
 
-    def error_of(self, failure: sqlite3.Error) -> StorageError:
+    def error_of(self, failure: Exception) -> StorageError:
         """What is told of a failed write; after anything but a full disk or a lock the writer stops."""
         reason = reason_of(failure)
         if self._failure is not None:
@@ -318,63 +352,6 @@ class Writer:
             self._failure = ReadOnlyError(f"{reason}; nothing is written until the service has been started again")
             log.error("%s", self._failure)
         return self._failure
-
-
-class _Checkpoints:
-    """Moves the log into the file, on a thread and a connection of its own, so that writes need not wait.
-
-    SQLite's own way of doing that, as a part of some commit, keeps its failures to itself.
-    """
-
-    def __init__(self, connect: Connect, on_failure: Callable[[str], object]) -> None:
-        self._db = connect()
-        self._on_failure = on_failure
-        self._wanted = threading.Event()
-        self._closing = False
-        # Two at once are in each other's way, and the second is told so and does nothing.
-        self._one_at_a_time = threading.Lock()
-        self._thread = threading.Thread(target=self._run, name="gallery-checkpoints", daemon=True)
-        self._thread.start()
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """With none under way here."""
-        with self._one_at_a_time:
-            yield
-
-    def wake(self) -> None:
-        """Start as soon as it can."""
-        self._wanted.set()
-
-    def close(self) -> None:
-        """Wait for one in progress, and end."""
-        self._closing = True
-        self._wanted.set()
-        self._thread.join()
-        self._db.close()
-
-    def _run(self) -> None:
-        while True:
-            self._wanted.wait(_IDLE_SECONDS)
-            self._wanted.clear()
-            if self._closing:
-                return
-            try:
-                reached("checkpoint-before")
-                with self._one_at_a_time:
-                    self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
-                reached("checkpoint-after")
-            except sqlite3.Error as failure:
-                reason = reason_of(failure)
-                if reason.startswith(("SQLITE_FULL", "SQLITE_BUSY", "SQLITE_LOCKED")):
-                    log.warning("the log cannot be moved into the record now (%s)", reason)
-                else:
-                    self._on_failure(f"the log could not be moved into the record ({reason})")
-
-
-def reason_of(failure: sqlite3.Error) -> str:
-    """SQLite's code only: its own words may quote what is stored."""
-    return getattr(failure, "sqlite_errorname", type(failure).__name__)
 
 
 def _refuse(group: list[_Operation], error: StorageError) -> None:

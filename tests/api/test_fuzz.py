@@ -3,6 +3,7 @@
 A short version runs with every change; `make soak` sends ten times as many (FACEBRIDGE_FUZZ).
 """
 
+import copy
 import json
 import os
 import random
@@ -26,11 +27,16 @@ ODD_VALUES: list[Any] = [
 ]
 
 
+def odd(rng: random.Random) -> Any:
+    """A value of its own, as it may be changed in its turn."""
+    return copy.deepcopy(rng.choice(ODD_VALUES))
+
+
 def mutated(rng: random.Random, document: Any) -> Any:
     """A copy with one or two values replaced, removed, doubled or added."""
-    copy = json.loads(json.dumps(document))
+    changed = json.loads(json.dumps(document))
     for _ in range(rng.choice((1, 1, 2))):
-        here = copy
+        here = changed
         while True:
             keys = list(here) if isinstance(here, dict) else list(range(len(here)))
             if not keys:
@@ -43,13 +49,13 @@ def mutated(rng: random.Random, document: Any) -> Any:
             if change == 0:
                 del here[key]
             elif change == 1 and isinstance(here, dict):
-                here[rng.choice([CANARY, "feature", "image", "space", "name"])] = rng.choice(ODD_VALUES)
+                here[rng.choice([CANARY, "feature", "image", "space", "name"])] = odd(rng)
             elif change == 2 and isinstance(here, list):
-                here.insert(rng.randrange(len(here) + 1), rng.choice(ODD_VALUES))
+                here.insert(rng.randrange(len(here) + 1), odd(rng))
             else:
-                here[key] = rng.choice(ODD_VALUES)
+                here[key] = odd(rng)
             break
-    return copy
+    return changed
 
 
 def damaged(rng: random.Random, data: bytes) -> bytes:

@@ -20,7 +20,7 @@ import numpy as np
 from models.space import Space
 from service.entities import FloatArray, NewTemplates, Template
 from service.errors import FacebridgeError, NotFoundError, StartupError
-from service.galleries import writer
+from service.galleries import checkpoints
 from service.galleries.embedded import EmbeddedGalleryStore
 
 DIMENSION = 16
@@ -155,7 +155,7 @@ def main() -> int:
     """Open, let all clients write, close."""
     folder, seed, num_clients, num_operations = sys.argv[1:]
     # Else the log is moved into the file too seldom for a short run to meet it.
-    writer._IDLE_SECONDS = 0.05
+    checkpoints._IDLE_SECONDS = 0.05
     try:
         store = EmbeddedGalleryStore(Path(folder))
         if GALLERY not in [gallery.name for gallery in store.list_galleries()]:

@@ -388,7 +388,7 @@ def test_an_erasure_that_cannot_be_hidden_in_memory_is_the_end_of_writing(
 
     store, _, folder = snapshotted
     monkeypatch.setattr("service.galleries.opened.OpenGallery.remove", fails)
-    with pytest.raises(MemoryError):
+    with pytest.raises(ReadOnlyError, match="could not be made searchable"):
         store.erase("staff", ["ann"])
     with pytest.raises(ReadOnlyError, match="could not be made searchable"):
         store.erase("staff", ["ann"])
