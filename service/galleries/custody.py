@@ -17,13 +17,14 @@ from service.galleries import operations
 from service.galleries.background import Saver
 from service.galleries.erasure import Eraser
 from service.galleries.folder import PROJECTIONS
+from service.galleries.manifests import Manifest
 from service.galleries.opened import OpenGallery
 from service.galleries.opening import read_gallery
 from service.galleries.port import Once
 from service.galleries.projection import Projection
 from service.galleries.record import Record
 from service.galleries.restore import put_back
-from service.galleries.snapshots import Manifest, Snapshots
+from service.galleries.snapshots import Snapshots
 
 log = logging.getLogger("facebridge.galleries")
 

@@ -23,10 +23,11 @@ from service.galleries import operations
 from service.galleries.failpoints import reached
 from service.galleries.failures import reason_of
 from service.galleries.folder import PROJECTIONS, vacuum
+from service.galleries.manifests import Manifest
 from service.galleries.pages import overwrite_unused
 from service.galleries.record import Record
 from service.galleries.schema import ERASED, GENERATION_SHIFT, GalleryEntry
-from service.galleries.snapshots import Manifest, Snapshots
+from service.galleries.snapshots import Snapshots
 from service.galleries.traces import PIECE, Traces, find_traces, held_in, pieces_of
 
 T = TypeVar("T")

@@ -1,7 +1,7 @@
 """What SQLite leaves behind in its pages: when it moves rows from one to another, copies stay in what is unused of the first.
 
-With `secure_delete` a row that is deleted is overwritten where it is; copies that were made of it before are not. They lie between
-the pointers of a page and its first cell, and nobody ever reads them (https://www.sqlite.org/fileformat2.html, "B-tree Pages").
+With `secure_delete` a row that is deleted is overwritten; copies that were made of it before are not. They lie between pointers
+and first cell of a page, and nobody ever reads them (https://www.sqlite.org/fileformat2.html, "B-tree Pages").
 """
 
 import os
@@ -45,15 +45,14 @@ def unused(descriptor: int) -> Iterator[Unused]:
     num_pages = os.fstat(descriptor).st_size // page_bytes
     if num_pages >= _LARGEST_FILE:
         raise DamagedError("the record is too large to be looked through page by page")
-    free = frozenset(_free_pages(descriptor, page_bytes))
+    free = dict(_free_pages(descriptor, head, page_bytes))
     for first in range(0, num_pages, _PAGES):
         block = _read(descriptor, first * page_bytes, _PAGES * page_bytes)
         pages_NB = block[: len(block) // page_bytes * page_bytes].reshape(-1, page_bytes)
         for place in np.flatnonzero(pages_NB.any(axis=1)).tolist():
             page, number = pages_NB[place], first + place + 1
-            for start, end in (
-                [(0, page_bytes)] if number in free else _gaps(page, _FIRST_PAGE_HEAD if number == 1 else 0)
-            ):
+            at = _FIRST_PAGE_HEAD if number == 1 else 0
+            for start, end in [(free[number], page_bytes)] if number in free else _gaps(page, at):
                 if page[start:end].any():
                     yield Unused((number - 1) * page_bytes + start, end - start)
 
@@ -72,9 +71,8 @@ def overwrite_unused(descriptor: int) -> int:
     return num
 
 
-def _free_pages(descriptor: int, page_bytes: int) -> Iterator[int]:
-    """The leaves of the list of free pages, which hold nothing."""
-    head = _read(descriptor, 0, _FIRST_PAGE_HEAD)
+def _free_pages(descriptor: int, head: _Bytes, page_bytes: int) -> Iterator[tuple[int, int]]:
+    """Pages that are free, and from where on they hold nothing: those of the list of them hold it."""
     trunk, seen = _number(head, 32), set[int]()
     while trunk:
         if trunk in seen:
@@ -84,7 +82,8 @@ def _free_pages(descriptor: int, page_bytes: int) -> Iterator[int]:
         num = _number(page, 4)
         if 8 + 4 * num > page_bytes:
             raise DamagedError("the list of free pages of the record is damaged")
-        yield from page[8 : 8 + 4 * num].view(">u4").tolist()
+        yield trunk, 8 + 4 * num
+        yield from ((leaf, 0) for leaf in page[8 : 8 + 4 * num].view(">u4").tolist())
         trunk = _number(page, 0)
 
 
@@ -101,9 +100,10 @@ def _gaps(page: _Bytes, at: int) -> list[tuple[int, int]]:
         raise DamagedError("a page of the record is not built as it should be")
     gaps, free = [(end, start)], _short(page, at + 1)
     while free:
-        following, num = _short(page, free), _short(page, free + 2)
+        is_within = start <= free <= len(page) - 4
+        following, num = (_short(page, free), _short(page, free + 2)) if is_within else (0, 0)
         # In order, and none within another.
-        if free < start or num < 4 or free + num > len(page) or (following and following < free + num):
+        if num < 4 or free + num > len(page) or (following and following < free + num):
             raise DamagedError("the free parts of a page of the record are not where they should be")
         gaps.append((free + 4, free + num))
         free = following

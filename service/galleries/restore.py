@@ -14,9 +14,9 @@ from service.errors import GenerationChangedError, SnapshotCorruptError, Storage
 from service.galleries import operations
 from service.galleries.failpoints import reached
 from service.galleries.failures import reason_of
+from service.galleries.manifests import Manifest
 from service.galleries.rows import insert_fields
 from service.galleries.schema import GENERATION_SHIFT, row_crc
-from service.galleries.snapshots import Manifest
 
 _SEQ_BITS = (1 << GENERATION_SHIFT) - 1
 _UNFIT = ("SQLITE_ERROR", "SQLITE_CONSTRAINT", "SQLITE_MISMATCH")

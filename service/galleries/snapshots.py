@@ -9,67 +9,30 @@ says which rows are its own, so one that is rewritten is at every moment what it
 
 import errno
 import hashlib
-import json
 import re
 import secrets
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
-from models.documents import canonical_json
 from service.entities import Snapshot
 from service.errors import InsufficientStorageError, NotFoundError, SnapshotCorruptError, StorageError
 from service.galleries.failpoints import reached
 from service.galleries.failures import reason_of
-from service.galleries.folder import sync_file, sync_folder, vacuum, write_whole
+from service.galleries.folder import sync_file, sync_folder, vacuum
+from service.galleries.manifests import MANIFEST, Manifest, cannot_be_read, read_manifest, write_manifest
 from service.galleries.record import Record
-from service.galleries.schema import GENERATION_SHIFT, PAGE_BYTES, SCHEMA, SCHEMA_VERSION, GalleryEntry, Moment, row_crc
+from service.galleries.schema import GENERATION_SHIFT, PAGE_BYTES, SCHEMA, SCHEMA_VERSION, GalleryEntry, row_crc
 
 _ROWS = "rows.draft"
-MANIFEST = "manifest.json"
 _TABLES = ("space", "route", "provenance", "generation", "subject", "template", "translated")
 _SEQ_BITS = (1 << GENERATION_SHIFT) - 1
 _ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}")
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """What a snapshot is of."""
-
-    schema: int
-    record: str
-    """Which record it was taken from: there, templates keep their numbers when it is put back."""
-    gallery: str
-    created_at: str
-    generation: int
-    taken_at: str
-    run: str
-    op: int
-    """The last operation before it, and the run of the service in which it was taken."""
-    num_templates: int
-    num_subjects: int
-    sha256: str
-    """Of the rows."""
-
-    @property
-    def taken_at_ms(self) -> int:
-        """As the record counts time."""
-        return int(datetime.fromisoformat(self.taken_at).timestamp() * 1000)
-
-    @property
-    def moment(self) -> Moment:
-        """Of its record's history."""
-        return Moment(self.run, self.op)
-
-    @property
-    def rows(self) -> str:
-        """The name of their file."""
-        return f"{self.sha256[:16]}.sqlite3"
 
 
 class Snapshots:
@@ -106,7 +69,7 @@ class Snapshots:
                 _sha256(draft / _ROWS),
             )
             (draft / _ROWS).rename(draft / manifest.rows)
-            _write_manifest(draft, manifest)
+            write_manifest(draft, manifest)
             reached("snapshot-before-name")
             draft.rename(parent / snapshot_id)
             for folder in (parent, self._folder, self._folder.parent):
@@ -124,12 +87,12 @@ class Snapshots:
         return _described(snapshot_id, manifest)
 
     def all_of(self, gallery: str) -> list[Snapshot]:
-        """Those of a gallery, the oldest first; also of one that was dropped. What is damaged is left out."""
+        """Those of a gallery, the oldest first; also of one that was dropped. What cannot be read is left out."""
         found = []
         for path in self._paths(gallery):
             try:
-                found.append(_described(path.name, _read_manifest(path)))
-            except SnapshotCorruptError:
+                found.append(_described(path.name, read_manifest(path)))
+            except (SnapshotCorruptError, StorageError):
                 continue
         return found
 
@@ -172,11 +135,11 @@ class Snapshots:
         Raises `NotFoundError`, `SnapshotCorruptError`; and what is raised by who has it open, as it is.
         """
         path = self._path(gallery, snapshot_id)
-        manifest = _read_manifest(path)
+        manifest = read_manifest(path)
         try:
             digest = _sha256(path / manifest.rows)
-        except OSError:
-            raise SnapshotCorruptError("the snapshot cannot be read") from None
+        except OSError as failure:
+            raise cannot_be_read(failure) from None
         if digest != manifest.sha256:
             raise SnapshotCorruptError("the rows of the snapshot are not what was written")
         yield manifest, path / manifest.rows
@@ -204,22 +167,22 @@ class Snapshots:
         return num
 
     def vectors_of(self, gallery: str, is_meant: Callable[[str], bool]) -> list[bytes]:
-        """What subjects have in snapshots of a gallery that can be read."""
+        """What subjects have in snapshots that are not damaged. Raises `StorageError` where one cannot be read now."""
         vectors = []
         for path in self._paths(gallery):
-            with suppress(SnapshotCorruptError, OSError, sqlite3.Error):
-                manifest = _read_manifest(path)
+            with _unless_damaged():
+                manifest = read_manifest(path)
                 with closing(_reading(path / manifest.rows)) as db:
                     named = db.execute("SELECT id, name FROM subject").fetchall()
                     vectors += _vectors_of(db, [number for number, name in named if is_meant(name)])
         return vectors
 
     def vectors(self) -> Iterator[bytes]:
-        """Of all snapshots of all galleries that can be read."""
+        """Of all snapshots that are not damaged, of all galleries. Raises `StorageError` where one cannot be read now."""
         for path in [path for folder in self._folder.glob("*") for path in self._paths(folder.name)]:
             with (
-                suppress(SnapshotCorruptError, sqlite3.Error),
-                closing(_reading(path / _read_manifest(path).rows)) as db,
+                _unless_damaged(),
+                closing(_reading(path / read_manifest(path).rows)) as db,
             ):
                 for query in ("SELECT original FROM template", "SELECT feature FROM translated"):
                     yield from (vector for (vector,) in db.execute(query))
@@ -237,6 +200,18 @@ class Snapshots:
         if not _ID.fullmatch(snapshot_id) or not path.is_dir():
             raise NotFoundError(f"gallery {gallery} has no such snapshot")
         return path
+
+
+@contextmanager
+def _unless_damaged() -> Iterator[None]:
+    """Go on after a snapshot that is damaged. Raises `StorageError` where it may be sound."""
+    try:
+        yield
+    except SnapshotCorruptError:
+        pass
+    except sqlite3.Error as failure:
+        if not reason_of(failure).startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR")):
+            raise StorageError(f"a snapshot cannot be read now ({reason_of(failure)})") from None
 
 
 def _draft_of(path: Path) -> Path:
@@ -274,7 +249,9 @@ def _copy(record: Record, entry: GalleryEntry, path: Path) -> tuple[int, int, in
 
 
 def _reading(path: Path) -> sqlite3.Connection:
-    """To the rows of a snapshot as they are; nothing is made where there are none."""
+    """To the rows of a snapshot as they are; nothing is made where there are none. Raises `SnapshotCorruptError`."""
+    if not path.is_file():
+        raise SnapshotCorruptError("the rows of the snapshot are not there")
     return sqlite3.connect(f"file://{quote(str(path.absolute()))}?mode=ro", uri=True)
 
 
@@ -301,7 +278,7 @@ def _erase(path: Path, is_erased: Callable[[Manifest, str], bool]) -> bool:
     """Rewrite a snapshot without some subjects; whether there was one."""
     # What an erasure that failed may have left.
     _tidy(path)
-    manifest = _read_manifest(path)
+    manifest = read_manifest(path)
     if _sha256(path / manifest.rows) != manifest.sha256:
         raise SnapshotCorruptError("the rows of the snapshot are not what was written")
     with closing(_reading(path / manifest.rows)) as db:
@@ -325,7 +302,7 @@ def _erase(path: Path, is_erased: Callable[[Manifest, str], bool]) -> bool:
     changed = replace(manifest, **sizes, sha256=_sha256(draft))
     draft.replace(path / changed.rows)
     reached("erase-in-snapshot")
-    _write_manifest(path, changed)
+    write_manifest(path, changed)
     _tidy(path)
     return True
 
@@ -351,32 +328,12 @@ def _mean(db: sqlite3.Connection, subjects: Sequence[int]) -> None:
 def _tidy(path: Path) -> None:
     """Take away what is not the snapshot's own: what a kill left of rows before or after they were rewritten."""
     try:
-        kept = {MANIFEST, _read_manifest(path).rows}
-    except SnapshotCorruptError:
+        kept = {MANIFEST, read_manifest(path).rows}
+    except (SnapshotCorruptError, StorageError):
         return
     for file in path.iterdir():
         if file.name not in kept:
             file.unlink()
-
-
-def _write_manifest(path: Path, manifest: Manifest) -> None:
-    document = asdict(manifest)
-    digest = hashlib.sha256(canonical_json(document)).hexdigest()
-    write_whole(path / MANIFEST, canonical_json(document | {"manifest_sha256": digest}))
-
-
-def _read_manifest(path: Path) -> Manifest:
-    """Raises `SnapshotCorruptError`."""
-    try:
-        data = (path / MANIFEST).read_bytes()
-        document = json.loads(data)
-        digest = document.pop("manifest_sha256")
-        is_whole = canonical_json(document | {"manifest_sha256": digest}) == data
-        if is_whole and hashlib.sha256(canonical_json(document)).hexdigest() == digest:
-            return Manifest(**document)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass
-    raise SnapshotCorruptError("the manifest of the snapshot is not what was written")
 
 
 def _described(snapshot_id: str, manifest: Manifest) -> Snapshot:

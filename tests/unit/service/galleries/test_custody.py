@@ -34,10 +34,10 @@ from service.galleries import background, erasure, indexes, restore
 from service.galleries.embedded import EmbeddedGalleryStore
 from service.galleries.folder import PROJECTIONS, RECORD, SNAPSHOTS, vacuum
 from service.galleries.indexes import IndexPolicy
+from service.galleries.manifests import MANIFEST
 from service.galleries.part import Part
 from service.galleries.port import Answer, Condition, Once, Where
 from service.galleries.segments import Columns
-from service.galleries.snapshots import MANIFEST
 from service.galleries.traces import Traces, find_traces, held_in, pieces_of
 
 DIMENSION = 64
@@ -1095,7 +1095,7 @@ def test_what_is_left_of_a_snapshot_that_was_being_removed_is_none_and_goes_with
     store.close()
 
 
-@pytest.mark.parametrize("step", ["write_whole", "sync_folder"])
+@pytest.mark.parametrize("step", ["write_manifest", "sync_folder"])
 def test_a_snapshot_that_cannot_be_written_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

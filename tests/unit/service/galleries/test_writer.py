@@ -241,3 +241,82 @@ def test_the_log_is_cut_to_nothing_when_it_is_asked_for_and_at_the_end(connect: 
         assert other.execute("SELECT COUNT(*) FROM word").fetchone() == (2,)
         writer.close()
         assert log.stat().st_size == 0
+
+
+class Forgetful(sqlite3.Connection):
+    """Runs out of memory at statements that begin in some way, as SQLite does."""
+
+    without = "-"
+
+    def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
+        if sql.startswith(self.without):
+            raise MemoryError
+        return super().execute(sql, *args)
+
+
+@pytest.fixture
+def forgetful(connect: Connect, tmp_path: Path) -> Iterator[tuple[Writer, Forgetful]]:
+    dbs: list[Forgetful] = []
+
+    def opened() -> sqlite3.Connection:
+        dbs.append(sqlite3.connect(tmp_path / "file", isolation_level=None, check_same_thread=False, factory=Forgetful))
+        return dbs[-1]
+
+    writer = Writer(tmp_path / "file", opened, connect)
+    yield writer, dbs[0]
+    dbs[0].without = "-"
+    writer.close()
+
+
+@pytest.mark.parametrize("statement", ["BEGIN", "SAVEPOINT", "RELEASE", "COMMIT", "ROLLBACK TO"])
+def test_memory_that_runs_out_in_sqlite_keeps_nobody_waiting(
+    forgetful: tuple[Writer, Forgetful], connect: Connect, statement: str
+) -> None:
+    writer, db = forgetful
+    db.without = statement
+    asked = [writer.submit(refuse if statement == "ROLLBACK TO" else insert("a"), str) for _ in range(3)]
+    for one in asked:
+        with pytest.raises((ReadOnlyError, StorageError)):
+            one.result(10)
+    assert writer.failure is not None
+    with pytest.raises(ReadOnlyError):
+        writer.submit(insert("b"), str).result(10)
+    assert words(connect) == []
+
+
+def test_memory_that_runs_out_in_one_operation_is_told_to_it_alone(writer: Writer, connect: Connect) -> None:
+    def exhausted(db: sqlite3.Connection) -> None:
+        insert("a")(db)
+        raise MemoryError
+
+    asked = [writer.submit(insert("b"), str), writer.submit(exhausted, str), writer.submit(insert("c"), str)]
+    assert [asked[0].result(10), asked[2].result(10)] == ["1", "1"]
+    with pytest.raises(StorageError, match="no memory for this; nothing of it was kept"):
+        asked[1].result(10)
+    assert writer.failure is None
+    assert words(connect) == ["b", "c"]
+
+
+def test_what_is_alone_and_fails_leaves_no_transaction_open(writer: Writer) -> None:
+    def fails(db: sqlite3.Connection) -> None:
+        db.execute("BEGIN IMMEDIATE")
+        raise InvalidInputError("no")
+
+    with pytest.raises(InvalidInputError):
+        writer.alone(fails)
+    assert writer.call(insert("a"), str) == "1"
+
+
+def test_a_failure_that_nobody_thought_of_is_the_end_of_writing_and_of_waiting(
+    writer: Writer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("nobody thought of this")
+
+    monkeypatch.setattr(writer, "_commit", fails)
+    with pytest.raises(ReadOnlyError, match=r"the writing thread failed \(RuntimeError\)"):
+        writer.submit(insert("a"), str).result(10)
+    monkeypatch.undo()
+    with pytest.raises(ReadOnlyError):
+        writer.submit(insert("b"), str).result(10)
+    assert "the writing thread failed (RuntimeError); nothing is written" in caplog.text
