@@ -1,8 +1,11 @@
 """The operator's command: in this process where it refuses to start, as a process of its own where it serves."""
 
+import os
 import signal
 import socket
 import statistics
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -163,3 +166,40 @@ def test_what_was_acknowledged_survives_a_kill(bundles: Path, tmp_path: Path) ->
         assert candidate["score"] == pytest.approx(1.0, abs=1e-6)
         served.process.send_signal(signal.SIGINT)
         assert served.process.wait(WAIT_SECONDS) == 0
+
+
+HEAPS = """
+import sys, threading
+import numpy as np
+from service.cli import bound_memory
+
+if sys.argv[1] == "bounded":
+    bound_memory()
+barrier = threading.Barrier(16)
+
+def work():
+    barrier.wait()
+    pieces = [np.empty(50_000, dtype=np.uint8) for _ in range(20)]
+    barrier.wait()
+
+threads = [threading.Thread(target=work) for _ in range(16)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+# A heap of a thread starts at a multiple of 64 MiB, and is of no file.
+lines = [line.split() for line in open("/proc/self/maps")]
+starts = [int(line[0].split("-")[0], 16) for line in lines if len(line) == 5 and line[1] == "rw-p"]
+print(sum(start % (64 << 20) == 0 for start in starts))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+@pytest.mark.parametrize(("how", "is_free"), [("free", True), ("bounded", False), ("told otherwise", True)])
+def test_threads_have_no_heaps_of_their_own(how: str, is_free: bool) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+    if how == "told otherwise":
+        environment["MALLOC_TOP_PAD_"] = "0"
+    command = [sys.executable, "-c", HEAPS, "free" if how == "free" else "bounded"]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    assert (int(ran.stdout) > 4) == is_free, ran.stdout
