@@ -29,7 +29,7 @@ from service.api.deps import Services
 from service.app import create_app
 from service.errors import FacebridgeError, StartupError
 from service.settings import PREFIX, Settings, load_settings
-from service.usecases.receipts import check_receipt
+from service.usecases.receipts import check_receipts
 
 _SHUTDOWN_SECONDS = 20
 """For requests in progress; ten more are left of the thirty that orchestrators give."""
@@ -59,7 +59,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="verify the receipt of an erasure",
         description="Verify the receipt of an erasure: that it is as it was signed, and of whom.",
     )
-    receipt_parser.add_argument("receipt", type=Path, metavar="FILE", help="one receipt as JSON")
+    receipt_parser.add_argument(
+        "receipt", type=Path, metavar="FILE", help="one receipt as JSON, or the answer to an erasure"
+    )
     receipt_parser.add_argument("--subject", metavar="NAME", help="the subject of whom it must be")
     text = "the key that it must be signed by: that of all receipts of a service, as this command tells it"
     receipt_parser.add_argument("--public-key", metavar="HEX", help=text)
@@ -144,14 +146,14 @@ def check_bundles(options: dict[str, object]) -> None:
 
 
 def print_receipt(options: dict[str, Any]) -> None:
-    """Verify a receipt and say what it says. Raises `InvalidInputError` where it is not as it was signed."""
-    document = check_receipt(options["receipt"].read_bytes(), options["subject"], options["public_key"])
+    """Verify receipts and say what they say. Raises `InvalidInputError` where one is not as it was signed."""
     of_whom = f" of {options['subject']}" if options["subject"] else ""
-    Console(highlight=False, markup=False).print(
-        f"sound: erasure{of_whom} from gallery {document['gallery']} at {document['erased_at']}; "
-        f"{document['num_files']} files looked through; signed by {document['public_key']}",
-        soft_wrap=True,
-    )
+    for document in check_receipts(options["receipt"].read_bytes(), options["subject"], options["public_key"]):
+        Console(highlight=False, markup=False).print(
+            f"sound: erasure{of_whom} from gallery {document['gallery']} at {document['erased_at']}; "
+            f"{document['num_files']} files looked through; signed by {document['public_key']}",
+            soft_wrap=True,
+        )
 
 
 def _add_gallery_commands(subparsers: Any) -> None:

@@ -61,6 +61,23 @@ class Signer:
         return document | {"signature": base64.b64encode(signature).decode()}
 
 
+def check_receipts(data: bytes, subject: str | None = None, public_key: str | None = None) -> list[dict[str, Any]]:
+    """As `check_receipt`, of one receipt or of all in an answer to an erasure; those of `subject`, if given.
+
+    Raises `InvalidInputError`, also where one of them is not as it was signed, or none is of that subject.
+    """
+    try:
+        several = json.loads(data)["receipts"]
+        receipts = [json.dumps(one).encode() for one in several]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return [check_receipt(data, subject, public_key)]
+    documents = [check_receipt(one, None, public_key) for one in receipts]
+    meant = [one for one in documents if subject is None or _is_of(one, subject)]
+    if not meant:
+        raise InvalidInputError("none of the receipts is of that subject")
+    return meant
+
+
 def check_receipt(data: bytes, subject: str | None = None, public_key: str | None = None) -> dict[str, Any]:
     """What a receipt says, if it is as it was signed, and by that key and of that subject where they are given: with a key of
     their own anybody can sign. Raises `InvalidInputError`.
@@ -70,7 +87,7 @@ def check_receipt(data: bytes, subject: str | None = None, public_key: str | Non
         signature = base64.b64decode(document.pop("signature"), validate=True)
         public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(document["public_key"]))
         public.verify(signature, canonical_json(document))
-        is_of_subject = subject is None or document["subject_sha256"] == _subject_digest(document["salt"], subject)
+        is_of_subject = subject is None or _is_of(document, subject)
         if document["kind"] != "erasure" or not document.keys() >= {"gallery", "erased_at", "num_files"}:
             raise ValueError
     except InvalidSignature:
@@ -84,6 +101,10 @@ def check_receipt(data: bytes, subject: str | None = None, public_key: str | Non
     if not is_of_subject:
         raise InvalidInputError("the receipt is of somebody else")
     return document
+
+
+def _is_of(document: dict[str, Any], subject: str) -> bool:
+    return bool(document["subject_sha256"] == _subject_digest(document["salt"], subject))
 
 
 def _subject_digest(salt: str, subject: str) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from service.errors import EngineError, InvalidInputError
-from service.usecases.receipts import Signer, check_receipt
+from service.usecases.receipts import Signer, check_receipt, check_receipts
 from tests.api.world import B, features, npy
 
 
@@ -62,6 +62,23 @@ async def test_an_erasure_is_answered_with_receipts_that_hold_by_themselves(peop
 def test_what_is_no_receipt_is_called_so(text: str) -> None:
     with pytest.raises(InvalidInputError, match="no receipt"):
         check_receipt(text.encode())
+
+
+async def test_an_answer_with_several_receipts_is_checked_as_it_came(people: httpx.AsyncClient) -> None:
+    answer = await people.post("/galleries/people/erasures", json={"subjects": ["ann", "bob"]})
+    assert [one["num_templates"] for one in check_receipts(answer.content)] == [2, 1]
+    assert [one["gallery"] for one in check_receipts(answer.content, "bob")] == ["people"]
+    (one,) = check_receipts(json.dumps(answer.json()["receipts"][1]).encode(), "bob")
+    assert one["kind"] == "erasure"
+    with pytest.raises(InvalidInputError, match="none of the receipts is of that subject"):
+        check_receipts(answer.content, "eve")
+    changed = answer.json()
+    changed["receipts"][0]["num_files"] += 1
+    with pytest.raises(InvalidInputError, match="not as it was signed"):
+        check_receipts(json.dumps(changed).encode(), "bob")
+    for text in (b"[]", b"{}", b'{"receipts": 3}', b'{"receipts": [3]}', b"\xff"):
+        with pytest.raises(InvalidInputError, match="it is no receipt"):
+            check_receipts(text)
 
 
 def test_what_was_signed_and_is_no_receipt_of_an_erasure_is_called_so(tmp_path: Path) -> None:
