@@ -100,11 +100,14 @@ class Saver:
         return ""
 
     def remove(self, gallery: OpenGallery) -> None:
-        """Take away what is saved of a gallery."""
+        """Take away what is saved of a gallery, and save it no more. Raises `StorageError`."""
         with gallery.folder.lock:
             gallery.is_dropped = True
             gallery.saved_version, gallery.num_saved = None, 0
-            gallery.folder.remove()
+            try:
+                gallery.folder.remove()
+            except OSError as failure:
+                raise StorageError(f"what is saved of the gallery cannot be taken away ({failure.strerror})") from None
 
     def _run(self) -> None:
         waited = 0.0

@@ -151,10 +151,10 @@ class Custody:
 
             before = self._opened_or_none(name)
             with self._snapshots.open(name, snapshot_id) as snapshot:
-                if before is not None:
-                    # The same numbers may be of subjects with other numbers then.
-                    self._saver.remove(before)
                 try:
+                    if before is not None:
+                        # The same numbers may be of subjects with other numbers then.
+                        self._saver.remove(before)
                     self._put_back(db, snapshot, name, then, partial(self._commit_and_publish, restored))
                 except BaseException:
                     if before is not None and self._opened_or_none(name) is before:

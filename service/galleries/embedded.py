@@ -121,8 +121,8 @@ class EmbeddedGalleryStore:
             gallery = self._gallery(name)
             operations.forget_name(db, gallery.entry.gallery_id, once)
             # Here, so that an erasure that comes next finds nothing of it, and no search waits for a save to end.
-            self._saver.remove(gallery)
             taken_away.append(gallery)
+            self._saver.remove(gallery)
             return gallery
 
         def forgotten(gallery: OpenGallery) -> OpenGallery:

@@ -21,7 +21,7 @@ from service.entities import Erased
 from service.errors import DamagedError, ReadOnlyError, StorageError
 from service.galleries import operations
 from service.galleries.failpoints import reached
-from service.galleries.failures import reason_of
+from service.galleries.failures import FAILURES, reason_of
 from service.galleries.folder import PROJECTIONS, vacuum
 from service.galleries.manifests import Manifest
 from service.galleries.pages import overwrite_unused
@@ -106,12 +106,12 @@ class Eraser:
         reached("erase-after-commit")
         try:
             num_snapshots, traces = self._take_away(db, name, forgetting)
-        except (sqlite3.Error, OSError) as failure:
+        except (*FAILURES, OSError) as failure:
             # What the writer tells of a failure is that nothing was done.
             error = self._record.writer.error_of(failure) if isinstance(failure, sqlite3.Error) else None
             if isinstance(error, ReadOnlyError):
                 raise error from None
-            reason = reason_of(failure) if isinstance(failure, sqlite3.Error) else failure.strerror
+            reason = failure.strerror if isinstance(failure, OSError) else reason_of(failure)
             raise StorageError(
                 f"nobody finds them any more, but the erasure is not complete ({reason}); ask for it again"
             ) from None
@@ -140,9 +140,8 @@ class Eraser:
         Raises `StorageError`, `sqlite3.Error`, `OSError`.
         """
         writer = self._record.writer
-        writer.empty_log()
         try:
-            writer.while_nobody_writes(partial(overwrite_unused, self._record.descriptor))
+            writer.overwrite(self._record.descriptor, overwrite_unused)
         except DamagedError:
             # SQLite knows better, and takes longer.
             vacuum(db, self._folder)

@@ -18,6 +18,7 @@ NAMES = (
     "erase-after-commit",
     "erase-in-snapshot",
     "erase-before-log",
+    "erase-in-pages",
     "erase-after",
     "snapshot-before-name",
     "snapshot-in-removal",

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.errors import DamagedError
+from service.galleries.failpoints import reached
 
 _PAGES = 2048
 """Pages that are read at once."""
@@ -58,16 +59,17 @@ def unused(descriptor: int) -> Iterator[Unused]:
 
 
 def overwrite_unused(descriptor: int) -> int:
-    """Write zeros over all that is left in a database, and be sure that they are on disk; how many bytes there were.
+    """Write zeros over all that is left in a database; how many bytes there were. It is for the caller to sync.
 
     Raises what `unused` raises, with nothing overwritten then; `OSError`.
     """
     num = 0
     for one in list(unused(descriptor)):
-        os.pwrite(descriptor, bytes(one.num), one.start)
+        written = 0
+        while written < one.num:
+            written += os.pwrite(descriptor, bytes(one.num - written), one.start + written)
         num += one.num
-    if num:
-        os.fdatasync(descriptor)
+        reached("erase-in-pages")
     return num
 
 

@@ -75,8 +75,8 @@ def _is_of_snapshot(db: sqlite3.Connection, failure: sqlite3.Error) -> bool:
         return False
     try:
         (found,) = db.execute("PRAGMA copy.quick_check(1)").fetchone()
-    except sqlite3.DatabaseError:
-        return True
+    except sqlite3.Error as other:
+        return reason_of(other).startswith(_DAMAGED)
     return bool(found != "ok")
 
 

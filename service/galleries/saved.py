@@ -20,7 +20,6 @@ import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -223,20 +222,18 @@ class ProjectionFolder:
         return path.parent == self._path
 
     def remove(self) -> None:
-        """Take all of it away."""
-        self._files, self._indexes = {}, {}
+        """Take all of it away. Raises `OSError`, with nothing taken away."""
         for name in list(self._mapped):
-            with suppress(OSError):
-                self._forget_file(name)
+            self._forget_file(name)
+        self._files, self._indexes = {}, {}
         shutil.rmtree(self._path, ignore_errors=True)
 
     def _forget_file(self, name: str) -> None:
         """A file goes on without a name while it is mapped, and nothing may be in it of who is removed or erased then."""
-        segment = self._mapped.pop(name, None)
+        segment = self._mapped.get(name)
         if segment is not None:
-            assert isinstance(segment.vectors, np.memmap)
-            place, shape = segment.vectors.offset, segment.vectors.shape
-            segment.lose_name(np.memmap(self._path / name, dtype="<f4", mode="r+", offset=place, shape=shape))
+            segment.lose_name(_on_disk(self._path / name, segment))
+            del self._mapped[name]
 
     def _write(self, segment: Segment, num: int) -> "_File | None":
         """None where nobody is left in it."""
@@ -319,6 +316,12 @@ def _read(path: Path, digest: str, dimension: int, *, is_mapped: bool) -> Segmen
     segment.is_dead = np.zeros(num, dtype=np.bool_)
     segment.num = segment.capacity = num
     return segment
+
+
+def _on_disk(path: Path, segment: Segment) -> "np.memmap[tuple[int, ...], np.dtype[np.float32]]":
+    """The vectors of a segment that is mapped, in its file itself. Raises `OSError`."""
+    assert isinstance(segment.vectors, np.memmap)
+    return np.memmap(path, dtype="<f4", mode="r+", offset=segment.vectors.offset, shape=segment.vectors.shape)
 
 
 def _checked_manifest(data: bytes) -> dict[str, Any]:

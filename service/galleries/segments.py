@@ -102,10 +102,13 @@ class Segment:
             if replaced_at is not None:
                 self.replaced_at.update(dict.fromkeys(rows.tolist(), replaced_at))
             self.is_dead[rows] = True
-            if replaced_at is None:
-                self._forget_vectors(rows)
-            self.num_dead += len(rows)
-            self.version += 1
+            try:
+                if replaced_at is None:
+                    self._forget_vectors(rows)
+            finally:
+                # Whatever the disk says: whoever saves waits for an even one.
+                self.num_dead += len(rows)
+                self.version += 1
         return rows
 
     def forget_replaced(self, row: int) -> None:

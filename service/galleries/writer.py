@@ -34,6 +34,8 @@ LARGEST_LOG_BYTES = 512 << 20
 """From which on writes wait for that."""
 _EMPTY_SECONDS = 30.0
 _RETRY_SECONDS = 0.01
+_TRIES = 5
+_NO_MEMORY = "there is no memory for this; nothing of it was kept"
 _FULL_BYTES = 1 << 20
 """A file system with less than this left is full, whatever word it has for it."""
 
@@ -124,7 +126,11 @@ class Writer:
         Raises `sqlite3.Error`; what `then` raises, after which nothing is written any more.
         """
         with self.agreement:
-            self._db.execute("COMMIT")
+            try:
+                self._db.execute("COMMIT")
+            except MemoryError as failure:
+                # Nobody knows whether it is.
+                raise self.error_of(failure) from None
             try:
                 then()
             except BaseException as failure:
@@ -152,18 +158,33 @@ class Writer:
                     raise StorageError("a reader keeps the log of the record from being emptied")
                 time.sleep(_RETRY_SECONDS)
 
-    def while_nobody_writes(self, work: Callable[[], T]) -> T:
-        """Do `work` on the bytes of the file, which is all that there is when the log is empty, and keep no page of it in memory;
-        called by work that is alone. Raises `sqlite3.Error`.
+    def overwrite(self, descriptor: int, work: Callable[[int], object]) -> None:
+        """Empty the log, have `work` overwrite bytes of the file, which is all that there is then, and be sure that they are on
+        disk; no page of it is kept in memory. Called by work that is alone.
+
+        Raises `StorageError` where others write, `ReadOnlyError` where a sync fails, `sqlite3.Error`, what `work` raises.
         """
-        with self._checkpoints.paused():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                return work()
-            finally:
-                self._db.execute("ROLLBACK")
-                # Written again, a page would be as it was.
-                self._db.execute("PRAGMA shrink_memory")
+        for _ in range(_TRIES):
+            self.empty_log()
+            with self._checkpoints.paused():
+                self._db.execute("BEGIN IMMEDIATE")
+                try:
+                    # Another program may have written in between, and could move that into the file beside this.
+                    if self._log_path.stat().st_size == 0:
+                        work(descriptor)
+                        self._sync(descriptor)
+                        return
+                finally:
+                    self._db.execute("ROLLBACK")
+                    # Written again, a page would be as it was.
+                    self._db.execute("PRAGMA shrink_memory")
+        raise StorageError("another program writes to the record")
+
+    def _sync(self, descriptor: int) -> None:
+        try:
+            os.fdatasync(descriptor)
+        except OSError as failure:
+            raise self._stop_writing(f"the record could not be synced ({failure.strerror})") from None
 
     def close(self) -> None:
         """Finish what was submitted, move the log into the file, and end."""
@@ -266,10 +287,7 @@ class Writer:
                 # It was SQLite that got no memory, and took back what others had done too.
                 raise
             self._db.execute("ROLLBACK TO operation")
-            is_memory = isinstance(failure, MemoryError)
-            operation.refusal = (
-                StorageError("there is no memory for this; nothing of it was kept") if is_memory else failure
-            )
+            operation.refusal = StorageError(_NO_MEMORY) if isinstance(failure, MemoryError) else failure
         self._db.execute("RELEASE operation")
         if operation.refusal is not None and len(operation.inputs) > 1:
             return [part for one in operation.split() for part in self._work(one)]
@@ -299,9 +317,12 @@ class Writer:
             return
         try:
             (result,) = operation.work(self._db, operation.inputs)
-        except FAILURES as failure:
+        except sqlite3.Error as failure:
             self._roll_back()
             operation.refuse(self.error_of(failure))
+        except MemoryError:
+            self._roll_back()
+            operation.refuse(self._failure or StorageError(_NO_MEMORY))
         except Exception as failure:  # noqa: BLE001
             self._roll_back()
             operation.refuse(failure)

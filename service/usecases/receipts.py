@@ -24,6 +24,7 @@ from models.documents import canonical_json
 from service.errors import InvalidInputError, StartupError
 
 KEY = "receipts.pem"
+_TOLD = {"gallery", "erased_at", "num_files", "salt", "subject_sha256"}
 _PUBLIC_KEY = re.compile(r"[0-9A-Fa-f]{64}")
 _RAW = (serialization.Encoding.Raw, serialization.PublicFormat.Raw)
 
@@ -74,7 +75,7 @@ def check_receipts(data: bytes, subject: str | None = None, public_key: str | No
     documents = [check_receipt(one, None, public_key) for one in receipts]
     meant = [one for one in documents if subject is None or _is_of(one, subject)]
     if not meant:
-        raise InvalidInputError("none of the receipts is of that subject")
+        raise InvalidInputError("none of the receipts is of that subject" if documents else "there is no receipt in it")
     return meant
 
 
@@ -88,7 +89,7 @@ def check_receipt(data: bytes, subject: str | None = None, public_key: str | Non
         public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(document["public_key"]))
         public.verify(signature, canonical_json(document))
         is_of_subject = subject is None or _is_of(document, subject)
-        if document["kind"] != "erasure" or not document.keys() >= {"gallery", "erased_at", "num_files"}:
+        if document["kind"] != "erasure" or not document.keys() >= _TOLD:
             raise ValueError
     except InvalidSignature:
         raise InvalidInputError("the receipt is not as it was signed") from None

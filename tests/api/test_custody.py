@@ -1,5 +1,6 @@
 """Erasures with receipts, snapshots, putting back, checks, over HTTP."""
 
+import base64
 import json
 import secrets
 from collections.abc import AsyncIterator
@@ -10,7 +11,9 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from models.documents import canonical_json
 from service.errors import EngineError, InvalidInputError
 from service.usecases.receipts import Signer, check_receipt, check_receipts
 from tests.api.world import B, features, npy
@@ -76,6 +79,14 @@ async def test_an_answer_with_several_receipts_is_checked_as_it_came(people: htt
     changed["receipts"][0]["num_files"] += 1
     with pytest.raises(InvalidInputError, match="not as it was signed"):
         check_receipts(json.dumps(changed).encode(), "bob")
+    signer = Signer(Ed25519PrivateKey.generate())
+    facts: dict[str, Any] = {"kind": "erasure", "gallery": "g", "erased_at": "", "num_files": 1}
+    facts["public_key"] = signer.key.public_key().public_bytes_raw().hex()
+    forged = facts | {"signature": base64.b64encode(signer.key.sign(canonical_json(facts))).decode()}
+    with pytest.raises(InvalidInputError, match="it is no receipt"):
+        check_receipts(json.dumps({"receipts": [forged]}).encode(), "bob")
+    with pytest.raises(InvalidInputError, match="there is no receipt in it"):
+        check_receipts(b'{"receipts": []}')
     for text in (b"[]", b"{}", b'{"receipts": 3}', b'{"receipts": [3]}', b"\xff"):
         with pytest.raises(InvalidInputError, match="it is no receipt"):
             check_receipts(text)

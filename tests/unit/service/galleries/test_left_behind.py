@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sqlite3
 import threading
 import time
 import weakref
@@ -17,7 +18,7 @@ import pytest
 
 from models.space import Space
 from service.entities import FloatArray, NewTemplates
-from service.errors import DamagedError, NotFoundError, SnapshotCorruptError, StorageError
+from service.errors import DamagedError, NotFoundError, ReadOnlyError, SnapshotCorruptError, StorageError
 from service.galleries import background, erasure, indexes, pages, saved, scan
 from service.galleries.embedded import EmbeddedGalleryStore
 from service.galleries.folder import PROJECTIONS, RECORD, SNAPSHOTS
@@ -382,3 +383,126 @@ def test_a_snapshot_whose_rows_are_gone_is_damaged(store: EmbeddedGalleryStore, 
     rows.unlink()
     with pytest.raises(SnapshotCorruptError):
         store.verify_snapshot("staff", snapshot_id)
+
+
+@pytest.mark.parametrize("is_once", [True, False])
+def test_nothing_is_overwritten_while_another_program_has_written(
+    store: EmbeddedGalleryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_once: bool
+) -> None:
+    """It could move what it wrote into the file, over pages that were looked through before."""
+    store.enrol("staff", native([f"p{row}" for row in range(40)], units(40)))
+    writer, written = store._record.writer, list[int]()
+    empty = writer.empty_log
+
+    def beside() -> None:
+        empty()
+        if not (is_once and written):
+            with closing(sqlite3.connect(tmp_path / RECORD)) as other, other:
+                other.execute("PRAGMA wal_autocheckpoint=0")
+                other.execute("CREATE TABLE IF NOT EXISTS others (text TEXT)")
+                other.executemany("INSERT INTO others VALUES (?)", [("x" * 500,)] * 50)
+                written.append(1)
+
+    monkeypatch.setattr(writer, "empty_log", beside)
+    if is_once:
+        store.erase("staff", ["p7"])
+    else:
+        with pytest.raises(StorageError, match="another program writes to the record"):
+            store.erase("staff", ["p7"])
+        monkeypatch.undo()
+        assert [one.subject for one in store.erase("staff", ["p7"])] == ["p7"]
+    assert all(check.is_sound for check in store.check("staff"))
+    store.close()
+    with closing(sqlite3.connect(tmp_path / RECORD)) as db:
+        assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert db.execute("SELECT COUNT(*) FROM others").fetchone() == (50 * len(written),)
+
+
+def test_after_a_sync_of_what_was_overwritten_failed_nothing_is_written(
+    store: EmbeddedGalleryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    store.enrol("staff", native(["ann", "bob"], units(2)))
+    monkeypatch.setattr("service.galleries.writer.os.fdatasync", fails)
+    with pytest.raises(ReadOnlyError, match=r"could not be synced \(Input/output error\)"):
+        store.erase("staff", ["ann"])
+    with pytest.raises(ReadOnlyError):
+        store.remove_subject("staff", "bob")
+
+
+@pytest.fixture
+def no_mappings(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """From then on so many files cannot be mapped to be written to."""
+
+    def begin(num: int) -> None:
+        mapped, left = saved._on_disk, [num]
+
+        def fails(*args: Any) -> Any:
+            if left[0]:
+                left[0] -= 1
+                raise OSError(24, "Too many open files")
+            return mapped(*args)
+
+        monkeypatch.setattr(saved, "_on_disk", fails)
+
+    return begin
+
+
+def mapped_staff(store: EmbeddedGalleryStore) -> FloatArray:
+    """Of 400 people whose vectors are in a file alone."""
+    features_GD = units(400)
+    store.enrol("staff", native([f"p{row}" for row in range(400)], features_GD))
+    wait_until(lambda: bool(store._gallery("staff").projection.indexes))
+    store._saver.save_all()
+    return features_GD
+
+
+def test_a_file_that_could_not_be_mapped_to_be_overwritten_is_tried_again(
+    store: EmbeddedGalleryStore, tmp_path: Path, no_mappings: Callable[[int], None]
+) -> None:
+    features_GD = mapped_staff(store)
+    with store._gallery("staff").projection.reading():
+        no_mappings(1)
+        with pytest.raises(StorageError, match="not complete"):
+            store.erase("staff", ["p7"])
+        store.erase("staff", ["p7"])
+        found = nameless(tmp_path)
+    assert found
+    assert not [one for one in found if features_GD[7].tobytes()[:16] in one]
+
+
+def test_a_gallery_whose_files_could_not_be_overwritten_is_not_dropped(
+    store: EmbeddedGalleryStore, no_mappings: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mapped_staff(store)
+    snapshot_id = store.take_snapshot("staff").snapshot_id
+    no_mappings(2)
+    with pytest.raises(StorageError, match=r"cannot be taken away \(Too many open files\)"):
+        store.drop("staff")
+    with pytest.raises(StorageError, match=r"cannot be taken away \(Too many open files\)"):
+        store.restore("staff", snapshot_id)
+    assert store.get("staff").num_templates == 400
+    store.remove_subject("staff", "p9")
+    store._saver.save_all()
+    assert all(check.is_sound for check in store.check("staff"))
+    assert store._gallery("staff").saved_version == store._gallery("staff").projection.version
+    store.drop("staff")
+
+
+def test_memory_that_runs_out_in_an_erasure_is_told_as_that_and_is_not_the_end_of_writing(
+    store: EmbeddedGalleryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(_: int) -> int:
+        raise MemoryError
+
+    store.enrol("staff", native(["ann", "bob"], units(2)))
+    with monkeypatch.context() as patch:
+        patch.setattr(erasure, "overwrite_unused", exhausted)
+        with pytest.raises(
+            StorageError, match=r"nobody finds them any more, but the erasure is not complete \(MemoryError\)"
+        ):
+            store.erase("staff", ["ann"])
+    assert [one.subject for one in store.erase("staff", ["ann"])] == ["ann"]
+    assert store.get("staff").num_templates == 1

@@ -297,12 +297,17 @@ def test_memory_that_runs_out_in_one_operation_is_told_to_it_alone(writer: Write
     assert words(connect) == ["b", "c"]
 
 
-def test_what_is_alone_and_fails_leaves_no_transaction_open(writer: Writer) -> None:
+@pytest.mark.parametrize(
+    ("failure", "told"), [(InvalidInputError("no"), InvalidInputError), (MemoryError(), StorageError)]
+)
+def test_what_is_alone_and_fails_leaves_no_transaction_open(
+    writer: Writer, failure: Exception, told: type[Exception]
+) -> None:
     def fails(db: sqlite3.Connection) -> None:
         db.execute("BEGIN IMMEDIATE")
-        raise InvalidInputError("no")
+        raise failure
 
-    with pytest.raises(InvalidInputError):
+    with pytest.raises(told):
         writer.alone(fails)
     assert writer.call(insert("a"), str) == "1"
 
