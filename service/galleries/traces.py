@@ -23,8 +23,6 @@ _VECTORS = 4096
 """That are looked through together."""
 _BETWEEN = b"\xff" * PIECE
 """No number of a vector is that, so no piece goes from one to the next."""
-_FEW = 12
-"""Pieces that are sooner looked for one by one."""
 _Table = npt.NDArray[np.bool_]
 
 
@@ -80,8 +78,10 @@ def held_in(pieces: frozenset[bytes], vectors: Iterable[bytes]) -> frozenset[byt
 
 def _tables(pieces: frozenset[bytes]) -> tuple[_Table, _Table]:
     firsts, seconds = (np.zeros(1 << 16, dtype=np.bool_) for _ in range(2))
-    firsts[[int.from_bytes(piece[:2], "little") for piece in pieces]] = True
-    seconds[[int.from_bytes(piece[2:4], "little") for piece in pieces]] = True
+    # Those of a piece that lies at an even place, and at an odd one.
+    for odd in (0, 1):
+        firsts[[int.from_bytes(piece[odd : odd + 2], "little") for piece in pieces]] = True
+        seconds[[int.from_bytes(piece[odd + 2 : odd + 4], "little") for piece in pieces]] = True
     return firsts, seconds
 
 
@@ -120,15 +120,12 @@ def _blocks(path: Path, descriptor: int | None) -> Iterator[bytes]:
 
 
 def _held(block: bytes, pieces: frozenset[bytes], tables: tuple[_Table, _Table]) -> set[bytes]:
-    if len(pieces) <= _FEW:
-        return {piece for piece in pieces if piece in block}
-    # Of many, two tables of pairs of bytes leave few places to look at.
-    held = set()
+    if len(block) < PIECE:
+        return set()
+    # Two tables of pairs of bytes leave few places to look at, however many pieces there are.
     firsts, seconds = tables
-    data = np.frombuffer(block, dtype=np.uint8)
-    for offset in (0, 1):
-        pairs = data[offset : offset + (len(data) - offset) // 2 * 2].view("<u2")
-        places = np.flatnonzero(firsts[pairs[:-1]])
-        places = places[seconds[pairs[places + 1]]]
-        held |= {block[place : place + PIECE] for place in (2 * places + offset).tolist()} & pieces
-    return held
+    pairs = np.frombuffer(block, dtype="<u2", count=len(block) // 2)
+    places = np.flatnonzero(firsts[pairs[:-1]])
+    places = 2 * places[seconds[pairs[places + 1]]]
+    starts = (place - odd for place in places.tolist() for odd in (0, 1) if place >= odd)
+    return {block[start : start + PIECE] for start in starts} & pieces
