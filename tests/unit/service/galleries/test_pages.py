@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -183,3 +184,41 @@ def test_a_list_of_free_pages_that_does_not_end_is_not_followed_for_ever(
     os.pwrite(descriptor, trunk.to_bytes(4, "big"), (trunk - 1) * 8192)
     with pytest.raises(DamagedError, match="does not end"):
         overwrite_unused(descriptor)
+
+
+@pytest.mark.parametrize("page_bytes", [512, 4096, 8192])
+def test_whatever_was_done_to_a_database_it_holds_the_same_afterwards(tmp_path: Path, page_bytes: int) -> None:
+    """Rows of every size, some over many pages, tables with and without row ids, an index; again and again, beside a reader."""
+    rng = np.random.default_rng(page_bytes)
+    num_overwritten = 0
+    for case in range(6):
+        path = tmp_path / str(case)
+        with closing(connected(path, f"page_size={page_bytes}", "synchronous=OFF")) as db:
+            db.execute("CREATE TABLE face (id INTEGER PRIMARY KEY, name TEXT, vector BLOB)")
+            db.execute("CREATE TABLE word (name TEXT PRIMARY KEY, vector BLOB) WITHOUT ROWID")
+            db.execute("CREATE INDEX by_name ON face (name)")
+            descriptor = os.open(path, os.O_RDWR)
+            with closing(sqlite3.connect(path)) as reader:
+                for _ in range(5):
+                    db.execute("BEGIN")
+                    for _ in range(150):
+                        key, size = int(rng.integers(400)), int(rng.choice([0, 3, 60, 900, 20_000]))
+                        name = "x" * int(rng.integers(200)) + str(key)
+                        db.execute("INSERT OR REPLACE INTO face VALUES (?, ?, ?)", (key, name, rng.bytes(size)))
+                        db.execute("INSERT OR REPLACE INTO word VALUES (?, ?)", (str(key), rng.bytes(size // 9)))
+                        db.execute("DELETE FROM face WHERE id = ?", (int(rng.integers(400)),))
+                        db.execute("DELETE FROM word WHERE name = ?", (str(rng.integers(400)),))
+                    db.execute("COMMIT")
+                    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                    before = [db.execute(f"SELECT * FROM {table}").fetchall() for table in ("face", "word")]
+                    num_overwritten += overwrite_unused(descriptor) > 0
+                    db.execute("PRAGMA shrink_memory")
+                    assert list(unused(descriptor)) == []
+                    for one in (db, reader):
+                        assert one.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+                        assert [
+                            one.execute(f"SELECT * FROM {table}").fetchall() for table in ("face", "word")
+                        ] == before
+        os.close(descriptor)
+    assert num_overwritten > 20
+    sys.stdout.write(f"{num_overwritten} times what is unused of pages of {page_bytes} bytes: every row as before\n")
