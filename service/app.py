@@ -65,15 +65,15 @@ def create_app(
     )
     may_use_gpu = settings.device != "cpu"
     policy = IndexPolicy(settings.gallery_index, settings.index_recall, settings.index_memory_bytes, may_use_gpu)
-    store = store or EmbeddedGalleryStore(settings.data, policy)
-    services = _services(settings, loaded, store)
+    kept: GalleryStore = EmbeddedGalleryStore(settings.data, policy) if store is None else store
+    services = _services(settings, loaded, kept)
     services.galleries.index_all()
     _check_norms(services)
     app = FastAPI(
         title="Facebridge",
         version=metadata.version("facebridge"),
         description="Translates face features between encoders and serves galleries that outlive the encoder that made them.",
-        lifespan=_lifespan(services, store),
+        lifespan=_lifespan(services, kept),
         # A redirect would carry a DELETE of something missing to what is above it.
         redirect_slashes=False,
     )

@@ -124,6 +124,22 @@ class IndexState:
 
 
 @dataclass(frozen=True, slots=True)
+class Generation:
+    """A version of a gallery in one space, beside the active one: it is being built, or it was active and is kept."""
+
+    number: int
+    space: Space
+    state: Literal["building", "kept"]
+    is_complete: bool
+    """Whether every template is searchable in it, or is known not to be: it may become the active one."""
+    job: str | None = None
+    """That builds it, or did."""
+    routes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By which translators templates come into it, by the fingerprint of the space that they are of."""
+    kept_until: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Gallery:
     """Templates searchable in one space."""
 
@@ -134,6 +150,8 @@ class Gallery:
     num_subjects: int
     created_at: str
     index: IndexState
+    beside: tuple[Generation, ...] = ()
+    """Its other generations, which whatever is enrolled reaches as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +198,18 @@ Metadata = Mapping[str, Scalar]
 
 
 @dataclass(frozen=True, slots=True)
+class Translation:
+    """What templates of one space became in another."""
+
+    features: FloatArray
+    """(G, D), of length one; NaN where a template has no direction there."""
+    route: tuple[str, ...] = ()
+    """The translators; none for native templates."""
+    confidence: FloatArray | None = None
+    """In the translation, (G,), NaN where it is not told."""
+
+
+@dataclass(frozen=True, slots=True)
 class NewTemplates:
     """Templates to enrol, all of one space and by one route, in columns of G rows."""
 
@@ -202,6 +232,8 @@ class NewTemplates:
     metadata: Sequence[Metadata | None] | None = None
     provenance: Sequence[Metadata] | None = None
     """How they came here."""
+    elsewhere: Mapping[str, Translation | None] = field(default_factory=dict)
+    """What they are in the spaces of other generations, by fingerprint; None where no route leads there."""
 
     def __len__(self) -> int:
         return len(self.subjects)
@@ -228,6 +260,8 @@ class Template:
     key: str | None = None
     metadata: Metadata = field(default_factory=dict)
     provenance: Metadata = field(default_factory=dict)
+    is_searchable: bool = True
+    """In the active generation: not where no route leads into its space, or a native template of the subject has retired it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,9 @@
     |- SpaceMismatchError       vectors of two spaces would have been compared
     |  |- SuspectedSpaceError   vectors that claim a space do not look like it
     |- GenerationChangedError   what was meant is of another generation of a gallery
+    |- MigrationInProgressError a gallery is being migrated, and this has to wait
+    |- JobStateError            a job is not in a state in which this can be done
+    |- RollbackExpiredError     the generation before is not there any more
     |- BatchTooLargeError
     |- OverloadedError          try again later
     |  |- QueueFullError, DrainingError
@@ -84,6 +87,18 @@ class SnapshotCorruptError(InvalidInputError):
 
 class GenerationChangedError(FacebridgeError):
     """What was meant is of another generation of a gallery than the active one."""
+
+
+class MigrationInProgressError(FacebridgeError):
+    """A gallery is being migrated; what was asked for has to wait until that has ended."""
+
+
+class JobStateError(FacebridgeError):
+    """A job is not in a state in which what was asked for can be done."""
+
+
+class RollbackExpiredError(FacebridgeError):
+    """The generation before is not there any more."""
 
 
 class NotFoundError(FacebridgeError):

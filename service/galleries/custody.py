@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from service.entities import Check, Erased, Gallery, Snapshot
-from service.errors import DamagedError, NotFoundError, SnapshotCorruptError, StorageError
+from service.errors import DamagedError, MigrationInProgressError, NotFoundError, SnapshotCorruptError, StorageError
 from service.galleries import operations
 from service.galleries.background import Saver
 from service.galleries.erasure import Eraser
@@ -54,16 +54,16 @@ class _Forgetting:
         if self._gallery is not None:
             self._gallery.remove(seqs)
             self._gallery.forget_subjects(self._subjects)
-            self._gallery.counts = operations.counted(self._db, self._gallery.entry)
+            self._gallery.count(operations.counted(self._db, self._gallery.entry))
         for projection in self._left:
             projection.remove_subjects(self._subjects)
 
     def forget(self) -> None:
         """See `Forgetting`."""
-        if self._gallery is not None:
+        for one in self._gallery.generations if self._gallery is not None else ():
             # Also of what was removed before: an index may hold it still.
-            self._gallery.forget_stale_indexes()
-            self._save(self._gallery)
+            one.forget_stale_indexes()
+            self._save(one)
 
 
 class Custody:
@@ -144,21 +144,27 @@ class Custody:
             restored: list[OpenGallery] = []
 
             def then(gallery_id: int) -> None:
-                recorded = self._record.gallery(db, gallery_id)
+                recorded = self._record.generations(db, gallery_id)
                 # Before it is committed: what cannot be searched is not put back.
                 restored.append(read_gallery(self._record, recorded, self._projections, db))
                 operations.remember(db, once, restored[0].described())
 
             before = self._opened_or_none(name)
+            of_before = before.generations if before is not None else ()
+            if any(one.entry.kept_until_ms is None for one in of_before[1:]):
+                raise MigrationInProgressError(
+                    f"gallery {name} is being migrated; cancel that, or end it, before a snapshot is put back"
+                )
             with self._snapshots.open(name, snapshot_id) as snapshot:
                 try:
-                    if before is not None:
+                    for one in of_before:
                         # The same numbers may be of subjects with other numbers then.
-                        self._saver.remove(before)
+                        self._saver.remove(one)
                     self._put_back(db, snapshot, name, then, partial(self._commit_and_publish, restored))
                 except BaseException:
                     if before is not None and self._opened_or_none(name) is before:
-                        before.is_dropped = False
+                        for one in of_before:
+                            one.is_dropped = False
                     raise
             return restored[0].described()
 

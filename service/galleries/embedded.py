@@ -25,13 +25,15 @@ from service.galleries.erasure import Eraser
 from service.galleries.export import exported
 from service.galleries.failures import reason_of
 from service.galleries.folder import PROJECTIONS, RECORD, SNAPSHOTS, sole_use
+from service.galleries.generations import Generations
 from service.galleries.indexes import IndexPolicy
 from service.galleries.opened import CommonIndex, OpenGallery, first_without_direction
-from service.galleries.opening import open_gallery, projection_folder
+from service.galleries.opening import open_galleries, projection_folder
 from service.galleries.operations import Counts, Removed
 from service.galleries.port import Answer, Enrolment, Once, Project, SearchResult, TemplatePage, Where
 from service.galleries.projection import Projection
-from service.galleries.record import Record, RecordedGallery
+from service.galleries.record import Record
+from service.galleries.recorded import RecordedGallery
 from service.galleries.rules import check_probes, check_projections
 from service.galleries.scan import tune_faiss
 from service.galleries.schema import GalleryEntry
@@ -61,9 +63,8 @@ class EmbeddedGalleryStore:
                 snapshots = Snapshots(folder / SNAPSHOTS)
                 eraser = Eraser(self._record, snapshots, folder)
                 self._record.writer.alone(eraser.end_what_was_left)
-                recorded = self._record.galleries()
-                _forget_others(self._projections, recorded)
-                galleries = [open_gallery(self._record, one, self._projections) for one in recorded]
+                _forget_others(self._projections, self._record.galleries())
+                galleries = open_galleries(self._record, self._projections)
             except StartupError:
                 raise
             except DamagedError as damage:
@@ -87,8 +88,18 @@ class EmbeddedGalleryStore:
                 publish=self._publish,
                 left=lambda name: self._left.get(name, ()),
             )
+            self.generations = Generations(
+                self._record,
+                self._projections,
+                self._saver,
+                opened=self._gallery,
+                exchange=self._exchange,
+                leave=self._leave,
+            )
             opened.enter_context(closing(Indexer(self._open_galleries, self._policy)))
             self._opened = opened.pop_all()
+        for generation_id in self._record.half_dropped_generations():
+            self.generations.drop_rest(generation_id)
 
     def create(self, name: str, space: Space, *, index: IndexKind | None = None, once: Once | None = None) -> Gallery:
         """See the port."""
@@ -121,20 +132,23 @@ class EmbeddedGalleryStore:
             gallery = self._gallery(name)
             operations.forget_name(db, gallery.entry.gallery_id, once)
             # Here, so that an erasure that comes next finds nothing of it, and no search waits for a save to end.
-            taken_away.append(gallery)
-            self._saver.remove(gallery)
+            for one in gallery.generations:
+                taken_away.append(one)
+                self._saver.remove(one)
             return gallery
 
         def forgotten(gallery: OpenGallery) -> OpenGallery:
             self._galleries = {other: kept for other, kept in self._galleries.items() if kept is not gallery}
-            self._leave(gallery)
+            for one in gallery.generations:
+                self._leave(one)
             return gallery
 
         try:
             gallery = self._record.writer.call(forget, forgotten)
         except BaseException:
+            now = self._galleries.get(name)
             for kept in taken_away:
-                kept.is_dropped = self._galleries.get(name) is not kept
+                kept.is_dropped = now is None or not now.holds(kept)
             raise
         try:
             self._drop_rest(gallery.entry.gallery_id)
@@ -171,16 +185,18 @@ class EmbeddedGalleryStore:
         told = once and once.through(lambda removed: len(removed.seqs))
         return self._remove(name, lambda db, entry: operations.seqs_of_subject(db, entry, subject), "subject", told)
 
-    def ensure_index(self, name: str, space: Space, projections: Mapping[str, Project]) -> None:
+    def ensure_index(
+        self, name: str, space: Space, projections: Mapping[str, Project], *, generation: int | None = None
+    ) -> None:
         """See the port. Writes wait while the templates that are there are projected; searches do not."""
         fingerprint = space.fingerprint
-        gallery = self._gallery(name)
+        gallery = self.generations.of(name, generation)
         check_projections(projections, gallery.entry.space)
         if fingerprint in gallery.indexes:
             return
 
         def build(db: sqlite3.Connection) -> None:
-            now = self._gallery(name)
+            now = self.generations.of(name, generation)
             check_projections(projections, now.entry.space)
             if fingerprint in now.indexes:
                 return
@@ -189,7 +205,11 @@ class EmbeddedGalleryStore:
             index = CommonIndex(
                 space, now.entry.space.fingerprint, projections, Projection(space.dimension, self._record.ids)
             )
-            for rows in self._record.blocks(now.entry, with_originals=True, db=db):
+            # One that is behind is filled with what it has in this space too.
+            known = () if now.is_behind else self._record.blocks(now.entry, with_originals=True, db=db)
+            if now.is_behind and now.filled_to:
+                return
+            for rows in known:
                 try:
                     index.add(rows)
                 except InvalidInputError:
@@ -213,12 +233,25 @@ class EmbeddedGalleryStore:
         by_origin: bool = False,
         where: Where | None = None,
         without: Sequence[str] = (),
+        generation: int | None = None,
+        without_ids: Sequence[str] = (),
     ) -> SearchResult:
         """See the port. Where the gallery is put back or dropped meanwhile, it is asked as it is then."""
         while True:
-            gallery = self._gallery(name)
-            found = self._search(gallery, probes_BD, space, top_k, by_origin=by_origin, where=where, without=without)
-            if self._galleries.get(name) is gallery:
+            gallery = self.generations.of(name, generation)
+            found = self._search(
+                gallery,
+                probes_BD,
+                space,
+                top_k,
+                by_origin=by_origin,
+                where=where,
+                without=without,
+                without_ids=without_ids,
+            )
+            # Where another generation took its place, what was found is of one all the same.
+            now = self._galleries.get(name)
+            if now is not None and now.holds(gallery):
                 return found
 
     def _search(
@@ -231,8 +264,10 @@ class EmbeddedGalleryStore:
         by_origin: bool,
         where: Where | None,
         without: Sequence[str],
+        without_ids: Sequence[str],
     ) -> SearchResult:
-        among = left_out = None
+        among = None
+        left_out = self._record.ids.seqs(without_ids) if without_ids else None
         with ExitStack() as stack:
             with ExitStack() as asked:
                 reads = asked.enter_context(self._record.at_one_moment()) if where or without else None
@@ -244,7 +279,7 @@ class EmbeddedGalleryStore:
                     reader = stack.enter_context(projection.reading())
                 if reads is not None:
                     among = reads.matching(gallery.entry, where) if where else None
-                    left_out = reads.seqs_of_keys(gallery.entry, without) if without else None
+                    left_out = reads.seqs_of_keys(gallery.entry, without) if without else left_out
             found = reader.search(
                 probes_BD, top_k, crowd=gallery.crowd, by_origin=by_origin, among=among, without=left_out
             )
@@ -301,16 +336,19 @@ class EmbeddedGalleryStore:
 
     def _publish(self, gallery: OpenGallery) -> None:
         before = self._galleries.get(gallery.entry.name)
+        self._exchange(gallery)
+        for one in before.generations if before is not None else ():
+            self._leave(one)
+
+    def _exchange(self, gallery: OpenGallery) -> None:
         self._galleries = {**self._galleries, gallery.entry.name: gallery}
-        if before is not None:
-            self._leave(before)
 
     def _leave(self, gallery: OpenGallery) -> None:
         self._left = {name: projections for name, projections in self._left.items() if len(projections)}
         self._left.setdefault(gallery.entry.name, WeakSet()).update(gallery.projections())
 
     def _open_galleries(self) -> list[OpenGallery]:
-        return list(self._galleries.values())
+        return [one for gallery in self._galleries.values() for one in gallery.generations]
 
     def _empty(self, entry: GalleryEntry) -> OpenGallery:
         projection = Projection(entry.space.dimension, self._record.ids)
@@ -339,7 +377,7 @@ class EmbeddedGalleryStore:
         def then(done: tuple[OpenGallery, Removed]) -> int:
             gallery, removed = done
             gallery.remove(removed.seqs)
-            gallery.counts = removed.counts
+            gallery.count(removed.counts)
             return len(removed.seqs)
 
         return self._record.writer.call(work, then)

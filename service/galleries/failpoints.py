@@ -27,6 +27,11 @@ NAMES = (
     "projection-after-segment",
     "projection-before-manifest",
     "projection-after-manifest",
+    "fill-before-commit",
+    "fill-after-commit",
+    "activate-before-commit",
+    "activate-after-commit",
+    "drop-generation",
 )
 """All that there are."""
 

@@ -10,6 +10,8 @@ import threading
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+import numpy.typing as npt
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 KEY_BYTES = 16
@@ -50,6 +52,11 @@ class TemplateIds:
             block = self._decryptor.update(bytes.fromhex(template_id))
         seq = int.from_bytes(block[:8], "big")
         return seq if block[8:] == self._mark(seq) else None
+
+    def seqs(self, template_ids: Iterable[str]) -> npt.NDArray[np.int64]:
+        """The numbers of those that are ids of this record, ascending."""
+        found = (self.seq(one) for one in template_ids)
+        return np.unique(np.array([seq for seq in found if seq is not None], dtype=np.int64))
 
     def _mark(self, seq: int) -> bytes:
         return self._marks[bisect_right(self._firsts, seq)]

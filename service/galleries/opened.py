@@ -10,14 +10,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from models.space import Space
-from service.entities import FloatArray, Gallery, NewTemplates
+from service.entities import FloatArray, Gallery
 from service.errors import EngineError, InvalidInputError
 from service.galleries.ids import TemplateIds
 from service.galleries.operations import Counts
 from service.galleries.port import Project
 from service.galleries.projection import Projection
-from service.galleries.record import GalleryRows
-from service.galleries.rules import check_projected, gallery_features
+from service.galleries.recorded import GalleryRows, described_generation
+from service.galleries.rules import check_projected
 from service.galleries.saved import ProjectionFolder
 from service.galleries.schema import GalleryEntry
 
@@ -32,15 +32,21 @@ class CommonIndex:
     projections: Mapping[str, Project]
     projection: Projection
 
-    def projected(self, templates: NewTemplates) -> FloatArray:
-        """New templates as they are in this space (G, D). Raises `EngineError`, and what a projection raises."""
-        fingerprint = templates.original_space.fingerprint
+    def projected(self, originals_GS: FloatArray, fingerprint: str, features_GD: FloatArray) -> FloatArray:
+        """New templates, of the space of that fingerprint and `features_GD` in the gallery's, as they are in this one (G, D).
+
+        Raises `EngineError`, and what a projection raises.
+        """
         if fingerprint in self.projections:
-            return self._project(fingerprint, templates.originals)
-        return self._project(self.own, gallery_features(templates))
+            return self._project(fingerprint, originals_GS)
+        return self._project(self.own, features_GD)
 
     def add(self, rows: GalleryRows) -> None:
-        """Put in recorded templates: each from its encoder's own feature, where a projection is there."""
+        """Put in recorded templates."""
+        self.projection.add(replace(rows, features_GD=self.features(rows)))
+
+    def features(self, rows: GalleryRows) -> FloatArray:
+        """Recorded templates as they are in this space (G, D), each from its encoder's own feature where there is a way."""
         projected_GD = np.empty((len(rows), self.space.dimension), dtype=np.float32)
         rows_by_space: dict[str, list[int]] = defaultdict(list)
         for row in range(len(rows)):
@@ -50,15 +56,15 @@ class CommonIndex:
             is_own = fingerprint == self.own
             native = rows.features_GD[mine] if is_own else np.stack([rows.foreign[row][1] for row in mine])
             projected_GD[mine] = self._project(fingerprint, native)
-        self.projection.add(replace(rows, features_GD=projected_GD))
+        return projected_GD
 
     def _project(self, fingerprint: str, features_GD: FloatArray) -> FloatArray:
         return check_projected(self.projections[fingerprint](features_GD), self.space, len(features_GD))
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class OpenGallery:
-    """Changed by the record's writing thread alone, each field as a whole; read by anyone."""
+    """In one of its generations. Changed by the record's writing thread alone, each field as a whole; read by anyone."""
 
     entry: GalleryEntry
     projection: Projection
@@ -70,6 +76,13 @@ class OpenGallery:
     num_saved: int = 0
     """Templates that there were then."""
     is_dropped: bool = False
+    is_behind: bool = False
+    """Whether templates are recorded that it does not search yet: it is not the active generation then, and nothing is put in
+    but in order."""
+    filled_to: int = 0
+    """The number of the last template that it has looked at, while it is behind."""
+    beside: "tuple[OpenGallery, ...]" = ()
+    """Of the active generation, the others."""
     indexes: Mapping[str, CommonIndex] = field(default_factory=dict)
     """By fingerprint of their space."""
     failed: dict[str, str] = field(default_factory=dict)
@@ -80,17 +93,33 @@ class OpenGallery:
         """Templates of a subject, about."""
         return -(-self.counts.num_templates // max(1, self.counts.num_subjects))
 
+    @property
+    def generations(self) -> "tuple[OpenGallery, ...]":
+        """All of them, if this is the active one, which is the first."""
+        return (self, *self.beside)
+
+    def holds(self, other: "OpenGallery | None") -> bool:
+        """Whether another is one of these."""
+        return any(one is other for one in self.generations)
+
     def remove(self, seqs: Sequence[int]) -> None:
-        """Take templates out of what is searched."""
+        """Take templates out of what is searched, in all generations."""
         if seqs:
-            for projection in self.projections():
-                projection.remove(seqs)
-            self.failed.clear()
+            for one in self.generations:
+                for projection in one.projections():
+                    projection.remove(seqs)
+                one.failed.clear()
+
+    def count(self, counts: Counts) -> None:
+        """How much is recorded now."""
+        for one in self.generations:
+            one.counts = counts
 
     def forget_subjects(self, subjects: frozenset[str]) -> None:
-        """Let no search that goes on see what some subjects had before it was replaced."""
-        for projection in self.projections():
-            projection.forget_subjects(subjects)
+        """Let no search that goes on see what some subjects had before it was replaced, in all generations."""
+        for one in self.generations:
+            for projection in one.projections():
+                projection.forget_subjects(subjects)
 
     def forget_stale_indexes(self) -> None:
         """Do without indexes that hold templates that were taken out, until they are built again."""
@@ -104,6 +133,7 @@ class OpenGallery:
     def described(self) -> Gallery:
         """As it is told."""
         entry, counts = self.entry, self.counts
+        beside = (described_generation(one.entry, is_complete=not one.is_behind) for one in self.beside)
         return Gallery(
             entry.name,
             entry.space,
@@ -112,6 +142,7 @@ class OpenGallery:
             counts.num_subjects,
             entry.created_at,
             self.projection.index_state(entry.index_kind),
+            tuple(beside),
         )
 
 

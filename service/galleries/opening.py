@@ -5,6 +5,7 @@ Shapes: G templates.
 
 import logging
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from service.errors import DamagedError
 from service.galleries.opened import OpenGallery
 from service.galleries.operations import Counts
 from service.galleries.projection import Projection
-from service.galleries.record import Record, RecordedGallery
+from service.galleries.record import Record
+from service.galleries.recorded import RecordedGallery
 from service.galleries.saved import ProjectionFolder
 from service.galleries.schema import GalleryEntry
 
@@ -21,7 +23,7 @@ log = logging.getLogger("facebridge.galleries")
 
 
 def projection_folder(folder: Path, entry: GalleryEntry) -> ProjectionFolder:
-    """Where the projection of a gallery's active generation is kept."""
+    """Where the projection of a generation is kept."""
     return ProjectionFolder(folder / f"{entry.gallery_id}-{entry.generation_id}")
 
 
@@ -30,7 +32,7 @@ def open_gallery(record: Record, recorded: RecordedGallery, folder: Path) -> Ope
     entry, kept = recorded.entry, projection_folder(folder, recorded.entry)
     projection = None
     try:
-        projection = _from_saved(record, entry, kept)
+        projection = from_saved(record, entry, kept)
     except (DamagedError, OSError) as failure:
         reason = failure.strerror if isinstance(failure, OSError) else failure
         log.warning(
@@ -48,18 +50,46 @@ def open_gallery(record: Record, recorded: RecordedGallery, folder: Path) -> Ope
     return gallery
 
 
-def read_gallery(record: Record, recorded: RecordedGallery, folder: Path, db: sqlite3.Connection) -> OpenGallery:
-    """A gallery as the transaction of `db` sees it, searchable. Raises `DamagedError`, `sqlite3.Error`."""
+def open_galleries(record: Record, folder: Path) -> list[OpenGallery]:
+    """All recorded galleries, searchable in their active generations; of the others nothing is searched yet.
+
+    Raises as `open_gallery` does.
+    """
+    opened: list[OpenGallery] = []
+    for recorded in record.galleries():
+        if recorded.entry.is_active:
+            opened.append(open_gallery(record, recorded, folder))
+        else:
+            other = behind(record, recorded.entry, opened[-1].counts, folder)
+            opened[-1].beside = (*opened[-1].beside, other)
+    return opened
+
+
+def behind(record: Record, entry: GalleryEntry, counts: Counts, folder: Path) -> OpenGallery:
+    """A generation of which nothing is searched yet."""
+    projection = Projection(entry.space.dimension, record.ids)
+    return OpenGallery(entry, projection, counts, projection_folder(folder, entry), is_behind=True)
+
+
+def read_gallery(
+    record: Record, generations: Sequence[RecordedGallery], folder: Path, db: sqlite3.Connection
+) -> OpenGallery:
+    """A gallery as the transaction of `db` sees it, searchable in its active generation; of the others nothing is searched yet.
+
+    Raises `DamagedError`, `sqlite3.Error`.
+    """
+    recorded, *others = generations
     entry = recorded.entry
     projection = Projection(entry.space.dimension, record.ids)
     for rows in record.blocks(entry, db=db):
         projection.add(rows)
     counts = Counts(recorded.num_templates, recorded.num_subjects)
-    return OpenGallery(entry, projection, counts, projection_folder(folder, entry))
+    beside = tuple(behind(record, other.entry, counts, folder) for other in others)
+    return OpenGallery(entry, projection, counts, projection_folder(folder, entry), beside=beside)
 
 
-def _from_saved(record: Record, entry: GalleryEntry, folder: ProjectionFolder) -> Projection | None:
-    """What was saved, less what is gone since. Raises `DamagedError` saying why it will not do, `OSError`."""
+def from_saved(record: Record, entry: GalleryEntry, folder: ProjectionFolder) -> Projection | None:
+    """What was saved of a generation, less what is gone since. Raises `DamagedError` saying why it will not do, `OSError`."""
     saved = folder.load(entry.space.fingerprint, entry.space.dimension)
     if saved is None:
         return None

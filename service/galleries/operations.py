@@ -5,8 +5,8 @@ Shapes: G templates, D dimension.
 
 import sqlite3
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import accumulate, repeat
 
 import numpy as np
@@ -18,7 +18,7 @@ from service.errors import AlreadyExistsError, NotFoundError
 from service.galleries.port import Once
 from service.galleries.rows import PreparedTemplates, insert_many, insert_row, insert_templates, space_document
 from service.galleries.rules import milliseconds, timestamp
-from service.galleries.schema import GENERATION_SHIFT, GalleryEntry
+from service.galleries.schema import GENERATION_SHIFT, GalleryEntry, row_crc
 
 _ANSWERS_MS = 24 * 3600 * 1000
 """How long answers are kept."""
@@ -42,6 +42,10 @@ class Enrolled:
     subject_ids: npt.NDArray[np.int64]
     replaced: list[int]
     counts: Counts
+    retired: Mapping[int, Sequence[int]] = field(default_factory=dict)
+    """By generation, translated templates in whose place native ones are."""
+    num_retired: int = 0
+    """In the active one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +100,18 @@ def drop_some(db: sqlite3.Connection, gallery_id: int, limit: int = 2048) -> boo
 
 
 def enrol(
-    db: sqlite3.Connection, entry: GalleryEntry, batches: Sequence[PreparedTemplates], *, replaces: bool = False
+    db: sqlite3.Connection,
+    generations: Sequence[GalleryEntry],
+    batches: Sequence[PreparedTemplates],
+    *,
+    replaces: bool = False,
 ) -> list[Enrolled]:
-    """Put in checked templates, of one or several requests; those of the same keys are replaced or, without `replaces`, in the
-    way. Several at once must have no keys.
+    """Put in checked templates, of one or several requests, into all generations of a gallery, the active one first; those of
+    the same keys are replaced or, without `replaces`, in the way. Several at once must have no keys.
 
     Raises `AlreadyExistsError` naming the rows of keys that are taken, `NotFoundError`.
     """
+    entry = generations[0]
     replaced = _taken(db, entry.gallery_id, batches[0].templates.keys)
     if replaced and not replaces:
         raise AlreadyExistsError(
@@ -119,14 +128,46 @@ def enrol(
         (batch, first + start, subject_ids[start : start + batch.num])
         for batch, start in zip(batches, ends, strict=False)
     ]
-    insert_templates(db, entry, parts)
+    insert_templates(db, generations, parts)
+    retired = [
+        {one.generation: retire(db, one, set(ids)) for one in generations if _retires(one, batch)}
+        for batch, _, ids in parts
+    ]
     counts = _count(db, entry.gallery_id, len(names), num_new)
     done = [_Done("enrol", seq, batch.num, gone) for batch, seq, _ in parts]
     _log(db, entry.gallery_id, done, num_subjects=num_new)
-    enrolled = [Enrolled(seq, np.array(ids, dtype=np.int64), gone, counts) for _, seq, ids in parts]
+    enrolled = [
+        Enrolled(seq, np.array(ids, dtype=np.int64), gone, counts, mine, len(mine.get(entry.generation, ())))
+        for (_, seq, ids), mine in zip(parts, retired, strict=True)
+    ]
     for batch, one in zip(batches, enrolled, strict=True):
         remember(db, batch.once, one)
     return enrolled
+
+
+def _retires(entry: GalleryEntry, batch: PreparedTemplates) -> bool:
+    """Whether new templates take the place of translated ones in a generation, which was active once."""
+    was_active = entry.is_active or entry.kept_until_ms is not None
+    return entry.retires and was_active and batch.translated(entry.space) is None
+
+
+def retire(db: sqlite3.Connection, entry: GalleryEntry, subject_ids: Iterable[int]) -> list[int]:
+    """Leave out of a generation what of some subjects was translated into it; which templates that were."""
+    retired: list[int] = []
+    wanted = list(subject_ids)
+    for start in range(0, len(wanted), _A_TIME):
+        some = wanted[start : start + _A_TIME]
+        rows = db.execute(
+            "SELECT seq, name FROM template JOIN subject ON subject.id = subject JOIN translated ON translated.id = seq + ?"
+            f" WHERE template.subject IN ({_marks(some)}) AND length(feature) > 0 ORDER BY seq",
+            (entry.base, *some),
+        ).fetchall()
+        db.executemany(
+            "UPDATE translated SET feature = x'', crc = ? WHERE id = ?",
+            [(row_crc(seq, name.encode(), b""), entry.base + seq) for seq, name in rows],
+        )
+        retired += [seq for seq, _ in rows]
+    return retired
 
 
 def remove(db: sqlite3.Connection, entry: GalleryEntry, seqs: Sequence[int], once: Once | None = None) -> Removed:
@@ -311,6 +352,11 @@ class _Done:
     first: int | None = None
     num: int = 0
     gone: Sequence[int] = ()
+
+
+def log_generation(db: sqlite3.Connection, gallery_id: int, kind: str) -> None:
+    """Log what became of a generation."""
+    _log(db, gallery_id, [_Done(kind)])
 
 
 def _log(db: sqlite3.Connection, gallery_id: int, done: Sequence[_Done], *, num_subjects: int = 0) -> None:

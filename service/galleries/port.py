@@ -14,11 +14,13 @@ from service.entities import (
     Erased,
     FloatArray,
     Gallery,
+    Generation,
     IndexKind,
     NewTemplates,
     Scalar,
     Snapshot,
     Template,
+    Translation,
 )
 
 Project = Callable[[FloatArray], FloatArray]
@@ -45,10 +47,12 @@ class TemplatePage:
 
 @dataclass(frozen=True, slots=True)
 class Enrolment:
-    """The ids of the new templates, in the order given, and how many these replaced."""
+    """The ids of the new templates, in the order given, and how many these replaced and retired."""
 
     template_ids: tuple[str, ...]
     num_replaced: int = 0
+    num_retired: int = 0
+    """Translated templates in whose place native ones of their subjects are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +92,134 @@ Where = Mapping[str, Condition]
 """Templates that meet all conditions, by the names of fields."""
 
 
+@dataclass(frozen=True, slots=True)
+class Originals:
+    """Features of one space as their encoder made them, which are to be translated."""
+
+    space: Space
+    features: FloatArray
+    """(N, S)."""
+    norm: FloatArray
+    """(N,), NaN where it is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Some templates of a gallery, in order of enrolment, that a generation does not search yet."""
+
+    parts: tuple[Originals, ...]
+    """Of those that are not translated yet, by space."""
+    num: int
+    """Of all of them."""
+    after: int
+    next_after: int
+    """Where the next one begins."""
+    rows: Any
+    """What the store itself knows of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """What became of a chunk."""
+
+    num: int
+    """Templates that are searchable now."""
+    num_missing: int
+    """That are not, and will not be."""
+    is_complete: bool
+    """Whether the generation has caught up with the gallery."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Some templates of a gallery, no two of one subject."""
+
+    template_ids: tuple[str, ...]
+    subjects: tuple[str, ...]
+    num_mated: int
+    """The first so many are of subjects who have others too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What of a gallery is not native."""
+
+    num_native: int
+    num_translated: int
+    num_retired: int
+    """Templates in whose place native ones are, or for which there is no route."""
+    templates: tuple[Template, ...]
+    """Translated ones, those of least confidence first."""
+    next_after: int | None
+    """Where the next page begins."""
+
+
+class GenerationStore(Protocol):
+    """The generations of galleries beside the active ones. Calls block, as those of `GalleryStore` do."""
+
+    def begin(
+        self, name: str, space: Space, *, job: str, routes: Mapping[str, Sequence[str]], retires: bool = True
+    ) -> Generation:
+        """A generation beside the active one, in another space, to be filled; that of the same job, where it is there already.
+
+        From here on what is enrolled must say what it is in this space. `routes` are told to who translates. With `retires`
+        native templates take the place of translated ones of the same subject once the generation is or was active. Raises
+        `NotFoundError`, `MigrationInProgressError` where another is being built, `SpaceMismatchError` where the active one is
+        in that space.
+        """
+
+    def origins(self, name: str) -> Sequence[tuple[Space, int]]:
+        """The spaces that templates of a gallery are of, and how many of each. Raises `NotFoundError`."""
+
+    def chunk(self, name: str, generation: int, *, after: int | None = None, limit: int = 4096) -> Chunk:
+        """The next templates that a generation does not search yet, or those from where another chunk ended; none where it is
+        complete. Raises `NotFoundError`, `GenerationChangedError` where there is no such generation beside the active one,
+        `DamagedError`.
+        """
+
+    def fill(self, name: str, generation: int, chunk: Chunk, made: Sequence[Translation | None]) -> Filled:
+        """Record and make searchable what a chunk became, part by part, None where no route leads; what was removed meanwhile
+        stays away. What is done already is done once: a chunk that is not the next raises `GenerationChangedError`.
+        """
+
+    def activate(
+        self, name: str, generation: int, *, expected: int, keep_seconds: float, once: Once | None = None
+    ) -> Gallery:
+        """Make a complete generation the active one, in one step; that before is kept beside it for so long.
+
+        Raises `NotFoundError`; `GenerationChangedError` where the active one is not `expected`; `RollbackExpiredError` where
+        there is no such generation any more; `JobStateError` where it is not complete.
+        """
+
+    def drop(self, name: str, generation: int) -> None:
+        """Remove a generation that is not active, if it is there. Raises `NotFoundError` for the gallery."""
+
+    def num_missing(self, name: str, generation: int) -> int:
+        """Templates that are recorded and not in a generation. Raises as `chunk` does."""
+
+    def confidences(self, name: str, generation: int) -> FloatArray:
+        """Of all translated templates of a generation that tell, in no order. Raises as `chunk` does."""
+
+    def sample(self, name: str, num: int, seed: int) -> Sample:
+        """At most `num` templates drawn at random, of subjects who have several first. Raises `NotFoundError`."""
+
+    def features(self, name: str, generation: int, template_ids: Sequence[str]) -> FloatArray:
+        """What templates are in a generation (N, D), NaN where they are not in it. Raises as `chunk` does, `DamagedError`."""
+
+    def backlog(self, name: str, *, after: int = 0, limit: int = 100) -> Backlog:
+        """The translated templates of the active generation, a page. Raises `NotFoundError`."""
+
+
 class GalleryStore(Protocol):
     """Keeps galleries. What a call acknowledges by returning is durable where the adapter is.
 
     Where a write is given `once`, its answer is kept with what it did, both or neither; `answered` finds it again. Every write
     raises `StorageError` where it cannot be recorded, `ReadOnlyError` where nothing is recorded any more.
     """
+
+    @property
+    def generations(self) -> GenerationStore:
+        """Those of its galleries."""
 
     def create(self, name: str, space: Space, *, index: IndexKind | None = None, once: Once | None = None) -> Gallery:
         """Make an empty gallery, searched by an index of a kind, or that of the setting. Raises `AlreadyExistsError`."""
@@ -112,7 +238,8 @@ class GalleryStore(Protocol):
     ) -> Enrolment:
         """Put in all of `templates` or none; with `replaces`, in place of those of the same keys.
 
-        Raises `NotFoundError`; `SpaceMismatchError` where they were not made for the gallery's space;
+        Raises `NotFoundError`; `SpaceMismatchError` where they were not made for the gallery's space, `GenerationChangedError`
+        where they do not say what they are in that of another generation;
         `DimensionMismatchError` where features have not their space's dimension; `NonFiniteVectorError` and
         `InvalidInputError` for features that are not unit vectors, keys that come twice and metadata that may not be;
         `AlreadyExistsError` for keys that are taken. What is wrong with single rows is told by row.
@@ -130,8 +257,11 @@ class GalleryStore(Protocol):
     def remove_subject(self, name: str, subject: str, *, once: Once | None = None) -> int:
         """Remove all templates of a subject and say how many there were. Raises `NotFoundError` when there are none."""
 
-    def ensure_index(self, name: str, space: Space, projections: Mapping[str, Project]) -> None:
-        """Make the gallery searchable in `space` as well, with the templates enrolled now and those enrolled later.
+    def ensure_index(
+        self, name: str, space: Space, projections: Mapping[str, Project], *, generation: int | None = None
+    ) -> None:
+        """Make the gallery searchable in `space` as well, with the templates enrolled now and those enrolled later; in its active
+        generation or another.
 
         `projections`, by the fingerprint of the space that they start from, bring unit features (G, D) there: of a
         template its original feature, or where that has no projection its feature in the gallery's space. Nothing of it
@@ -150,11 +280,15 @@ class GalleryStore(Protocol):
         by_origin: bool = False,
         where: Where | None = None,
         without: Sequence[str] = (),
+        generation: int | None = None,
+        without_ids: Sequence[str] = (),
     ) -> SearchResult:
-        """The `top_k` (at least 1) most alike subjects for each probe, by their best template, from the highest score down.
+        """The `top_k` (at least 1) most alike subjects for each probe, by their best template, from the highest score down; in
+        the active generation or another.
 
-        With `where`, among the templates that it means; never those of the keys `without`. With `by_origin`, as many of each
-        origin of templates, one origin after the other: what is a high score for one may be a low one for another.
+        With `where`, among the templates that it means; never those of the keys `without`, nor those of the ids `without_ids`.
+        With `by_origin`, as many of each origin of templates, one origin after the other: what is a high score for one may be a
+        low one for another.
 
         Exact: scores are float64 dot products rounded to float32; equal scores are ordered by subject, and of one
         subject's templates with equal scores the first enrolled is named. Raises `NotFoundError`;

@@ -20,7 +20,7 @@ from service.galleries.ids import TemplateIds
 from service.galleries.indexes import BuiltIndex, IndexPolicy, build_best
 from service.galleries.part import Part
 from service.galleries.reader import CandidateRows, Reader
-from service.galleries.record import GalleryRows
+from service.galleries.recorded import GalleryRows
 from service.galleries.scan import nominate
 from service.galleries.segments import RowArray, Segment, SeqArray, View, rows_of
 
@@ -95,6 +95,18 @@ class Projection:
     def seqs(self) -> SeqArray:
         """The numbers of all templates, ascending."""
         return np.sort(np.concatenate([np.empty(0, dtype=np.int64), *(part.seqs() for part in self._parts.values())]))
+
+    def origins(self) -> dict[Side, int]:
+        """In which ways its templates came, and how many each."""
+        return {origin: part.num_live for origin, part in self._parts.items()}
+
+    def subjects_with(self, origin: Side) -> RowArray:
+        """The numbers of subjects who have templates of an origin, and of others too."""
+        mine = self._parts.get(origin)
+        others = [part.subject_ids() for side, part in self._parts.items() if side != origin]
+        if mine is None or not others:
+            return np.empty(0, dtype=np.int64)
+        return np.intersect1d(mine.subject_ids(), np.concatenate(others))
 
     def remove(self, seqs: Sequence[int]) -> None:
         """Take out templates; from here on no search sees them, nor what subjects of theirs were replaced by."""

@@ -13,26 +13,24 @@ import queue
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from models.space import parse_space
-from service.entities import FloatArray, Gallery, IndexState, Side, Template
+from service.entities import Side, Template
 from service.errors import DamagedError, StorageError
 from service.galleries.failures import reason_of
 from service.galleries.folder import sync_folder
 from service.galleries.ids import TemplateIds
 from service.galleries.port import Answer, TemplatePage
 from service.galleries.reads import Reads
+from service.galleries.recorded import GENERATIONS, GalleryRows, RecordedGallery, parsed_generation
 from service.galleries.rows import parsed_metadata
+from service.galleries.rules import time_of
 from service.galleries.schema import (
     GENERATION_SHIFT,
     IDENTITY,
@@ -43,83 +41,19 @@ from service.galleries.schema import (
     prepare,
     row_crc,
 )
-from service.galleries.segments import Columns, SeqArray
+from service.galleries.segments import SeqArray
 from service.galleries.writer import CHECKPOINT_BYTES, Writer
 
 _READERS = 4
 _SEQS = 65_536
 _WRITER_CACHE_KIB = 32_768
-_GALLERY = (
-    "SELECT gallery.id, name, created_at, generation.id, number, space, index_kind, num_templates, num_subjects"
-    " FROM gallery JOIN generation ON generation.gallery = gallery.id AND active"
-)
-_TEMPLATE = (
+TEMPLATE = (
     "SELECT seq, subject.name, space.fingerprint, bundles, enrolled_at, confidence, norm, key, metadata,"
-    " provenance.document"
+    " provenance.document, COALESCE(length(feature), 1)"
     " FROM template JOIN subject ON subject.id = subject JOIN space ON space.id = template.space"
     " JOIN provenance ON provenance.id = provenance"
     " LEFT JOIN translated ON translated.id = seq + ? LEFT JOIN route ON route.id = translated.route"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class GalleryRows:
-    """Templates of a gallery in order of enrolment, with their features (G, D) in the gallery's space."""
-
-    seqs: SeqArray
-    subject_ids: npt.NDArray[np.int64]
-    subjects: Sequence[str]
-    features_GD: FloatArray
-    origins: Sequence[Side]
-    """The ways in which they came."""
-    origin_G: npt.NDArray[np.intp]
-    """Which of these each came."""
-    foreign: Mapping[int, tuple[str, FloatArray]] = field(default_factory=dict)
-    """Of those translated, where it was asked for, by row: the fingerprint of the space that they came from, and what they
-    were there."""
-
-    def __len__(self) -> int:
-        return len(self.seqs)
-
-    @property
-    def columns(self) -> Columns:
-        """All of them, as segments take them."""
-        return Columns(self.seqs, self.subject_ids, self.subjects, self.features_GD)
-
-    def columns_of(self, origin: int) -> Columns:
-        """Those that came this way."""
-        rows = np.flatnonzero(self.origin_G == origin)
-        subjects = [self.subjects[row] for row in rows.tolist()]
-        return Columns(self.seqs[rows], self.subject_ids[rows], subjects, self.features_GD[rows])
-
-    def only(self, row: int) -> "GalleryRows":
-        """One of them."""
-        one = slice(row, row + 1)
-        return GalleryRows(
-            self.seqs[one],
-            self.subject_ids[one],
-            self.subjects[one],
-            self.features_GD[one],
-            self.origins,
-            self.origin_G[one],
-            {0: self.foreign[row]} if row in self.foreign else {},
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedGallery:
-    """A gallery and how much is in it."""
-
-    entry: GalleryEntry
-    num_templates: int
-    num_subjects: int
-
-    def described(self, index: IndexState) -> Gallery:
-        """As it is told, with how it is searched."""
-        entry = self.entry
-        return Gallery(
-            entry.name, entry.space, entry.generation, self.num_templates, self.num_subjects, entry.created_at, index
-        )
 
 
 class Record:
@@ -153,7 +87,7 @@ class Record:
         self.writer.call(self._begin_run, bool)
         # The names of its files are new; SQLite does not mind where they cannot be synced.
         sync_folder(path.parent)
-        runs = self._read(
+        runs = self.read(
             "SELECT first_seq, token FROM run WHERE id IN (SELECT MAX(id) FROM run GROUP BY first_seq) ORDER BY id"
         )
         self.ids = TemplateIds(self.secret(TEMPLATE_IDS), runs)
@@ -167,11 +101,11 @@ class Record:
 
     def now(self) -> Moment:
         """This moment of the record's history."""
-        return Moment(self._run, self._read("SELECT next_op - 1 FROM counter")[0][0])
+        return Moment(self._run, self.read("SELECT next_op - 1 FROM counter")[0][0])
 
     def has_been(self, moment: Moment) -> bool:
         """Whether this record was once what it was at that moment, and went on from there."""
-        ends = self._read(
+        ends = self.read(
             "SELECT COALESCE((SELECT MIN(first_op) FROM run WHERE id > this.id), (SELECT next_op FROM counter))"
             " FROM run this WHERE token = ? AND first_op <= ?",
             (moment.run, moment.op + 1),
@@ -187,53 +121,67 @@ class Record:
 
     def secret(self, name: str) -> bytes:
         """A key of the record's own."""
-        value: bytes = self._read("SELECT value FROM secret WHERE name = ?", (name,))[0][0]
+        value: bytes = self.read("SELECT value FROM secret WHERE name = ?", (name,))[0][0]
         return value
 
     def galleries(self) -> list[RecordedGallery]:
-        """All galleries that are not being dropped. Raises `SpaceError` where the document of a space is damaged."""
-        return [_recorded(row) for row in self._read(f"{_GALLERY} WHERE name IS NOT NULL")]
+        """All galleries that are not being dropped, each with each of its generations that is not, the active one first.
 
-    def gallery(self, db: sqlite3.Connection, gallery_id: int) -> RecordedGallery:
-        """One of them, as the transaction of `db` sees it."""
-        return _recorded(db.execute(f"{_GALLERY} WHERE gallery.id = ?", (gallery_id,)).fetchone())
+        Raises `SpaceError` where the document of a space is damaged.
+        """
+        return [parsed_generation(row) for row in self.read(f"{GENERATIONS} ORDER BY gallery.id, active DESC, number")]
+
+    def generations(self, db: sqlite3.Connection, gallery_id: int) -> list[RecordedGallery]:
+        """Those of one gallery, as the transaction of `db` sees them, the active one first."""
+        rows = db.execute(f"{GENERATIONS} AND gallery.id = ? ORDER BY active DESC, number", (gallery_id,))
+        return [parsed_generation(row) for row in rows.fetchall()]
+
+    def half_dropped_generations(self) -> list[int]:
+        """The numbers of generations that are being dropped."""
+        return [one for (one,) in self.read("SELECT id FROM generation WHERE kept_until = 0")]
 
     def half_dropped(self) -> list[int]:
         """The numbers of galleries that are being dropped."""
-        return [gallery_id for (gallery_id,) in self._read("SELECT id FROM gallery WHERE name IS NULL")]
+        return [gallery_id for (gallery_id,) in self.read("SELECT id FROM gallery WHERE name IS NULL")]
 
     def templates(self, entry: GalleryEntry, *, after: int, limit: int, subject: str | None) -> TemplatePage:
         """A page of templates, as the port has it."""
         condition, values = "template.gallery = ?", [entry.gallery_id]
         if subject is not None:
-            found = self._read("SELECT id FROM subject WHERE gallery = ? AND name = ?", (entry.gallery_id, subject))
+            found = self.read("SELECT id FROM subject WHERE gallery = ? AND name = ?", (entry.gallery_id, subject))
             condition, values = "template.subject = ?", [found[0][0] if found else 0]
-        rows = self._read(
-            f"{_TEMPLATE} WHERE {condition} AND seq > ? ORDER BY seq LIMIT ?",
-            (_base(entry), *values, after, limit + 1),
+        rows = self.read(
+            f"{TEMPLATE} WHERE {condition} AND seq > ? ORDER BY seq LIMIT ?",
+            (entry.base, *values, after, limit + 1),
         )
-        page = tuple(self._template(row) for row in rows[:limit])
+        page = tuple(self.template_of(row) for row in rows[:limit])
         return TemplatePage(page, rows[limit - 1][0] if len(rows) > limit else None)
 
     def template(self, entry: GalleryEntry, template_id: str) -> Template | None:
         """One template, or None where there is none of this id."""
-        values = (_base(entry), self.ids.seq(template_id), entry.gallery_id)
-        rows = self._read(f"{_TEMPLATE} WHERE seq = ? AND template.gallery = ?", values)
-        return self._template(rows[0]) if rows else None
+        values = (entry.base, self.ids.seq(template_id), entry.gallery_id)
+        rows = self.read(f"{TEMPLATE} WHERE seq = ? AND template.gallery = ?", values)
+        return self.template_of(rows[0]) if rows else None
 
     def answered(self, key: bytes) -> tuple[bytes, Answer] | None:
         """What was answered to the request that calls itself so, and the digest of what it asked."""
-        rows = self._read("SELECT digest, status, body FROM answered WHERE key = ?", (key,))
+        rows = self.read("SELECT digest, status, body FROM answered WHERE key = ?", (key,))
         return (rows[0][0], Answer(rows[0][1], rows[0][2])) if rows else None
 
+    def absent(self, entry: GalleryEntry) -> SeqArray:
+        """The numbers of templates that are not in a generation, ascending."""
+        query = "SELECT id FROM translated WHERE id >= ? AND id < ? AND length(feature) = 0 ORDER BY id"
+        rows = self.read(query, (entry.base, entry.base + (1 << GENERATION_SHIFT)))
+        return np.fromiter((number for (number,) in rows), dtype=np.int64, count=len(rows)) - entry.base
+
     def seqs(self, entry: GalleryEntry) -> SeqArray:
-        """The numbers of all templates of a gallery, ascending."""
+        """The numbers of all templates that are in a generation, ascending."""
         query = "SELECT seq FROM template WHERE gallery = ? AND seq > ? ORDER BY seq LIMIT ?"
         blocks, after = [np.empty(0, dtype=np.int64)], 0
-        while rows := self._read(query, (entry.gallery_id, after, _SEQS)):
+        while rows := self.read(query, (entry.gallery_id, after, _SEQS)):
             blocks.append(np.fromiter((seq for (seq,) in rows), dtype=np.int64, count=len(rows)))
             after = rows[-1][0]
-        return np.concatenate(blocks)
+        return np.setdiff1d(np.concatenate(blocks), self.absent(entry), assume_unique=True)
 
     @contextmanager
     def at_one_moment(self) -> Iterator["Reads"]:
@@ -256,7 +204,7 @@ class Record:
         db: sqlite3.Connection | None = None,
         block_size: int = 4096,
     ) -> Iterator[GalleryRows]:
-        """Templates of the active generation from number `after` on, in blocks; as the transaction of `db` sees them, if given.
+        """Templates of a complete generation from number `after` on, in blocks; as the transaction of `db` sees them, if given.
 
         Raises `DamagedError` naming the first damaged one.
         """
@@ -266,11 +214,11 @@ class Record:
             + (", template.crc, CASE WHEN feature IS NULL THEN NULL ELSE original END" if with_originals else "")
             + " FROM template JOIN subject ON subject.id = subject JOIN space ON space.id = template.space"
             " LEFT JOIN translated ON translated.id = seq + ? LEFT JOIN route ON route.id = translated.route"
-            " WHERE template.gallery = ? AND seq > ? ORDER BY seq LIMIT ?"
+            " WHERE template.gallery = ? AND seq > ? AND (feature IS NULL OR length(feature) > 0) ORDER BY seq LIMIT ?"
         )
         while True:
-            values = (_base(entry), entry.gallery_id, after, block_size)
-            rows = self._read(query, values) if db is None else db.execute(query, values).fetchall()
+            values = (entry.base, entry.gallery_id, after, block_size)
+            rows = self.read(query, values) if db is None else db.execute(query, values).fetchall()
             if not rows:
                 return
             yield self._block(entry, rows, with_originals=with_originals)
@@ -286,16 +234,16 @@ class Record:
                 or len(feature) != num_bytes
                 or row_crc(seq, name.encode(), feature) != crc
             ):
-                raise self._damaged(entry, seq, "its stored feature does not match its CRC32C")
+                raise self.damaged(entry, seq, "its stored feature does not match its CRC32C")
             if natives[row] and spaces[row] != fingerprint:
-                raise self._damaged(entry, seq, "its feature in the gallery's space is missing")
+                raise self.damaged(entry, seq, "its feature in the gallery's space is missing")
         foreign = {}
         if with_originals:
             for row, (crc, original) in enumerate(zip(columns[8], columns[9], strict=True)):
                 if natives[row]:
                     continue
                 if not isinstance(original, bytes) or row_crc(seqs[row], subjects[row].encode(), original) != crc:
-                    raise self._damaged(entry, seqs[row], "its original feature does not match its CRC32C")
+                    raise self.damaged(entry, seqs[row], "its original feature does not match its CRC32C")
                 foreign[row] = (spaces[row], np.frombuffer(original, dtype="<f4").astype(np.float32))
         ways: dict[tuple[str, str | None], int] = {}
         origin_G = np.array(
@@ -311,25 +259,28 @@ class Record:
             foreign,
         )
 
-    def _damaged(self, entry: GalleryEntry, seq: int, reason: str) -> DamagedError:
+    def damaged(self, entry: GalleryEntry, seq: int, reason: str) -> DamagedError:
+        """What is told of a template that is not what was written."""
         return DamagedError(
             f"{self.path}: template {self.ids.of([seq])[0]} of gallery {entry.name} is damaged ({reason}); "
             "restore the file from a backup"
         )
 
-    def _template(self, row: tuple[Any, ...]) -> Template:
-        seq, subject, space, bundles, enrolled_at, confidence, norm, key, metadata, provenance = row
+    def template_of(self, row: tuple[Any, ...]) -> Template:
+        """A row of `TEMPLATE`."""
+        seq, subject, space, bundles, enrolled_at, confidence, norm, key, metadata, provenance, size = row
         return Template(
             self.ids.of([seq])[0],
             subject,
             space,
             tuple(json.loads(bundles or "[]")),
-            datetime.fromtimestamp(enrolled_at / 1000, UTC).isoformat(timespec="milliseconds"),
+            time_of(enrolled_at),
             confidence,
             norm,
             key,
             parsed_metadata(metadata),
             json.loads(provenance),
+            bool(size),
         )
 
     def connect(self, cache_kib: int = 2048) -> sqlite3.Connection:
@@ -355,7 +306,8 @@ class Record:
             raise
         return db
 
-    def _read(self, query: str, values: Sequence[object] = ()) -> list[Any]:
+    def read(self, query: str, values: Sequence[object] = ()) -> list[Any]:
+        """All that a query finds. Raises `StorageError`."""
         with self._reader() as db:
             try:
                 return db.execute(query, values).fetchall()
@@ -377,15 +329,3 @@ class Record:
             yield db
         finally:
             self._readers.put(db)
-
-
-def _recorded(row: tuple[Any, ...]) -> RecordedGallery:
-    gallery_id, name, created_at, generation_id, number, space, index_kind, num_templates, num_subjects = row
-    parsed = parse_space(space, what=f"gallery {name}")
-    entry = GalleryEntry(gallery_id, name, created_at, generation_id, number, parsed, index_kind)
-    return RecordedGallery(entry, num_templates, num_subjects)
-
-
-def _base(entry: GalleryEntry) -> int:
-    """What is added to `seq` to find what a template is in the active generation."""
-    return entry.generation_id << GENERATION_SHIFT

@@ -14,6 +14,7 @@ from service.errors import GenerationChangedError, SnapshotCorruptError, Storage
 from service.galleries import operations
 from service.galleries.failpoints import reached
 from service.galleries.failures import reason_of
+from service.galleries.generation_rows import leave_out_what_is_missing
 from service.galleries.manifests import Manifest
 from service.galleries.rows import insert_fields
 from service.galleries.schema import GENERATION_SHIFT, row_crc
@@ -104,6 +105,7 @@ def _put_back(
     _add_subjects(db, gallery_id)
     _add_templates(db, gallery_id, generation_id, old_generation_id)
     operations.count_again(db, gallery_id)
+    leave_out_what_is_missing(db, gallery_id)
     (num,) = db.execute("SELECT COUNT(*) FROM temp.kept").fetchone()
     operations.log_restore(db, gallery_id, gone=seqs, num=0 if is_in_place else num)
     return gallery_id
@@ -121,8 +123,8 @@ def _generation(db: sqlite3.Connection, manifest: Manifest, gallery: str) -> tup
         (gallery,),
     ).fetchone()
     if found is None:
-        values = (gallery, manifest.created_at)
-        cursor = db.execute("INSERT INTO main.gallery (name, created_at) VALUES (?, ?)", values)
+        values = (gallery, manifest.created_at, old[1])
+        cursor = db.execute("INSERT INTO main.gallery (name, created_at, last_generation) VALUES (?, ?, ?)", values)
         gallery_id = cursor.lastrowid
         cursor = db.execute(
             "INSERT INTO main.generation (gallery, number, space, active, index_kind) VALUES (?, ?, ?, 1, ?)",

@@ -3,16 +3,17 @@
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain, islice, repeat
 
 import numpy as np
 
 from models.documents import canonical_json
 from models.space import Space
-from service.entities import FloatArray, Metadata, NewTemplates, Scalar
+from service.entities import FloatArray, Metadata, NewTemplates, Scalar, Translation
 from service.galleries.port import Condition, Once
-from service.galleries.rules import milliseconds
-from service.galleries.schema import GENERATION_SHIFT, GalleryEntry, row_crc
+from service.galleries.rules import milliseconds, translation_into
+from service.galleries.schema import GalleryEntry, row_crc
 
 _ROWS_TOGETHER = 32
 
@@ -26,29 +27,62 @@ class PreparedTemplates:
         self.once = once
         self.num = len(templates)
         self.owners = [name.encode() for name in templates.subjects]
-        self.originals = _vectors(templates.originals)
-        self.features = _vectors(templates.features) if templates.route else []
+        self.originals = vectors(templates.originals)
+        self._translated: dict[str, _Translated | None] = {}
         self.metadata = [json.dumps(one) if one else None for one in templates.metadata or [None] * self.num]
+
+    def translated(self, space: Space) -> "_Translated | None":
+        """What is kept of them in a generation in `space`, None where they are native there."""
+        fingerprint = space.fingerprint
+        if fingerprint not in self._translated:
+            found = translation_into(self.templates, space)
+            is_native = found is not None and not found.route
+            self._translated[fingerprint] = None if is_native else _Translated.of(found, self.num)
+        return self._translated[fingerprint]
+
+
+@dataclass(frozen=True, slots=True)
+class _Translated:
+    """Translations as the record keeps them; what has none is empty."""
+
+    route: str
+    confidence: list[float | None]
+    features: Sequence[memoryview | bytes]
+
+    @classmethod
+    def of(cls, found: Translation | None, num: int) -> "_Translated":
+        """Of so many templates."""
+        if found is None:
+            return cls("[]", [None] * num, [b""] * num)
+        absent = np.flatnonzero(np.isnan(found.features).any(axis=1)).tolist()
+        features: list[memoryview | bytes] = list(vectors(found.features))
+        for row in absent:
+            features[row] = b""
+        return cls(json.dumps(found.route), numbers_or_none(found.confidence, num), features)
 
 
 def insert_templates(
-    db: sqlite3.Connection, entry: GalleryEntry, parts: Sequence[tuple[PreparedTemplates, int, list[int]]]
+    db: sqlite3.Connection,
+    generations: Sequence[GalleryEntry],
+    parts: Sequence[tuple[PreparedTemplates, int, list[int]]],
 ) -> None:
-    """Of each request the templates, the number of its first one, and the numbers of their subjects."""
+    """Of each request the templates, the number of its first one, and the numbers of their subjects, into all generations of
+    their gallery.
+    """
     now, numbers = milliseconds(), _Numbers(db)
     rows, fields, translated = [], [], []
-    base = entry.generation_id << GENERATION_SHIFT
+    gallery_id = generations[0].gallery_id
     for prepared, first, subject_ids in parts:
         templates, num = prepared.templates, prepared.num
         seqs = range(first, first + num)
         columns = (
             seqs,
-            repeat(entry.gallery_id, num),
+            repeat(gallery_id, num),
             subject_ids,
             repeat(numbers.of_space(templates.original_space), num),
             templates.keys or repeat(None, num),
             repeat(now, num),
-            _numbers(templates.norm, num),
+            numbers_or_none(templates.norm, num),
             numbers.of_provenance(templates.provenance, num),
             prepared.metadata,
             map(row_crc, seqs, prepared.owners, prepared.originals),
@@ -56,13 +90,14 @@ def insert_templates(
         )
         rows.append(zip(*columns, strict=True))
         if templates.metadata:
-            fields.append(_fields(entry.gallery_id, seqs, templates.metadata))
-        if templates.route:
-            ids = range(base + first, base + first + num)
-            route_ids = repeat(numbers.of_text("route", "bundles", json.dumps(templates.route)), num)
-            crcs = map(row_crc, seqs, prepared.owners, prepared.features)
-            confidence = _numbers(templates.confidence, num)
-            translated.append(zip(ids, route_ids, confidence, crcs, prepared.features, strict=True))
+            fields.append(_fields(gallery_id, seqs, templates.metadata))
+        for entry in generations:
+            found = prepared.translated(entry.space)
+            if found is not None:
+                ids = range(entry.base + first, entry.base + first + num)
+                route_ids = repeat(numbers.of_text("route", "bundles", found.route), num)
+                crcs = map(row_crc, seqs, prepared.owners, found.features)
+                translated.append(zip(ids, route_ids, found.confidence, crcs, found.features, strict=True))
     insert_many(
         db,
         "template (seq, gallery, subject, space, key, enrolled_at, norm, provenance, metadata, crc, original)",
@@ -187,14 +222,14 @@ def space_document(space: Space) -> str:
     return canonical_json(space.to_json()).decode()
 
 
-def _vectors(features_GD: FloatArray) -> list[memoryview]:
+def vectors(features_GD: FloatArray) -> list[memoryview]:
     """Each as bytes; they are those of the array, and not copied."""
     size = 4 * features_GD.shape[1]
     data = np.ascontiguousarray(features_GD, dtype="<f4").data.cast("B")
     return [data[start : start + size] for start in range(0, len(data), size)]
 
 
-def _numbers(column: FloatArray | None, num: int) -> list[float | None]:
+def numbers_or_none(column: FloatArray | None, num: int) -> list[float | None]:
     """NaN as nothing."""
     if column is None:
         return [None] * num

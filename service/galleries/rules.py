@@ -5,7 +5,7 @@ Shapes: B probes, G templates, D dimension of a gallery's space.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from models.space import Space
-from service.entities import FloatArray, Metadata, NewTemplates, Scalar
+from service.entities import FloatArray, Metadata, NewTemplates, Scalar, Translation
 from service.errors import (
     DimensionMismatchError,
     EngineError,
+    GenerationChangedError,
     InvalidInputError,
     InvalidNameError,
     NonFiniteVectorError,
@@ -43,31 +44,68 @@ _DOTS = frozenset({".", ".."})
 _FIELD = re.compile(FIELD_PATTERN)
 
 
-def gallery_features(templates: NewTemplates) -> FloatArray:
-    """What becomes searchable, (G, D): of native templates the originals themselves, so that they need not be kept twice."""
-    return templates.features if templates.route else templates.originals
+def translation_into(templates: NewTemplates, space: Space) -> Translation | None:
+    """What templates are in `space`: where they are native there the originals themselves, so that they need not be kept twice;
+    None where no route leads there. Raises `KeyError` where they do not say.
+    """
+    fingerprint = space.fingerprint
+    if templates.original_space.fingerprint == fingerprint:
+        return Translation(templates.originals)
+    if templates.space.fingerprint == fingerprint and templates.route:
+        return Translation(templates.features, templates.route, templates.confidence)
+    return templates.elsewhere[fingerprint]
 
 
-def check_templates(templates: NewTemplates, space: Space) -> None:
-    """Raises what `GalleryStore.enrol` raises for a gallery in `space`."""
-    num, own_fingerprint = len(templates), space.fingerprint
-    native_elsewhere = not templates.route and templates.original_space.fingerprint != own_fingerprint
-    if native_elsewhere or templates.space.fingerprint != own_fingerprint:
-        raise SpaceMismatchError(f"a template must be of the gallery's space, {space.name} ({own_fingerprint})")
-    wanted = ((templates.originals, templates.original_space), (templates.features, space))
-    if any(features.shape != (num, of.dimension) for features, of in wanted):
+def check_templates(templates: NewTemplates, space: Space, beside: Iterable[Space] = ()) -> None:
+    """Raises what `GalleryStore.enrol` raises for a gallery in `space`, with other generations in the spaces `beside`."""
+    try:
+        own = translation_into(templates, space)
+    except KeyError:
+        own = None
+    if own is None:
+        raise SpaceMismatchError(f"a template must be of the gallery's space, {space.name} ({space.fingerprint})")
+    if templates.originals.shape != (len(templates), templates.original_space.dimension):
         raise DimensionMismatchError(
-            f"a feature has not as many numbers as its space ({templates.original_space.dimension} for the original, "
-            f"{space.dimension} in the gallery)"
+            f"an original feature has not as many numbers as its space, {templates.original_space.dimension}"
         )
     check_subjects(templates.subjects)
     _check_unit(templates.originals)
-    if templates.route:
-        _check_unit(templates.features)
+    _check_translation(own, space, len(templates))
+    for other in beside:
+        try:
+            found = translation_into(templates, other)
+        except KeyError:
+            raise GenerationChangedError(
+                f"the gallery has a generation in the space {other.name} since, for which this was not translated"
+            ) from None
+        if found is not None:
+            known = found.features[~np.isnan(found.features).any(axis=1)] if found.route else found.features
+            _check_translation(Translation(known, found.route), other, len(known))
     _check_keys(templates.keys or ())
     for row, fields in enumerate(templates.metadata or ()):
         if reason := _wrong_with(fields or {}):
             raise InvalidInputError(f"the metadata of a template cannot be kept: {reason}", [(row, reason)])
+
+
+def checked_translation(found: Translation | None, space: Space, num: int) -> Translation:
+    """What `num` templates became in `space`, float32; all NaN where no route leads there. Raises `EngineError`."""
+    if found is None:
+        return Translation(np.full((num, space.dimension), np.nan, dtype=np.float32))
+    if found.features.shape != (num, space.dimension):
+        raise EngineError(f"a translator gave {found.features.shape} numbers for {num} vectors")
+    features = found.features.astype(np.float32, copy=False)
+    try:
+        _check_unit(features[~np.isnan(features).any(axis=1)])
+    except InvalidInputError:
+        raise EngineError(f"a translator into the space {space.name} gave vectors that are not of length one") from None
+    return Translation(features, found.route, found.confidence)
+
+
+def _check_translation(found: Translation, space: Space, num: int) -> None:
+    if found.features.shape != (num, space.dimension):
+        raise DimensionMismatchError(f"a feature has not as many numbers as its space, {space.dimension}")
+    if found.route:
+        _check_unit(found.features)
 
 
 def check_subjects(subjects: Sequence[str]) -> None:
@@ -200,6 +238,11 @@ def _meets(value: Scalar, condition: Condition) -> bool:
 def milliseconds() -> int:
     """Now, since 1970."""
     return round(datetime.now(UTC).timestamp() * 1000)
+
+
+def time_of(at_ms: int) -> str:
+    """In UTC, as ISO 8601 with milliseconds."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
 
 
 def timestamp() -> str:

@@ -7,7 +7,8 @@ not being dropped has exactly one active generation; counts are those of the row
 import secrets
 import sqlite3
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from service.entities import IndexKind
 from service.errors import StartupError
 from service.galleries.ids import KEY_BYTES
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 TEMPLATE_IDS, ERASED, IDENTITY = "template-ids", "erased", "identity"
 """Names of secrets: the key of template ids, that of what stands for erased subjects, and what no other record is called."""
 PAGE_BYTES = 8192
@@ -26,6 +27,10 @@ PAGE_BYTES = 8192
 GENERATION_SHIFT = 40
 """A translated feature's `id` is its generation times 2 to this, plus the template's `seq`: a generation lies together."""
 
+_INDEXES_OF_TRANSLATED = (
+    "CREATE INDEX translated_absent ON translated (id) WHERE length(feature) = 0",
+    f"CREATE INDEX translated_confidence ON translated (id >> {GENERATION_SHIFT}, confidence) WHERE length(feature) > 0",
+)
 SCHEMA = (
     """CREATE TABLE counter (
         one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -36,14 +41,20 @@ SCHEMA = (
     # A JSON list of the names of translators, empty for native; and what made a template, as a JSON object.
     "CREATE TABLE route (id INTEGER PRIMARY KEY, bundles TEXT NOT NULL UNIQUE)",
     "CREATE TABLE provenance (id INTEGER PRIMARY KEY, document TEXT NOT NULL UNIQUE)",
-    # Without a name it is being dropped: nobody sees it, and its templates go piece by piece.
+    # Without a name it is being dropped: nobody sees it, and its templates go piece by piece. `last_generation`: a number is given
+    # to one generation only.
     """CREATE TABLE gallery (
         id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE, created_at TEXT NOT NULL,
-        num_templates INTEGER NOT NULL DEFAULT 0, num_subjects INTEGER NOT NULL DEFAULT 0)""",
+        num_templates INTEGER NOT NULL DEFAULT 0, num_subjects INTEGER NOT NULL DEFAULT 0,
+        last_generation INTEGER NOT NULL DEFAULT 1)""",
     # The space's document is here and not by fingerprint: a fingerprint leaves out the name, a gallery keeps its own.
+    # `kept_until` counts milliseconds: NULL while it is active or being built, 0 where it is being dropped. `routes`: by which
+    # translators templates come into it, a JSON object by the fingerprint of their space. With `retires` a native template takes
+    # the place of those of its subject that were translated.
     """CREATE TABLE generation (
         id INTEGER PRIMARY KEY AUTOINCREMENT, gallery INTEGER NOT NULL, number INTEGER NOT NULL, space TEXT NOT NULL,
         active INTEGER NOT NULL CHECK (active IN (0, 1)), index_kind TEXT NOT NULL DEFAULT 'auto',
+        job TEXT, routes TEXT, kept_until INTEGER, retires INTEGER NOT NULL DEFAULT 0,
         UNIQUE (gallery, number))""",
     "CREATE UNIQUE INDEX generation_active ON generation (gallery) WHERE active",
     """CREATE TABLE subject (
@@ -63,8 +74,10 @@ SCHEMA = (
         gallery INTEGER NOT NULL, name TEXT NOT NULL, value NOT NULL, template INTEGER NOT NULL,
         PRIMARY KEY (gallery, name, value, template)) WITHOUT ROWID""",
     "CREATE INDEX attribute_template ON attribute (template)",
+    # An empty feature: the template is not in that generation, as no route leads there, or a native one has retired it.
     """CREATE TABLE translated (
         id INTEGER PRIMARY KEY, route INTEGER NOT NULL, confidence REAL, crc INTEGER NOT NULL, feature BLOB NOT NULL)""",
+    *_INDEXES_OF_TRANSLATED,
     # Every start, and the first operation after it: so what was saved beside the record can be told to be of its own history.
     """CREATE TABLE run (
         id INTEGER PRIMARY KEY AUTOINCREMENT, token TEXT NOT NULL UNIQUE, first_op INTEGER NOT NULL,
@@ -119,10 +132,19 @@ _FROM_1 = (
     *(f"DROP TABLE {table}_1" for table in ("translated", "template", "generation", "gallery", "space")),
 )
 
+_FROM_2 = (
+    "ALTER TABLE gallery ADD COLUMN last_generation INTEGER NOT NULL DEFAULT 1",
+    "ALTER TABLE generation ADD COLUMN job TEXT",
+    "ALTER TABLE generation ADD COLUMN routes TEXT",
+    "ALTER TABLE generation ADD COLUMN kept_until INTEGER",
+    "ALTER TABLE generation ADD COLUMN retires INTEGER NOT NULL DEFAULT 0",
+    *_INDEXES_OF_TRANSLATED,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class GalleryEntry:
-    """A gallery as recorded, with its active generation."""
+    """A gallery as recorded, with one of its generations."""
 
     gallery_id: int
     name: str
@@ -131,6 +153,17 @@ class GalleryEntry:
     generation: int
     space: Space
     index_kind: IndexKind = "auto"
+    is_active: bool = True
+    job: str | None = None
+    routes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By fingerprint of the space that templates are of."""
+    kept_until_ms: int | None = None
+    retires: bool = False
+
+    @property
+    def base(self) -> int:
+        """What is added to `seq` to find what a template is in this generation."""
+        return self.generation_id << GENERATION_SHIFT
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +196,7 @@ def prepare(db: sqlite3.Connection, path: Path) -> None:
         _define_functions(db, damaged)
     db.execute("BEGIN IMMEDIATE")
     try:
-        for statement in SCHEMA if version == 0 else _FROM_1:
+        for statement in {0: SCHEMA, 1: _FROM_1, 2: _FROM_2}[version]:
             db.execute(statement)
         if damaged:
             raise StartupError(
@@ -171,7 +204,7 @@ def prepare(db: sqlite3.Connection, path: Path) -> None:
                 "from a backup"
             )
         for name in (TEMPLATE_IDS, ERASED, IDENTITY):
-            db.execute("INSERT INTO secret VALUES (?, ?)", (name, secrets.token_bytes(KEY_BYTES)))
+            db.execute("INSERT OR IGNORE INTO secret VALUES (?, ?)", (name, secrets.token_bytes(KEY_BYTES)))
         db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         db.execute("COMMIT")
     except BaseException:

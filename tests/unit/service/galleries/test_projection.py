@@ -14,7 +14,7 @@ from service.entities import FloatArray, Side
 from service.galleries.ids import TemplateIds
 from service.galleries.projection import Projection
 from service.galleries.reader import Reader
-from service.galleries.record import GalleryRows
+from service.galleries.recorded import GalleryRows
 from service.galleries.rules import exact_scores
 from service.galleries.scan import nominate, tune_faiss
 from service.galleries.segments import Segment, View

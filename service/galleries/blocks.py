@@ -1,0 +1,210 @@
+"""Blocks of templates on their way into a generation: read from the record, translated, recorded.
+
+Shapes: G templates of a block, N of one origin, D dimension of the generation's space.
+"""
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import compress, repeat
+
+import numpy as np
+import numpy.typing as npt
+
+from models.space import Space, parse_space
+from service.entities import FloatArray, Side, Translation
+from service.errors import EngineError
+from service.galleries import generation_rows
+from service.galleries.port import Originals
+from service.galleries.record import Record
+from service.galleries.recorded import GalleryRows
+from service.galleries.rows import numbers_or_none, vectors
+from service.galleries.rules import checked_translation
+from service.galleries.schema import GalleryEntry, row_crc
+from service.galleries.segments import SeqArray
+
+_ROWS = (
+    "SELECT seq, subject, name, space, template.crc, original, norm, translated.crc, feature, bundles"
+    " FROM template JOIN subject ON subject.id = subject"
+    " LEFT JOIN translated ON translated.id = seq + ? LEFT JOIN route ON route.id = translated.route"
+    " WHERE template.gallery = ? AND seq > ? ORDER BY seq LIMIT ?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Templates of a gallery, in order of enrolment, and what they are in a generation if that is known."""
+
+    seqs: SeqArray
+    subject_ids: npt.NDArray[np.int64]
+    subjects: Sequence[str]
+    features: "list[bytes | None]"
+    """In the generation: of native ones the original; None where it is to be translated, empty where it is not there."""
+    sides: "list[Side | None]"
+    """How they came there."""
+    places: Sequence[npt.NDArray[np.intp]]
+    """Of each part that is to be translated, the rows."""
+    originals: tuple[Originals, ...]
+    spaces: Sequence[str]
+    """Of the encoders that made them, by fingerprint."""
+    raw: Sequence[bytes]
+    """What these made."""
+
+    def __len__(self) -> int:
+        return len(self.seqs)
+
+    @classmethod
+    def empty(cls) -> "Block":
+        """Of nothing."""
+        none = np.empty(0, dtype=np.int64)
+        return cls(none, none, [], [], [], [], (), [], [])
+
+    @property
+    def last_seq(self) -> int:
+        """Of its last template."""
+        return int(self.seqs[-1])
+
+
+def read_block(record: Record, entry: GalleryEntry, after: int, limit: int) -> Block | None:
+    """The templates that come after number `after`, None where there are none.
+
+    Raises `DamagedError` naming the first that is not what was written.
+    """
+    rows = record.read(_ROWS, (entry.base, entry.gallery_id, after, limit))
+    if not rows:
+        return None
+    spaces = {number: parse_space(document) for number, document in record.read("SELECT id, document FROM space")}
+    own = entry.space.fingerprint
+    seqs, subject_ids, names, space_ids, crcs, originals, norms, own_crcs, own_features, routes = zip(
+        *rows, strict=True
+    )
+    features: list[bytes | None] = [None] * len(rows)
+    sides: list[Side | None] = [None] * len(rows)
+    rows_by_space: dict[int, list[int]] = {}
+    native = {number for number, space in spaces.items() if space.fingerprint == own}
+    sizes: dict[int | None, tuple[int, ...]] = {number: (4 * space.dimension,) for number, space in spaces.items()}
+    sizes[None] = (0, 4 * entry.space.dimension)
+    ways: dict[tuple[int, str | None], Side] = {}
+    for row, (seq, name, space_id, feature) in enumerate(zip(seqs, names, space_ids, own_features, strict=True)):
+        kept, crc = (originals[row], crcs[row]) if feature is None else (feature, own_crcs[row])
+        if row_crc(seq, name.encode(), kept) != crc or len(kept) not in sizes[space_id if feature is None else None]:
+            raise record.damaged(entry, seq, "a feature of it does not match its CRC32C")
+        if feature is None and space_id not in native:
+            rows_by_space.setdefault(space_id, []).append(row)
+            continue
+        way = (space_id, routes[row])
+        if way not in ways:
+            ways[way] = Side(spaces[space_id].fingerprint, tuple(json.loads(routes[row] or "[]")))
+        features[row], sides[row] = kept, ways[way]
+    parts = [
+        _part(spaces[space_id], [originals[row] for row in of_space], [norms[row] for row in of_space])
+        for space_id, of_space in rows_by_space.items()
+    ]
+    return Block(
+        np.array(seqs, dtype=np.int64),
+        np.array(subject_ids, dtype=np.int64),
+        names,
+        features,
+        sides,
+        [np.array(of_space, dtype=np.intp) for of_space in rows_by_space.values()],
+        tuple(parts),
+        [spaces[space_id].fingerprint for space_id in space_ids],
+        originals,
+    )
+
+
+def _part(space: Space, originals: Sequence[bytes], norms: Sequence[float | None]) -> Originals:
+    features = np.frombuffer(b"".join(originals), dtype="<f4").reshape(len(originals), space.dimension)
+    return Originals(space, features, np.array(norms, dtype=np.float32))
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A block with all that could be translated."""
+
+    rows: GalleryRows
+    """Those that are in the generation."""
+    parts: "Sequence[_Recordable]"
+    base: int
+    """What is added to the number of a template to find it in the generation."""
+
+    def record(self, db: sqlite3.Connection, alive: SeqArray) -> None:
+        """Record what was translated of templates that are there still."""
+        for part in self.parts:
+            number = generation_rows.route_id(db, part.route)
+            is_alive = np.isin(part.seqs, alive, assume_unique=True)
+            ids = (part.seqs + self.base).tolist()
+            rows = zip(ids, repeat(number), part.confidence, part.crcs, part.features, strict=False)
+            generation_rows.insert_translated(db, rows if is_alive.all() else compress(rows, is_alive.tolist()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Recordable:
+    """What was made of the templates of one part, in columns."""
+
+    seqs: SeqArray
+    route: tuple[str, ...]
+    confidence: Sequence[float | None]
+    crcs: Sequence[int]
+    features: Sequence[bytes | memoryview]
+
+
+def completed(
+    block: Block, made: Sequence[Translation | None], entry: GalleryEntry, *, with_originals: bool = False
+) -> Completed:
+    """A block, and what was made of its parts, as they are in a generation. Raises `EngineError`."""
+    if len(made) != len(block.places):
+        raise EngineError("a chunk was translated into another number of parts than it has")
+    features_GD = np.zeros((len(block), entry.space.dimension), dtype=np.float32)
+    known = [row for row, feature in enumerate(block.features) if feature]
+    if known:
+        joined = b"".join(feature for feature in block.features if feature)
+        features_GD[known] = np.frombuffer(joined, dtype="<f4").reshape(len(known), -1)
+    sides, recordable = list(block.sides), []
+    for places, originals, translation in zip(block.places, block.originals, made, strict=True):
+        found = checked_translation(translation, entry.space, len(places))
+        recordable.append(_recordable(block, places, found))
+        present = places[~np.isnan(found.features).any(axis=1)]
+        features_GD[places] = found.features
+        side = Side(originals.space.fingerprint, found.route)
+        for row in present.tolist():
+            sides[row] = side
+    rows = np.array(
+        [row for row, side in enumerate(sides) if side is not None and block.features[row] != b""], dtype=np.intp
+    )
+    origins = list(dict.fromkeys(sides[row] for row in rows.tolist()))
+    numbers = {side: number for number, side in enumerate(origins)}
+    return Completed(
+        GalleryRows(
+            block.seqs[rows],
+            block.subject_ids[rows],
+            [block.subjects[row] for row in rows.tolist()],
+            features_GD[rows],
+            [side for side in origins if side is not None],
+            np.array([numbers[sides[row]] for row in rows.tolist()], dtype=np.intp),
+            _foreign(block, rows.tolist(), entry) if with_originals else {},
+        ),
+        recordable,
+        entry.base,
+    )
+
+
+def _recordable(block: Block, places: npt.NDArray[np.intp], found: Translation) -> _Recordable:
+    seqs = block.seqs[places]
+    features: list[bytes | memoryview] = list(vectors(found.features))
+    for row in np.flatnonzero(np.isnan(found.features).any(axis=1)).tolist():
+        features[row] = b""
+    owners = [block.subjects[row].encode() for row in places.tolist()]
+    crcs = list(map(row_crc, seqs.tolist(), owners, features))
+    return _Recordable(seqs, found.route, numbers_or_none(found.confidence, len(places)), crcs, features)
+
+
+def _foreign(block: Block, rows: Sequence[int], entry: GalleryEntry) -> dict[int, tuple[str, FloatArray]]:
+    """Of those that were translated, what they were before; by their places among `rows`."""
+    own = entry.space.fingerprint
+    return {
+        place: (block.spaces[row], np.frombuffer(block.raw[row], dtype="<f4").astype(np.float32))
+        for place, row in enumerate(rows)
+        if block.spaces[row] != own
+    }

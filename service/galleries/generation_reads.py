@@ -1,0 +1,108 @@
+"""What is read of generations for those who judge them: samples, confidences, what is not native yet.
+
+Shapes: N templates, D dimension of a generation's space.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from models.space import Space, parse_space
+from service.entities import FloatArray
+from service.galleries.port import Backlog, Sample
+from service.galleries.record import TEMPLATE, Record
+from service.galleries.schema import GENERATION_SHIFT, GalleryEntry, row_crc
+
+_OF_GENERATION = f"translated.id >> {GENERATION_SHIFT} = ? AND length(feature) > 0"
+
+
+def origins(record: Record, entry: GalleryEntry, num_by_space: Mapping[str, int]) -> list[tuple[Space, int]]:
+    """The spaces of a gallery's templates with their numbers; `num_by_space` are those that are searched, by fingerprint."""
+    absent = record.read(
+        "SELECT space.fingerprint, COUNT(*) FROM json_each(?) JOIN template ON seq = value"
+        " JOIN space ON space.id = template.space GROUP BY 1",
+        (json.dumps(record.absent(entry).tolist()),),
+    )
+    num = dict(num_by_space)
+    for fingerprint, num_absent in absent:
+        num[fingerprint] = num.get(fingerprint, 0) + num_absent
+    documents = dict(record.read("SELECT fingerprint, document FROM space"))
+    return [(parse_space(documents[fingerprint]), num[fingerprint]) for fingerprint in sorted(num)]
+
+
+def confidences(record: Record, entry: GalleryEntry) -> FloatArray:
+    """As the port's."""
+    query = f"SELECT confidence FROM translated WHERE {_OF_GENERATION} AND confidence IS NOT NULL"
+    rows = record.read(query, (entry.generation_id,))
+    return np.fromiter((one for (one,) in rows), dtype=np.float32, count=len(rows))
+
+
+def sample(record: Record, entry: GalleryEntry, num: int, seed: int) -> Sample:
+    """As the port's."""
+    rng = np.random.default_rng(seed)
+    query = "SELECT id, name FROM subject WHERE gallery = ? AND num_templates {} ORDER BY id"
+    drawn: list[tuple[int, str]] = []
+    num_mated = 0
+    for condition in ("> 1", "= 1"):
+        of_kind = record.read(query.format(condition), (entry.gallery_id,))
+        places = rng.permutation(len(of_kind))[: num - len(drawn)]
+        drawn += [of_kind[place] for place in places.tolist()]
+        num_mated = num_mated or len(drawn)
+    found = [(name, _one_of(record, subject_id, rng)) for subject_id, name in drawn]
+    kept = [(name, seq) for name, seq in found if seq is not None]
+    num_mated -= sum(seq is None for _, seq in found[:num_mated])
+    return Sample(tuple(record.ids.of(seq for _, seq in kept)), tuple(name for name, _ in kept), num_mated)
+
+
+def _one_of(record: Record, subject_id: int, rng: np.random.Generator) -> int | None:
+    seqs = [seq for (seq,) in record.read("SELECT seq FROM template WHERE subject = ? ORDER BY seq", (subject_id,))]
+    return int(rng.choice(seqs)) if seqs else None
+
+
+def features(record: Record, entry: GalleryEntry, template_ids: Sequence[str]) -> FloatArray:
+    """As the port's. Raises `DamagedError`."""
+    found = np.full((len(template_ids), entry.space.dimension), np.nan, dtype=np.float32)
+    query = (
+        "SELECT name, space.fingerprint, template.crc, original, translated.crc, feature FROM template"
+        " JOIN subject ON subject.id = subject JOIN space ON space.id = template.space"
+        " LEFT JOIN translated ON translated.id = seq + ? WHERE seq = ? AND template.gallery = ?"
+    )
+    for row, template_id in enumerate(template_ids):
+        seq = record.ids.seq(template_id)
+        if seq is None:
+            continue
+        for name, fingerprint, crc, original, own_crc, feature in record.read(
+            query, (entry.base, seq, entry.gallery_id)
+        ):
+            if feature is None and fingerprint != entry.space.fingerprint:
+                continue
+            vector, vector_crc = (original, crc) if feature is None else (feature, own_crc)
+            if row_crc(seq, name.encode(), vector) != vector_crc:
+                raise record.damaged(entry, seq, "a feature of it does not match its CRC32C")
+            if vector:
+                found[row] = np.frombuffer(vector, dtype="<f4")
+    return found
+
+
+def backlog(record: Record, entry: GalleryEntry, num_native: int, *, after: int, limit: int) -> Backlog:
+    """As the port's; `num_native` are those that are searched."""
+    count = f"SELECT COUNT(*), COUNT(confidence) FROM translated WHERE {_OF_GENERATION}"
+    num_translated, num_told = record.read(count, (entry.generation_id,))[0]
+    # The index serves either by itself; who is told of comes first, the least trusted before all.
+    told = f"SELECT id FROM translated WHERE {_OF_GENERATION} AND confidence IS NOT NULL ORDER BY confidence, id LIMIT ? OFFSET ?"
+    untold = f"SELECT id FROM translated WHERE {_OF_GENERATION} AND confidence IS NULL ORDER BY id LIMIT ? OFFSET ?"
+    ids = record.read(told, (entry.generation_id, limit, after))
+    if len(ids) < limit:
+        ids += record.read(untold, (entry.generation_id, limit - len(ids), max(0, after - num_told)))
+    seqs = [number - entry.base for (number,) in ids]
+    rows = record.read(f"{TEMPLATE} WHERE seq IN (SELECT value FROM json_each(?))", (entry.base, json.dumps(seqs)))
+    by_seq = {row[0]: record.template_of(row) for row in rows}
+    next_after = after + len(seqs)
+    return Backlog(
+        num_native,
+        num_translated,
+        len(record.absent(entry)),
+        tuple(by_seq[seq] for seq in seqs if seq in by_seq),
+        next_after if next_after < num_translated else None,
+    )

@@ -1,0 +1,309 @@
+"""Generations of open galleries: one that is built beside the active one, takes its place, is kept for a while, and goes.
+
+A generation that is behind searches less than is recorded: it is filled in order of enrolment, block by block, and what is
+enrolled meanwhile comes when it is its turn. What translators made is recorded in the transaction that makes the block
+searchable, so whatever ends the process, no block is translated twice but the one that was under way. With the block after which
+there is no other the generation has caught up, and from then on every enrolment reaches it at once.
+
+Shapes: G templates of a block, D dimension of the generation's space.
+"""
+
+import logging
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from models.space import Space
+from service.entities import FloatArray, Gallery, Generation, Side, Translation
+from service.errors import (
+    DamagedError,
+    EngineError,
+    GenerationChangedError,
+    InvalidInputError,
+    JobStateError,
+    RollbackExpiredError,
+    SpaceMismatchError,
+)
+from service.galleries import generation_reads, generation_rows, operations
+from service.galleries.background import Saver
+from service.galleries.blocks import Block, completed, read_block
+from service.galleries.failpoints import reached
+from service.galleries.opened import CommonIndex, OpenGallery
+from service.galleries.opening import behind, from_saved
+from service.galleries.port import Backlog, Chunk, Filled, Once, Sample
+from service.galleries.record import Record
+from service.galleries.recorded import GalleryRows, described_generation
+from service.galleries.rules import milliseconds
+from service.galleries.segments import SeqArray
+
+log = logging.getLogger("facebridge.galleries")
+
+NOTHING = Chunk((), 0, 0, 0, None)
+
+
+class Generations:
+    """Of the galleries of one record."""
+
+    def __init__(
+        self,
+        record: Record,
+        projections: Path,
+        saver: Saver,
+        *,
+        opened: Callable[[str], OpenGallery],
+        exchange: Callable[[OpenGallery], None],
+        leave: Callable[[OpenGallery], None],
+    ) -> None:
+        """`opened` gives the active generation of a gallery by name, or raises `NotFoundError`; `exchange` lets another be asked
+        in its place; `leave` hears of one that is not asked any more, in which searches may go on.
+        """
+        self._record = record
+        self._projections = projections
+        self._saver = saver
+        self._opened = opened
+        self._exchange = exchange
+        self._leave = leave
+
+    def begin(
+        self, name: str, space: Space, *, job: str, routes: Mapping[str, Sequence[str]], retires: bool = True
+    ) -> Generation:
+        """See the port."""
+
+        def work(db: sqlite3.Connection) -> tuple[OpenGallery, OpenGallery]:
+            active = self._opened(name)
+            for other in active.generations:
+                if other.entry.job == job:
+                    return active, other
+            if active.entry.space.fingerprint == space.fingerprint:
+                raise SpaceMismatchError(f"gallery {name} is in the space {active.entry.space.name} already")
+            kind = active.entry.index_kind
+            begun = generation_rows.begin(
+                db, active.entry, space, job=job, routes=routes, retires=retires, index_kind=kind
+            )
+            return active, behind(self._record, begun, active.counts, self._projections)
+
+        def then(found: tuple[OpenGallery, OpenGallery]) -> OpenGallery:
+            active, other = found
+            if not active.holds(other):
+                active.beside = _in_order(*active.beside, other)
+            return other
+
+        other = self._record.writer.call(work, then)
+        return described_generation(other.entry, is_complete=not other.is_behind)
+
+    def origins(self, name: str) -> list[tuple[Space, int]]:
+        """See the port."""
+        gallery = self._opened(name)
+        num_by_space = Counter[str]()
+        for side, num in gallery.projection.origins().items():
+            num_by_space[side.space] += num
+        return generation_reads.origins(self._record, gallery.entry, num_by_space)
+
+    def chunk(self, name: str, generation: int, *, after: int | None = None, limit: int = 4096) -> Chunk:
+        """See the port."""
+        gallery = self.of(name, generation)
+        if not gallery.is_behind:
+            return NOTHING
+        if after is None:
+            self._take_up(name, gallery)
+            after = gallery.filled_to
+        block = read_block(self._record, gallery.entry, after, limit)
+        if block is None:
+            return Chunk((), 0, after, after, None)
+        return Chunk(block.originals, len(block), after, block.last_seq, block)
+
+    def fill(self, name: str, generation: int, chunk: Chunk, made: Sequence[Translation | None]) -> Filled:
+        """See the port."""
+        gallery = self.of(name, generation)
+        if not gallery.is_behind:
+            return Filled(0, 0, is_complete=True)
+        block: Block = chunk.rows or Block.empty()
+        filled = completed(block, made, gallery.entry, with_originals=bool(gallery.indexes))
+        projected = _projected(gallery, filled.rows)
+
+        def work(db: sqlite3.Connection) -> tuple[SeqArray, bool]:
+            if self.of(name, generation) is not gallery or not gallery.is_behind or gallery.filled_to != chunk.after:
+                raise GenerationChangedError("this is not the next chunk of the generation")
+            alive = generation_rows.living(db, gallery.entry, chunk.after + 1, chunk.next_after)
+            filled.record(db, alive)
+            reached("fill-before-commit")
+            return alive, not generation_rows.is_there_more(db, gallery.entry, chunk.next_after)
+
+        def then(done: tuple[SeqArray, bool]) -> Filled:
+            alive, is_last = done
+            is_alive = np.isin(filled.rows.seqs, alive, assume_unique=True)
+            rows = _only(filled.rows, is_alive)
+            if len(rows):
+                gallery.projection.put(rows, ())
+                for index, features_GD in projected.values():
+                    index.projection.put(replace(rows, features_GD=features_GD[is_alive]), ())
+            gallery.filled_to = chunk.next_after
+            gallery.is_behind = not is_last
+            reached("fill-after-commit")
+            return Filled(len(rows), len(alive) - len(rows), is_last)
+
+        return self._record.writer.call(work, then)
+
+    def activate(
+        self, name: str, generation: int, *, expected: int, keep_seconds: float, once: Once | None = None
+    ) -> Gallery:
+        """See the port."""
+        kept_until = milliseconds() + round(1000 * keep_seconds)
+
+        def work(db: sqlite3.Connection) -> tuple[OpenGallery, OpenGallery, list[int]]:
+            old = self._opened(name)
+            if old.entry.generation != expected:
+                raise GenerationChangedError(
+                    f"gallery {name} is in generation {old.entry.generation}, and was meant to be in {expected}"
+                )
+            new = self.of(name, generation)
+            if new is old:
+                raise GenerationChangedError(f"generation {generation} is the active one already")
+            if new.is_behind:
+                raise JobStateError(f"generation {generation} has not caught up with the gallery yet")
+            native = Side(new.entry.space.fingerprint)
+            with_natives = new.projection.subjects_with(native).tolist()
+            retired = generation_rows.activate(db, old.entry, new.entry, kept_until, with_natives)
+            operations.remember(db, once, _as_active(new, old, kept_until).described())
+            reached("activate-before-commit")
+            return old, new, retired
+
+        def then(done: tuple[OpenGallery, OpenGallery, list[int]]) -> Gallery:
+            old, new, retired = done
+            for projection in new.projections() if retired else ():
+                projection.remove(retired)
+            others = [one for one in old.beside if one is not new]
+            new.entry, new.beside = generation_rows.now_active(new.entry), _in_order(old, *others)
+            old.entry = generation_rows.now_kept(old.entry, kept_until)
+            self._exchange(new)
+            old.beside = ()
+            reached("activate-after-commit")
+            return new.described()
+
+        return self._record.writer.call(work, then)
+
+    def drop(self, name: str, generation: int) -> None:
+        """See the port."""
+
+        def work(db: sqlite3.Connection) -> tuple[OpenGallery, OpenGallery | None]:
+            active = self._opened(name)
+            gone = next((one for one in active.beside if one.entry.generation == generation), None)
+            if gone is not None:
+                generation_rows.forget(db, gone.entry)
+                self._saver.remove(gone)
+            return active, gone
+
+        def then(done: tuple[OpenGallery, OpenGallery | None]) -> OpenGallery | None:
+            active, gone = done
+            if gone is not None:
+                active.beside = tuple(one for one in active.beside if one is not gone)
+                self._leave(gone)
+            return gone
+
+        gone = self._record.writer.call(work, then)
+        if gone is not None:
+            self.drop_rest(gone.entry.generation_id)
+
+    def num_missing(self, name: str, generation: int) -> int:
+        """See the port."""
+        return len(self._record.absent(self.of(name, generation).entry))
+
+    def confidences(self, name: str, generation: int) -> FloatArray:
+        """See the port."""
+        return generation_reads.confidences(self._record, self.of(name, generation).entry)
+
+    def sample(self, name: str, num: int, seed: int) -> Sample:
+        """See the port."""
+        return generation_reads.sample(self._record, self._opened(name).entry, num, seed)
+
+    def features(self, name: str, generation: int, template_ids: Sequence[str]) -> FloatArray:
+        """See the port."""
+        return generation_reads.features(self._record, self.of(name, generation).entry, template_ids)
+
+    def backlog(self, name: str, *, after: int = 0, limit: int = 100) -> Backlog:
+        """See the port."""
+        gallery = self._opened(name)
+        native = gallery.projection.origins().get(Side(gallery.entry.space.fingerprint), 0)
+        return generation_reads.backlog(self._record, gallery.entry, native, after=after, limit=limit)
+
+    def drop_rest(self, generation_id: int) -> None:
+        """Take out what a generation that is being dropped holds, piece by piece, so that other writes go on between."""
+        is_done = False
+        while not is_done:
+            is_done = self._record.writer.call(lambda db: generation_rows.drop_some(db, generation_id), bool)
+            reached("drop-generation")
+
+    def of(self, name: str, generation: int | None) -> OpenGallery:
+        """A generation of a gallery, the active one if none is named. Raises `NotFoundError`, `RollbackExpiredError`."""
+        active = self._opened(name)
+        if generation is None:
+            return active
+        for one in active.generations:
+            if one.entry.generation == generation:
+                return one
+        raise RollbackExpiredError(f"gallery {name} has no generation {generation} any more")
+
+    def _take_up(self, name: str, gallery: OpenGallery) -> None:
+        """Begin with what was saved of it, if anything was."""
+        if gallery.filled_to:
+            return
+        try:
+            projection = from_saved(self._record, gallery.entry, gallery.folder)
+        except (DamagedError, OSError) as failure:
+            reason = failure.strerror if isinstance(failure, OSError) else failure
+            log.warning("what was saved of a generation of gallery %s is not used (%s)", name, reason)
+            return
+        if projection is None or not projection.last_seq:
+            return
+
+        def adopt(db: sqlite3.Connection) -> None:
+            if gallery.filled_to or not gallery.is_behind:
+                return
+            alive = generation_rows.living(db, gallery.entry, 0, projection.last_seq)
+            projection.remove(np.setdiff1d(projection.seqs(), alive, assume_unique=True).tolist())
+            gallery.projection, gallery.filled_to = projection, projection.last_seq
+            gallery.num_saved, gallery.saved_version = projection.num_templates, projection.version
+
+        self._record.writer.alone(adopt)
+
+
+def _in_order(*generations: OpenGallery) -> tuple[OpenGallery, ...]:
+    return tuple(sorted(generations, key=lambda one: one.entry.generation))
+
+
+def _as_active(new: OpenGallery, old: OpenGallery, kept_until: int) -> OpenGallery:
+    """What a generation is going to be, for who is told of it before it is."""
+    beside = replace(old, entry=generation_rows.now_kept(old.entry, kept_until), beside=())
+    return replace(new, entry=generation_rows.now_active(new.entry), beside=(beside,))
+
+
+def _projected(gallery: OpenGallery, rows: GalleryRows) -> dict[str, tuple[CommonIndex, FloatArray]]:
+    """Rows in the other spaces in which a generation is searchable; one in which they have no direction is done without."""
+    found = {}
+    for fingerprint, index in gallery.indexes.items():
+        try:
+            found[fingerprint] = (index, index.features(rows))
+        except (InvalidInputError, EngineError) as failure:
+            log.warning("gallery %s: %s", gallery.entry.name, failure)
+            gallery.indexes = {other: kept for other, kept in gallery.indexes.items() if other != fingerprint}
+    return found
+
+
+def _only(rows: GalleryRows, is_kept: npt.NDArray[np.bool_]) -> GalleryRows:
+    if is_kept.all():
+        return rows
+    kept = np.flatnonzero(is_kept)
+    return replace(
+        rows,
+        seqs=rows.seqs[kept],
+        subject_ids=rows.subject_ids[kept],
+        subjects=[rows.subjects[row] for row in kept.tolist()],
+        features_GD=rows.features_GD[kept],
+        origin_G=rows.origin_G[kept],
+        foreign={},
+    )

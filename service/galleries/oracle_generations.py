@@ -1,0 +1,197 @@
+"""The generations of the oracle's galleries. Shapes: N templates, D dimension of a generation's space."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from models.space import Space
+from service.entities import FloatArray, Gallery, Generation, Translation
+from service.errors import (
+    GenerationChangedError,
+    JobStateError,
+    MigrationInProgressError,
+    SpaceMismatchError,
+)
+from service.galleries.oracle_shelf import Row, Shelf, Version, made_of
+from service.galleries.port import Backlog, Chunk, Filled, Once, Originals, Sample
+from service.galleries.rules import checked_translation, milliseconds, time_of
+
+
+class OracleGenerations:
+    """`GenerationStore` over the oracle's shelves."""
+
+    def __init__(
+        self, shelf: Callable[[str], Shelf], lock: threading.RLock, remember: Callable[[Once | None, object], None]
+    ) -> None:
+        """`shelf` gives a gallery by name, or raises `NotFoundError`; `remember` keeps an answer."""
+        self._shelf = shelf
+        self._lock = lock
+        self._remember = remember
+
+    def begin(
+        self, name: str, space: Space, *, job: str, routes: Mapping[str, Sequence[str]], retires: bool = True
+    ) -> Generation:
+        """See the port."""
+        with self._lock:
+            shelf = self._shelf(name)
+            for one in shelf.versions.values():
+                if one.job == job:
+                    return one.described()
+            if shelf.active.space.fingerprint == space.fingerprint:
+                raise SpaceMismatchError(f"gallery {name} is in this space already")
+            if any(one.state == "building" for one in shelf.versions.values()):
+                raise MigrationInProgressError(f"gallery {name} is being migrated already")
+            number = shelf.next_number
+            shelf.next_number += 1
+            pinned = {fingerprint: tuple(bundles) for fingerprint, bundles in routes.items()}
+            version = Version(number, space, "building", job, pinned, retires, is_behind=True)
+            shelf.versions[number] = version
+            return version.described()
+
+    def origins(self, name: str) -> list[tuple[Space, int]]:
+        """See the port."""
+        with self._lock:
+            rows = self._shelf(name).rows
+            num = Counter(row.template.space for row in rows)
+            spaces = {row.template.space: row.space for row in rows}
+            return [(spaces[fingerprint], num[fingerprint]) for fingerprint in sorted(num)]
+
+    def chunk(self, name: str, generation: int, *, after: int | None = None, limit: int = 4096) -> Chunk:
+        """See the port."""
+        with self._lock:
+            shelf = self._shelf(name)
+            version = shelf.version(generation)
+            if not version.is_behind:
+                return Chunk((), 0, 0, 0, None)
+            start = version.filled_to if after is None else after
+            rows = [row for row in shelf.rows if row.seq > start][:limit]
+            for row in rows:
+                if row.space.fingerprint == version.space.fingerprint:
+                    row.made.setdefault(generation, made_of(Translation(row.original[None]), 1)[0])
+            parts: dict[str, list[Row]] = {}
+            for row in rows:
+                if generation not in row.made:
+                    parts.setdefault(row.template.space, []).append(row)
+            originals = tuple(_originals(of_space) for of_space in parts.values())
+            return Chunk(originals, len(rows), start, rows[-1].seq if rows else start, (rows, list(parts.values())))
+
+    def fill(self, name: str, generation: int, chunk: Chunk, made: Sequence[Translation | None]) -> Filled:
+        """See the port."""
+        with self._lock:
+            shelf = self._shelf(name)
+            version = shelf.version(generation)
+            if not version.is_behind:
+                return Filled(0, 0, is_complete=True)
+            if version.filled_to != chunk.after:
+                raise GenerationChangedError("this is not the next chunk of the generation")
+            rows, parts = chunk.rows
+            for of_space, translation in zip(parts, made, strict=True):
+                found = checked_translation(translation, version.space, len(of_space))
+                for row, one in zip(of_space, made_of(found, len(of_space)), strict=True):
+                    row.made[generation] = one
+            version.filled_to = chunk.next_after
+            version.is_behind = any(row.seq > chunk.next_after for row in shelf.rows)
+            alive = [row for row in rows if any(row is other for other in shelf.rows)]
+            num = sum(row.made[generation].feature is not None for row in alive)
+            return Filled(num, len(alive) - num, not version.is_behind)
+
+    def activate(
+        self, name: str, generation: int, *, expected: int, keep_seconds: float, once: Once | None = None
+    ) -> Gallery:
+        """See the port."""
+        with self._lock:
+            shelf = self._shelf(name)
+            if shelf.active_number != expected:
+                raise GenerationChangedError(f"gallery {name} is in generation {shelf.active_number}")
+            new, old = shelf.version(generation), shelf.active
+            if new is old:
+                raise GenerationChangedError("it is the active one already")
+            if new.is_behind:
+                raise JobStateError("it has not caught up with the gallery yet")
+            old.state, old.kept_until = "kept", time_of(milliseconds() + round(1000 * keep_seconds))
+            new.state, new.kept_until = "active", None
+            shelf.active_number = generation
+            if new.retires:
+                native = {row.template.subject for row in shelf.rows if row.template.space == new.space.fingerprint}
+                shelf.retire(new, frozenset(native))
+            self._remember(once, shelf.described())
+            return shelf.described()
+
+    def drop(self, name: str, generation: int) -> None:
+        """See the port."""
+        with self._lock:
+            shelf = self._shelf(name)
+            if generation in shelf.versions and generation != shelf.active_number:
+                del shelf.versions[generation]
+                for row in shelf.rows:
+                    row.made.pop(generation, None)
+
+    def num_missing(self, name: str, generation: int) -> int:
+        """See the port."""
+        with self._lock:
+            shelf = self._shelf(name)
+            shelf.version(generation)
+            found = (row.made.get(generation) for row in shelf.rows)
+            return sum(made is not None and made.feature is None for made in found)
+
+    def confidences(self, name: str, generation: int) -> FloatArray:
+        """See the port."""
+        with self._lock:
+            shelf = self._shelf(name)
+            shelf.version(generation)
+            made = [row.made[generation] for row in shelf.rows if generation in row.made]
+            told = [one.confidence for one in made if one.feature is not None and one.confidence is not None]
+            return np.array(told, dtype=np.float32)
+
+    def sample(self, name: str, num: int, seed: int) -> Sample:
+        """See the port."""
+        rng = np.random.default_rng(seed)
+        with self._lock:
+            of_subject: dict[str, list[str]] = {}
+            for row in self._shelf(name).rows:
+                of_subject.setdefault(row.template.subject, []).append(row.template.template_id)
+        mated = [subject for subject, ids in of_subject.items() if len(ids) > 1]
+        single = [subject for subject, ids in of_subject.items() if len(ids) == 1]
+        drawn = [mated[place] for place in rng.permutation(len(mated))][:num]
+        num_mated = len(drawn)
+        drawn += [single[place] for place in rng.permutation(len(single))][: num - num_mated]
+        ids = tuple(str(rng.choice(of_subject[subject])) for subject in drawn)
+        return Sample(ids, tuple(drawn), num_mated)
+
+    def features(self, name: str, generation: int, template_ids: Sequence[str]) -> FloatArray:
+        """See the port."""
+        with self._lock:
+            shelf = self._shelf(name)
+            version = shelf.version(generation)
+            by_id = {row.template.template_id: row for row in shelf.rows}
+            found = np.full((len(template_ids), version.space.dimension), np.nan, dtype=np.float32)
+            for place, template_id in enumerate(template_ids):
+                made = by_id[template_id].made.get(generation) if template_id in by_id else None
+                if made is not None and made.feature is not None:
+                    found[place] = made.feature
+            return found
+
+    def backlog(self, name: str, *, after: int = 0, limit: int = 100) -> Backlog:
+        """See the port."""
+        with self._lock:
+            shelf = self._shelf(name)
+            made = [(row, row.made[shelf.active_number]) for row in shelf.rows]
+            translated = [(row, one) for row, one in made if one.feature is not None and one.route]
+            num_native = sum(one.feature is not None and not one.route for _, one in made)
+            num_absent = sum(one.feature is None for _, one in made)
+            told = [pair for pair in translated if pair[1].confidence is not None]
+            untold = [pair for pair in translated if pair[1].confidence is None]
+            queue = [*sorted(told, key=lambda pair: (pair[1].confidence, pair[0].seq)), *untold]
+            page = tuple(shelf.told(row) for row, _ in queue[after : after + limit])
+            next_after = after + len(page)
+            return Backlog(
+                num_native, len(translated), num_absent, page, next_after if next_after < len(queue) else None
+            )
+
+
+def _originals(rows: Sequence[Row]) -> Originals:
+    norms = [np.nan if row.template.norm is None else row.template.norm for row in rows]
+    features = np.stack([row.original for row in rows])
+    return Originals(rows[0].space, features, np.array(norms, dtype=np.float32))
