@@ -4,8 +4,8 @@ Shapes: B batch, D dimension of a gallery's space.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -192,6 +192,30 @@ class Check:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is told to whoever asked, kept for when the request comes again."""
+
+    status: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """A request that has a name of its own, so that it is carried out once however often it comes."""
+
+    key: bytes
+    """SHA-256 of that name."""
+    digest: bytes
+    """SHA-256 of what it asks."""
+    answer: Callable[[Any], Answer]
+    """To what the call gives."""
+
+    def through(self, step: Callable[[Any], Any]) -> "Once":
+        """The same, for a call of whose outcome `step` makes what the answer is made of."""
+        return replace(self, answer=lambda outcome: self.answer(step(outcome)))
+
+
 Scalar = str | int | float | bool
 Metadata = Mapping[str, Scalar]
 """What else is known of a template, field by field."""
@@ -273,3 +297,27 @@ class Candidate:
     template_id: str
     origin: Side
     """How the template came into the gallery's space."""
+
+
+JobState = Literal[
+    "queued", "running", "paused", "verifying", "ready", "cut-over", "rolled-back", "failed", "cancelled"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Work that outlives its request: the migration of a gallery."""
+
+    job_id: str
+    gallery: str
+    state: JobState
+    asked: Mapping[str, Any]
+    """JSON values."""
+    found: Mapping[str, Any]
+    """What it came to, JSON values."""
+    reason: str
+    """Why it is in its state, where that is not plain."""
+    created_at: str
+    updated_at: str
+    version: int
+    """Counts changes."""

@@ -16,7 +16,8 @@ from pydantic import BaseModel
 
 from service.api.bodies import JSON, body_digest
 from service.api.problems import Problem
-from service.galleries.port import Answer, GalleryStore, Once
+from service.entities import Answer, Once
+from service.galleries.port import GalleryStore
 
 HEADER = "idempotency-key"
 REPLAYED = "idempotency-replayed"

@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from service.entities import Check, Erased, Gallery, Snapshot
+from service.entities import Check, Erased, Gallery, Once, Snapshot
 from service.errors import DamagedError, MigrationInProgressError, NotFoundError, SnapshotCorruptError, StorageError
 from service.galleries import operations
 from service.galleries.background import Saver
@@ -20,7 +20,6 @@ from service.galleries.folder import PROJECTIONS
 from service.galleries.manifests import Manifest
 from service.galleries.opened import OpenGallery
 from service.galleries.opening import read_gallery
-from service.galleries.port import Once
 from service.galleries.projection import Projection
 from service.galleries.record import Record
 from service.galleries.restore import put_back

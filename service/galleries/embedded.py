@@ -15,7 +15,18 @@ from weakref import WeakSet
 
 from models.feature_set import FeatureSet
 from models.space import Space
-from service.entities import Check, Erased, FloatArray, Gallery, IndexKind, NewTemplates, Snapshot, Template
+from service.entities import (
+    Answer,
+    Check,
+    Erased,
+    FloatArray,
+    Gallery,
+    IndexKind,
+    NewTemplates,
+    Once,
+    Snapshot,
+    Template,
+)
 from service.errors import DamagedError, EngineError, InvalidInputError, NotFoundError, StartupError, StorageError
 from service.galleries import operations
 from service.galleries.background import Indexer, Saver
@@ -30,7 +41,7 @@ from service.galleries.indexes import IndexPolicy
 from service.galleries.opened import CommonIndex, OpenGallery, first_without_direction
 from service.galleries.opening import open_galleries, projection_folder
 from service.galleries.operations import Counts, Removed
-from service.galleries.port import Answer, Enrolment, Once, Project, SearchResult, TemplatePage, Where
+from service.galleries.port import Enrolment, Project, SearchResult, TemplatePage, Where
 from service.galleries.projection import Projection
 from service.galleries.record import Record
 from service.galleries.recorded import RecordedGallery

@@ -12,11 +12,11 @@ from itertools import islice
 import numpy as np
 
 from models.space import Space
-from service.entities import FloatArray, NewTemplates, Side
+from service.entities import FloatArray, NewTemplates, Once, Side
 from service.galleries import operations
 from service.galleries.opened import OpenGallery
 from service.galleries.operations import Enrolled
-from service.galleries.port import Enrolment, Once
+from service.galleries.port import Enrolment
 from service.galleries.record import Record
 from service.galleries.recorded import GalleryRows
 from service.galleries.rows import PreparedTemplates

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.space import Space
-from service.entities import FloatArray, Gallery, Generation, Side, Translation
+from service.entities import FloatArray, Gallery, Generation, Once, Side, Translation
 from service.errors import (
     DamagedError,
     EngineError,
@@ -35,7 +35,7 @@ from service.galleries.blocks import Block, completed, read_block
 from service.galleries.failpoints import reached
 from service.galleries.opened import CommonIndex, OpenGallery
 from service.galleries.opening import behind, from_saved
-from service.galleries.port import Backlog, Chunk, Filled, Once, Sample
+from service.galleries.port import Backlog, Chunk, Filled, Sample
 from service.galleries.record import Record
 from service.galleries.recorded import GalleryRows, described_generation
 from service.galleries.rules import milliseconds

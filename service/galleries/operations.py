@@ -13,9 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from models.space import Space
-from service.entities import IndexKind
+from service.entities import IndexKind, Once
 from service.errors import AlreadyExistsError, NotFoundError
-from service.galleries.port import Once
 from service.galleries.rows import PreparedTemplates, insert_many, insert_row, insert_templates, space_document
 from service.galleries.rules import milliseconds, timestamp
 from service.galleries.schema import GENERATION_SHIFT, GalleryEntry, row_crc

@@ -13,6 +13,7 @@ import numpy as np
 
 from models.space import Space
 from service.entities import (
+    Answer,
     Candidate,
     Check,
     Erased,
@@ -20,6 +21,7 @@ from service.entities import (
     Gallery,
     IndexKind,
     NewTemplates,
+    Once,
     Snapshot,
     Template,
 )
@@ -33,7 +35,7 @@ from service.errors import (
 )
 from service.galleries.oracle_generations import OracleGenerations
 from service.galleries.oracle_shelf import Made, Row, Shelf, Version, origin_of
-from service.galleries.port import Answer, Enrolment, Once, Project, SearchResult, TemplatePage, Where
+from service.galleries.port import Enrolment, Project, SearchResult, TemplatePage, Where
 from service.galleries.rules import (
     check_probes,
     check_projections,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from models.space import Space
-from service.entities import FloatArray, Gallery, Generation, Translation
+from service.entities import FloatArray, Gallery, Generation, Once, Translation
 from service.errors import (
     GenerationChangedError,
     JobStateError,
@@ -15,7 +15,7 @@ from service.errors import (
     SpaceMismatchError,
 )
 from service.galleries.oracle_shelf import Row, Shelf, Version, made_of
-from service.galleries.port import Backlog, Chunk, Filled, Once, Originals, Sample
+from service.galleries.port import Backlog, Chunk, Filled, Originals, Sample
 from service.galleries.rules import checked_translation, milliseconds, time_of
 
 

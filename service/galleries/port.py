@@ -4,11 +4,12 @@ Calls block; they are made from worker threads, from several at once. Shapes: B 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from models.space import Space
 from service.entities import (
+    Answer,
     Candidate,
     Check,
     Erased,
@@ -17,6 +18,7 @@ from service.entities import (
     Generation,
     IndexKind,
     NewTemplates,
+    Once,
     Scalar,
     Snapshot,
     Template,
@@ -53,30 +55,6 @@ class Enrolment:
     num_replaced: int = 0
     num_retired: int = 0
     """Translated templates in whose place native ones of their subjects are."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What is told to whoever asked, kept for when the request comes again."""
-
-    status: int
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Once:
-    """A request that has a name of its own, so that it is carried out once however often it comes."""
-
-    key: bytes
-    """SHA-256 of that name."""
-    digest: bytes
-    """SHA-256 of what it asks."""
-    answer: Callable[[Any], Answer]
-    """To what the call gives."""
-
-    def through(self, step: Callable[[Any], Any]) -> "Once":
-        """The same, for a call of whose outcome `step` makes what the answer is made of."""
-        return replace(self, answer=lambda outcome: self.answer(step(outcome)))
 
 
 @dataclass(frozen=True, slots=True)

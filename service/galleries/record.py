@@ -21,12 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from service.entities import Side, Template
+from service.entities import Answer, Side, Template
 from service.errors import DamagedError, StorageError
 from service.galleries.failures import reason_of
 from service.galleries.folder import sync_folder
 from service.galleries.ids import TemplateIds
-from service.galleries.port import Answer, TemplatePage
+from service.galleries.port import TemplatePage
 from service.galleries.reads import Reads
 from service.galleries.recorded import GENERATIONS, GalleryRows, RecordedGallery, parsed_generation
 from service.galleries.rows import parsed_metadata

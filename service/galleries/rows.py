@@ -10,8 +10,8 @@ import numpy as np
 
 from models.documents import canonical_json
 from models.space import Space
-from service.entities import FloatArray, Metadata, NewTemplates, Scalar, Translation
-from service.galleries.port import Condition, Once
+from service.entities import FloatArray, Metadata, NewTemplates, Once, Scalar, Translation
+from service.galleries.port import Condition
 from service.galleries.rules import milliseconds, translation_into
 from service.galleries.schema import GalleryEntry, row_crc
 

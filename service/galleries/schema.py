@@ -41,8 +41,8 @@ SCHEMA = (
     # A JSON list of the names of translators, empty for native; and what made a template, as a JSON object.
     "CREATE TABLE route (id INTEGER PRIMARY KEY, bundles TEXT NOT NULL UNIQUE)",
     "CREATE TABLE provenance (id INTEGER PRIMARY KEY, document TEXT NOT NULL UNIQUE)",
-    # Without a name it is being dropped: nobody sees it, and its templates go piece by piece. `last_generation`: a number is given
-    # to one generation only.
+    # Without a name it is being dropped: nobody sees it, and its templates go piece by piece. Numbers of generations are given
+    # once.
     """CREATE TABLE gallery (
         id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE, created_at TEXT NOT NULL,
         num_templates INTEGER NOT NULL DEFAULT 0, num_subjects INTEGER NOT NULL DEFAULT 0,

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from service.entities import Check, Erased, Gallery, Snapshot
-from service.galleries.port import GalleryStore, Once
+from service.entities import Check, Erased, Gallery, Once, Snapshot
+from service.galleries.port import GalleryStore
 from service.galleries.rules import timestamp
 from service.usecases.galleries import KeepGalleries
 from service.usecases.receipts import Signer

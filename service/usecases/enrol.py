@@ -6,8 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from service.entities import Metadata, NewTemplates, Probe, ProbeRows, Route
-from service.galleries.port import Enrolment, GalleryStore, Once
+from service.entities import Metadata, NewTemplates, Once, Probe, ProbeRows, Route
+from service.galleries.port import Enrolment, GalleryStore
 from service.usecases.gates import Duplicate, Gates
 from service.usecases.probes import Probes
 from service.usecases.samples import Samples

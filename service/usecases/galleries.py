@@ -4,9 +4,9 @@ import asyncio
 import logging
 from collections.abc import Iterable
 
-from service.entities import Gallery, IndexKind, RouteStep, Template
+from service.entities import Gallery, IndexKind, Once, RouteStep, Template
 from service.errors import FacebridgeError, InvalidInputError
-from service.galleries.port import GalleryStore, Once, TemplatePage
+from service.galleries.port import GalleryStore, TemplatePage
 from service.inference.inference import Inference
 
 log = logging.getLogger("facebridge.galleries")

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pytest
 
 from models.space import Space
-from service.entities import Candidate, FloatArray, Metadata, NewTemplates, Side, Template
+from service.entities import Answer, Candidate, FloatArray, Metadata, NewTemplates, Once, Side, Template
 from service.errors import (
     AlreadyExistsError,
     DimensionMismatchError,
@@ -32,7 +32,7 @@ from service.errors import (
 )
 from service.galleries.embedded import EmbeddedGalleryStore
 from service.galleries.oracle import OracleGalleryStore
-from service.galleries.port import Answer, Condition, GalleryStore, Once, Project, Where
+from service.galleries.port import Condition, GalleryStore, Project, Where
 
 PLANE = Space("plane", 2, "external:plane")
 OTHER_PLANE = Space("other-plane", 2, "external:other")

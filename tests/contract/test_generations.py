@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from models.space import Space
-from service.entities import FloatArray, NewTemplates, Side, Translation
+from service.entities import Answer, FloatArray, NewTemplates, Once, Side, Translation
 from service.errors import (
     EngineError,
     GenerationChangedError,
@@ -23,7 +23,7 @@ from service.errors import (
 )
 from service.galleries.embedded import EmbeddedGalleryStore
 from service.galleries.oracle import OracleGalleryStore
-from service.galleries.port import Answer, Chunk, Filled, GalleryStore, Once
+from service.galleries.port import Chunk, Filled, GalleryStore
 
 OLD, NEW, THIRD = Space("old", 4, "external:old"), Space("new", 3, "external:new"), Space("third", 5, "external:third")
 SPACES = {space.fingerprint: space for space in (OLD, NEW, THIRD)}

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from models.space import Space
-from service.entities import FloatArray, IndexKind, NewTemplates
+from service.entities import Answer, FloatArray, IndexKind, NewTemplates, Once
 from service.errors import (
     DamagedError,
     InsufficientStorageError,
@@ -36,7 +36,7 @@ from service.galleries.folder import PROJECTIONS, RECORD, SNAPSHOTS, vacuum
 from service.galleries.indexes import IndexPolicy
 from service.galleries.manifests import MANIFEST
 from service.galleries.part import Part
-from service.galleries.port import Answer, Condition, Once, Where
+from service.galleries.port import Condition, Where
 from service.galleries.segments import Columns
 from service.galleries.traces import Traces, find_traces, held_in, pieces_of
 

@@ -1,0 +1,1 @@
+"""Runs jobs: one after the other, beside requests."""

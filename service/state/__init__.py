@@ -1,0 +1,1 @@
+"""What is known of work that outlives a request: jobs."""

@@ -1,0 +1,228 @@
+"""Jobs in this process: one small SQLite file beside the galleries. Nothing biometric is in it.
+
+The data folder is one process's own (`service/galleries/folder.py`), so leases that were had before a start are nobody's.
+"""
+
+import json
+import os
+import secrets
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from models.documents import canonical_json
+from service.entities import Answer, Job, JobState, Once
+from service.errors import InsufficientStorageError, JobStateError, NotFoundError, StartupError, StorageError
+from service.state.port import JobPage
+
+FILE = "jobs.sqlite3"
+_VERSION = 1
+_ANSWERS_SECONDS = 24 * 3600
+_SCHEMA = (
+    # `seq` orders them. `lease_until` counts seconds since 1970.
+    """CREATE TABLE job (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, job_id TEXT NOT NULL UNIQUE, gallery TEXT NOT NULL, state TEXT NOT NULL,
+        asked TEXT NOT NULL, found TEXT NOT NULL, reason TEXT NOT NULL, created_at TEXT NOT NULL, updated_at TEXT NOT NULL,
+        version INTEGER NOT NULL, owner TEXT, lease_until REAL NOT NULL DEFAULT 0)""",
+    "CREATE INDEX job_state ON job (state)",
+    "CREATE INDEX job_gallery ON job (gallery)",
+    """CREATE TABLE answered (
+        key BLOB PRIMARY KEY, digest BLOB NOT NULL, status INTEGER NOT NULL, body BLOB NOT NULL, at REAL NOT NULL
+        ) WITHOUT ROWID""",
+)
+_JOB = "SELECT job_id, gallery, state, asked, found, reason, created_at, updated_at, version FROM job"
+
+
+class EmbeddedJobStore:
+    """`JobStore` in a data folder that its process has to itself."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open the jobs in `folder`. Raises `StartupError` in one line."""
+        path = folder / FILE
+        self._lock = threading.Lock()
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            # One connection has it: its log needs no shared memory then.
+            for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=TRUNCATE", "synchronous=FULL"):
+                self._db.execute(f"PRAGMA {pragma}")
+            self._prepare(path)
+        except (sqlite3.Error, OSError) as failure:
+            raise StartupError(f"{path}: cannot be used ({_reason(failure)}); restore it from a backup") from None
+
+    def create(self, gallery: str, asked: Mapping[str, Any], *, once: Once | None = None) -> Job:
+        """See the port."""
+        now, job_id = _now(), secrets.token_hex(8)
+        with self._writing():
+            self._db.execute(
+                "INSERT INTO job (job_id, gallery, state, asked, found, reason, created_at, updated_at, version)"
+                " VALUES (?, ?, 'queued', ?, '{}', '', ?, ?, 1)",
+                (job_id, gallery, canonical_json(asked).decode(), now, now),
+            )
+            job = self._read(f"{_JOB} WHERE job_id = ?", (job_id,))[0]
+            self._remember(once, job)
+        return job
+
+    def get(self, job_id: str) -> Job:
+        """See the port."""
+        with self._lock:
+            return self._get(job_id)
+
+    def page(self, *, gallery: str | None = None, after: int = 0, limit: int = 100) -> JobPage:
+        """See the port."""
+        with self._lock:
+            condition, values = ("", ()) if gallery is None else (" WHERE gallery = ?", (gallery,))
+            jobs = self._read(f"{_JOB}{condition} ORDER BY seq DESC LIMIT ? OFFSET ?", (*values, limit + 1, after))
+        return JobPage(tuple(jobs[:limit]), after + limit if len(jobs) > limit else None)
+
+    def in_states(self, states: Collection[JobState]) -> list[Job]:
+        """See the port."""
+        with self._lock:
+            return self._read(f"{_JOB} WHERE state IN (SELECT value FROM json_each(?)) ORDER BY seq", (_list(states),))
+
+    def change(
+        self,
+        job: Job,
+        *,
+        state: JobState | None = None,
+        reason: str | None = None,
+        found: Mapping[str, Any] | None = None,
+        once: Once | None = None,
+        then: Callable[[Job], Any] | None = None,
+    ) -> Job:
+        """See the port."""
+        with self._writing():
+            now = self._get(job.job_id)
+            if now.version != job.version:
+                raise JobStateError(f"the job has changed meanwhile, and is {now.state}")
+            self._db.execute(
+                "UPDATE job SET state = ?, reason = ?, found = ?, updated_at = ?, version = version + 1 WHERE job_id = ?",
+                (
+                    state or now.state,
+                    now.reason if reason is None else reason,
+                    canonical_json({**now.found, **(found or {})}).decode(),
+                    _now(),
+                    job.job_id,
+                ),
+            )
+            changed = self._get(job.job_id)
+            self._remember(once, then(changed) if then else changed)
+        return changed
+
+    def lease(self, owner: str, states: Collection[JobState], seconds: float) -> Job | None:
+        """See the port."""
+        with self._writing():
+            found = self._read(
+                f"{_JOB} WHERE state IN (SELECT value FROM json_each(?)) AND lease_until < ? ORDER BY seq LIMIT 1",
+                (_list(states), time.time()),
+            )
+            if not found:
+                return None
+            values = (owner, time.time() + seconds, found[0].job_id)
+            self._db.execute("UPDATE job SET owner = ?, lease_until = ? WHERE job_id = ?", values)
+            return found[0]
+
+    def renew(self, job_id: str, owner: str, seconds: float) -> bool:
+        """See the port."""
+        with self._writing():
+            values = (time.time() + seconds, job_id, owner)
+            return (
+                self._db.execute("UPDATE job SET lease_until = ? WHERE job_id = ? AND owner = ?", values).rowcount > 0
+            )
+
+    def release(self, job_id: str, owner: str) -> None:
+        """See the port."""
+        with self._writing():
+            self._db.execute(
+                "UPDATE job SET owner = NULL, lease_until = 0 WHERE job_id = ? AND owner = ?", (job_id, owner)
+            )
+
+    def answered(self, key: bytes) -> tuple[bytes, Answer] | None:
+        """See the port."""
+        with self._lock:
+            rows = self._rows("SELECT digest, status, body FROM answered WHERE key = ?", (key,))
+        return (rows[0][0], Answer(rows[0][1], rows[0][2])) if rows else None
+
+    def close(self) -> None:
+        """See the port."""
+        with self._lock:
+            self._db.close()
+
+    def _prepare(self, path: Path) -> None:
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version > _VERSION:
+            raise StartupError(f"{path}: was written by a newer Facebridge; start that version")
+        self._db.execute("BEGIN IMMEDIATE")
+        for statement in _SCHEMA if version == 0 else ():
+            self._db.execute(statement)
+        self._db.execute("UPDATE job SET owner = NULL, lease_until = 0 WHERE owner IS NOT NULL")
+        self._db.execute(f"PRAGMA user_version={_VERSION}")
+        self._db.execute("COMMIT")
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """In one transaction, wholly or not at all. Raises `StorageError`."""
+        with self._lock:
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                yield
+                self._db.execute("COMMIT")
+            except sqlite3.Error as failure:
+                self._roll_back()
+                reason = _reason(failure)
+                if reason == "SQLITE_FULL":
+                    raise InsufficientStorageError("the disk is full; nothing of this was kept") from None
+                raise StorageError(f"the jobs cannot be written ({reason}); nothing of this was kept") from None
+            except BaseException:
+                self._roll_back()
+                raise
+
+    def _roll_back(self) -> None:
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+
+    def _get(self, job_id: str) -> Job:
+        found = self._read(f"{_JOB} WHERE job_id = ?", (job_id,))
+        if not found:
+            raise NotFoundError("there is no such job")
+        return found[0]
+
+    def _read(self, query: str, values: Sequence[object]) -> list[Job]:
+        return [
+            Job(job_id, gallery, state, json.loads(asked), json.loads(found), reason, created_at, updated_at, version)
+            for job_id, gallery, state, asked, found, reason, created_at, updated_at, version in self._rows(
+                query, values
+            )
+        ]
+
+    def _rows(self, query: str, values: Sequence[object]) -> list[Any]:
+        try:
+            return self._db.execute(query, values).fetchall()
+        except sqlite3.Error as failure:
+            raise StorageError(f"the jobs cannot be read ({_reason(failure)})") from None
+
+    def _remember(self, once: Once | None, outcome: object) -> None:
+        if once is not None:
+            answer = once.answer(outcome)
+            self._db.execute("DELETE FROM answered WHERE at < ?", (time.time() - _ANSWERS_SECONDS,))
+            values = (once.key, once.digest, answer.status, answer.body, time.time())
+            self._db.execute("INSERT INTO answered VALUES (?, ?, ?, ?, ?)", values)
+
+
+def _list(states: Collection[str]) -> str:
+    return json.dumps(sorted(states))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _reason(failure: Exception) -> str:
+    """SQLite's code, or what the system says."""
+    return getattr(failure, "sqlite_errorname", None) or getattr(failure, "strerror", None) or type(failure).__name__
