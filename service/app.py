@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -18,6 +19,7 @@ from service.api.idempotency import Idempotency
 from service.api.middleware import Observe
 from service.api.parquet import ParquetReader
 from service.api.routes import custody, galleries, health, identify, reconstruct, spaces, translate, verify
+from service.api.routes import jobs as job_routes
 from service.errors import StartupError
 from service.galleries.embedded import EmbeddedGalleryStore
 from service.galleries.indexes import IndexPolicy
@@ -25,32 +27,43 @@ from service.galleries.port import GalleryStore
 from service.inference.inference import Inference
 from service.inference.loading import EngineFactory, LoadedBundles, OnnxEngines, load_bundles
 from service.inference.watch import Seen
+from service.jobs.migration import MigrationWork
+from service.jobs.runner import JobRunner
 from service.observability.metrics import Metrics
 from service.settings import Settings
+from service.state.embedded import EmbeddedJobStore
+from service.state.port import JobStore
 from service.usecases.custody import Custody
 from service.usecases.enrol import Enrol
 from service.usecases.galleries import KeepGalleries
 from service.usecases.gates import GatePolicy, Gates
 from service.usecases.identify import Identify
+from service.usecases.migrate import Migrations
 from service.usecases.probes import Probes
 from service.usecases.receipts import Signer
 from service.usecases.reconstruct import Reconstruct
 from service.usecases.translate import Translate
 from service.usecases.trust import TrustPolicy
+from service.usecases.verdicts import Verdicts
 from service.usecases.verify import Verify
 
 _THREADS = 128
 log = logging.getLogger("facebridge.spaces")
 
 _ROUTERS = tuple(
-    module.router for module in (translate, verify, identify, galleries, custody, reconstruct, spaces, health)
+    module.router
+    for module in (translate, verify, identify, galleries, custody, job_routes, reconstruct, spaces, health)
 )
 
 
 def create_app(
-    settings: Settings, *, engines: EngineFactory | None = None, store: GalleryStore | None = None
+    settings: Settings,
+    *,
+    engines: EngineFactory | None = None,
+    store: GalleryStore | None = None,
+    jobs: JobStore | None = None,
 ) -> FastAPI:
-    """Load bundles, open galleries, and return the app. Tests give engines and a store of their own.
+    """Load bundles, open galleries, and return the app. Tests give engines and stores of their own.
 
     Raises `StartupError` with one line for the operator.
     """
@@ -66,14 +79,15 @@ def create_app(
     may_use_gpu = settings.device != "cpu"
     policy = IndexPolicy(settings.gallery_index, settings.index_recall, settings.index_memory_bytes, may_use_gpu)
     kept: GalleryStore = EmbeddedGalleryStore(settings.data, policy) if store is None else store
-    services = _services(settings, loaded, kept)
+    known: JobStore = EmbeddedJobStore(settings.data) if jobs is None else jobs
+    services, runner = _services(settings, loaded, kept, known)
     services.galleries.index_all()
     _check_norms(services)
     app = FastAPI(
         title="Facebridge",
         version=metadata.version("facebridge"),
         description="Translates face features between encoders and serves galleries that outlive the encoder that made them.",
-        lifespan=_lifespan(services, kept),
+        lifespan=_lifespan(services, kept, known, runner),
         # A redirect would carry a DELETE of something missing to what is above it.
         redirect_slashes=False,
     )
@@ -87,7 +101,9 @@ def create_app(
     return app
 
 
-def _services(settings: Settings, loaded: LoadedBundles, store: GalleryStore) -> Services:
+def _services(
+    settings: Settings, loaded: LoadedBundles, store: GalleryStore, jobs: JobStore
+) -> tuple[Services, JobRunner]:
     metrics = Metrics()
     metrics.bundles.labels("loaded").set(len(loaded.served))
     metrics.bundles.labels("rejected").set(len(loaded.rejected))
@@ -105,7 +121,10 @@ def _services(settings: Settings, loaded: LoadedBundles, store: GalleryStore) ->
     )
     probes = Probes(inference, trust, refuses_suspected=settings.wrong_space == "refuse")
     keep = KeepGalleries(inference, store)
-    return Services(
+    signer, wake = Signer.of_folder(settings.data), threading.Event()
+    migrations = Migrations(inference, store, jobs, Verdicts(inference, store, signer), wake.set)
+    runner = JobRunner(jobs, store, migrations, MigrationWork(inference, store, jobs, migrations), wake)
+    services = Services(
         settings=settings,
         metrics=metrics,
         inference=inference,
@@ -114,11 +133,13 @@ def _services(settings: Settings, loaded: LoadedBundles, store: GalleryStore) ->
         identify=Identify(inference, probes, store),
         enrol=Enrol(probes, store, Gates(inference, store, gates)),
         galleries=keep,
-        custody=Custody(store, keep, Signer.of_folder(settings.data)),
-        idempotency=Idempotency(store),
+        custody=Custody(store, keep, signer),
+        migrations=migrations,
+        idempotency=Idempotency(store.answered, jobs.answered),
         reconstruct=Reconstruct(inference, probes),
         parquet=ParquetReader(),
     )
+    return services, runner
 
 
 def _check_norms(services: Services) -> None:
@@ -136,14 +157,19 @@ def _tell_suspicion(metrics: Metrics, space: Space, seen: Seen) -> None:
         log.info("what arrives as features of the space %s looks like it again", space.name)
 
 
-def _lifespan(services: Services, store: GalleryStore) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(
+    services: Services, store: GalleryStore, jobs: JobStore, runner: JobRunner
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # Waiting for the disk takes a thread and nothing else; searches must not wait for writes that wait.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="request"))
         services.inference.start()
+        runner.start()
         yield
+        await asyncio.to_thread(runner.close)
         await services.inference.stop()
         store.close()
+        jobs.close()
 
     return lifespan

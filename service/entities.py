@@ -132,6 +132,8 @@ class Generation:
     state: Literal["building", "kept"]
     is_complete: bool
     """Whether every template is searchable in it, or is known not to be: it may become the active one."""
+    num_done: int
+    """Templates that are, or are known not to be."""
     job: str | None = None
     """That builds it, or did."""
     routes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -16,6 +16,8 @@
     |- GenerationChangedError   what was meant is of another generation of a gallery
     |- MigrationInProgressError a gallery is being migrated, and this has to wait
     |- JobStateError            a job is not in a state in which this can be done
+    |  |- GatesFailedError      a migration has not been good enough to cut over by itself
+    |  |- RollbackIncompleteError  going back would leave templates out
     |- RollbackExpiredError     the generation before is not there any more
     |- BatchTooLargeError
     |- OverloadedError          try again later
@@ -95,6 +97,14 @@ class MigrationInProgressError(FacebridgeError):
 
 class JobStateError(FacebridgeError):
     """A job is not in a state in which what was asked for can be done."""
+
+
+class GatesFailedError(JobStateError):
+    """A migration has not been good enough to be cut over without being forced to."""
+
+
+class RollbackIncompleteError(JobStateError):
+    """Going back would leave templates out."""
 
 
 class RollbackExpiredError(FacebridgeError):

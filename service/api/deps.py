@@ -14,6 +14,7 @@ from service.usecases.custody import Custody
 from service.usecases.enrol import Enrol
 from service.usecases.galleries import KeepGalleries
 from service.usecases.identify import Identify
+from service.usecases.migrate import Migrations
 from service.usecases.reconstruct import Reconstruct
 from service.usecases.translate import Translate
 from service.usecases.verify import Verify
@@ -32,6 +33,7 @@ class Services:
     enrol: Enrol
     galleries: KeepGalleries
     custody: Custody
+    migrations: Migrations
     idempotency: Idempotency
     reconstruct: Reconstruct
     parquet: ParquetReader

@@ -17,7 +17,6 @@ from pydantic import BaseModel
 from service.api.bodies import JSON, body_digest
 from service.api.problems import Problem
 from service.entities import Answer, Once
-from service.galleries.port import GalleryStore
 
 HEADER = "idempotency-key"
 REPLAYED = "idempotency-replayed"
@@ -58,8 +57,9 @@ class NamedRequest:
 class Idempotency:
     """The requests with a name of their own that are under way here, and those that are done."""
 
-    def __init__(self, store: GalleryStore) -> None:
-        self._store = store
+    def __init__(self, *answered: Callable[[bytes], tuple[bytes, Answer] | None]) -> None:
+        """`answered` find what was answered before, each in what it keeps."""
+        self._answered = answered
         self._in_progress: set[bytes] = set()
 
     @asynccontextmanager
@@ -77,7 +77,7 @@ class Idempotency:
             raise Problem(409, "idempotency-key-in-progress", "a request with this Idempotency-Key is under way")
         self._in_progress.add(key)
         try:
-            found = await asyncio.to_thread(self._store.answered, key)
+            found = await asyncio.to_thread(self._find, key)
             if found is not None:
                 if found[0] != digest:
                     raise Problem(
@@ -89,6 +89,9 @@ class Idempotency:
             yield NamedRequest(key, digest)
         finally:
             self._in_progress.discard(key)
+
+    def _find(self, key: bytes) -> tuple[bytes, Answer] | None:
+        return next((found for answered in self._answered if (found := answered(key)) is not None), None)
 
 
 def install(app: FastAPI) -> None:

@@ -40,6 +40,8 @@ _STATUS: dict[type[errors.FacebridgeError], tuple[int, str]] = {
     errors.SnapshotCorruptError: (422, "snapshot-corrupt"),
     errors.GenerationChangedError: (412, "generation-changed"),
     errors.MigrationInProgressError: (409, "migration-in-progress"),
+    errors.GatesFailedError: (409, "gates-failed"),
+    errors.RollbackIncompleteError: (409, "rollback-incomplete"),
     errors.JobStateError: (409, "job-state"),
     errors.RollbackExpiredError: (410, "rollback-expired"),
     errors.InvalidInputError: (422, "invalid-request"),

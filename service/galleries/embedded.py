@@ -27,7 +27,7 @@ from service.entities import (
     Snapshot,
     Template,
 )
-from service.errors import DamagedError, EngineError, InvalidInputError, NotFoundError, StartupError, StorageError
+from service.errors import DamagedError, InvalidInputError, NotFoundError, StartupError, StorageError
 from service.galleries import operations
 from service.galleries.background import Indexer, Saver
 from service.galleries.custody import Custody
@@ -38,14 +38,14 @@ from service.galleries.failures import reason_of
 from service.galleries.folder import PROJECTIONS, RECORD, SNAPSHOTS, sole_use
 from service.galleries.generations import Generations
 from service.galleries.indexes import IndexPolicy
-from service.galleries.opened import CommonIndex, OpenGallery, first_without_direction
+from service.galleries.opened import OpenGallery
 from service.galleries.opening import open_galleries, projection_folder
 from service.galleries.operations import Counts, Removed
 from service.galleries.port import Enrolment, Project, SearchResult, TemplatePage, Where
 from service.galleries.projection import Projection
 from service.galleries.record import Record
 from service.galleries.recorded import RecordedGallery
-from service.galleries.rules import check_probes, check_projections
+from service.galleries.rules import check_probes
 from service.galleries.scan import tune_faiss
 from service.galleries.schema import GalleryEntry
 from service.galleries.snapshots import Snapshots
@@ -103,6 +103,7 @@ class EmbeddedGalleryStore:
                 self._record,
                 self._projections,
                 self._saver,
+                self._policy,
                 opened=self._gallery,
                 exchange=self._exchange,
                 leave=self._leave,
@@ -199,40 +200,8 @@ class EmbeddedGalleryStore:
     def ensure_index(
         self, name: str, space: Space, projections: Mapping[str, Project], *, generation: int | None = None
     ) -> None:
-        """See the port. Writes wait while the templates that are there are projected; searches do not."""
-        fingerprint = space.fingerprint
-        gallery = self.generations.of(name, generation)
-        check_projections(projections, gallery.entry.space)
-        if fingerprint in gallery.indexes:
-            return
-
-        def build(db: sqlite3.Connection) -> None:
-            now = self.generations.of(name, generation)
-            check_projections(projections, now.entry.space)
-            if fingerprint in now.indexes:
-                return
-            if fingerprint in now.failed:
-                raise EngineError(now.failed[fingerprint])
-            index = CommonIndex(
-                space, now.entry.space.fingerprint, projections, Projection(space.dimension, self._record.ids)
-            )
-            # One that is behind is filled with what it has in this space too.
-            known = () if now.is_behind else self._record.blocks(now.entry, with_originals=True, db=db)
-            if now.is_behind and now.filled_to:
-                return
-            for rows in known:
-                try:
-                    index.add(rows)
-                except InvalidInputError:
-                    template_id = first_without_direction(index, rows, self._record.ids)
-                    now.failed[fingerprint] = (
-                        f"gallery {name} cannot be searched in the space {space.name}: "
-                        f"template {template_id} has no direction there; remove it"
-                    )
-                    raise EngineError(now.failed[fingerprint]) from None
-            now.indexes = {**now.indexes, fingerprint: index}
-
-        self._record.writer.alone(build)
+        """See the port."""
+        self.generations.ensure_index(name, space, projections, generation)
 
     def search(
         self,

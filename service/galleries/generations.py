@@ -33,12 +33,14 @@ from service.galleries import generation_reads, generation_rows, operations
 from service.galleries.background import Saver
 from service.galleries.blocks import Block, completed, read_block
 from service.galleries.failpoints import reached
-from service.galleries.opened import CommonIndex, OpenGallery
+from service.galleries.indexes import IndexPolicy
+from service.galleries.opened import CommonIndex, OpenGallery, first_without_direction
 from service.galleries.opening import behind, from_saved
-from service.galleries.port import Backlog, Chunk, Filled, Sample
+from service.galleries.port import Backlog, Chunk, Filled, Project, Sample
+from service.galleries.projection import Projection
 from service.galleries.record import Record
-from service.galleries.recorded import GalleryRows, described_generation
-from service.galleries.rules import milliseconds
+from service.galleries.recorded import GalleryRows
+from service.galleries.rules import check_projections, milliseconds
 from service.galleries.segments import SeqArray
 
 log = logging.getLogger("facebridge.galleries")
@@ -54,6 +56,7 @@ class Generations:
         record: Record,
         projections: Path,
         saver: Saver,
+        policy: IndexPolicy,
         *,
         opened: Callable[[str], OpenGallery],
         exchange: Callable[[OpenGallery], None],
@@ -65,6 +68,7 @@ class Generations:
         self._record = record
         self._projections = projections
         self._saver = saver
+        self._policy = policy
         self._opened = opened
         self._exchange = exchange
         self._leave = leave
@@ -94,7 +98,7 @@ class Generations:
             return other
 
         other = self._record.writer.call(work, then)
-        return described_generation(other.entry, is_complete=not other.is_behind)
+        return other.as_beside()
 
     def origins(self, name: str) -> list[tuple[Space, int]]:
         """See the port."""
@@ -143,6 +147,7 @@ class Generations:
                 for index, features_GD in projected.values():
                     index.projection.put(replace(rows, features_GD=features_GD[is_alive]), ())
             gallery.filled_to = chunk.next_after
+            gallery.num_looked_at += len(alive)
             gallery.is_behind = not is_last
             reached("fill-after-commit")
             return Filled(len(rows), len(alive) - len(rows), is_last)
@@ -209,6 +214,47 @@ class Generations:
         if gone is not None:
             self.drop_rest(gone.entry.generation_id)
 
+    def ensure_index(self, name: str, space: Space, projections: Mapping[str, Project], generation: int | None) -> None:
+        """As the store's. Writes wait while the templates that are there are projected; searches do not."""
+        fingerprint = space.fingerprint
+        gallery = self.of(name, generation)
+        check_projections(projections, gallery.entry.space)
+        if fingerprint in gallery.indexes:
+            return
+
+        def build(db: sqlite3.Connection) -> None:
+            now = self.of(name, generation)
+            check_projections(projections, now.entry.space)
+            if fingerprint in now.indexes:
+                return
+            if fingerprint in now.failed:
+                raise EngineError(now.failed[fingerprint])
+            index = CommonIndex(
+                space, now.entry.space.fingerprint, projections, Projection(space.dimension, self._record.ids)
+            )
+            # One that is behind is filled with what it has in this space too.
+            known = () if now.is_behind else self._record.blocks(now.entry, with_originals=True, db=db)
+            if now.is_behind and now.filled_to:
+                return
+            for rows in known:
+                try:
+                    index.add(rows)
+                except InvalidInputError:
+                    template_id = first_without_direction(index, rows, self._record.ids)
+                    now.failed[fingerprint] = (
+                        f"gallery {name} cannot be searched in the space {space.name}: "
+                        f"template {template_id} has no direction there; remove it"
+                    )
+                    raise EngineError(now.failed[fingerprint]) from None
+            now.indexes = {**now.indexes, fingerprint: index}
+
+        self._record.writer.alone(build)
+
+    def is_indexed(self, name: str, generation: int) -> bool:
+        """See the port."""
+        gallery = self.of(name, generation)
+        return not gallery.projection.is_index_due(gallery.entry.index_kind, self._policy)
+
     def num_missing(self, name: str, generation: int) -> int:
         """See the port."""
         return len(self._record.absent(self.of(name, generation).entry))
@@ -267,6 +313,7 @@ class Generations:
             alive = generation_rows.living(db, gallery.entry, 0, projection.last_seq)
             projection.remove(np.setdiff1d(projection.seqs(), alive, assume_unique=True).tolist())
             gallery.projection, gallery.filled_to = projection, projection.last_seq
+            gallery.num_looked_at = len(alive)
             gallery.num_saved, gallery.saved_version = projection.num_templates, projection.version
 
         self._record.writer.alone(adopt)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from models.space import Space
-from service.entities import FloatArray, Gallery
+from service.entities import FloatArray, Gallery, Generation
 from service.errors import EngineError, InvalidInputError
 from service.galleries.ids import TemplateIds
 from service.galleries.operations import Counts
@@ -81,6 +81,8 @@ class OpenGallery:
     but in order."""
     filled_to: int = 0
     """The number of the last template that it has looked at, while it is behind."""
+    num_looked_at: int = 0
+    """And how many those were."""
     beside: "tuple[OpenGallery, ...]" = ()
     """Of the active generation, the others."""
     indexes: Mapping[str, CommonIndex] = field(default_factory=dict)
@@ -130,10 +132,15 @@ class OpenGallery:
         """Its own, and those in other spaces."""
         return [self.projection, *(index.projection for index in self.indexes.values())]
 
+    def as_beside(self) -> Generation:
+        """As it is told where it is not the active generation."""
+        num = min(self.num_looked_at, self.counts.num_templates) if self.is_behind else self.counts.num_templates
+        return described_generation(self.entry, is_complete=not self.is_behind, num_done=num)
+
     def described(self) -> Gallery:
         """As it is told."""
         entry, counts = self.entry, self.counts
-        beside = (described_generation(one.entry, is_complete=not one.is_behind) for one in self.beside)
+        beside = (one.as_beside() for one in self.beside)
         return Gallery(
             entry.name,
             entry.space,

@@ -38,7 +38,7 @@ class OracleGenerations:
             shelf = self._shelf(name)
             for one in shelf.versions.values():
                 if one.job == job:
-                    return one.described()
+                    return one.described(shelf.rows)
             if shelf.active.space.fingerprint == space.fingerprint:
                 raise SpaceMismatchError(f"gallery {name} is in this space already")
             if any(one.state == "building" for one in shelf.versions.values()):
@@ -48,7 +48,7 @@ class OracleGenerations:
             pinned = {fingerprint: tuple(bundles) for fingerprint, bundles in routes.items()}
             version = Version(number, space, "building", job, pinned, retires, is_behind=True)
             shelf.versions[number] = version
-            return version.described()
+            return version.described(shelf.rows)
 
     def origins(self, name: str) -> list[tuple[Space, int]]:
         """See the port."""
@@ -127,6 +127,11 @@ class OracleGenerations:
                 del shelf.versions[generation]
                 for row in shelf.rows:
                     row.made.pop(generation, None)
+
+    def is_indexed(self, name: str, generation: int) -> bool:
+        """See the port."""
+        self._shelf(name).version(generation)
+        return True
 
     def num_missing(self, name: str, generation: int) -> int:
         """See the port."""

@@ -64,13 +64,14 @@ class Version:
     indexes: dict[str, tuple[Space, Mapping[str, Project]]] = field(default_factory=dict)
     """By fingerprint, the other spaces in which it is searchable, and how features come there."""
 
-    def described(self) -> Generation:
+    def described(self, rows: Sequence[Row]) -> Generation:
         """As it is told, where it is not the active one."""
         return Generation(
             self.number,
             self.space,
             "building" if self.state == "building" else "kept",
             not self.is_behind,
+            sum(row.seq <= self.filled_to for row in rows) if self.is_behind else len(rows),
             self.job,
             self.routes,
             self.kept_until,
@@ -145,7 +146,7 @@ class Shelf:
             len({row.template.subject for row in self.rows}),
             self.created_at,
             IndexState(self.index, "flat", 1.0, 0),
-            tuple(one.described() for one in self.beside),
+            tuple(one.described(self.rows) for one in self.beside),
         )
 
     def copy(self) -> "Shelf":

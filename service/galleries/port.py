@@ -172,6 +172,9 @@ class GenerationStore(Protocol):
     def drop(self, name: str, generation: int) -> None:
         """Remove a generation that is not active, if it is there. Raises `NotFoundError` for the gallery."""
 
+    def is_indexed(self, name: str, generation: int) -> bool:
+        """Whether a generation is searched as it is going to be: no index of it is due. Raises as `chunk` does."""
+
     def num_missing(self, name: str, generation: int) -> int:
         """Templates that are recorded and not in a generation. Raises as `chunk` does."""
 

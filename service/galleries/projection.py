@@ -221,6 +221,11 @@ class Projection:
         for part in self._parts.values():
             part.exchange(segment, other)
 
+    def is_index_due(self, asked: IndexKind, policy: IndexPolicy) -> bool:
+        """Whether one is to be built."""
+        kind = policy.choose(asked, self.num_templates, self._dimension)
+        return any(policy.is_due(part.index, asked, kind, part.view) for part in self._parts.values())
+
     def build_indexes(self, asked: IndexKind, policy: IndexPolicy, is_stopped: Callable[[], bool] = bool) -> None:
         """Build what is due; called by one thread, searches and changes go on meanwhile."""
         for part in list(self._parts.values()):

@@ -99,7 +99,7 @@ def parsed_generation(row: tuple[Any, ...]) -> RecordedGallery:
     return RecordedGallery(entry, num_templates, num_subjects)
 
 
-def described_generation(entry: GalleryEntry, *, is_complete: bool) -> Generation:
+def described_generation(entry: GalleryEntry, *, is_complete: bool, num_done: int) -> Generation:
     """One that is not active, as it is told."""
     kept = entry.kept_until_ms
     return Generation(
@@ -107,6 +107,7 @@ def described_generation(entry: GalleryEntry, *, is_complete: bool) -> Generatio
         entry.space,
         "building" if kept is None else "kept",
         is_complete,
+        num_done,
         entry.job,
         entry.routes,
         None if kept is None else time_of(kept),

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from typing import Any
 
@@ -81,6 +81,26 @@ class Catalog:
             best |= found
             reached = found
         raise NoRouteError(f"no route leads from this space to {target.name}; see /routes for those there are")
+
+    def along(self, source: Space, bundles: Sequence[str]) -> Route:
+        """The route from a space by translators of these names, in order. Raises `NoRouteError` where they are not all loaded, or
+        one does not begin where the one before ends.
+        """
+        steps: list[RouteStep] = []
+        here = source
+        for name in bundles:
+            if name not in self._translators:
+                raise NoRouteError("a translator of the route is not loaded; see /bundles")
+            manifest = self._translators[name].manifest
+            if manifest.source is None or manifest.source.fingerprint != here.fingerprint:
+                raise NoRouteError(f"translator {name} does not begin in the space {here.name}; see /bundles")
+            steps.append(RouteStep(name, manifest.source, manifest.target))
+            here = manifest.target
+        return Route(source, here, tuple(steps))
+
+    def digest_of(self, bundle: str) -> str:
+        """Of a loaded translator."""
+        return self._translators[bundle].manifest.digest
 
     def comparison(
         self, source: Space, target: Space, *, fmr: float | None = None, modalities: Set[str] = frozenset({PHOTO})

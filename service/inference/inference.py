@@ -5,7 +5,7 @@ Shapes: n rows of one call, S source and T target dimension of a route.
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -18,6 +18,7 @@ from models.space import Space
 from service.entities import RouteStep
 from service.errors import ImageRejectedError, NoRouteError
 from service.inference.batcher import MicroBatcher
+from service.inference.blocking import BlockingRoute, BlockingStep
 from service.inference.catalog import Catalog
 from service.inference.engine import Picture
 from service.inference.loading import LoadedBundles
@@ -145,6 +146,12 @@ class Inference:
         Each is a call that blocks, (G, S) to (G, T), for what is not a request; it raises `EngineError`.
         """
         return {step.source.fingerprint: self._projector(step) for step in self.catalog.steps_into(common)}
+
+    def blocking(self, steps: Sequence[RouteStep]) -> BlockingRoute:
+        """The translators of a route, for what is not a request."""
+        by_name = {entry.bundle.manifest.name: entry.engine for entry in self.loaded.translators}
+        of_steps = [BlockingStep(step.bundle, by_name[step.bundle], self._confidence[step.bundle]) for step in steps]
+        return BlockingRoute(of_steps, steps[-1].target.dimension, self.is_told(steps))
 
     def _projector(self, step: RouteStep) -> Callable[[FloatArray], FloatArray]:
         engine = next(entry.engine for entry in self.loaded.translators if entry.bundle.manifest.name == step.bundle)

@@ -17,8 +17,15 @@ from typing import Any
 
 from models.documents import canonical_json
 from service.entities import Answer, Job, JobState, Once
-from service.errors import InsufficientStorageError, JobStateError, NotFoundError, StartupError, StorageError
-from service.state.port import JobPage
+from service.errors import (
+    InsufficientStorageError,
+    JobStateError,
+    MigrationInProgressError,
+    NotFoundError,
+    StartupError,
+    StorageError,
+)
+from service.state.port import OPEN, JobPage
 
 FILE = "jobs.sqlite3"
 _VERSION = 1
@@ -30,6 +37,7 @@ _SCHEMA = (
         asked TEXT NOT NULL, found TEXT NOT NULL, reason TEXT NOT NULL, created_at TEXT NOT NULL, updated_at TEXT NOT NULL,
         version INTEGER NOT NULL, owner TEXT, lease_until REAL NOT NULL DEFAULT 0)""",
     "CREATE INDEX job_state ON job (state)",
+    f"CREATE UNIQUE INDEX job_open ON job (gallery) WHERE state IN ({', '.join(repr(one) for one in OPEN)})",
     "CREATE INDEX job_gallery ON job (gallery)",
     """CREATE TABLE answered (
         key BLOB PRIMARY KEY, digest BLOB NOT NULL, status INTEGER NOT NULL, body BLOB NOT NULL, at REAL NOT NULL
@@ -60,6 +68,7 @@ class EmbeddedJobStore:
         """See the port."""
         now, job_id = _now(), secrets.token_hex(8)
         with self._writing():
+            self._check_none_open(gallery)
             self._db.execute(
                 "INSERT INTO job (job_id, gallery, state, asked, found, reason, created_at, updated_at, version)"
                 " VALUES (?, ?, 'queued', ?, '{}', '', ?, ?, 1)",
@@ -101,6 +110,8 @@ class EmbeddedJobStore:
             now = self._get(job.job_id)
             if now.version != job.version:
                 raise JobStateError(f"the job has changed meanwhile, and is {now.state}")
+            if state in OPEN and now.state not in OPEN:
+                self._check_none_open(now.gallery)
             self._db.execute(
                 "UPDATE job SET state = ?, reason = ?, found = ?, updated_at = ?, version = version + 1 WHERE job_id = ?",
                 (
@@ -182,6 +193,11 @@ class EmbeddedJobStore:
             except BaseException:
                 self._roll_back()
                 raise
+
+    def _check_none_open(self, gallery: str) -> None:
+        states = ", ".join(repr(one) for one in OPEN)
+        if self._rows(f"SELECT 1 FROM job WHERE gallery = ? AND state IN ({states})", (gallery,)):
+            raise MigrationInProgressError(f"gallery {gallery} is being migrated already; see its jobs")
 
     def _roll_back(self) -> None:
         if self._db.in_transaction:

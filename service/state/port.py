@@ -10,6 +10,9 @@ from typing import Any, Protocol
 
 from service.entities import Answer, Job, JobState, Once
 
+OPEN: tuple[JobState, ...] = ("queued", "running", "paused", "verifying", "ready")
+"""States of jobs that have not come to their end; a gallery has one such job at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class JobPage:
@@ -23,7 +26,7 @@ class JobStore(Protocol):
     """Keeps jobs. What a call acknowledges by returning is durable. Every write raises `StorageError` where it cannot be kept."""
 
     def create(self, gallery: str, asked: Mapping[str, Any], *, once: Once | None = None) -> Job:
-        """A new job, queued."""
+        """A new job, queued. Raises `MigrationInProgressError` where the gallery has one that is open."""
 
     def get(self, job_id: str) -> Job:
         """Raises `NotFoundError`."""
@@ -47,7 +50,8 @@ class JobStore(Protocol):
         """Change a job as it was read; what is `found` is put to what was found before. `then` makes of the changed job what the
         answer kept by `once` is made of.
 
-        Raises `NotFoundError`, `JobStateError` where it has changed since.
+        Raises `NotFoundError`, `JobStateError` where it has changed since, `MigrationInProgressError` where it would be a second
+        open one of its gallery.
         """
 
     def lease(self, owner: str, states: Collection[JobState], seconds: float) -> Job | None:

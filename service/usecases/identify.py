@@ -8,17 +8,17 @@ from typing import Literal
 
 from models.operating_point import OperatingPoint
 from models.space import Space
-from service.entities import Candidate, Probe, ProbeRows, Route, Side
+from service.entities import Candidate, Gallery, Probe, ProbeRows, Route, Side
 from service.errors import SpaceMismatchError
 from service.galleries.port import GalleryStore, SearchResult, Where
 from service.inference.inference import Inference
 from service.inference.thresholds import Measured
 from service.usecases.decisions import Meaning, Wanted, meaning_of, threshold_for
-from service.usecases.probes import Probes, RoutedFeatures
+from service.usecases.probes import NativeFeatures, Probes, RoutedFeatures
 from service.usecases.trust import Trusted, TrustPolicy
 
-_TRIES = 5
-"""To search a gallery in a common space while it is put back again and again."""
+_TRIES = 10
+"""To search a gallery while it is put back, or goes into another generation, again and again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,25 +90,46 @@ class Identify:
         threshold was measured at the wanted rate, `LowConfidenceError`, and what is wrong with a probe.
         """
         found = await asyncio.to_thread(self._galleries.get, gallery)
-        native = await self._probes.read(probes, also=[found.space])
-        fmr = wanted.fmr_among(found.num_templates) if wanted else None
-        routed = await self._probes.comparable(native, found.space, trust, fmr=fmr)
-        route = routed.route
-        result = await self._search(gallery, routed, top_k, by_origin=wanted is not None, where=where)
-        judge = _Judge(self._inference, route, result.num_templates, wanted)
+        native = await self._probes.read(probes, also=[found.space, *(one.space for one in found.beside)])
+        routed, result = await self._asked(found, native, top_k=top_k, where=where, wanted=wanted, trust=trust)
+        judge = _Judge(self._inference, routed.route, result.num_templates, wanted)
         modalities = probes.modalities if isinstance(probes, ProbeRows) else [probe.modality for probe in probes]
         candidates = await asyncio.to_thread(judge, result, modalities, top_k)
         return Identified(
             gallery,
             result.generation,
             result.num_templates,
-            found.space,
-            route,
+            routed.route.target,
+            routed.route,
             wanted,
             candidates,
             judge.points,
             routed.trusted,
         )
+
+    async def _asked(
+        self,
+        found: Gallery,
+        native: NativeFeatures,
+        *,
+        top_k: int,
+        where: Where | None,
+        wanted: Wanted | None,
+        trust: TrustPolicy | None,
+    ) -> tuple[RoutedFeatures, SearchResult]:
+        """Probes as they were compared, and what was found. Where another generation takes the place of that for which they were
+        translated, that one is asked.
+        """
+        for _ in range(_TRIES):
+            fmr = wanted.fmr_among(found.num_templates) if wanted else None
+            routed = await self._probes.comparable(native, found.space, trust, fmr=fmr)
+            with suppress(SpaceMismatchError):
+                result = await self._search(found.name, routed, top_k, by_origin=wanted is not None, where=where)
+                # In a common space either can be searched.
+                if result.generation == found.generation:
+                    return routed, result
+            found = await asyncio.to_thread(self._galleries.get, found.name)
+        raise SpaceMismatchError(f"gallery {found.name} goes from one generation to another all the time; ask again")
 
     async def _search(
         self, gallery: str, routed: RoutedFeatures, top_k: int, *, by_origin: bool, where: Where | None

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from models.calibration import PHOTO
 from models.features import FloatArray, NonFiniteError, ZeroNormError, checked_norms, unit_features_and_norms
 from models.space import Space
-from service.entities import Probe, ProbeRows, Route
+from service.entities import Generation, Probe, ProbeRows, Route, Translation
 from service.errors import (
     DimensionMismatchError,
     NonFiniteVectorError,
@@ -174,6 +174,20 @@ class Probes:
         except NoRouteError:
             raise _mismatch(native.space, target, "no translator leads there") from None
         return await self.along(native, route)
+
+    async def into_generation(self, native: NativeFeatures, generation: Generation) -> Translation | None:
+        """What features are in a generation of a gallery: by its own route, or the best there is; None where none leads there.
+
+        Confidence is kept, and nothing refused for it: that is for the active generation.
+        """
+        catalog = self._inference.catalog
+        try:
+            bundles = generation.routes.get(native.space.fingerprint)
+            route = catalog.along(native.space, bundles) if bundles else catalog.route(native.space, generation.space)
+        except NoRouteError:
+            return None
+        blocking = self._inference.blocking(route.steps)
+        return await asyncio.to_thread(blocking, native.features, native.norm)
 
     async def _encode(self, probe: Probe, space: Space) -> tuple[FloatArray, FloatArray]:
         """One row of each; encoders that are served normalise what they put out."""

@@ -53,11 +53,11 @@ class Signer:
     def sign(self, facts: dict[str, Any], subject: str) -> dict[str, Any]:
         """A receipt of `facts`, JSON values, about somebody."""
         salt = secrets.token_hex(16)
-        document = facts | {
-            "salt": salt,
-            "subject_sha256": _subject_digest(salt, subject),
-            "public_key": self.key.public_key().public_bytes(*_RAW).hex(),
-        }
+        return self.seal(facts | {"salt": salt, "subject_sha256": _subject_digest(salt, subject)})
+
+    def seal(self, facts: dict[str, Any]) -> dict[str, Any]:
+        """`facts`, JSON values, signed."""
+        document = facts | {"public_key": self.key.public_key().public_bytes(*_RAW).hex()}
         signature = self.key.sign(canonical_json(document))
         return document | {"signature": base64.b64encode(signature).decode()}
 
@@ -83,17 +83,12 @@ def check_receipt(data: bytes, subject: str | None = None, public_key: str | Non
     """What a receipt says, if it is as it was signed, and by that key and of that subject where they are given: with a key of
     their own anybody can sign. Raises `InvalidInputError`.
     """
+    document = check_sealed(data, "erasure")
     try:
-        document: dict[str, Any] = json.loads(data)
-        signature = base64.b64decode(document.pop("signature"), validate=True)
-        public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(document["public_key"]))
-        public.verify(signature, canonical_json(document))
         is_of_subject = subject is None or _is_of(document, subject)
-        if document["kind"] != "erasure" or not document.keys() >= _TOLD:
+        if not document.keys() >= _TOLD:
             raise ValueError
-    except InvalidSignature:
-        raise InvalidInputError("the receipt is not as it was signed") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         raise InvalidInputError("it is no receipt") from None
     if public_key is not None and not _PUBLIC_KEY.fullmatch(public_key.strip()):
         raise InvalidInputError("a public key is 64 hexadecimal digits")
@@ -101,6 +96,22 @@ def check_receipt(data: bytes, subject: str | None = None, public_key: str | Non
         raise InvalidInputError("the receipt is signed by another key")
     if not is_of_subject:
         raise InvalidInputError("the receipt is of somebody else")
+    return document
+
+
+def check_sealed(data: bytes, kind: str) -> dict[str, Any]:
+    """What a signed document of a kind says, if it is as it was signed. Raises `InvalidInputError`."""
+    try:
+        document: dict[str, Any] = json.loads(data)
+        signature = base64.b64decode(document.pop("signature"), validate=True)
+        public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(document["public_key"]))
+        public.verify(signature, canonical_json(document))
+        if document["kind"] != kind:
+            raise ValueError
+    except InvalidSignature:
+        raise InvalidInputError("the receipt is not as it was signed") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise InvalidInputError("it is no receipt") from None
     return document
 
 

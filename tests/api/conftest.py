@@ -63,8 +63,11 @@ async def client(shared_client: httpx.AsyncClient) -> httpx.AsyncClient:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def shared_oracle_client(bundles: Path) -> AsyncIterator[httpx.AsyncClient]:
-    async with running(create_app(Settings(bundles=bundles, device="cpu"), store=OracleGalleryStore())) as opened:
+async def shared_oracle_client(
+    bundles: Path, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[httpx.AsyncClient]:
+    settings = Settings(bundles=bundles, data=tmp_path_factory.mktemp("data"), device="cpu")
+    async with running(create_app(settings, store=OracleGalleryStore())) as opened:
         yield opened
 
 

@@ -294,6 +294,7 @@ class TestTemplates:
             "key": None,
             "metadata": {},
             "provenance": {"sent_as": "feature"},
+            "is_searchable": True,
         }
         assert (await client.get(f"/galleries/people/templates/{template_id}")).json() == template | {
             "enrolled_at": enrolled_at

@@ -1,6 +1,7 @@
 """The house's own rules, held on the syntax tree: lengths, names, imports, and what must never be in it."""
 
 import ast
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,7 @@ CATCHES_EVERYTHING = frozenset(
         "service/api/middleware.py",
         "service/galleries/writer.py",
         "service/galleries/background.py",
+        "service/jobs/runner.py",
     }
 )
 """Workers' boundaries: whoever waits hears of it."""
@@ -97,6 +99,14 @@ def test_no_weights_pictures_or_features_are_in_the_repository() -> None:
     rooms = [*ROOMS, "tests", "docs"]
     found = [path for room in rooms for path in (ROOT / room).rglob("*") if path.suffix.lower() in endings]
     assert [place(path) for path in found if not path.is_relative_to(DEMO_BUNDLES)] == []
+
+
+def test_no_keys_and_nothing_that_a_service_writes_is_in_the_repository() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode != 0:
+        pytest.skip("this is no checkout")
+    endings = {".pem", ".key", ".sqlite3", ".segment", ".index"}
+    assert [name for name in listed.stdout.splitlines() if Path(name).suffix.lower() in endings] == []
 
 
 def test_the_demos_models_are_few_and_small() -> None:

@@ -129,7 +129,7 @@ async def list_templates(
     subject: Annotated[str | None, Query(max_length=128, description="only this subject's")] = None,
 ) -> TemplateList:
     """Templates in order of enrolment, without their vectors."""
-    page = await services.galleries.templates(gallery, after=_after(cursor), limit=limit, subject=subject)
+    page = await services.galleries.templates(gallery, after=after_of(cursor), limit=limit, subject=subject)
     next_cursor = None if page.next_after is None else f"{page.next_after:x}"
     return TemplateList(templates=[TemplateView.of(template) for template in page.templates], next_cursor=next_cursor)
 
@@ -207,7 +207,8 @@ def _nothing(_: object) -> None:
     """The answer has no body."""
 
 
-def _after(cursor: str | None) -> int:
+def after_of(cursor: str | None) -> int:
+    """Where a page begins. Raises `Problem`."""
     if cursor is None:
         return 0
     if not _CURSOR.fullmatch(cursor):

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.api.schemas.metadata import MetadataBody
 from service.api.schemas.probes import STRICT, GalleryName, Sample, SpaceReference, Subject, TemplateKey
 from service.api.schemas.spaces import RouteView, SpaceView
-from service.entities import Gallery, IndexKind, Template
+from service.entities import Gallery, Generation, IndexKind, Template
 from service.usecases.enrol import Enrolled
 
 
@@ -41,6 +41,30 @@ class IndexView(BaseModel):
     """Where the index is."""
 
 
+class GenerationView(BaseModel):
+    """A generation beside the active one: it is being built, or was active and is kept for a while."""
+
+    generation: int
+    space: SpaceView
+    state: Literal["building", "kept"]
+    is_complete: bool
+    job: str | None
+    kept_until: str | None
+
+    @classmethod
+    def of(cls, one: Generation) -> Self:
+        """The view of a generation."""
+        space = SpaceView.of(one.space)
+        return cls(
+            generation=one.number,
+            space=space,
+            state=one.state,
+            is_complete=one.is_complete,
+            job=one.job,
+            kept_until=one.kept_until,
+        )
+
+
 class GalleryView(BaseModel):
     """A gallery."""
 
@@ -51,6 +75,8 @@ class GalleryView(BaseModel):
     num_subjects: int
     created_at: str
     index: IndexView
+    beside: list[GenerationView]
+    """Its other generations, which whatever is enrolled reaches too."""
 
     @classmethod
     def of(cls, gallery: Gallery) -> Self:
@@ -63,6 +89,7 @@ class GalleryView(BaseModel):
             num_subjects=gallery.num_subjects,
             created_at=gallery.created_at,
             index=IndexView(**asdict(gallery.index)),
+            beside=[GenerationView.of(one) for one in gallery.beside],
         )
 
 
@@ -122,6 +149,8 @@ class EnrolResponse(BaseModel):
     template_ids: list[str]
     num_replaced: int
     """Templates of the same keys that these replaced."""
+    num_retired: int
+    """Translated templates in whose place native ones of their subjects are."""
     generation: int
     route: RouteView
     flagged: list[int]
@@ -133,8 +162,9 @@ class EnrolResponse(BaseModel):
     def of(cls, enrolled: Enrolled) -> Self:
         """The answer to an enrolment."""
         return cls(
-            template_ids=list(enrolled.template_ids),
-            num_replaced=enrolled.num_replaced,
+            template_ids=list(enrolled.done.template_ids),
+            num_replaced=enrolled.done.num_replaced,
+            num_retired=enrolled.done.num_retired,
             generation=enrolled.generation,
             route=RouteView.of(enrolled.route),
             flagged=list(enrolled.trusted.flagged),
@@ -157,6 +187,8 @@ class TemplateView(BaseModel):
     key: str | None
     metadata: MetadataBody
     provenance: MetadataBody
+    is_searchable: bool
+    """Not where no route leads into the gallery's space, or a native template of the subject has taken its place."""
 
     @classmethod
     def of(cls, template: Template) -> Self:
@@ -172,6 +204,7 @@ class TemplateView(BaseModel):
             key=template.key,
             metadata=dict(template.metadata),
             provenance=dict(template.provenance),
+            is_searchable=template.is_searchable,
         )
 
 

@@ -1,0 +1,79 @@
+"""Translating for what is no request, on the caller's thread: whole galleries.
+
+Shapes: N rows, S source and T target dimension of a route.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.confidence import ConfidenceModel
+from models.features import FloatArray
+from service.entities import Translation
+from service.errors import ZeroNormVectorError
+from service.inference.engine import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class BlockingStep:
+    """One translator, and what tells how far it can be trusted."""
+
+    bundle: str
+    engine: Engine[FloatArray]
+    confidence: ConfidenceModel | None
+
+
+@dataclass(frozen=True, slots=True)
+class BlockingRoute:
+    """Translators one after the other. `is_told`: all of them tell of confidence, and mean the same by it."""
+
+    steps: Sequence[BlockingStep]
+    dimension: int
+    """T."""
+    is_told: bool
+
+    def __call__(self, features_NS: FloatArray, norm_N: FloatArray | None = None) -> Translation:
+        """Unit features (N, S) to unit features (N, T), NaN where a translator finds no direction. Raises `EngineError`."""
+        features, norm = features_NS, norm_N
+        rows = np.arange(len(features))
+        confidence_N = np.ones(len(features), dtype=np.float32)
+        for step in self.steps:
+            if not len(features):
+                break
+            translated = _run(step.engine, features)
+            is_known = ~np.isnan(translated).any(axis=1)
+            if self.is_told and step.confidence is not None and is_known.any():
+                of_norm = None if norm is None else norm[is_known]
+                told = step.confidence(features[is_known], translated[is_known], of_norm)
+                confidence_N[rows[is_known]] = np.minimum(confidence_N[rows[is_known]], told)
+            features, norm, rows = translated[is_known], None, rows[is_known]
+        if len(rows) != len(features_NS):
+            everything = np.full((len(features_NS), self.dimension), np.nan, dtype=np.float32)
+            if len(rows):
+                everything[rows] = features
+            features = everything
+        route = tuple(step.bundle for step in self.steps)
+        return Translation(features, route, confidence_N if self.is_told else None)
+
+
+def _run(engine: Engine[FloatArray], features: FloatArray) -> FloatArray:
+    """Through one model, as many rows together as are worth it; at least one row."""
+    outputs = [
+        _finished(engine, engine.run(engine.prepare(features[start : start + engine.max_rows])))
+        for start in range(0, len(features), engine.max_rows)
+    ]
+    return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
+
+
+def _finished(engine: Engine[FloatArray], outputs: FloatArray) -> FloatArray:
+    try:
+        return engine.finish(outputs)
+    except ZeroNormVectorError:
+        finished = np.full(outputs.shape, np.nan, dtype=np.float32)
+        for row in range(len(outputs)):
+            try:
+                finished[row] = engine.finish(outputs[row : row + 1])[0]
+            except ZeroNormVectorError:
+                continue
+        return finished

@@ -1,0 +1,91 @@
+"""What a migration does, step by step, on the runner's thread: begin a generation, fill it, wait for its index, judge it."""
+
+import time
+from collections.abc import Callable
+
+from service.entities import Gallery, Generation, Job
+from service.errors import NoRouteError, RollbackExpiredError
+from service.galleries.port import Filled, GalleryStore
+from service.inference.inference import Inference
+from service.state.port import JobStore
+from service.usecases.filling import Filler
+from service.usecases.migrate import Migrations
+from service.usecases.migration_plan import Asked
+
+_INDEX_SECONDS = 0.1
+
+
+class MigrationWork:
+    """Over the jobs and galleries of one service."""
+
+    def __init__(self, inference: Inference, store: GalleryStore, jobs: JobStore, migrations: Migrations) -> None:
+        self._inference = inference
+        self._store = store
+        self._jobs = jobs
+        self._migrations = migrations
+        self._fill = Filler(inference, store.generations)
+
+    def __call__(self, job: Job, on_filled: Callable[[Filled], None], go_on: Callable[[], bool]) -> None:
+        """Work until the job is ready, or `go_on` says that it is not to go on.
+
+        Raises `JobStateError` where it was given an order meanwhile, and what is in its way.
+        """
+        asked = Asked.of_json(job.asked)
+        if asked.mode == "probe":
+            self._end_at_once(job)
+            return
+        gallery, generation, job = self._begun(job, asked)
+        routes = self._migrations.routes_of(gallery, generation)
+        self._check_digests(job)
+        if job.state == "queued":
+            job = self._jobs.change(job, state="running", reason="")
+        if not generation.is_complete and not self._fill(
+            job.gallery, generation.number, routes, on_filled=on_filled, go_on=go_on
+        ):
+            return
+        if job.state != "verifying":
+            job = self._jobs.change(job, state="verifying", reason="")
+        while not self._store.generations.is_indexed(job.gallery, generation.number):
+            if not go_on():
+                return
+            time.sleep(_INDEX_SECONDS)
+        job = self._jobs.change(job, state="ready", reason="", found={"verdict": self._migrations.verdicts(job)})
+        if asked.cutover == "auto" and job.found["verdict"]["is_passed"]:
+            self._migrations.cut_over(job.job_id, force=False, once=None)
+
+    def _begun(self, job: Job, asked: Asked) -> tuple[Gallery, Generation, Job]:
+        """With its generation, which is begun where it is not yet; it is searchable in common spaces as it is filled."""
+        gallery = self._store.get(job.gallery)
+        target = self._inference.catalog.find_space(job.asked["plan"]["target_fingerprint"])
+        if target is None:
+            raise NoRouteError("the target space is not known any more; load a bundle of it, and resume")
+        routes = {
+            fingerprint: tuple(one["name"] for one in route["bundles"])
+            for fingerprint, route in job.asked["plan"]["routes"].items()
+        }
+        if "generation" in job.found and not any(one.job == job.job_id for one in gallery.beside):
+            raise RollbackExpiredError("the generation that it was building is gone")
+        generation = self._store.generations.begin(
+            job.gallery, target, job=job.job_id, routes=routes, retires=asked.retires
+        )
+        if not generation.is_complete:
+            for step in self._inference.catalog.common_steps(target):
+                projections = self._inference.projections(step.target)
+                self._store.ensure_index(job.gallery, step.target, projections, generation=generation.number)
+        if "generation" not in job.found:
+            numbers = {"generation": generation.number, "generation_before": gallery.generation}
+            job = self._jobs.change(job, found=numbers)
+        return self._store.get(job.gallery), generation, job
+
+    def _check_digests(self, job: Job) -> None:
+        """Raises `NoRouteError` where a translator is not the one that it was when the job was asked for."""
+        for route in job.asked["plan"]["routes"].values():
+            for one in route["bundles"]:
+                if self._inference.catalog.digest_of(one["name"]) != one["digest"]:
+                    raise NoRouteError(
+                        f"translator {one['name']} is another one than when this began; put the former back, or cancel this"
+                    )
+
+    def _end_at_once(self, job: Job) -> None:
+        """Nothing of the gallery changes: probes of the target are translated back from now on, as they can be."""
+        self._jobs.change(job, state="cut-over", reason="", found={"verdict": self._migrations.verdicts.of_routes(job)})

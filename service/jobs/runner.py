@@ -1,0 +1,144 @@
+"""The thread that works on jobs, one at a time, and clears away generations that nobody is going to want any more.
+
+Invariant: whatever goes wrong is said in the job; nothing that goes wrong ends the thread.
+"""
+
+import logging
+import secrets
+import threading
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from service.entities import Job, JobState
+from service.errors import (
+    FacebridgeError,
+    InsufficientStorageError,
+    JobStateError,
+    NotFoundError,
+    RollbackExpiredError,
+    StorageError,
+)
+from service.galleries.port import Filled, GalleryStore
+from service.jobs.migration import MigrationWork
+from service.state.port import OPEN, JobStore
+from service.usecases.migrate import Migrations
+from service.usecases.rates import Rate
+
+log = logging.getLogger("facebridge.jobs")
+
+_WORKED_ON: tuple[JobState, ...] = ("queued", "running", "verifying")
+_LEASE_SECONDS = 60.0
+_LOOK_SECONDS = 1.0
+_CLEAR_SECONDS = 10.0
+_FULL_SECONDS = 2.0
+"""Between tries while the disk is full."""
+
+
+class JobRunner:
+    """Works on the jobs of one service."""
+
+    def __init__(
+        self, jobs: JobStore, store: GalleryStore, migrations: Migrations, work: MigrationWork, wake: threading.Event
+    ) -> None:
+        """`wake` is set where there may be something to do."""
+        self._jobs = jobs
+        self._store = store
+        self._migrations = migrations
+        self._work = work
+        self._wake = wake
+        self._owner = secrets.token_hex(8)
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop after the chunk that is under way; at the next start it goes on."""
+        self._closing.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        cleared = 0.0
+        while not self._closing.is_set():
+            try:
+                if time.monotonic() - cleared >= _CLEAR_SECONDS:
+                    cleared = time.monotonic()
+                    self._clear_away()
+                job = self._jobs.lease(self._owner, _WORKED_ON, _LEASE_SECONDS)
+                if job is not None:
+                    self._do(job)
+                    continue
+            except Exception as failure:  # noqa: BLE001
+                log.error("jobs: %s", failure if isinstance(failure, FacebridgeError) else type(failure).__name__)
+            self._wake.wait(_LOOK_SECONDS)
+            self._wake.clear()
+
+    def _do(self, job: Job) -> None:
+        rate = self._migrations.rates[job.job_id] = Rate()
+        renewed = time.monotonic()
+
+        def go_on() -> bool:
+            nonlocal renewed
+            if time.monotonic() - renewed > _LEASE_SECONDS / 3:
+                renewed = time.monotonic()
+                if not self._jobs.renew(job.job_id, self._owner, _LEASE_SECONDS):
+                    return False
+            return not self._closing.is_set() and self._jobs.get(job.job_id).state in _WORKED_ON
+
+        def on_filled(filled: Filled) -> None:
+            rate.add(filled.num + filled.num_missing)
+
+        try:
+            self._work(job, on_filled, go_on)
+        except JobStateError:
+            # An order came in between.
+            pass
+        except InsufficientStorageError as failure:
+            self._say(job.job_id, None, f"{failure}; it goes on when there is room")
+            self._closing.wait(_FULL_SECONDS)
+        except (NotFoundError, RollbackExpiredError) as failure:
+            self._end(job.job_id, failure)
+        except FacebridgeError as failure:
+            self._say(job.job_id, "paused", str(failure))
+        except Exception as failure:
+            log.exception("job %s failed", job.job_id)
+            self._end(job.job_id, FacebridgeError(f"it failed ({type(failure).__name__}); the log says where"))
+        finally:
+            del self._migrations.rates[job.job_id]
+            with suppress(StorageError):
+                self._jobs.release(job.job_id, self._owner)
+
+    def _say(self, job_id: str, state: JobState | None, reason: str) -> None:
+        """Unless it was given an order meanwhile, or cannot be written."""
+        log.warning("job %s: %s", job_id, reason)
+        with suppress(JobStateError, StorageError, NotFoundError):
+            job = self._jobs.get(job_id)
+            if job.state in _WORKED_ON and (state, reason) != (None, job.reason):
+                self._jobs.change(job, state=state, reason=reason)
+
+    def _end(self, job_id: str, failure: FacebridgeError) -> None:
+        """It has come to nothing, and nothing is left of it."""
+        self._say(job_id, "failed", str(failure))
+        with suppress(StorageError, NotFoundError):
+            self._migrations.forget_generation(self._jobs.get(job_id))
+
+    def _clear_away(self) -> None:
+        """Generations whose job has come to nothing, and those that were kept as long as they were to be."""
+        now = datetime.now(UTC)
+        for gallery in self._store.list_galleries():
+            for one in gallery.beside:
+                is_over = one.kept_until is not None and datetime.fromisoformat(one.kept_until) < now
+                if is_over or (one.state == "building" and not self._is_open(one.job)):
+                    with suppress(NotFoundError):
+                        self._store.generations.drop(gallery.name, one.number)
+
+    def _is_open(self, job_id: str | None) -> bool:
+        try:
+            return job_id is not None and self._jobs.get(job_id).state in OPEN
+        except NotFoundError:
+            return False
