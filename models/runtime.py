@@ -67,6 +67,8 @@ class Session:
         options = ort.SessionOptions()
         options.log_severity_level = _ERRORS_ONLY
         options.intra_op_num_threads = num_threads
+        # Its threads spin while they wait for the next run, and keep cores from what comes between: BLAS, FAISS, other models.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         try:
             self._session = ort.InferenceSession(model, options, providers=_provider_order(chosen))
         except _FAULTS as failure:

@@ -30,6 +30,7 @@ from service.inference.watch import Seen
 from service.jobs.migration import MigrationWork
 from service.jobs.runner import JobRunner
 from service.observability.metrics import Metrics
+from service.observability.traffic import Traffic
 from service.settings import Settings
 from service.state.embedded import EmbeddedJobStore
 from service.state.port import JobStore
@@ -39,6 +40,7 @@ from service.usecases.galleries import KeepGalleries
 from service.usecases.gates import GatePolicy, Gates
 from service.usecases.identify import Identify
 from service.usecases.migrate import Migrations
+from service.usecases.pace import Pace
 from service.usecases.probes import Probes
 from service.usecases.receipts import Signer
 from service.usecases.reconstruct import Reconstruct
@@ -92,7 +94,7 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.services = services
-    app.add_middleware(Observe, metrics=services.metrics)
+    app.add_middleware(Observe, metrics=services.metrics, traffic=services.traffic)
     problems.install(app)
     idempotency.install(app)
     openapi.install(app)
@@ -122,11 +124,14 @@ def _services(
     probes = Probes(inference, trust, refuses_suspected=settings.wrong_space == "refuse")
     keep = KeepGalleries(inference, store)
     signer, wake = Signer.of_folder(settings.data), threading.Event()
-    migrations = Migrations(inference, store, jobs, Verdicts(inference, store, signer), wake.set)
-    runner = JobRunner(jobs, store, migrations, MigrationWork(inference, store, jobs, migrations), wake)
+    traffic = Traffic()
+    pace = Pace(lambda: traffic.is_busy, settings.migration_share)
+    migrations = Migrations(inference, store, jobs, Verdicts(inference, store, signer, pace), wake.set)
+    runner = JobRunner(jobs, store, migrations, MigrationWork(inference, store, jobs, migrations, pace), wake)
     services = Services(
         settings=settings,
         metrics=metrics,
+        traffic=traffic,
         inference=inference,
         translate=Translate(inference, probes),
         verify=Verify(inference, probes),

@@ -98,6 +98,9 @@ class Settings(BaseSettings):
         int,
         Field(ge=0, description="for vectors and indexes of a gallery before it is indexed; 0: half of what there is"),
     ] = 0
+    migration_share: Annotated[
+        float, Field(gt=0, le=1, description="share of the time that a migration works while there are requests")
+    ] = 0.4
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Field(description="least level logged")] = "info"
     max_json_bytes: Annotated[int, Field(ge=1024, description="largest JSON body")] = 8 << 20
     max_binary_bytes: Annotated[

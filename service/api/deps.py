@@ -9,6 +9,7 @@ from service.api.idempotency import Idempotency
 from service.api.parquet import ParquetReader
 from service.inference.inference import Inference
 from service.observability.metrics import Metrics
+from service.observability.traffic import Traffic
 from service.settings import Settings
 from service.usecases.custody import Custody
 from service.usecases.enrol import Enrol
@@ -26,6 +27,7 @@ class Services:
 
     settings: Settings
     metrics: Metrics
+    traffic: Traffic
     inference: Inference
     translate: Translate
     verify: Verify

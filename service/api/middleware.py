@@ -8,6 +8,7 @@ import time
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.observability.metrics import Metrics
+from service.observability.traffic import Traffic
 
 log = logging.getLogger("facebridge.requests")
 
@@ -21,9 +22,10 @@ _ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 class Observe:
     """Gives each request an id (the caller's `x-request-id` where it is well-formed), times and logs it."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, traffic: Traffic) -> None:
         self._app = app
         self._metrics = metrics
+        self._traffic = traffic
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -36,6 +38,7 @@ class Observe:
         method = scope["method"] if scope["method"] in _METHODS else "other"
         started = time.perf_counter()
         status = 500
+        is_counted = self._traffic.begin(scope["path"])
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -50,6 +53,8 @@ class Observe:
             log.exception("request %s failed", request_id.decode())
             raise
         finally:
+            if is_counted:
+                self._traffic.end()
             seconds = time.perf_counter() - started
             route = getattr(scope.get("route"), "path", "unknown")
             self._metrics.request_seconds.labels(method, route, status).observe(seconds)

@@ -25,10 +25,12 @@ from service.galleries.schema import GalleryEntry, row_crc
 from service.galleries.segments import SeqArray
 
 _ROWS = (
-    "SELECT seq, subject, name, space, template.crc, original, norm, translated.crc, feature, bundles"
-    " FROM template JOIN subject ON subject.id = subject"
-    " LEFT JOIN translated ON translated.id = seq + ? LEFT JOIN route ON route.id = translated.route"
+    "SELECT seq, subject, name, space, crc, original, norm FROM template JOIN subject ON subject.id = subject"
     " WHERE template.gallery = ? AND seq > ? ORDER BY seq LIMIT ?"
+)
+_MADE = (
+    "SELECT translated.id, crc, feature, bundles FROM translated JOIN route ON route.id = route"
+    " WHERE translated.id BETWEEN ? AND ?"
 )
 
 
@@ -71,32 +73,38 @@ def read_block(record: Record, entry: GalleryEntry, after: int, limit: int) -> B
 
     Raises `DamagedError` naming the first that is not what was written.
     """
-    rows = record.read(_ROWS, (entry.base, entry.gallery_id, after, limit))
+    rows = record.read(_ROWS, (entry.gallery_id, after, limit))
     if not rows:
         return None
+    # Whatever is seen of a template is seen with what it is in the generation, if that is known: both came together.
+    made = {
+        number - entry.base: of_template
+        for number, *of_template in record.read(_MADE, (entry.base + rows[0][0], entry.base + rows[-1][0]))
+    }
     spaces = {number: parse_space(document) for number, document in record.read("SELECT id, document FROM space")}
-    own = entry.space.fingerprint
-    seqs, subject_ids, names, space_ids, crcs, originals, norms, own_crcs, own_features, routes = zip(
-        *rows, strict=True
-    )
+    fingerprints = {number: space.fingerprint for number, space in spaces.items()}
+    sizes = {number: 4 * space.dimension for number, space in spaces.items()}
+    seqs, subject_ids, names, space_ids, crcs, originals, norms = zip(*rows, strict=True)
     features: list[bytes | None] = [None] * len(rows)
     sides: list[Side | None] = [None] * len(rows)
     rows_by_space: dict[int, list[int]] = {}
-    native = {number for number, space in spaces.items() if space.fingerprint == own}
-    sizes: dict[int | None, tuple[int, ...]] = {number: (4 * space.dimension,) for number, space in spaces.items()}
-    sizes[None] = (0, 4 * entry.space.dimension)
-    ways: dict[tuple[int, str | None], Side] = {}
-    for row, (seq, name, space_id, feature) in enumerate(zip(seqs, names, space_ids, own_features, strict=True)):
-        kept, crc = (originals[row], crcs[row]) if feature is None else (feature, own_crcs[row])
-        if row_crc(seq, name.encode(), kept) != crc or len(kept) not in sizes[space_id if feature is None else None]:
-            raise record.damaged(entry, seq, "a feature of it does not match its CRC32C")
-        if feature is None and space_id not in native:
-            rows_by_space.setdefault(space_id, []).append(row)
+    native = {number for number, fingerprint in fingerprints.items() if fingerprint == entry.space.fingerprint}
+    of_natives = Side(entry.space.fingerprint)
+    for row, (seq, name, space_id, crc, original) in enumerate(
+        zip(seqs, names, space_ids, crcs, originals, strict=True)
+    ):
+        if seq in made:
+            own_crc, feature, bundles = made[seq]
+            if row_crc(seq, name.encode(), feature) != own_crc or len(feature) not in (0, 4 * entry.space.dimension):
+                raise record.damaged(entry, seq, "its stored feature does not match its CRC32C")
+            features[row], sides[row] = feature, Side(fingerprints[space_id], tuple(json.loads(bundles)))
             continue
-        way = (space_id, routes[row])
-        if way not in ways:
-            ways[way] = Side(spaces[space_id].fingerprint, tuple(json.loads(routes[row] or "[]")))
-        features[row], sides[row] = kept, ways[way]
+        if row_crc(seq, name.encode(), original) != crc or len(original) != sizes[space_id]:
+            raise record.damaged(entry, seq, "its original feature does not match its CRC32C")
+        if space_id in native:
+            features[row], sides[row] = original, of_natives
+        else:
+            rows_by_space.setdefault(space_id, []).append(row)
     parts = [
         _part(spaces[space_id], [originals[row] for row in of_space], [norms[row] for row in of_space])
         for space_id, of_space in rows_by_space.items()
@@ -109,7 +117,7 @@ def read_block(record: Record, entry: GalleryEntry, after: int, limit: int) -> B
         sides,
         [np.array(of_space, dtype=np.intp) for of_space in rows_by_space.values()],
         tuple(parts),
-        [spaces[space_id].fingerprint for space_id in space_ids],
+        [fingerprints[space_id] for space_id in space_ids],
         originals,
     )
 

@@ -58,8 +58,19 @@ def begin(
     )
 
 
-def living(db: sqlite3.Connection, entry: GalleryEntry, first: int, last: int) -> SeqArray:
-    """The numbers from `first` to `last` of templates that are in a gallery still, ascending."""
+def living(db: sqlite3.Connection, entry: GalleryEntry, seqs: SeqArray) -> SeqArray:
+    """Those of the numbers of templates (ascending) that are in a gallery still. They must be all that were between the first and
+    the last of them: none comes there any more, so it is enough to count.
+    """
+    if not len(seqs):
+        return seqs
+    query = "SELECT COUNT(*) FROM template WHERE gallery = ? AND seq BETWEEN ? AND ?"
+    (num,) = db.execute(query, (entry.gallery_id, int(seqs[0]), int(seqs[-1]))).fetchone()
+    return seqs if num == len(seqs) else living_until(db, entry, int(seqs[-1]), int(seqs[0]))
+
+
+def living_until(db: sqlite3.Connection, entry: GalleryEntry, last: int, first: int = 0) -> SeqArray:
+    """The numbers of all templates of a gallery up to one, ascending."""
     query = "SELECT seq FROM template WHERE gallery = ? AND seq BETWEEN ? AND ? ORDER BY seq"
     rows = db.execute(query, (entry.gallery_id, first, last)).fetchall()
     return np.fromiter((seq for (seq,) in rows), dtype=np.int64, count=len(rows))

@@ -133,7 +133,7 @@ class Generations:
         def work(db: sqlite3.Connection) -> tuple[SeqArray, bool]:
             if self.of(name, generation) is not gallery or not gallery.is_behind or gallery.filled_to != chunk.after:
                 raise GenerationChangedError("this is not the next chunk of the generation")
-            alive = generation_rows.living(db, gallery.entry, chunk.after + 1, chunk.next_after)
+            alive = generation_rows.living(db, gallery.entry, block.seqs)
             filled.record(db, alive)
             reached("fill-before-commit")
             return alive, not generation_rows.is_there_more(db, gallery.entry, chunk.next_after)
@@ -310,7 +310,7 @@ class Generations:
         def adopt(db: sqlite3.Connection) -> None:
             if gallery.filled_to or not gallery.is_behind:
                 return
-            alive = generation_rows.living(db, gallery.entry, 0, projection.last_seq)
+            alive = generation_rows.living_until(db, gallery.entry, projection.last_seq)
             projection.remove(np.setdiff1d(projection.seqs(), alive, assume_unique=True).tolist())
             gallery.projection, gallery.filled_to = projection, projection.last_seq
             gallery.num_looked_at = len(alive)

@@ -122,9 +122,9 @@ class Part:
         if last is not None and last.num < last.capacity:
             return last
         if last is None or last.capacity >= largest:
-            self._segments.append(Segment(self._dimension, min(largest, max(FEWEST_ROWS, num))))
+            # Where there is a full one, another is going to be: memory is taken as rows come.
+            self._segments.append(Segment(self._dimension, largest if last else min(largest, max(FEWEST_ROWS, num))))
             return self._segments[-1]
-        grown = Segment(self._dimension, min(largest, max(2 * last.capacity, last.num + num)))
-        grown.append(last.columns(last.live_rows))
+        grown = last.grown(min(largest, max(2 * last.capacity, last.num + num)))
         self._put(len(self._segments) - 1, grown)
         return grown

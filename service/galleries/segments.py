@@ -91,6 +91,23 @@ class Segment:
         self.names += names.encode()
         self.num = end
 
+    def grown(self, capacity: int) -> "Segment":
+        """One with room for more, and what is not dead in this one."""
+        other = Segment(self.vectors.shape[1], capacity)
+        if self.num_dead:
+            other.append(self.columns(self.live_rows))
+            return other
+        for mine, theirs in (
+            (self.vectors, other.vectors),
+            (self.seqs, other.seqs),
+            (self.subject_ids, other.subject_ids),
+            (self.name_ends, other.name_ends),
+        ):
+            theirs[: self.num] = mine[: self.num]
+        other.names = bytearray(self.names)
+        other.num = self.num
+        return other
+
     def bury(self, seqs: SeqArray, replaced_at: int | None = None) -> RowArray:
         """Mark those of `seqs` (ascending) that are in as dead, and forget their vectors, but for those that were replaced; which
         rows they were.

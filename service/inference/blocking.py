@@ -41,18 +41,20 @@ class BlockingRoute:
         for step in self.steps:
             if not len(features):
                 break
-            translated = _run(step.engine, features)
-            is_known = ~np.isnan(translated).any(axis=1)
-            if self.is_told and step.confidence is not None and is_known.any():
-                of_norm = None if norm is None else norm[is_known]
-                told = step.confidence(features[is_known], translated[is_known], of_norm)
-                confidence_N[rows[is_known]] = np.minimum(confidence_N[rows[is_known]], told)
-            features, norm, rows = translated[is_known], None, rows[is_known]
+            before, features = features, _run(step.engine, features)
+            is_known = ~np.isnan(features[:, 0])
+            if not is_known.all():
+                before, features, rows = before[is_known], features[is_known], rows[is_known]
+                norm = None if norm is None else norm[is_known]
+            if self.is_told and step.confidence is not None and len(rows):
+                confidence_N[rows] = np.minimum(confidence_N[rows], step.confidence(before, features, norm))
+            norm = None
         if len(rows) != len(features_NS):
             everything = np.full((len(features_NS), self.dimension), np.nan, dtype=np.float32)
             if len(rows):
                 everything[rows] = features
             features = everything
+            confidence_N[np.isnan(features[:, 0])] = np.nan
         route = tuple(step.bundle for step in self.steps)
         return Translation(features, route, confidence_N if self.is_told else None)
 

@@ -11,6 +11,7 @@ from service.state.port import JobStore
 from service.usecases.filling import Filler
 from service.usecases.migrate import Migrations
 from service.usecases.migration_plan import Asked
+from service.usecases.pace import Pace
 
 _INDEX_SECONDS = 0.1
 
@@ -18,12 +19,14 @@ _INDEX_SECONDS = 0.1
 class MigrationWork:
     """Over the jobs and galleries of one service."""
 
-    def __init__(self, inference: Inference, store: GalleryStore, jobs: JobStore, migrations: Migrations) -> None:
+    def __init__(
+        self, inference: Inference, store: GalleryStore, jobs: JobStore, migrations: Migrations, pace: Pace
+    ) -> None:
         self._inference = inference
         self._store = store
         self._jobs = jobs
         self._migrations = migrations
-        self._fill = Filler(inference, store.generations)
+        self._fill = Filler(inference, store.generations, pace)
 
     def __call__(self, job: Job, on_filled: Callable[[Filled], None], go_on: Callable[[], bool]) -> None:
         """Work until the job is ready, or `go_on` says that it is not to go on.

@@ -1,21 +1,25 @@
 """Filling a generation: templates are read, translated from what their encoders made, recorded and made searchable, by chunks.
 
-While one chunk is recorded the next is read and translated. Shapes: N templates of one space, D dimension of the generation's.
+While one chunk is translated, the one before is recorded and the next one read.
+
+Shapes: N templates of one space, D dimension of the generation's.
 """
 
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from service.entities import Route, Translation
 from service.galleries.port import Chunk, Filled, GenerationStore, Originals
 from service.inference.blocking import BlockingRoute
 from service.inference.inference import Inference
+from service.usecases.pace import Pace
 
 _FIRST, _FEWEST, _MOST = 256, 64, 8192
-_CHUNK_SECONDS = 0.5
-"""About so long is a chunk translated: so much is done again after a kill, and so soon is a job stopped that is to stop."""
+"""Templates of a chunk. It takes half a second at most, or so: so much is done again after a kill, and so soon is a job stopped
+that is to stop.
+"""
 
 
 @dataclass(slots=True)
@@ -24,6 +28,7 @@ class Filler:
 
     inference: Inference
     generations: GenerationStore
+    pace: Pace = field(default_factory=Pace)
 
     def __call__(
         self,
@@ -42,14 +47,16 @@ class Filler:
         blocking = {
             fingerprint: self.inference.blocking(route.steps) for fingerprint, route in routes.items() if route.steps
         }
-        limit, after = _FIRST, None
-        with ThreadPoolExecutor(1, thread_name_prefix="fill") as pool:
+        size = _Size()
+        with ThreadPoolExecutor(2, thread_name_prefix="fill") as pool:
+            chunk = self.generations.chunk(gallery, generation, limit=size.limit)
             pending: Future[Filled] | None = None
             while True:
-                chunk = self.generations.chunk(gallery, generation, after=after, limit=limit)
+                began = time.perf_counter()
+                following = pool.submit(self._next, gallery, generation, chunk, size.limit)
                 started = time.perf_counter()
                 made = [_translated(blocking.get(part.space.fingerprint), part) for part in chunk.parts]
-                limit = _next_limit(limit, chunk, time.perf_counter() - started)
+                size.adapt(chunk, time.perf_counter() - started, self.pace.piece_seconds)
                 if pending is not None:
                     filled = pending.result()
                     on_filled(filled)
@@ -58,17 +65,25 @@ class Filler:
                 if not go_on():
                     return False
                 pending = pool.submit(self.generations.fill, gallery, generation, chunk, made)
-                after = chunk.next_after
+                chunk = following.result()
+                self.pace.rest(time.perf_counter() - began)
+
+    def _next(self, gallery: str, generation: int, chunk: Chunk, limit: int) -> Chunk:
+        return self.generations.chunk(gallery, generation, after=chunk.next_after, limit=limit)
 
 
 def _translated(route: BlockingRoute | None, part: Originals) -> Translation | None:
     return None if route is None else route(part.features, part.norm)
 
 
-def _next_limit(limit: int, chunk: Chunk, seconds: float) -> int:
-    """How many templates take about as long as a chunk may."""
-    num = sum(len(part.features) for part in chunk.parts)
-    if not num:
-        return min(_MOST, 2 * limit)
-    wanted = int(num * _CHUNK_SECONDS / max(seconds, 1e-3))
-    return max(_FEWEST, min(_MOST, 2 * limit, wanted))
+class _Size:
+    """How many templates are a chunk."""
+
+    def __init__(self) -> None:
+        self.limit = _FIRST
+
+    def adapt(self, chunk: Chunk, seconds: float, wanted_seconds: float) -> None:
+        """To how long a chunk took to be translated, and is to take."""
+        num = sum(len(part.features) for part in chunk.parts)
+        wanted = int(num * wanted_seconds / max(seconds, 1e-3)) if num else _MOST
+        self.limit = max(_FEWEST, min(_MOST, 2 * self.limit, wanted))

@@ -6,8 +6,9 @@ probe. Labelled probes, where there are some, tell more; they are looked at and 
 Shapes: N drawn templates or probes, D dimension of a generation's space, K nearest subjects.
 """
 
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -18,9 +19,10 @@ from service.galleries.port import GalleryStore, Sample
 from service.galleries.rules import timestamp
 from service.usecases.labelled import ProbesFigures
 from service.usecases.migration_plan import GatePolicy
+from service.usecases.pace import Pace
 
 NEIGHBOURS = 10
-_AT_ONCE = 256
+_AT_ONCE, _FEW_AT_ONCE = 256, 4
 _BINS = 20
 _QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95)
 FEWEST = 30
@@ -87,6 +89,7 @@ class Judge:
     """Judges generations of one store."""
 
     store: GalleryStore
+    pace: Pace = field(default_factory=Pace)
 
     def __call__(
         self,
@@ -157,16 +160,20 @@ class Judge:
             if number == generation
         )
         nearest: list[list[str]] = []
-        for start in range(0, len(features_ND), _AT_ONCE):
+        start = 0
+        while start < len(features_ND):
+            began, num = time.perf_counter(), _FEW_AT_ONCE if self.pace.is_busy() else _AT_ONCE
             found = self.store.search(
                 name,
-                features_ND[start : start + _AT_ONCE],
+                features_ND[start : start + num],
                 space,
                 NEIGHBOURS,
                 generation=generation,
                 without_ids=sample.template_ids,
             )
             nearest += [_names(of_probe) for of_probe in found.candidates]
+            start += num
+            self.pace.rest(time.perf_counter() - began)
         return nearest
 
 

@@ -14,6 +14,7 @@ from service.inference.inference import Inference
 from service.usecases.judging import Judge
 from service.usecases.labelled import Labelled, ProbesFigures, measure
 from service.usecases.migration_plan import Asked
+from service.usecases.pace import Pace
 from service.usecases.receipts import Signer
 
 _RATE = 0.01
@@ -24,11 +25,11 @@ _LARGEST_RATIO = 3.0
 class Verdicts:
     """On the generations that jobs build."""
 
-    def __init__(self, inference: Inference, store: GalleryStore, signer: Signer) -> None:
+    def __init__(self, inference: Inference, store: GalleryStore, signer: Signer, pace: Pace | None = None) -> None:
         self._inference = inference
         self._store = store
         self._signer = signer
-        self._judge = Judge(store)
+        self._judge = Judge(store, pace or Pace())
 
     def __call__(self, job: Job, probes: FeatureSet | None = None) -> dict[str, Any]:
         """Of a job whose generation is complete and not the active one; by labelled probes too, if there are any.
