@@ -171,10 +171,12 @@ def _lifespan(
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="request"))
         services.inference.start()
         runner.start()
-        yield
-        await asyncio.to_thread(runner.close)
-        await services.inference.stop()
-        store.close()
-        jobs.close()
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(runner.close)
+            await services.inference.stop()
+            store.close()
+            jobs.close()
 
     return lifespan

@@ -25,6 +25,7 @@ from rich.table import Table
 from models.bundle import read_bundle
 from models.command_line import OneLineParser
 from models.errors import ContractError
+from service import migrate_arguments
 from service.api.deps import Services
 from service.app import create_app
 from service.errors import FacebridgeError, StartupError
@@ -54,6 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     verify_parser.add_argument("bundles", nargs="+", type=Path, metavar="BUNDLE", help="a bundle's folder")
     verify_parser.set_defaults(run=check_bundles)
     _add_gallery_commands(subparsers)
+    migrate_arguments.add(subparsers, _run_migrate_command)
     receipt_parser = subparsers.add_parser(
         "check-receipt",
         help="verify the receipt of an erasure",
@@ -191,6 +193,11 @@ def _names(text: str) -> list[str]:
 def _run_gallery_command(options: dict[str, Any]) -> int:
     # By name, as it brings what reads Parquet, which a service has no need of.
     code: int = importlib.import_module("service.gallery_commands").run(options)
+    return code
+
+
+def _run_migrate_command(options: dict[str, Any]) -> int:
+    code: int = importlib.import_module("service.migrate_commands").run(options)
     return code
 
 

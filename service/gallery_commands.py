@@ -68,6 +68,11 @@ def _export(store: EmbeddedGalleryStore, options: Mapping[str, Any]) -> int:
 
 def _import(store: EmbeddedGalleryStore, options: Mapping[str, Any]) -> int:
     gallery = store.get(options["gallery"])
+    if gallery.beside:
+        raise SpaceMismatchError(
+            f"gallery {gallery.name} has a generation in the space {gallery.beside[0].space.name} too; enrol through a service, "
+            "which translates for it"
+        )
     sets = {path: _read(path) for path in options["files"]}
     for path, feature_set in sets.items():
         if feature_set.space.fingerprint != gallery.space.fingerprint:

@@ -1,0 +1,293 @@
+"""`facebridge migrate`: start and steer migrations, of a running service or of a data folder that no service uses, and translate
+feature sets.
+
+Both go through the same requests: a data folder is served in this process, to nobody else.
+"""
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from models.errors import FeatureSetError
+from models.feature_set import FeatureSet, read_npz
+from models.parquet import read_parquet, write_parquet
+from service.app import create_app
+from service.entities import Route
+from service.errors import InvalidInputError
+from service.inference.inference import Inference
+from service.inference.loading import OnnxEngines, load_bundles
+from service.settings import Settings
+
+_WIDTH = 160
+_POLL_SECONDS = 0.25
+_SAY_SECONDS = 5.0
+"""How often something is said where nobody looks at a bar."""
+_REQUEST_SECONDS = 600.0
+_AT_ONCE = 8192
+_WORKED_ON = ("queued", "running", "verifying")
+_FAILED = ("failed", "cancelled", "paused")
+
+Orders = Callable[[httpx.AsyncClient, Mapping[str, Any]], Any]
+
+
+def run(options: Mapping[str, Any]) -> int:
+    """Run an action as parsed; the exit code: 1 where a gate failed, or the job did."""
+    if options["action"] == "files":
+        return _translate_files(options)
+    return asyncio.run(_run(options))
+
+
+async def _run(options: Mapping[str, Any]) -> int:
+    async with _client(options) as client:
+        code: int = await _ACTIONS[options["action"]](client, options)
+        return code
+
+
+@asynccontextmanager
+async def _client(options: Mapping[str, Any]) -> AsyncIterator[httpx.AsyncClient]:
+    """Of a service, or of a data folder. Raises `FacebridgeError`."""
+    if options["data"] is None:
+        async with httpx.AsyncClient(base_url=options["url"], timeout=_REQUEST_SECONDS) as client:
+            yield client
+        return
+    app = create_app(Settings(bundles=options["bundles"], data=options["data"], device=options["device"]))
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://facebridge", timeout=None) as client:
+            yield client
+
+
+async def _ask(client: httpx.AsyncClient, method: str, path: str, **request: Any) -> httpx.Response:
+    """An answer that is none of a problem. Raises `InvalidInputError` saying what the service says."""
+    try:
+        response = await client.request(method, path, **request)
+    except httpx.HTTPError as failure:
+        raise InvalidInputError(f"{client.base_url}: cannot be reached ({type(failure).__name__})") from None
+    if response.is_error:
+        raise InvalidInputError(_told(response))
+    return response
+
+
+def _told(response: httpx.Response) -> str:
+    try:
+        problem = response.json()
+        faults = "".join(f"; {fault['pointer']}: {fault['reason']}" for fault in problem["errors"])
+        return f"{problem['type'].rpartition(':')[2]}: {problem['detail']}{faults}"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"answered with {response.status_code}"
+
+
+async def _start(client: httpx.AsyncClient, options: Mapping[str, Any]) -> int:
+    body: dict[str, Any] = {
+        "target": options["target"],
+        "mode": options["mode"],
+        "gates": options["gates"],
+        "retires": not options["keep_translated"],
+        "untranslatable": "leave-out" if options["leave_out"] else "refuse",
+        "cutover": "auto" if options["cutover"] else "manual",
+    }
+    if options["route"]:
+        body["route"] = options["route"]
+    if options["keep_seconds"] is not None:
+        body["keep_seconds"] = options["keep_seconds"]
+    job = (await _ask(client, "POST", f"/galleries/{options['gallery']}/migrations", json=body)).json()
+    _console().print(f"job {job['job_id']}: {job['gallery']}, {job['source']['name']} to {job['target']['name']}")
+    # In a process of its own nobody else would do the work.
+    if options["no_wait"] and options["data"] is None:
+        return 0
+    return await _watch(client, {**options, "job": job["job_id"]})
+
+
+async def _watch(client: httpx.AsyncClient, options: Mapping[str, Any]) -> int:
+    path = f"/jobs/{options['job']}"
+    job = (await _ask(client, "GET", path)).json()
+    with _Bar() as bar:
+        while job["state"] in _WORKED_ON:
+            bar.show(job)
+            await asyncio.sleep(_POLL_SECONDS)
+            job = (await _ask(client, "GET", path)).json()
+        bar.show(job)
+    return _tell(job)
+
+
+async def _status(client: httpx.AsyncClient, options: Mapping[str, Any]) -> int:
+    return _tell((await _ask(client, "GET", f"/jobs/{options['job']}")).json())
+
+
+async def _order(client: httpx.AsyncClient, options: Mapping[str, Any]) -> int:
+    bodies = {"cutover": {"force": options.get("force")}, "rollback": {"accept_missing": options.get("accept_missing")}}
+    action = options["action"]
+    response = await _ask(client, "POST", f"/jobs/{options['job']}/{action}", json=bodies.get(action))
+    if action == "resume" and options["data"] is not None:
+        return await _watch(client, options)
+    return _tell(response.json())
+
+
+async def _list(client: httpx.AsyncClient, options: Mapping[str, Any]) -> int:
+    table = Table("job", "gallery", "from", "to", "state", "done", "passed", "begun")
+    cursor: str | None = ""
+    while cursor is not None:
+        query = {"cursor": cursor} if cursor else {}
+        query |= {"gallery": options["gallery"]} if options["gallery"] else {}
+        page = (await _ask(client, "GET", "/jobs", params=query)).json()
+        for job in page["jobs"]:
+            done = f"{job['progress']['done']:,} of {job['progress']['total']:,}"
+            passed = {None: "", True: "yes", False: "no"}[job["is_passed"]]
+            spaces = (job["source"]["name"], job["target"]["name"])
+            table.add_row(job["job_id"], job["gallery"], *spaces, job["state"], done, passed, job["created_at"])
+        cursor = page["next_cursor"]
+    _console().print(table)
+    return 0
+
+
+async def _verdict(client: httpx.AsyncClient, options: Mapping[str, Any]) -> int:
+    page = options["out"].suffix == ".html"
+    response = await _ask(client, "GET", f"/jobs/{options['job']}/verdict{'.html' if page else ''}")
+    options["out"].write_bytes(response.content)
+    _console().print(f"{options['out']}: written", soft_wrap=True)
+    return 0
+
+
+async def _probes(client: httpx.AsyncClient, options: Mapping[str, Any]) -> int:
+    path: Path = options["probes"]
+    media = "application/x-npz" if path.suffix == ".npz" else "application/vnd.apache.parquet"
+    headers = {"content-type": media}
+    await _ask(client, "POST", f"/jobs/{options['job']}/probes", content=path.read_bytes(), headers=headers)
+    return await _status(client, options)
+
+
+_ACTIONS: dict[str, Orders] = {
+    "start": _start,
+    "watch": _watch,
+    "status": _status,
+    "list": _list,
+    "verdict": _verdict,
+    "probes": _probes,
+    **dict.fromkeys(("pause", "resume", "cancel", "cutover", "rollback"), _order),
+}
+
+
+class _Bar:
+    """How far a job has come: a bar where somebody looks at it, else a line now and then."""
+
+    def __init__(self) -> None:
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[told]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=_console(),
+            disable=not sys.stdout.isatty(),
+        )
+        self._task = self._bar.add_task("queued", total=None, told="")
+        self._said = 0.0
+        self._state = ""
+
+    def __enter__(self) -> "_Bar":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def show(self, job: Mapping[str, Any]) -> None:
+        """As it is now."""
+        progress = job["progress"]
+        rate = f", {progress['rate']:,.0f}/s" if progress["rate"] else ""
+        told = f"{progress['done']:,} of {progress['total']:,}{rate}" + (f" ({job['reason']})" if job["reason"] else "")
+        self._bar.update(
+            self._task, description=job["state"], completed=progress["done"], total=progress["total"], told=told
+        )
+        is_new = job["state"] != self._state or time.monotonic() - self._said > _SAY_SECONDS
+        if self._bar.disable and is_new:
+            self._said, self._state = time.monotonic(), job["state"]
+            _console().print(f"{job['state']}: {told}", soft_wrap=True)
+
+
+def _tell(job: Mapping[str, Any]) -> int:
+    reason = f": {job['reason']}" if job["reason"] else ""
+    _console().print(f"job {job['job_id']} is {job['state']}{reason}", soft_wrap=True)
+    if job["gates"]:
+        table = Table("gate", "measured", "limit", "of", "state")
+        for gate in job["gates"]:
+            measured = "" if gate["value"] is None else f"{gate['value']:.4f}"
+            limit = f"{'at least' if gate['is_least'] else 'at most'} {gate['limit']:g}"
+            style = {"passed": "green", "failed": "bold red", "not-measured": "yellow"}[gate["state"]]
+            table.add_row(gate["name"], measured, limit, f"{gate['num']:,}", f"[{style}]{gate['state']}[/]")
+        _console().print(table)
+    if job["state"] == "ready":
+        then = "facebridge migrate cutover" if job["is_passed"] else "facebridge migrate cutover --force"
+        _console().print(f"next: {then} {job['job_id']}", soft_wrap=True)
+    return 1 if job["state"] in _FAILED or (job["state"] == "ready" and not job["is_passed"]) else 0
+
+
+def _translate_files(options: Mapping[str, Any]) -> int:
+    """Feature sets into a space, as Parquet. Raises `FacebridgeError`, `FeatureSetError`."""
+    loaded = load_bundles(options["bundles"], OnnxEngines(options["device"], 1))
+    inference = Inference(loaded, batch_rows=_AT_ONCE, queue_rows=_AT_ONCE, queue_pictures=1)
+    target = inference.catalog.find_space(options["target"])
+    if target is None:
+        raise InvalidInputError("the target space is not known here; see the bundles")
+    folder: Path = options["out"]
+    sets = {path: _read(path) for path in options["files"]}
+    routes = {path: inference.catalog.route(one.space, target) for path, one in sets.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=_console(), disable=not sys.stdout.isatty()) as bar:
+        for path, one in sets.items():
+            if not routes[path].steps:
+                raise InvalidInputError(f"{path}: is in the space {target.name} already")
+            task = bar.add_task(path.name, total=len(one))
+            translated, num_left = _translated(inference, one, routes[path], partial(bar.advance, task))
+            out = folder / f"{path.stem}.{target.name}.parquet"
+            draft = out.with_name(f".{out.name}.draft")
+            draft.write_bytes(write_parquet(translated))
+            draft.replace(out)
+            left = f", {num_left:,} without a direction there left out" if num_left else ""
+            _console().print(f"{out}: {len(translated):,} features{left}", soft_wrap=True)
+    return 0
+
+
+def _translated(
+    inference: Inference, one: FeatureSet, route: Route, on_done: Callable[[int], None]
+) -> tuple[FeatureSet, int]:
+    """A feature set along a route, with the confidence in each translation as a label; and how many were left out."""
+    blocking = inference.blocking(route.steps)
+    features, confidences = [], []
+    for start in range(0, len(one), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        made = blocking(one.feature[part], one.norms[part])
+        features.append(made.features)
+        confidences.append(np.full(len(made.features), np.nan) if made.confidence is None else made.confidence)
+        on_done(len(made.features))
+    feature_ND, confidence_N = np.concatenate(features), np.concatenate(confidences)
+    rows = np.flatnonzero(~np.isnan(feature_ND).any(axis=1))
+    kept = one.take(rows).moved(route.target, feature_ND[rows], translated_by="+".join(route.bundles))
+    if not np.isnan(confidence_N).all():
+        kept = replace(kept, labels={**kept.labels, "confidence": confidence_N[rows].astype(np.float64)})
+    return kept, len(one) - len(rows)
+
+
+def _read(path: Path) -> FeatureSet:
+    if path.suffix not in (".npz", ".parquet"):
+        raise FeatureSetError(f"{path}: a feature set ends in .npz or .parquet")
+    read = read_npz if path.suffix == ".npz" else read_parquet
+    return read(path.read_bytes(), what=str(path))
+
+
+def _console() -> Console:
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
