@@ -127,7 +127,14 @@ def _services(
     traffic = Traffic()
     pace = Pace(lambda: traffic.is_busy, settings.migration_share)
     migrations = Migrations(inference, store, jobs, Verdicts(inference, store, signer, pace), wake.set)
-    runner = JobRunner(jobs, store, migrations, MigrationWork(inference, store, jobs, migrations, pace), wake)
+    runner = JobRunner(
+        jobs,
+        store,
+        migrations,
+        MigrationWork(inference, store, jobs, migrations, pace),
+        wake,
+        on_translated=lambda gallery, num: metrics.migrated_templates.labels(gallery).inc(num),
+    )
     services = Services(
         settings=settings,
         metrics=metrics,

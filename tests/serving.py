@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from service.galleries.failpoints import VARIABLE
+
 WAIT_SECONDS = 20
 
 
@@ -20,8 +22,8 @@ class Served:
 
 
 @contextmanager
-def serving(bundles: Path, data: Path, *flags: str) -> Iterator[Served]:
-    """`facebridge serve` as an operator starts it, on a free port."""
+def serving(bundles: Path, data: Path, *flags: str, failpoint: str = "") -> Iterator[Served]:
+    """`facebridge serve` as an operator starts it, on a free port; it ends itself where it gets to a failpoint."""
     command = [
         sys.executable,
         "-m",
@@ -36,6 +38,7 @@ def serving(bundles: Path, data: Path, *flags: str) -> Iterator[Served]:
         *flags,
     ]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FACEBRIDGE_")}
+    environment |= {VARIABLE: failpoint} if failpoint else {}
     root = Path(__file__).parents[1]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=root, env=environment

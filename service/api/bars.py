@@ -38,7 +38,8 @@ def bars(
             f"<title>{escape(label)}: {value:,.4g}</title></rect>"
         )
         if is_share and len(values) <= 6:
-            parts.append(f'<text x="{x + step / 2:.1f}" y="{y - 4:.1f}" text-anchor="middle">{value:.4f}</text>')
+            place_of_text = f'x="{x + step / 2:.1f}" y="{_TOP + height - 8:.1f}"'
+            parts.append(f'<text {place_of_text} text-anchor="middle" fill="#fff">{value:.4f}</text>')
         if place % every == 0:
             middle = x + step / 2
             parts.append(f'<text x="{middle:.1f}" y="{_TOP + height + 15}" text-anchor="middle">{escape(label)}</text>')

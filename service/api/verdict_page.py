@@ -15,7 +15,8 @@ th, td { padding: 0.25rem 0.7rem; text-align: right; border-bottom: 1px solid #e
 th { border-bottom: 2px solid #ccc; } th:first-child, td:first-child, td:last-child, th:last-child { text-align: left; }
 .passed { color: #1a7f37; } .failed { color: #c62828; font-weight: 600; } .not-measured { color: #8a6d00; }
 .badge { display: inline-block; border: 1px solid; border-radius: 6px; padding: 0.1rem 0.7rem; font-weight: 600; }
-.pair { display: flex; flex-wrap: wrap; gap: 1rem; } .pair > div { flex: 1 1 400px; }
+.pair { display: flex; flex-wrap: wrap; gap: 1rem; } .pair > div { flex: 0 1 455px; }
+table.routes th, table.routes td { text-align: left; }
 """
 
 
@@ -59,7 +60,7 @@ def _of_generation(verdict: Mapping[str, Any]) -> list[str]:
         shown = {
             "before": rank1["before"],
             "after": rank1["after"],
-            "native probes (predicted)": rank1["predicted_native"],
+            "native, predicted": rank1["predicted_native"],
         }
         chart = bars(
             "Found first",
@@ -127,7 +128,7 @@ def _routes(plan: Mapping[str, Any]) -> str:
     ]
     left = "".join(f"<p>Left out: {num:,} of {escape(name)}.</p>" for name, num in sorted(plan["left_out"].items()))
     head = "<tr><th>what</th><th>from</th><th>to</th><th>by</th><th>mean cosine, as measured when fitted</th></tr>"
-    return f"<table>{head}{''.join(rows)}</table>{left}"
+    return f'<table class="routes">{head}{"".join(rows)}</table>{left}'
 
 
 def _bundles(route: Mapping[str, Any]) -> str:

@@ -63,6 +63,11 @@ class Block:
         return cls(none, none, [], [], [], [], (), [], [])
 
     @property
+    def to_translate(self) -> SeqArray:
+        """The numbers of templates that are not translated yet."""
+        return np.concatenate([np.empty(0, dtype=np.int64), *(self.seqs[places] for places in self.places)])
+
+    @property
     def last_seq(self) -> int:
         """Of its last template."""
         return int(self.seqs[-1])

@@ -27,13 +27,18 @@ NAMES = (
     "projection-after-segment",
     "projection-before-manifest",
     "projection-after-manifest",
+    "begin-after-commit",
     "fill-before-commit",
     "fill-after-commit",
     "activate-before-commit",
     "activate-after-commit",
+    "cutover-before-job",
+    "cancel-before-drop",
     "drop-generation",
+    "migration-in-verdict",
 )
-"""All that there are."""
+"""All that there are; those of migrations come last."""
+OF_MIGRATIONS = NAMES[NAMES.index("begin-after-commit") :]
 
 _armed, _, _wanted = os.environ.get(VARIABLE, "").partition(":")
 _times = count(1)

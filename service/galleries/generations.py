@@ -95,6 +95,7 @@ class Generations:
             active, other = found
             if not active.holds(other):
                 active.beside = _in_order(*active.beside, other)
+            reached("begin-after-commit")
             return other
 
         other = self._record.writer.call(work, then)
@@ -150,7 +151,8 @@ class Generations:
             gallery.num_looked_at += len(alive)
             gallery.is_behind = not is_last
             reached("fill-after-commit")
-            return Filled(len(rows), len(alive) - len(rows), is_last)
+            num_translated = int(np.isin(block.to_translate, alive, assume_unique=True).sum())
+            return Filled(len(rows), len(alive) - len(rows), is_last, num_translated)
 
         return self._record.writer.call(work, then)
 

@@ -95,7 +95,8 @@ class OracleGenerations:
             version.is_behind = any(row.seq > chunk.next_after for row in shelf.rows)
             alive = [row for row in rows if any(row is other for other in shelf.rows)]
             num = sum(row.made[generation].feature is not None for row in alive)
-            return Filled(num, len(alive) - num, not version.is_behind)
+            translated = [row for of_space in parts for row in of_space if row in alive]
+            return Filled(num, len(alive) - num, not version.is_behind, len(translated))
 
     def activate(
         self, name: str, generation: int, *, expected: int, keep_seconds: float, once: Once | None = None

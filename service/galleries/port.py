@@ -106,6 +106,8 @@ class Filled:
     """That are not, and will not be."""
     is_complete: bool
     """Whether the generation has caught up with the gallery."""
+    num_translated: int = 0
+    """Of all these, those that were translated for it now."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import logging
 import secrets
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -39,14 +40,22 @@ class JobRunner:
     """Works on the jobs of one service."""
 
     def __init__(
-        self, jobs: JobStore, store: GalleryStore, migrations: Migrations, work: MigrationWork, wake: threading.Event
+        self,
+        jobs: JobStore,
+        store: GalleryStore,
+        migrations: Migrations,
+        work: MigrationWork,
+        wake: threading.Event,
+        *,
+        on_translated: Callable[[str, int], None] = lambda gallery, num: None,
     ) -> None:
-        """`wake` is set where there may be something to do."""
+        """`wake` is set where there may be something to do; `on_translated` hears of templates of a gallery that were."""
         self._jobs = jobs
         self._store = store
         self._migrations = migrations
         self._work = work
         self._wake = wake
+        self._on_translated = on_translated
         self._owner = secrets.token_hex(8)
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
@@ -64,6 +73,8 @@ class JobRunner:
 
     def _run(self) -> None:
         cleared = 0.0
+        with suppress(StorageError):
+            self._migrations.settle_all()
         while not self._closing.is_set():
             try:
                 if time.monotonic() - cleared >= _CLEAR_SECONDS:
@@ -92,6 +103,7 @@ class JobRunner:
 
         def on_filled(filled: Filled) -> None:
             rate.add(filled.num + filled.num_missing)
+            self._on_translated(job.gallery, filled.num_translated)
 
         try:
             self._work(job, on_filled, go_on)

@@ -61,6 +61,12 @@ class Metrics:
         self.space_alarms = Counter(
             "facebridge_space_alarms", "Times that a space became suspected.", ("space",), registry=self.registry
         )
+        self.migrated_templates = Counter(
+            "facebridge_migrated_templates",
+            "Templates translated for another generation of their gallery.",
+            ("gallery",),
+            registry=self.registry,
+        )
         self.enrolled_templates = Counter(
             "facebridge_enrolled_templates", "Templates enrolled.", ("gallery",), registry=self.registry
         )

@@ -1,13 +1,13 @@
 """Filling a generation: templates are read, translated from what their encoders made, recorded and made searchable, by chunks.
 
-While one chunk is translated, the one before is recorded and the next one read.
+While one chunk is translated and recorded, the next one is read: a kill takes the work on one chunk away, and no more.
 
 Shapes: N templates of one space, D dimension of the generation's.
 """
 
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from service.entities import Route, Translation
@@ -48,25 +48,21 @@ class Filler:
             fingerprint: self.inference.blocking(route.steps) for fingerprint, route in routes.items() if route.steps
         }
         size = _Size()
-        with ThreadPoolExecutor(2, thread_name_prefix="fill") as pool:
+        with ThreadPoolExecutor(1, thread_name_prefix="fill") as pool:
             chunk = self.generations.chunk(gallery, generation, limit=size.limit)
-            pending: Future[Filled] | None = None
-            while True:
+            while go_on():
                 began = time.perf_counter()
                 following = pool.submit(self._next, gallery, generation, chunk, size.limit)
                 started = time.perf_counter()
                 made = [_translated(blocking.get(part.space.fingerprint), part) for part in chunk.parts]
                 size.adapt(chunk, time.perf_counter() - started, self.pace.piece_seconds)
-                if pending is not None:
-                    filled = pending.result()
-                    on_filled(filled)
-                    if filled.is_complete:
-                        return True
-                if not go_on():
-                    return False
-                pending = pool.submit(self.generations.fill, gallery, generation, chunk, made)
+                filled = self.generations.fill(gallery, generation, chunk, made)
+                on_filled(filled)
+                if filled.is_complete:
+                    return True
                 chunk = following.result()
                 self.pace.rest(time.perf_counter() - began)
+        return False
 
     def _next(self, gallery: str, generation: int, chunk: Chunk, limit: int) -> Chunk:
         return self.generations.chunk(gallery, generation, after=chunk.next_after, limit=limit)

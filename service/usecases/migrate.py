@@ -23,6 +23,7 @@ from service.errors import (
     RollbackExpiredError,
     RollbackIncompleteError,
 )
+from service.galleries.failpoints import reached
 from service.galleries.port import Backlog, GalleryStore
 from service.inference.inference import Inference
 from service.state.port import OPEN, JobPage, JobStore
@@ -90,7 +91,12 @@ class Migrations:
 
     async def page(self, *, gallery: str | None, after: int, limit: int) -> JobPage:
         """Jobs, the newest first."""
-        return await asyncio.to_thread(lambda: self._jobs.page(gallery=gallery, after=after, limit=limit))
+
+        def settled_page() -> JobPage:
+            page = self._jobs.page(gallery=gallery, after=after, limit=limit)
+            return JobPage(tuple(map(self.settled, page.jobs)), page.next_after)
+
+        return await asyncio.to_thread(settled_page)
 
     async def progress(self, job: Job) -> Progress:
         """How far a job has come."""
@@ -118,6 +124,7 @@ class Migrations:
     async def cancel(self, job_id: str, *, once: Once | None = None) -> Job:
         """Give it up; what it made goes. Raises `NotFoundError`, `JobStateError`."""
         job = await self._order(job_id, OPEN, "cancelled", "it was told to", once)
+        reached("cancel-before-drop")
         await asyncio.to_thread(self.forget_generation, job)
         return job
 
@@ -148,6 +155,11 @@ class Migrations:
                 return self._jobs.change(job, state=state)
             job = self._jobs.get(job.job_id)
         return job
+
+    def settle_all(self) -> None:
+        """Have every job say what has become of its generation."""
+        for job in self._jobs.in_states(("ready", "cut-over", "rolled-back")):
+            self.settled(job)
 
     def cut_over(self, job_id: str, force: bool, once: Once | None) -> Job:
         """As `cutover`, on the caller's thread."""
@@ -219,6 +231,7 @@ class Migrations:
 
     def _start(self, name: str, asked: Asked, once: Once | None) -> Job:
         gallery = self._store.get(name)
+        self.settle_all()
         origins = self._store.generations.origins(name)
         made = plan(self._inference.catalog, gallery, origins, asked)
         document = asked.to_json() | {"plan": self._described(gallery, made)}
@@ -299,6 +312,7 @@ class Migrations:
         self._store.generations.activate(
             job.gallery, generation, expected=expected, keep_seconds=keep_seconds, once=told
         )
+        reached("cutover-before-job")
         with suppress(JobStateError):
             return self._jobs.change(job, state=state, reason="")
         return self.settled(self._jobs.get(job.job_id))

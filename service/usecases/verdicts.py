@@ -9,6 +9,7 @@ import numpy as np
 from models.feature_set import FeatureSet
 from service.entities import FloatArray, Gallery, Generation, Job, Side
 from service.errors import NoRouteError, RollbackExpiredError
+from service.galleries.failpoints import reached
 from service.galleries.port import GalleryStore
 from service.inference.inference import Inference
 from service.usecases.judging import Judge
@@ -39,6 +40,7 @@ class Verdicts:
         gallery, generation = self._found(job)
         policy = Asked.of_json(job.asked).gates
         figures = None if probes is None else self._by_probes(gallery, generation, probes, job)
+        reached("migration-in-verdict")
         judged = self._judge(gallery, generation, policy, figures, self._native_ratio(job))
         facts = {"kind": "verdict", "job": job.job_id, "gallery": job.gallery, "plan": job.asked["plan"]}
         numbers = {"generation": generation.number, "generation_before": gallery.generation, "policy": asdict(policy)}

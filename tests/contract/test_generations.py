@@ -249,7 +249,7 @@ def test_a_chunk_is_filled_once_and_in_its_turn(store: GalleryStore) -> None:
     with pytest.raises(GenerationChangedError):
         store.generations.fill("staff", number, first, made)
     made = [translate(part.features, OLD, NEW) for part in second.parts]
-    assert store.generations.fill("staff", number, second, made) == Filled(2, 0, is_complete=True)
+    assert store.generations.fill("staff", number, second, made) == Filled(2, 0, is_complete=True, num_translated=2)
     assert store.generations.fill("staff", number, second, made) == Filled(0, 0, is_complete=True)
     assert len(found(store, probe(NEW), NEW, number)) == 4
 
@@ -310,7 +310,7 @@ def test_a_template_that_has_no_direction_there_is_left_out(store: GalleryStore)
     made = translate(chunk.parts[0].features, OLD, NEW)
     assert made is not None
     made.features[0] = np.nan
-    assert store.generations.fill("staff", number, chunk, [made]) == Filled(1, 1, is_complete=True)
+    assert store.generations.fill("staff", number, chunk, [made]) == Filled(1, 1, is_complete=True, num_translated=2)
     assert [name for name, _ in found(store, probe(NEW), NEW, number)] == ["bob"]
     assert store.generations.num_missing("staff", number) == 1
     assert np.isnan(store.generations.features("staff", number, chunk_ids(store))[0]).all()
