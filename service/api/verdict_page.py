@@ -106,8 +106,8 @@ def _labelled(probes: Mapping[str, Any] | None) -> list[str]:
         numbers = (one["rank1"], one["fnir"], one["threshold"])
         cells = "".join(f"<td>{_number(number)}</td>" for number in numbers)
         rows.append(f"<tr><td>{side}</td><td>{one['num_mated']:,}</td><td>{one['num_non_mated']:,}</td>{cells}</tr>")
-    fpir = next((one["fpir"] for one in probes.values() if one), 0.0)
-    head = f"<tr><th></th><th>mated</th><th>others</th><th>rank-1</th><th>FNIR at FPIR {fpir:g}</th><th>threshold</th></tr>"
+    rates = [f" at FPIR {one['fpir']:g}" for one in probes.values() if one] or [""]
+    head = f"<tr><th></th><th>mated</th><th>others</th><th>rank-1</th><th>FNIR{rates[0]}</th><th>threshold</th></tr>"
     return ["<h2>Labelled probes</h2>", f"<table>{head}{''.join(rows)}</table>"]
 
 

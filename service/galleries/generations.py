@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +45,9 @@ from service.galleries.rules import check_projections, milliseconds
 from service.galleries.segments import SeqArray
 
 log = logging.getLogger("facebridge.galleries")
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 NOTHING = Chunk((), 0, 0, 0, None)
 
@@ -98,8 +102,7 @@ class Generations:
             reached("begin-after-commit")
             return other
 
-        other = self._record.writer.call(work, then)
-        return other.as_beside()
+        return self._exclusively(work, then).as_beside()
 
     def origins(self, name: str) -> list[tuple[Space, int]]:
         """See the port."""
@@ -192,7 +195,7 @@ class Generations:
             reached("activate-after-commit")
             return new.described()
 
-        return self._record.writer.call(work, then)
+        return self._exclusively(work, then)
 
     def drop(self, name: str, generation: int) -> None:
         """See the port."""
@@ -212,7 +215,7 @@ class Generations:
                 self._leave(gone)
             return gone
 
-        gone = self._record.writer.call(work, then)
+        gone = self._exclusively(work, then)
         if gone is not None:
             self.drop_rest(gone.entry.generation_id)
 
@@ -295,6 +298,25 @@ class Generations:
             if one.entry.generation == generation:
                 return one
         raise RollbackExpiredError(f"gallery {name} has no generation {generation} any more")
+
+    def _exclusively(self, work: Callable[[sqlite3.Connection], T], then: Callable[[T], R]) -> R:
+        """Do `work` in a transaction that it shares with nothing, and when that is on disk `then`: whatever is recorded before or
+        after meets the generations that there are then.
+        """
+
+        def run(db: sqlite3.Connection) -> R:
+            outcome: list[R] = []
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                done = work(db)
+                self._record.writer.commit(lambda: outcome.append(then(done)))
+                return outcome[0]
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+
+        return self._record.writer.alone(run)
 
     def _take_up(self, name: str, gallery: OpenGallery) -> None:
         """Begin with what was saved of it, if anything was."""

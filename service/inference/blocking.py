@@ -49,7 +49,7 @@ class BlockingRoute:
             if self.is_told and step.confidence is not None and len(rows):
                 confidence_N[rows] = np.minimum(confidence_N[rows], step.confidence(before, features, norm))
             norm = None
-        if len(rows) != len(features_NS):
+        if len(rows) != len(features_NS) or not len(rows):
             everything = np.full((len(features_NS), self.dimension), np.nan, dtype=np.float32)
             if len(rows):
                 everything[rows] = features

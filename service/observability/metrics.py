@@ -61,6 +61,9 @@ class Metrics:
         self.space_alarms = Counter(
             "facebridge_space_alarms", "Times that a space became suspected.", ("space",), registry=self.registry
         )
+        self._count_galleries()
+
+    def _count_galleries(self) -> None:
         self.migrated_templates = Counter(
             "facebridge_migrated_templates",
             "Templates translated for another generation of their gallery.",

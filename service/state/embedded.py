@@ -10,7 +10,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -56,11 +56,14 @@ class EmbeddedJobStore:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            # One connection has it: its log needs no shared memory then.
-            for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=TRUNCATE", "synchronous=FULL"):
-                self._db.execute(f"PRAGMA {pragma}")
-            self._prepare(path)
+            with ExitStack() as opened:
+                connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+                self._db = opened.enter_context(closing(connection))
+                # One connection has it: its log needs no shared memory then.
+                for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=TRUNCATE", "synchronous=FULL"):
+                    self._db.execute(f"PRAGMA {pragma}")
+                self._prepare(path)
+                opened.pop_all()
         except (sqlite3.Error, OSError) as failure:
             raise StartupError(f"{path}: cannot be used ({_reason(failure)}); restore it from a backup") from None
 
@@ -86,9 +89,11 @@ class EmbeddedJobStore:
     def page(self, *, gallery: str | None = None, after: int = 0, limit: int = 100) -> JobPage:
         """See the port."""
         with self._lock:
-            condition, values = ("", ()) if gallery is None else (" WHERE gallery = ?", (gallery,))
-            jobs = self._read(f"{_JOB}{condition} ORDER BY seq DESC LIMIT ? OFFSET ?", (*values, limit + 1, after))
-        return JobPage(tuple(jobs[:limit]), after + limit if len(jobs) > limit else None)
+            query = "SELECT seq FROM job WHERE (?1 IS NULL OR gallery = ?1) AND (?2 = 0 OR seq < ?2) ORDER BY seq DESC LIMIT ?3"
+            seqs = [seq for (seq,) in self._rows(query, (gallery, after, limit + 1))]
+            wanted = json.dumps(seqs[:limit])
+            jobs = self._read(f"{_JOB} WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq DESC", (wanted,))
+        return JobPage(tuple(jobs), seqs[limit - 1] if len(seqs) > limit else None)
 
     def in_states(self, states: Collection[JobState]) -> list[Job]:
         """See the port."""

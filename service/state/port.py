@@ -32,7 +32,7 @@ class JobStore(Protocol):
         """Raises `NotFoundError`."""
 
     def page(self, *, gallery: str | None = None, after: int = 0, limit: int = 100) -> JobPage:
-        """Jobs, of one gallery if asked, a page."""
+        """Jobs, of one gallery if asked, a page; those that come while somebody turns pages are on none of the later ones."""
 
     def in_states(self, states: Collection[JobState]) -> list[Job]:
         """All jobs in some states, the oldest first."""

@@ -14,6 +14,8 @@ from service.galleries.port import GalleryStore
 
 _TOP = 10
 _AT_ONCE = 256
+_LOWEST = -1.0
+"""Of scores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ def measure(
             ranks.append(place)
             own_scores.append(-np.inf if place is None else ranked[place].score)
         else:
-            best_of_strangers.append(ranked[0].score if ranked else -np.inf)
+            best_of_strangers.append(ranked[0].score if ranked else _LOWEST)
     threshold = threshold_at(best_of_strangers, fpir)
     num_mated = len(ranks)
     return ProbesFigures(

@@ -167,9 +167,10 @@ class Migrations:
         if job.state not in ("ready", "rolled-back"):
             raise JobStateError(f"the job is {job.state}; only one that is ready, or rolled back, is cut over")
         if not job.found["verdict"]["is_passed"] and not force:
-            failed = [gate["name"] for gate in job.found["verdict"]["gates"] if gate["state"] == "failed"]
+            gates = job.found["verdict"]["gates"]
+            lacking = [gate["name"] for gate in gates if gate["state"] == "failed" or gate["is_required"]]
             raise GatesFailedError(
-                f"it has not passed: {', '.join(failed) or 'nothing could be measured'}; see its verdict, or force it"
+                f"it has not passed: {', '.join(lacking) or 'nothing could be measured'}; see its verdict, or force it"
             )
         asked = Asked.of_json(job.asked)
         if asked.mode == "probe":

@@ -121,7 +121,7 @@ def plan(catalog: Catalog, gallery: Gallery, origins: Sequence[tuple[Space, int]
         if route is not None:
             routes[space.fingerprint] = route
         elif space.fingerprint != target.fingerprint and num:
-            left_out[space.name] = num
+            left_out[space.name] = left_out.get(space.name, 0) + num
     if left_out and asked.untranslatable == "refuse":
         which = ", ".join(f"{num} of {name}" for name, num in sorted(left_out.items()))
         raise NoRouteError(

@@ -18,7 +18,7 @@ class Rate:
     def add(self, num: int) -> None:
         """So many are done."""
         self._done.append((self._clock(), num))
-        while self._done and self._done[0][0] < self._clock() - _SECONDS:
+        while self._done[0][0] < self._clock() - _SECONDS:
             self._done.popleft()
 
     @property
@@ -26,5 +26,6 @@ class Rate:
         """None before anything is."""
         if not self._done:
             return None
-        seconds = min(_SECONDS, self._clock() - self._began)
-        return sum(num for _, num in list(self._done)) / max(seconds, 1e-3)
+        now = self._clock()
+        seconds = min(_SECONDS, now - self._began)
+        return sum(num for at, num in list(self._done) if at >= now - _SECONDS) / max(seconds, 1e-3)

@@ -333,7 +333,9 @@ async def test_a_gallery_is_migrated_once_at_a_time(gallery: httpx.AsyncClient) 
     await order(gallery, other, "rollback")
     assert (await order(gallery, job_id, "rollback"))["state"] == "rolled-back"
     jobs = (await gallery.get("/jobs?gallery=people&limit=1")).json()
-    assert ([one["job_id"] for one in jobs["jobs"]], jobs["next_cursor"]) == ([other], "1")
+    assert [one["job_id"] for one in jobs["jobs"]] == [other]
+    rest = (await gallery.get(f"/jobs?gallery=people&cursor={jobs['next_cursor']}")).json()
+    assert rest["jobs"][0]["job_id"] == job_id
 
 
 async def test_going_back_says_who_would_be_left_out(gallery: httpx.AsyncClient) -> None:

@@ -1,0 +1,275 @@
+"""Verdicts on galleries small enough to be judged by hand.
+
+A template is a unit vector along one axis, so that any two are alike wholly or not at all; among those that are not at all, names
+decide. Whoever was found first stays so where both templates lie on one axis, and is lost where they lie on two.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import pytest
+
+from models.space import Space
+from service.entities import FloatArray, NewTemplates, Translation
+from service.galleries.oracle import OracleGalleryStore
+from service.usecases.judging import Figure, Judge, Judgement
+from service.usecases.labelled import ProbesFigures
+from service.usecases.migration_plan import FnirGate, GatePolicy
+from service.usecases.pace import Pace
+
+OLD, NEW = Space("old", 128, "external:old"), Space("new", 128, "external:new")
+
+
+@dataclass(frozen=True)
+class Enrolled:
+    """A template, the axes on which it lies before and after, and what is told of its translation."""
+
+    subject: str
+    old: int
+    new: int | None
+    confidence: float = 0.5
+
+
+def axes(places: Sequence[int | None]) -> FloatArray:
+    rows = np.zeros((len(places), 128), dtype=np.float32)
+    for row, place in zip(rows, places, strict=True):
+        row[:] = np.nan if place is None else np.eye(128, dtype=np.float32)[place]
+    return rows
+
+
+def judged(
+    templates: Sequence[Enrolled],
+    policy: GatePolicy | None = None,
+    probes: dict[str, ProbesFigures | None] | None = None,
+    native_ratio: float | None = None,
+    pace: Pace | None = None,
+) -> Judgement:
+    store = OracleGalleryStore()
+    store.create("staff", OLD)
+    if templates:
+        old, subjects = axes([one.old for one in templates]), [one.subject for one in templates]
+        store.enrol("staff", NewTemplates(subjects, old, OLD, old, OLD))
+    number = store.generations.begin("staff", NEW, job="job", routes={}).number
+    chunk = store.generations.chunk("staff", number)
+    new, told = axes([one.new for one in templates]), np.array([one.confidence for one in templates], np.float32)
+    filled = store.generations.fill("staff", number, chunk, [Translation(new, ("a-to-b",), told)] if templates else [])
+    assert filled.is_complete
+    gallery = store.get("staff")
+    return Judge(store, pace or Pace())(gallery, gallery.beside[0], policy or GatePolicy(), probes, native_ratio)
+
+
+def pair(
+    number: int, *, was_right: bool = True, is_right: bool = True, confidence: float = 0.5, name: str = "n"
+) -> list[Enrolled]:
+    """Two templates of one subject."""
+    first, second = 2 * number, 2 * number + 1
+    subject = f"{name}{number:02}"
+    return [
+        Enrolled(subject, first, first, confidence),
+        Enrolled(subject, first if was_right else second, first if is_right else second, confidence),
+    ]
+
+
+def staff() -> list[Enrolled]:
+    """n00 to n31 are found before and after, n32 to n35 only after, n36 to n39 only before; x is in the old generation only, z is
+    there once, and of n04 and later ones the translation can be trusted.
+    """
+    people = [pair(number, confidence=0.01 if number < 4 else 0.5) for number in range(32)]
+    people += [pair(number, was_right=False) for number in range(32, 36)]
+    people += [pair(number, is_right=False) for number in range(36, 39)]
+    people += [pair(39, is_right=False, confidence=np.nan)]
+    people += [[Enrolled("x", 90, None), Enrolled("x", 90, None)], [Enrolled("z", 91, 91, 0.0625)]]
+    return [template for person in people for template in person]
+
+
+POLICY = GatePolicy(low_confidence=0.0625, max_low_confidence=0.1, max_missing=0.02)
+
+
+def gate(judgement: Judgement, name: str) -> Figure:
+    (found,) = (one for one in judgement.gates if one.name == name)
+    return found
+
+
+def assert_gate(judgement: Judgement, name: str, value: float, num: int, state: str) -> None:
+    found = gate(judgement, name)
+    assert found.value == pytest.approx(value)
+    assert (found.num, found.state) == (num, state)
+
+
+class TestFigures:
+    def test_rank_1_counts_drawn_templates_of_subjects_who_have_others_in_both_generations(self) -> None:
+        found = judged(staff(), POLICY)
+        # Forty; x is not in the new generation, z has no other template.
+        assert {name: found.rank1[name] for name in ("num", "before", "after", "positive_flips", "negative_flips")} == {
+            "num": 40,
+            "before": 36 / 40,
+            "after": 36 / 40,
+            "positive_flips": 4,
+            "negative_flips": 4,
+        }
+        assert_gate(found, "rank-1 retention", 32 / 36, 36, "failed")
+        assert_gate(found, "negative flips", 4 / 40, 40, "failed")
+        assert not found.is_passed
+
+    def test_overlap_is_the_mean_share_of_ten_nearest_that_stay(self) -> None:
+        """Who is found has oneself and the first nine others by name; who is not, the first ten: nine of ten stay."""
+        found = judged(staff(), POLICY)
+        assert found.overlaps == [0] * 9 + [8, 33]
+        assert_gate(found, "neighbour overlap@10", (33 + 8 * 0.9) / 41, 41, "passed")
+
+    def test_low_confidence_is_the_share_below_the_limit_of_templates_that_tell(self) -> None:
+        found = judged(staff(), POLICY)
+        # 78 of n00 to n38 and z, which is at the limit and not below; x is not there, n39 does not tell.
+        assert_gate(found, "low confidence", 8 / 79, 79, "failed")
+        assert found.confidence["num"] == 79
+        assert found.confidence["histogram"] == [8, 1, *[0] * 8, 70, *[0] * 9]
+        assert found.confidence["quantiles"] == {
+            "0.01": 0.01,
+            "0.05": 0.01,
+            "0.25": 0.5,
+            "0.5": 0.5,
+            "0.75": 0.5,
+            "0.95": 0.5,
+        }
+
+    def test_missing_templates_are_a_share_of_all(self) -> None:
+        found = judged(staff(), POLICY)
+        assert (found.num_missing, found.num_templates) == (2, 83)
+        assert_gate(found, "missing templates", 2 / 83, 83, "failed")
+        found = judged(staff(), replace(POLICY, max_missing=0.025))
+        assert_gate(found, "missing templates", 2 / 83, 83, "passed")
+
+    @pytest.mark.parametrize(("ratio", "expected"), [(None, 0.9), (1.0, 0.9), (2.0, 0.8), (0.5, 0.95), (20.0, 0.0)])
+    def test_native_probes_are_predicted_to_miss_so_many_times_as_often(
+        self, ratio: float | None, expected: float
+    ) -> None:
+        found = judged(staff(), POLICY, native_ratio=ratio)
+        assert found.rank1["predicted_native"] == pytest.approx(expected)
+        assert found.rank1["native_ratio"] == ratio
+
+    def test_a_generation_like_the_one_before_passes(self) -> None:
+        found = judged([template for number in range(30) for template in pair(number)])
+        assert [(one.value, one.state) for one in found.gates] == [
+            (1.0, "passed"),
+            (1.0, "passed"),
+            (0.0, "passed"),
+            (0.0, "passed"),
+            (0.0, "passed"),
+        ]
+        assert found.is_passed
+        assert found.to_json()["is_passed"] is True
+        assert [one["state"] for one in found.to_json()["gates"]] == ["passed"] * 5
+
+    def test_of_fewer_than_thirty_a_share_says_nothing(self) -> None:
+        people = [template for number in range(29) for template in pair(number)]
+        found = judged(people)
+        assert [one.state for one in found.gates] == ["not-measured"] * 3 + ["passed"] * 2
+        assert [one.num for one in found.gates] == [29, 29, 29, 58, 58]
+        # With one more who was not found before, flips can be told, and retention cannot.
+        found = judged([*people, *pair(29, was_right=False)])
+        assert [one.state for one in found.gates[:3]] == ["passed", "not-measured", "passed"]
+
+    def test_no_more_are_drawn_than_the_policy_says(self) -> None:
+        found = judged(staff(), replace(POLICY, num_samples=10))
+        assert gate(found, "negative flips").num <= 10
+        assert sum(found.overlaps) <= 10
+
+    def test_of_an_empty_gallery_nothing_is_measured_but_that_nothing_is_missing(self) -> None:
+        found = judged([])
+        assert [one.state for one in found.gates] == ["not-measured"] * 4 + ["passed"]
+        assert (found.rank1["num"], found.rank1["before"], found.rank1["predicted_native"]) == (0, None, None)
+        assert (found.overlaps, found.confidence) == ([0] * 11, {"num": 0, "quantiles": {}, "histogram": []})
+
+    def test_it_judges_alike_while_it_gives_way_to_requests(self) -> None:
+        slept: list[float] = []
+        busy = judged(staff(), POLICY, pace=Pace(lambda: True, 0.5, slept.append))
+        assert replace(busy, judged_at="") == replace(judged(staff(), POLICY), judged_at="")
+        # 41 drawn templates, four at once, in either generation.
+        assert len(slept) == 2 * 11
+
+
+def probes(fnir: float | None) -> ProbesFigures:
+    return ProbesFigures(200, 100, 0.9, 0.01, 0.5, fnir)
+
+
+class TestLabelledProbes:
+    @pytest.mark.parametrize(
+        ("before", "after", "increase", "state"),
+        [
+            (probes(0.125), probes(0.25), 0.125, "passed"),
+            (probes(0.125), probes(0.375), 0.25, "failed"),
+            (probes(0.25), probes(0.125), -0.125, "passed"),
+            (probes(None), probes(0.125), None, "not-measured"),
+            (probes(0.125), probes(None), None, "not-measured"),
+            (None, probes(0.125), None, "not-measured"),
+        ],
+    )
+    def test_the_increase_of_misses_is_a_gate_that_must_be_measured(
+        self, before: ProbesFigures | None, after: ProbesFigures, increase: float | None, state: str
+    ) -> None:
+        policy = GatePolicy(fnir=FnirGate(0.01, 0.125))
+        people = [template for number in range(30) for template in pair(number)]
+        found = judged(people, policy, {"before": before, "after": after})
+        last = found.gates[-1]
+        assert (last.name, last.value, last.state) == ("FNIR increase at FPIR 0.01", increase, state)
+        assert (last.num, last.is_required) == (200, True)
+        assert found.is_passed == (state == "passed")
+        assert found.probes is not None
+        assert (found.probes["before"] is None, found.probes["after"]["fnir"]) == (before is None, after.fnir)
+
+    def test_without_probes_it_is_not_measured_and_without_the_gate_they_are_only_told(self) -> None:
+        people = [template for number in range(30) for template in pair(number)]
+        found = judged(people, GatePolicy(fnir=FnirGate()))
+        assert (found.gates[-1].state, found.gates[-1].num, found.is_passed) == ("not-measured", 0, False)
+        assert found.probes is None
+        found = judged(people, GatePolicy(), {"before": probes(0.0), "after": probes(1.0)})
+        assert (len(found.gates), found.is_passed) == (5, True)
+        assert found.probes is not None
+
+
+@pytest.mark.parametrize(
+    ("value", "is_least", "state"),
+    [
+        (None, True, "not-measured"),
+        (None, False, "not-measured"),
+        (0.5, True, "passed"),
+        (0.5, False, "passed"),
+        (0.25, True, "failed"),
+        (0.25, False, "passed"),
+        (0.75, True, "passed"),
+        (0.75, False, "failed"),
+    ],
+)
+def test_the_limit_itself_is_met(value: float | None, is_least: bool, state: str) -> None:
+    assert Figure("", value, 0.5, is_least, 1).state == state
+
+
+Gate = tuple[Literal["passed", "failed", "not-measured"], bool]
+"""Its state, and whether it is required."""
+PASSED, FAILED, LACKING = ("passed", False), ("failed", False), ("not-measured", False)
+
+
+@pytest.mark.parametrize(
+    ("gates", "is_passed"),
+    [
+        ([], False),
+        ([PASSED], True),
+        ([PASSED, PASSED], True),
+        ([FAILED], False),
+        ([PASSED, FAILED], False),
+        ([LACKING], False),
+        ([LACKING, PASSED], True),
+        ([LACKING, FAILED], False),
+        ([PASSED, ("not-measured", True)], False),
+        ([PASSED, ("passed", True)], True),
+        ([PASSED, ("failed", True)], False),
+        ([LACKING, ("passed", True)], True),
+    ],
+)
+def test_it_is_passed_where_none_failed_and_what_must_be_measured_was(gates: list[Gate], is_passed: bool) -> None:
+    value = {"passed": 1.0, "failed": 0.0, "not-measured": None}
+    figures = tuple(Figure("", value[state], 0.5, True, 1, is_required) for state, is_required in gates)  # noqa: FBT003
+    assert [one.state for one in figures] == [state for state, _ in gates]
+    assert Judgement("", figures, {}, {}, (), 1, 0).is_passed == is_passed
