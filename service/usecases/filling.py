@@ -6,14 +6,14 @@ Shapes: N templates of one space, D dimension of the generation's.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from service.entities import Route, Translation
+from service.entities import Route, RouteStep, Translation
 from service.galleries.port import Chunk, Filled, GenerationStore, Originals
 from service.inference.blocking import BlockingRoute
-from service.inference.inference import Inference
 from service.usecases.pace import Pace
 
 _FIRST, _FEWEST, _MOST = 256, 64, 8192
@@ -22,11 +22,18 @@ that is to stop.
 """
 
 
-@dataclass(slots=True)
+class Translators(Protocol):
+    """Who translates, on the caller's thread."""
+
+    def blocking(self, steps: Sequence[RouteStep]) -> BlockingRoute:
+        """The translators of a route."""
+
+
+@dataclass(frozen=True, slots=True)
 class Filler:
     """Fills generations; `routes` are those of templates, by the fingerprint of the space that they are of."""
 
-    inference: Inference
+    inference: Translators
     generations: GenerationStore
     pace: Pace = field(default_factory=Pace)
 

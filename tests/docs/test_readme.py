@@ -35,6 +35,8 @@ def test_the_journey_has_every_step() -> None:
         "/translate",
         "/verify",
         "/erasures",
+        "migrate start",
+        "migrate rollback",
     ):
         assert step in text
 
@@ -64,6 +66,12 @@ def test_the_journey_enrols_a_thousand_subjects_and_identifies_them_from_the_oth
     assert "then 1000 people, now 999" in ran.stdout
     assert re.search(r"^sound: erasure of .+ from gallery people at ", ran.stdout, re.MULTILINE)
     assert '{"is_sound":true,' in ran.stdout
+    native = re.search(
+        r"^rank-1 of native probes: (0\.\d+) predicted, (0\.\d+) found in generation 2$", ran.stdout, re.MULTILINE
+    )
+    assert native, ran.stdout[-2000:]
+    assert abs(float(native[1]) - float(native[2])) <= 0.02
+    assert re.search(r"^job [0-9a-f]{16} is rolled-back$", ran.stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
