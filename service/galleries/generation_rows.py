@@ -13,7 +13,7 @@ import numpy as np
 from models.space import Space, parse_space
 from service.entities import IndexKind
 from service.errors import MigrationInProgressError
-from service.galleries.operations import log_generation, retire
+from service.galleries.operations import count_operations, retire
 from service.galleries.rows import insert_many, insert_row, space_document
 from service.galleries.schema import GENERATION_SHIFT, GalleryEntry, row_crc
 from service.galleries.segments import SeqArray
@@ -42,7 +42,7 @@ def begin(
         " VALUES (?, ?, ?, 0, ?, ?, ?, ?)",
         (gallery_id, number, space_document(space), index_kind, job, json.dumps(routes), int(retires)),
     )
-    log_generation(db, gallery_id, "begin")
+    count_operations(db)
     return GalleryEntry(
         gallery_id,
         active.name,
@@ -107,7 +107,7 @@ def activate(
     )
     db.execute("UPDATE generation SET active = 1, kept_until = NULL WHERE id = ?", (new.generation_id,))
     retired = retire(db, new, with_natives) if new.retires else []
-    log_generation(db, new.gallery_id, "activate")
+    count_operations(db)
     return retired
 
 
@@ -124,7 +124,7 @@ def now_active(entry: GalleryEntry) -> GalleryEntry:
 def forget(db: sqlite3.Connection, entry: GalleryEntry) -> None:
     """Make a generation one that is being dropped: from here on nobody sees it."""
     db.execute("UPDATE generation SET kept_until = 0 WHERE id = ? AND NOT active", (entry.generation_id,))
-    log_generation(db, entry.gallery_id, "forget")
+    count_operations(db)
 
 
 def drop_some(db: sqlite3.Connection, generation_id: int, limit: int = 2048) -> bool:

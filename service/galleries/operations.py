@@ -69,7 +69,7 @@ def create(
         (gallery_id, space_document(space), index_kind),
     )
     entry = GalleryEntry(gallery_id, name, created_at, generation_id, 1, space, index_kind)
-    _log(db, entry.gallery_id, [_Done("create")])
+    count_operations(db)
     remember(db, once, entry)
     return entry
 
@@ -78,7 +78,7 @@ def forget_name(db: sqlite3.Connection, gallery_id: int, once: Once | None = Non
     """Make a gallery one that is being dropped: from here on nobody sees it. Raises `NotFoundError`."""
     _count(db, gallery_id, 0, 0)
     db.execute("UPDATE gallery SET name = NULL WHERE id = ?", (gallery_id,))
-    _log(db, gallery_id, [_Done("drop")])
+    count_operations(db)
     remember(db, once, None)
 
 
@@ -90,7 +90,6 @@ def drop_some(db: sqlite3.Connection, gallery_id: int, limit: int = 2048) -> boo
         return False
     for table, column in (
         ("subject", "gallery"),
-        ("operation", "gallery"),
         ("generation", "gallery"),
         ("gallery", "id"),
     ):
@@ -133,8 +132,7 @@ def enrol(
         for batch, _, ids in parts
     ]
     counts = _count(db, entry.gallery_id, len(names), num_new)
-    done = [_Done("enrol", seq, batch.num, gone) for batch, seq, _ in parts]
-    _log(db, entry.gallery_id, done, num_subjects=num_new)
+    count_operations(db, len(parts), num_templates=len(names), num_subjects=num_new)
     enrolled = [
         Enrolled(seq, np.array(ids, dtype=np.int64), gone, counts, mine, len(mine.get(entry.generation, ())))
         for (_, seq, ids), mine in zip(parts, retired, strict=True)
@@ -172,7 +170,7 @@ def retire(db: sqlite3.Connection, entry: GalleryEntry, subject_ids: Iterable[in
 def remove(db: sqlite3.Connection, entry: GalleryEntry, seqs: Sequence[int], once: Once | None = None) -> Removed:
     """Take out templates of the gallery that are in, at least one."""
     counts = take_out(db, entry.gallery_id, seqs)
-    _log(db, entry.gallery_id, [_Done("remove", gone=seqs)])
+    count_operations(db)
     removed = Removed(list(seqs), counts)
     remember(db, once, removed)
     return removed
@@ -192,12 +190,9 @@ def erase(
     """
     now = milliseconds()
     (op,) = db.execute("SELECT next_op FROM counter").fetchone()
-    if entry is None:
-        db.execute("UPDATE counter SET next_op = next_op + 1")
-    else:
-        if seqs:
-            take_out(db, entry.gallery_id, seqs)
-        _log(db, entry.gallery_id, [_Done("erase", gone=seqs)])
+    if entry is not None and seqs:
+        take_out(db, entry.gallery_id, seqs)
+    count_operations(db)
     db.executemany("INSERT OR REPLACE INTO erased VALUES (?, ?, ?)", ((digest, now, op) for digest in digests))
     db.execute("INSERT INTO erasing VALUES (?, ?, ?)", (op, name, pieces))
 
@@ -220,12 +215,6 @@ def count_again(db: sqlite3.Connection, gallery_id: int) -> None:
         " num_subjects = (SELECT COUNT(*) FROM subject WHERE subject.gallery = gallery.id) WHERE id = ?",
         (gallery_id,),
     )
-
-
-def log_restore(db: sqlite3.Connection, gallery_id: int, *, gone: Sequence[int], num: int) -> None:
-    """Log that a snapshot was put back, for which `num` new numbers were taken."""
-    (first,) = db.execute("SELECT next_seq FROM counter").fetchone()
-    _log(db, gallery_id, [_Done("restore", first if num else None, num, gone)])
 
 
 def counted(db: sqlite3.Connection, entry: GalleryEntry) -> Counts:
@@ -343,41 +332,11 @@ def _count(db: sqlite3.Connection, gallery_id: int, templates: int, subjects: in
     return Counts(*row)
 
 
-@dataclass(frozen=True, slots=True)
-class _Done:
-    """An operation, as it is logged."""
-
-    kind: str
-    first: int | None = None
-    num: int = 0
-    gone: Sequence[int] = ()
-
-
-def log_generation(db: sqlite3.Connection, gallery_id: int, kind: str) -> None:
-    """Log what became of a generation."""
-    _log(db, gallery_id, [_Done(kind)])
-
-
-def _log(db: sqlite3.Connection, gallery_id: int, done: Sequence[_Done], *, num_subjects: int = 0) -> None:
-    """Write what is done into the operation log; from here on the numbers that it took are taken."""
-    now = milliseconds()
-    (op,) = db.execute("SELECT next_op FROM counter").fetchone()
-    rows = (
-        (
-            op + place,
-            gallery_id,
-            one.kind,
-            now,
-            one.first,
-            None if one.first is None else one.first + one.num - 1,
-            np.array(one.gone, dtype="<i8").tobytes() if one.gone else None,
-        )
-        for place, one in enumerate(done)
-    )
-    db.executemany("INSERT INTO operation VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+def count_operations(db: sqlite3.Connection, num: int = 1, *, num_templates: int = 0, num_subjects: int = 0) -> None:
+    """From here on the numbers are taken that operations, new templates and new subjects got."""
     db.execute(
         "UPDATE counter SET next_op = next_op + ?, next_seq = next_seq + ?, next_subject = next_subject + ?",
-        (len(done), sum(one.num for one in done), num_subjects),
+        (num, num_templates, num_subjects),
     )
 
 

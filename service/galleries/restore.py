@@ -107,7 +107,7 @@ def _put_back(
     operations.count_again(db, gallery_id)
     leave_out_what_is_missing(db, gallery_id)
     (num,) = db.execute("SELECT COUNT(*) FROM temp.kept").fetchone()
-    operations.log_restore(db, gallery_id, gone=seqs, num=0 if is_in_place else num)
+    operations.count_operations(db, num_templates=0 if is_in_place else num)
     return gallery_id
 
 

@@ -82,10 +82,6 @@ SCHEMA = (
     """CREATE TABLE run (
         id INTEGER PRIMARY KEY AUTOINCREMENT, token TEXT NOT NULL UNIQUE, first_op INTEGER NOT NULL,
         first_seq INTEGER NOT NULL)""",
-    # What was done, without names and vectors. `first_seq` to `last_seq` came, those in `gone` (little-endian int64) went.
-    """CREATE TABLE operation (
-        op INTEGER PRIMARY KEY, gallery INTEGER NOT NULL, kind TEXT NOT NULL, at INTEGER NOT NULL,
-        first_seq INTEGER, last_seq INTEGER, gone BLOB)""",
     # Answers to requests that may come again, by the SHA-256 of what they call themselves and of what they ask.
     """CREATE TABLE answered (
         key BLOB PRIMARY KEY, digest BLOB NOT NULL, status INTEGER NOT NULL, body BLOB NOT NULL, at INTEGER NOT NULL
@@ -133,6 +129,8 @@ _FROM_1 = (
 )
 
 _FROM_2 = (
+    # Nothing ever read it.
+    "DROP TABLE operation",
     "ALTER TABLE gallery ADD COLUMN last_generation INTEGER NOT NULL DEFAULT 1",
     "ALTER TABLE generation ADD COLUMN job TEXT",
     "ALTER TABLE generation ADD COLUMN routes TEXT",
