@@ -69,6 +69,11 @@ class Saver:
     def save_within_write(self, gallery: OpenGallery) -> None:
         """Save a gallery now, called by the writing thread. Raises `StorageError` where that cannot be."""
         version = gallery.projection.version
+        if gallery.is_behind and not gallery.filled_to:
+            # What is saved of it was not taken up: without that it is read from the record.
+            with gallery.folder.lock:
+                self._take_away(gallery)
+            return
         for pair in self._written(gallery):
             gallery.projection.exchange(*pair)
         if gallery.saved_version is None or gallery.saved_version < version:
@@ -104,10 +109,14 @@ class Saver:
         with gallery.folder.lock:
             gallery.is_dropped = True
             gallery.saved_version, gallery.num_saved = None, 0
-            try:
-                gallery.folder.remove()
-            except OSError as failure:
-                raise StorageError(f"what is saved of the gallery cannot be taken away ({failure.strerror})") from None
+            self._take_away(gallery)
+
+    @staticmethod
+    def _take_away(gallery: OpenGallery) -> None:
+        try:
+            gallery.folder.remove()
+        except OSError as failure:
+            raise StorageError(f"what is saved of the gallery cannot be taken away ({failure.strerror})") from None
 
     def _run(self) -> None:
         waited = 0.0
@@ -136,7 +145,8 @@ class Saver:
         place. That waits for writes, so it is not done here: a write may wait for this.
         """
         with gallery.folder.lock:
-            if gallery.is_dropped:
+            # Nothing of one that was not taken up yet is worth what was saved of it.
+            if gallery.is_dropped or (gallery.is_behind and not gallery.filled_to):
                 return []
             projection, space = gallery.projection, gallery.entry.space
             version, num = projection.version, projection.num_templates

@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import compress, repeat
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -73,20 +74,26 @@ class Block:
         return int(self.seqs[-1])
 
 
-def read_block(record: Record, entry: GalleryEntry, after: int, limit: int) -> Block | None:
-    """The templates that come after number `after`, None where there are none.
+def read_block(
+    record: Record, entry: GalleryEntry, after: int, limit: int, db: sqlite3.Connection | None = None
+) -> Block | None:
+    """The templates that come after number `after`, None where there are none; as the transaction of `db` sees them, if given.
 
     Raises `DamagedError` naming the first that is not what was written.
     """
-    rows = record.read(_ROWS, (entry.gallery_id, after, limit))
+
+    def read(query: str, values: Sequence[object] = ()) -> list[Any]:
+        return record.read(query, values) if db is None else db.execute(query, values).fetchall()
+
+    rows = read(_ROWS, (entry.gallery_id, after, limit))
     if not rows:
         return None
     # Whatever is seen of a template is seen with what it is in the generation, if that is known: both came together.
     made = {
         number - entry.base: of_template
-        for number, *of_template in record.read(_MADE, (entry.base + rows[0][0], entry.base + rows[-1][0]))
+        for number, *of_template in read(_MADE, (entry.base + rows[0][0], entry.base + rows[-1][0]))
     }
-    spaces = {number: parse_space(document) for number, document in record.read("SELECT id, document FROM space")}
+    spaces = {number: parse_space(document) for number, document in read("SELECT id, document FROM space")}
     fingerprints = {number: space.fingerprint for number, space in spaces.items()}
     sizes = {number: 4 * space.dimension for number, space in spaces.items()}
     seqs, subject_ids, names, space_ids, crcs, originals, norms = zip(*rows, strict=True)

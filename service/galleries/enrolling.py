@@ -34,11 +34,12 @@ class Enroller:
     def __call__(self, name: str, templates: NewTemplates, *, replaces: bool, once: Once | None) -> Enrolment:
         """As the port's `enrol`."""
         gallery = self._opened(name)
+        beside = gallery.beside
         _check(templates, gallery)
         if not len(templates):
             return Enrolment(())
         told = once and once.through(lambda done: self._told(done, len(templates)))
-        request = _Request(gallery, PreparedTemplates(templates, told), replaces)
+        request = _Request(gallery, PreparedTemplates(templates, told), replaces, beside)
         # Before anything is recorded: a feature that cannot be projected is refused.
         request.project(gallery)
         if templates.keys and any(key is not None for key in templates.keys):
@@ -53,8 +54,9 @@ class Enroller:
         now = self._opened(requests[0].gallery.entry.name)
         for request in requests:
             if now is not request.gallery or now.beside is not request.beside:
-                request.beside = now.beside
+                beside = now.beside
                 _check(request.prepared.templates, now)
+                request.beside = beside
             request.project(now)
         prepared = [request.prepared for request in requests]
         entries = [one.entry for one in now.generations]
@@ -94,13 +96,10 @@ class _Request:
     gallery: OpenGallery
     prepared: PreparedTemplates
     replaces: bool
-    beside: tuple[OpenGallery, ...] = ()
+    beside: tuple[OpenGallery, ...]
     """The other generations when it was checked."""
     projected: dict[tuple[int, str], FloatArray] = field(default_factory=dict)
     """Its features in the other spaces of each generation, by its number and their fingerprints."""
-
-    def __post_init__(self) -> None:
-        self.beside = self.gallery.beside
 
     def project(self, gallery: OpenGallery) -> None:
         """Into those spaces in which the gallery is searchable by now. Raises `EngineError`, and what a projection raises."""

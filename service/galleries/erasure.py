@@ -22,7 +22,7 @@ from service.errors import DamagedError, ReadOnlyError, StorageError
 from service.galleries import operations
 from service.galleries.failpoints import reached
 from service.galleries.failures import FAILURES, reason_of
-from service.galleries.folder import PROJECTIONS, vacuum
+from service.galleries.folder import JOBS, PROJECTIONS, vacuum
 from service.galleries.manifests import Manifest
 from service.galleries.pages import overwrite_unused
 from service.galleries.record import Record
@@ -214,7 +214,10 @@ class Eraser:
     def _traces(self, pieces: frozenset[bytes]) -> Traces:
         # Not the index of the log, which holds numbers of pages: to open and close that would let go of SQLite's locks on it.
         index = self._record.path.with_name(f"{self._record.path.name}-shm")
-        paths = sorted(path for path in self._folder.rglob("*") if path.is_file() and path != index)
+        of_others = (JOBS, f"{JOBS}-journal")
+        paths = sorted(
+            path for path in self._folder.rglob("*") if path.is_file() and path != index and path.name not in of_others
+        )
         return find_traces(pieces, paths, {self._record.path: self._record.descriptor})
 
 

@@ -14,6 +14,8 @@ RECORD = "default.sqlite3"
 LOCK = "lock"
 PROJECTIONS = "projections"
 SNAPSHOTS = "snapshots"
+JOBS = "jobs.sqlite3"
+"""Not this package's own: nothing of a template is in it, and to read it would let go of SQLite's locks on it (that is POSIX)."""
 
 
 @contextmanager

@@ -48,7 +48,8 @@ def sample(record: Record, entry: GalleryEntry, num: int, seed: int) -> Sample:
         of_kind = record.read(query.format(condition), (entry.gallery_id,))
         places = rng.permutation(len(of_kind))[: num - len(drawn)]
         drawn += [of_kind[place] for place in places.tolist()]
-        num_mated = num_mated or len(drawn)
+        if condition == "> 1":
+            num_mated = len(drawn)
     found = [(name, _one_of(record, subject_id, rng)) for subject_id, name in drawn]
     kept = [(name, seq) for name, seq in found if seq is not None]
     num_mated -= sum(seq is None for _, seq in found[:num_mated])

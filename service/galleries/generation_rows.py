@@ -76,6 +76,13 @@ def living_until(db: sqlite3.Connection, entry: GalleryEntry, last: int, first: 
     return np.fromiter((seq for (seq,) in rows), dtype=np.int64, count=len(rows))
 
 
+def absent_between(db: sqlite3.Connection, entry: GalleryEntry, first: int, last: int) -> SeqArray:
+    """The numbers of templates that are known not to be in a generation, ascending."""
+    query = "SELECT id FROM translated WHERE id BETWEEN ? AND ? AND length(feature) = 0 ORDER BY id"
+    rows = db.execute(query, (entry.base + first, entry.base + last)).fetchall()
+    return np.fromiter((number for (number,) in rows), dtype=np.int64, count=len(rows)) - entry.base
+
+
 def is_there_more(db: sqlite3.Connection, entry: GalleryEntry, after: int) -> bool:
     """Whether a gallery has templates of higher numbers."""
     query = "SELECT 1 FROM template WHERE gallery = ? AND seq > ? LIMIT 1"

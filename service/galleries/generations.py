@@ -16,13 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
 from models.space import Space
 from service.entities import FloatArray, Gallery, Generation, Once, Side, Translation
 from service.errors import (
-    DamagedError,
     EngineError,
     GenerationChangedError,
     InvalidInputError,
@@ -32,24 +28,20 @@ from service.errors import (
 )
 from service.galleries import generation_reads, generation_rows, operations
 from service.galleries.background import Saver
-from service.galleries.blocks import Block, completed, read_block
+from service.galleries.catching_up import CatchingUp
 from service.galleries.failpoints import reached
 from service.galleries.indexes import IndexPolicy
 from service.galleries.opened import CommonIndex, OpenGallery, first_without_direction
-from service.galleries.opening import behind, from_saved
+from service.galleries.opening import behind
 from service.galleries.port import Backlog, Chunk, Filled, Project, Sample
 from service.galleries.projection import Projection
 from service.galleries.record import Record
-from service.galleries.recorded import GalleryRows
 from service.galleries.rules import check_projections, milliseconds
-from service.galleries.segments import SeqArray
 
 log = logging.getLogger("facebridge.galleries")
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-NOTHING = Chunk((), 0, 0, 0, None)
 
 
 class Generations:
@@ -76,6 +68,7 @@ class Generations:
         self._opened = opened
         self._exchange = exchange
         self._leave = leave
+        self._catching_up = CatchingUp(record, self._exclusively)
 
     def begin(
         self, name: str, space: Space, *, job: str, routes: Mapping[str, Sequence[str]], retires: bool = True
@@ -114,50 +107,11 @@ class Generations:
 
     def chunk(self, name: str, generation: int, *, after: int | None = None, limit: int = 4096) -> Chunk:
         """See the port."""
-        gallery = self.of(name, generation)
-        if not gallery.is_behind:
-            return NOTHING
-        if after is None:
-            self._take_up(name, gallery)
-            after = gallery.filled_to
-        block = read_block(self._record, gallery.entry, after, limit)
-        if block is None:
-            return Chunk((), 0, after, after, None)
-        return Chunk(block.originals, len(block), after, block.last_seq, block)
+        return self._catching_up.chunk(name, self.of(name, generation), after, limit)
 
     def fill(self, name: str, generation: int, chunk: Chunk, made: Sequence[Translation | None]) -> Filled:
         """See the port."""
-        gallery = self.of(name, generation)
-        if not gallery.is_behind:
-            return Filled(0, 0, is_complete=True)
-        block: Block = chunk.rows or Block.empty()
-        filled = completed(block, made, gallery.entry, with_originals=bool(gallery.indexes))
-        projected = _projected(gallery, filled.rows)
-
-        def work(db: sqlite3.Connection) -> tuple[SeqArray, bool]:
-            if self.of(name, generation) is not gallery or not gallery.is_behind or gallery.filled_to != chunk.after:
-                raise GenerationChangedError("this is not the next chunk of the generation")
-            alive = generation_rows.living(db, gallery.entry, block.seqs)
-            filled.record(db, alive)
-            reached("fill-before-commit")
-            return alive, not generation_rows.is_there_more(db, gallery.entry, chunk.next_after)
-
-        def then(done: tuple[SeqArray, bool]) -> Filled:
-            alive, is_last = done
-            is_alive = np.isin(filled.rows.seqs, alive, assume_unique=True)
-            rows = _only(filled.rows, is_alive)
-            if len(rows):
-                gallery.projection.put(rows, ())
-                for index, features_GD in projected.values():
-                    index.projection.put(replace(rows, features_GD=features_GD[is_alive]), ())
-            gallery.filled_to = chunk.next_after
-            gallery.num_looked_at += len(alive)
-            gallery.is_behind = not is_last
-            reached("fill-after-commit")
-            num_translated = int(np.isin(block.to_translate, alive, assume_unique=True).sum())
-            return Filled(len(rows), len(alive) - len(rows), is_last, num_translated)
-
-        return self._record.writer.call(work, then)
+        return self._catching_up.fill(self.of(name, generation), chunk, made)
 
     def activate(
         self, name: str, generation: int, *, expected: int, keep_seconds: float, once: Once | None = None
@@ -190,6 +144,8 @@ class Generations:
             others = [one for one in old.beside if one is not new]
             new.entry, new.beside = generation_rows.now_active(new.entry), _in_order(old, *others)
             old.entry = generation_rows.now_kept(old.entry, kept_until)
+            # Nobody asks it in other spaces, and what has no direction there may be enrolled all the same.
+            old.indexes = {}
             self._exchange(new)
             old.beside = ()
             reached("activate-after-commit")
@@ -215,9 +171,15 @@ class Generations:
                 self._leave(gone)
             return gone
 
-        gone = self._exclusively(work, then)
-        if gone is not None:
-            self.drop_rest(gone.entry.generation_id)
+        try:
+            self._exclusively(work, then)
+        except BaseException:
+            for one in self._opened(name).beside:
+                one.is_dropped = False
+            raise
+        # Also what another call could not take out.
+        for generation_id in self._record.half_dropped_generations():
+            self.drop_rest(generation_id)
 
     def ensure_index(self, name: str, space: Space, projections: Mapping[str, Project], generation: int | None) -> None:
         """As the store's. Writes wait while the templates that are there are projected; searches do not."""
@@ -318,30 +280,6 @@ class Generations:
 
         return self._record.writer.alone(run)
 
-    def _take_up(self, name: str, gallery: OpenGallery) -> None:
-        """Begin with what was saved of it, if anything was."""
-        if gallery.filled_to:
-            return
-        try:
-            projection = from_saved(self._record, gallery.entry, gallery.folder)
-        except (DamagedError, OSError) as failure:
-            reason = failure.strerror if isinstance(failure, OSError) else failure
-            log.warning("what was saved of a generation of gallery %s is not used (%s)", name, reason)
-            return
-        if projection is None or not projection.last_seq:
-            return
-
-        def adopt(db: sqlite3.Connection) -> None:
-            if gallery.filled_to or not gallery.is_behind:
-                return
-            alive = generation_rows.living_until(db, gallery.entry, projection.last_seq)
-            projection.remove(np.setdiff1d(projection.seqs(), alive, assume_unique=True).tolist())
-            gallery.projection, gallery.filled_to = projection, projection.last_seq
-            gallery.num_looked_at = len(alive)
-            gallery.num_saved, gallery.saved_version = projection.num_templates, projection.version
-
-        self._record.writer.alone(adopt)
-
 
 def _in_order(*generations: OpenGallery) -> tuple[OpenGallery, ...]:
     return tuple(sorted(generations, key=lambda one: one.entry.generation))
@@ -349,32 +287,6 @@ def _in_order(*generations: OpenGallery) -> tuple[OpenGallery, ...]:
 
 def _as_active(new: OpenGallery, old: OpenGallery, kept_until: int) -> OpenGallery:
     """What a generation is going to be, for who is told of it before it is."""
-    beside = replace(old, entry=generation_rows.now_kept(old.entry, kept_until), beside=())
-    return replace(new, entry=generation_rows.now_active(new.entry), beside=(beside,))
-
-
-def _projected(gallery: OpenGallery, rows: GalleryRows) -> dict[str, tuple[CommonIndex, FloatArray]]:
-    """Rows in the other spaces in which a generation is searchable; one in which they have no direction is done without."""
-    found = {}
-    for fingerprint, index in gallery.indexes.items():
-        try:
-            found[fingerprint] = (index, index.features(rows))
-        except (InvalidInputError, EngineError) as failure:
-            log.warning("gallery %s: %s", gallery.entry.name, failure)
-            gallery.indexes = {other: kept for other, kept in gallery.indexes.items() if other != fingerprint}
-    return found
-
-
-def _only(rows: GalleryRows, is_kept: npt.NDArray[np.bool_]) -> GalleryRows:
-    if is_kept.all():
-        return rows
-    kept = np.flatnonzero(is_kept)
-    return replace(
-        rows,
-        seqs=rows.seqs[kept],
-        subject_ids=rows.subject_ids[kept],
-        subjects=[rows.subjects[row] for row in kept.tolist()],
-        features_GD=rows.features_GD[kept],
-        origin_G=rows.origin_G[kept],
-        foreign={},
-    )
+    kept = replace(old, entry=generation_rows.now_kept(old.entry, kept_until), beside=())
+    others = [one for one in old.beside if one is not new]
+    return replace(new, entry=generation_rows.now_active(new.entry), beside=_in_order(kept, *others))

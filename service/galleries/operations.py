@@ -128,8 +128,8 @@ def enrol(
     ]
     insert_templates(db, generations, parts)
     retired = [
-        {one.generation: retire(db, one, set(ids)) for one in generations if _retires(one, batch)}
-        for batch, _, ids in parts
+        {one.generation: retire(db, one, set(ids), before=seq) for one in generations if _retires(one, batch)}
+        for batch, seq, ids in parts
     ]
     counts = _count(db, entry.gallery_id, len(names), num_new)
     count_operations(db, len(parts), num_templates=len(names), num_subjects=num_new)
@@ -148,16 +148,24 @@ def _retires(entry: GalleryEntry, batch: PreparedTemplates) -> bool:
     return entry.retires and was_active and batch.translated(entry.space) is None
 
 
-def retire(db: sqlite3.Connection, entry: GalleryEntry, subject_ids: Iterable[int]) -> list[int]:
-    """Leave out of a generation what of some subjects was translated into it; which templates that were."""
+def retire(
+    db: sqlite3.Connection,
+    entry: GalleryEntry,
+    subject_ids: Iterable[int],
+    *,
+    before: int = (1 << GENERATION_SHIFT) - 1,
+) -> list[int]:
+    """Leave out of a generation what of some subjects was translated into it, of numbers below `before`; which templates that
+    were.
+    """
     retired: list[int] = []
     wanted = list(subject_ids)
     for start in range(0, len(wanted), _A_TIME):
         some = wanted[start : start + _A_TIME]
         rows = db.execute(
             "SELECT seq, name FROM template JOIN subject ON subject.id = subject JOIN translated ON translated.id = seq + ?"
-            f" WHERE template.subject IN ({_marks(some)}) AND length(feature) > 0 ORDER BY seq",
-            (entry.base, *some),
+            f" WHERE template.subject IN ({_marks(some)}) AND seq < ? AND length(feature) > 0 ORDER BY seq",
+            (entry.base, *some, before),
         ).fetchall()
         db.executemany(
             "UPDATE translated SET feature = x'', crc = ? WHERE id = ?",

@@ -16,7 +16,7 @@ from service.errors import (
 )
 from service.galleries.oracle_shelf import Row, Shelf, Version, made_of
 from service.galleries.port import Backlog, Chunk, Filled, Originals, Sample
-from service.galleries.rules import checked_translation, milliseconds, time_of
+from service.galleries.rules import REST, checked_translation, milliseconds, time_of
 
 
 class OracleGenerations:
@@ -83,7 +83,7 @@ class OracleGenerations:
             shelf = self._shelf(name)
             version = shelf.version(generation)
             if not version.is_behind:
-                return Filled(0, 0, is_complete=True)
+                return Filled(0, 0, is_complete=True, filled_to=version.filled_to)
             if version.filled_to != chunk.after:
                 raise GenerationChangedError("this is not the next chunk of the generation")
             rows, parts = chunk.rows
@@ -92,11 +92,19 @@ class OracleGenerations:
                 for row, one in zip(of_space, made_of(found, len(of_space)), strict=True):
                     row.made[generation] = one
             version.filled_to = chunk.next_after
-            version.is_behind = any(row.seq > chunk.next_after for row in shelf.rows)
+            # What came since, if nothing of it is to be translated.
+            rest = [row for row in shelf.rows if row.seq > chunk.next_after][:REST]
+            for row in rest:
+                if row.space.fingerprint == version.space.fingerprint:
+                    row.made.setdefault(generation, made_of(Translation(row.original[None]), 1)[0])
+            if rest and all(generation in row.made for row in rest):
+                version.filled_to = rest[-1].seq
+                rows = [*rows, *rest]
+            version.is_behind = any(row.seq > version.filled_to for row in shelf.rows)
             alive = [row for row in rows if any(row is other for other in shelf.rows)]
             num = sum(row.made[generation].feature is not None for row in alive)
             translated = [row for of_space in parts for row in of_space if row in alive]
-            return Filled(num, len(alive) - num, not version.is_behind, len(translated))
+            return Filled(num, len(alive) - num, not version.is_behind, len(translated), version.filled_to)
 
     def activate(
         self, name: str, generation: int, *, expected: int, keep_seconds: float, once: Once | None = None

@@ -4,7 +4,7 @@ Calls block; they are made from worker threads, from several at once. Shapes: B 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from models.space import Space
@@ -108,6 +108,8 @@ class Filled:
     """Whether the generation has caught up with the gallery."""
     num_translated: int = 0
     """Of all these, those that were translated for it now."""
+    filled_to: int = field(default=0, compare=False)
+    """Where the next chunk begins: some that came since may be in already."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from service.galleries.port import Where
 from service.galleries.rows import matching_query
-from service.galleries.schema import GalleryEntry
+from service.galleries.schema import GENERATION_SHIFT, GalleryEntry
 from service.galleries.segments import SeqArray
 
 
@@ -32,13 +32,15 @@ class Reads:
             yield
 
     def matching(self, entry: GalleryEntry, where: Where) -> SeqArray:
-        """The numbers of the templates that meet all conditions, ascending."""
+        """The numbers of the templates in a generation that meet all conditions, ascending."""
         found: SeqArray | None = None
         for name, condition in where.items():
             seqs = self._seqs(*matching_query(entry.gallery_id, name, condition))
             found = seqs if found is None else np.intersect1d(found, seqs, assume_unique=True)
         assert found is not None
-        return found
+        query = "SELECT id - ?1 FROM translated WHERE id >= ?1 AND id < ?2 AND length(feature) = 0"
+        absent = self._seqs(query, [entry.base, entry.base + (1 << GENERATION_SHIFT)])
+        return np.setdiff1d(found, absent, assume_unique=True) if len(absent) else found
 
     def seqs_of_keys(self, entry: GalleryEntry, keys: Sequence[str]) -> SeqArray:
         """The numbers of templates of these keys, ascending."""

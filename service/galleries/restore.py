@@ -101,6 +101,9 @@ def _put_back(
     seqs = [seq for (seq,) in db.execute(gone, (gallery_id,)).fetchall()]
     if seqs:
         operations.take_out(db, gallery_id, seqs)
+    _add_routes(db)
+    if is_in_place:
+        _put_back_retired(db, generation_id, old_generation_id)
     db.execute("DELETE FROM temp.kept WHERE new IN (SELECT seq FROM main.template)")
     _add_subjects(db, gallery_id)
     _add_templates(db, gallery_id, generation_id, old_generation_id)
@@ -123,13 +126,15 @@ def _generation(db: sqlite3.Connection, manifest: Manifest, gallery: str) -> tup
         (gallery,),
     ).fetchone()
     if found is None:
-        values = (gallery, manifest.created_at, old[1])
+        (last,) = db.execute("SELECT MAX(number) FROM copy.generation").fetchone()
+        values = (gallery, manifest.created_at, last)
         cursor = db.execute("INSERT INTO main.gallery (name, created_at, last_generation) VALUES (?, ?, ?)", values)
         gallery_id = cursor.lastrowid
         cursor = db.execute(
             "INSERT INTO main.generation (gallery, number, space, active, index_kind) VALUES (?, ?, ?, 1, ?)",
             (gallery_id, *old[1:]),
         )
+        _take_over_orders(db, cursor.lastrowid, old[0])
         assert gallery_id is not None
         assert cursor.lastrowid is not None
         return gallery_id, cursor.lastrowid, old[0]
@@ -138,6 +143,16 @@ def _generation(db: sqlite3.Connection, manifest: Manifest, gallery: str) -> tup
             f"the snapshot is of generation {old[1]}, and the gallery is in generation {found[2]} or in another space"
         )
     return found[0], found[1], old[0]
+
+
+def _take_over_orders(db: sqlite3.Connection, generation_id: int | None, old_generation_id: int) -> None:
+    """What a generation was made for, which snapshots of older versions do not say."""
+    columns = {name for _, name, *_ in db.execute("PRAGMA copy.table_info(generation)")}
+    if "retires" in columns:
+        query = "SELECT job, routes, retires FROM copy.generation WHERE id = ?"
+        orders = db.execute(query, (old_generation_id,)).fetchone()
+        statement = "UPDATE main.generation SET job = ?, routes = ?, retires = ? WHERE id = ?"
+        db.execute(statement, (*orders, generation_id))
 
 
 def _count_kept(db: sqlite3.Connection, is_erased: Callable[[str], bool]) -> None:
@@ -170,9 +185,23 @@ def _add_subjects(db: sqlite3.Connection, gallery_id: int) -> None:
     db.execute("UPDATE counter SET next_subject = next_subject + ?", (len(missing),))
 
 
-def _add_templates(db: sqlite3.Connection, gallery_id: int, generation_id: int, old_generation_id: int) -> None:
+def _put_back_retired(db: sqlite3.Connection, generation_id: int, old_generation_id: int) -> None:
+    """Of templates that stay, those that were searched when the snapshot was taken are again."""
+    db.execute(
+        "INSERT OR REPLACE INTO main.translated SELECT there.id, mine.id, this.confidence, this.crc, this.feature"
+        " FROM temp.kept JOIN main.translated there ON there.id = ? + kept.new AND length(there.feature) = 0"
+        " JOIN copy.translated this ON this.id = ? + kept.old AND length(this.feature) > 0"
+        " JOIN copy.route theirs ON theirs.id = this.route JOIN main.route mine ON mine.bundles = theirs.bundles",
+        (generation_id << GENERATION_SHIFT, old_generation_id << GENERATION_SHIFT),
+    )
+
+
+def _add_routes(db: sqlite3.Connection) -> None:
     for table, column in (("route", "bundles"), ("provenance", "document")):
         db.execute(f"INSERT OR IGNORE INTO main.{table} ({column}) SELECT {column} FROM copy.{table}")
+
+
+def _add_templates(db: sqlite3.Connection, gallery_id: int, generation_id: int, old_generation_id: int) -> None:
     db.execute("INSERT OR IGNORE INTO main.space (fingerprint, document) SELECT fingerprint, document FROM copy.space")
     db.execute(
         "INSERT INTO main.template (seq, gallery, subject, space, key, enrolled_at, norm, provenance, metadata, crc, original)"

@@ -34,6 +34,8 @@ MAX_FIELDS = 128
 """Of a template's metadata."""
 MAX_TEXT = 256
 """Characters of a field of metadata."""
+REST = 512
+"""So many templates that came since are taken with the last chunk of a generation: it catches up however fast they come."""
 FIELD_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
 SUBJECT_PATTERN = r"^[^\x00-\x1f\x7f]{1,128}$"
 KEY_PATTERN = r"^[^\x00-\x1f\x7f]{1,256}$"
@@ -53,7 +55,9 @@ def translation_into(templates: NewTemplates, space: Space) -> Translation | Non
         return Translation(templates.originals)
     if templates.space.fingerprint == fingerprint and templates.route:
         return Translation(templates.features, templates.route, templates.confidence)
-    return templates.elsewhere[fingerprint]
+    found = templates.elsewhere[fingerprint]
+    # Without a translator it would be of its own encoder there, which it is not.
+    return found if found is None or found.route else None
 
 
 def check_templates(templates: NewTemplates, space: Space, beside: Iterable[Space] = ()) -> None:
@@ -91,6 +95,8 @@ def checked_translation(found: Translation | None, space: Space, num: int) -> Tr
     """What `num` templates became in `space`, float32; all NaN where no route leads there. Raises `EngineError`."""
     if found is None:
         return Translation(np.full((num, space.dimension), np.nan, dtype=np.float32))
+    if not found.route:
+        raise EngineError("a translation names no translator")
     if found.features.shape != (num, space.dimension):
         raise EngineError(f"a translator gave {found.features.shape} numbers for {num} vectors")
     features = found.features.astype(np.float32, copy=False)

@@ -54,13 +54,13 @@ class Snapshots:
         draft = _draft_of(parent / snapshot_id)
         try:
             draft.mkdir(mode=0o700, parents=True)
-            op, num_templates, num_subjects = _copy(record, entry, draft / _ROWS)
+            generation, op, num_templates, num_subjects = _copy(record, entry, draft / _ROWS)
             manifest = Manifest(
                 SCHEMA_VERSION,
                 record.identity,
                 entry.name,
                 entry.created_at,
-                entry.generation,
+                generation,
                 now.isoformat(timespec="milliseconds"),
                 record.now().run,
                 op,
@@ -218,8 +218,10 @@ def _draft_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.draft")
 
 
-def _copy(record: Record, entry: GalleryEntry, path: Path) -> tuple[int, int, int]:
-    """All rows of a gallery, as one transaction sees them; the last operation, and the numbers of templates and subjects."""
+def _copy(record: Record, entry: GalleryEntry, path: Path) -> tuple[int, int, int, int]:
+    """All rows of a gallery, as one transaction sees them; the active generation, the last operation, and the numbers of
+    templates and subjects.
+    """
     path.touch(mode=0o600)
     with closing(record.connect()) as db:
         db.execute("ATTACH ? AS copy", (str(path),))
@@ -239,13 +241,14 @@ def _copy(record: Record, entry: GalleryEntry, path: Path) -> tuple[int, int, in
         for (generation,) in db.execute("SELECT id FROM copy.generation").fetchall():
             bounds = (generation << GENERATION_SHIFT, (generation + 1) << GENERATION_SHIFT)
             db.execute("INSERT INTO copy.translated SELECT * FROM main.translated WHERE id >= ? AND id < ?", bounds)
-        op, num_templates, num_subjects = db.execute(
-            "SELECT next_op - 1, (SELECT COUNT(*) FROM copy.template), (SELECT COUNT(*) FROM copy.subject) FROM main.counter"
+        generation, op, num_templates, num_subjects = db.execute(
+            "SELECT (SELECT number FROM copy.generation WHERE active), next_op - 1,"
+            " (SELECT COUNT(*) FROM copy.template), (SELECT COUNT(*) FROM copy.subject) FROM main.counter"
         ).fetchone()
         db.execute("COMMIT")
         db.execute("DETACH copy")
     sync_file(path)
-    return op, num_templates, num_subjects
+    return generation, op, num_templates, num_subjects
 
 
 def _reading(path: Path) -> sqlite3.Connection:

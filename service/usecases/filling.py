@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from service.entities import Route, RouteStep, Translation
+from service.errors import GenerationChangedError
 from service.galleries.port import Chunk, Filled, GenerationStore, Originals
 from service.inference.blocking import BlockingRoute
 from service.usecases.pace import Pace
@@ -63,11 +64,18 @@ class Filler:
                 started = time.perf_counter()
                 made = [_translated(blocking.get(part.space.fingerprint), part) for part in chunk.parts]
                 size.adapt(chunk, time.perf_counter() - started, self.pace.piece_seconds)
-                filled = self.generations.fill(gallery, generation, chunk, made)
+                try:
+                    filled = self.generations.fill(gallery, generation, chunk, made)
+                except GenerationChangedError:
+                    # Somebody else fills it too, or it was put back.
+                    chunk = self.generations.chunk(gallery, generation, limit=size.limit)
+                    continue
                 on_filled(filled)
                 if filled.is_complete:
                     return True
                 chunk = following.result()
+                if chunk.after != filled.filled_to:
+                    chunk = self.generations.chunk(gallery, generation, after=filled.filled_to, limit=size.limit)
                 self.pace.rest(time.perf_counter() - began)
         return False
 
