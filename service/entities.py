@@ -154,6 +154,8 @@ class Gallery:
     index: IndexState
     beside: tuple[Generation, ...] = ()
     """Its other generations, which whatever is enrolled reaches as well."""
+    job: str | None = None
+    """That built the active generation."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from service.entities import Check, Erased, Gallery, Once, Snapshot
 from service.errors import DamagedError, MigrationInProgressError, NotFoundError, SnapshotCorruptError, StorageError
 from service.galleries import operations
 from service.galleries.background import Saver
+from service.galleries.blocks import read_block
 from service.galleries.erasure import Eraser
 from service.galleries.folder import PROJECTIONS
 from service.galleries.manifests import Manifest
@@ -26,6 +27,7 @@ from service.galleries.restore import put_back
 from service.galleries.snapshots import Snapshots
 
 log = logging.getLogger("facebridge.galleries")
+_AT_ONCE = 4096
 
 
 class _Forgetting:
@@ -223,15 +225,15 @@ class Custody:
             checks = [
                 Check("structure of the record", structure == ["ok"], "sound" if structure == ["ok"] else "damaged")
             ]
-            num, num_other = 0, 0
+            num, num_other, surplus = 0, 0, 0
             try:
-                for rows in self._record.blocks(entry, with_originals=True, db=db):
-                    num += len(rows)
-                    num_other += len(rows) - gallery.projection.num_equal(rows.seqs, rows.features_GD)
+                for one in gallery.generations:
+                    num_here, num_other_here = self._looked_through(db, one)
+                    num, num_other = num + num_here, num_other + num_other_here
+                    surplus += 0 if one.is_behind else one.projection.num_templates - num_here + num_other_here
             except DamagedError as damage:
                 return gallery, [*checks, Check("vectors of the record", is_sound=False, detail=str(damage))]
             checks.append(Check("vectors of the record", is_sound=True, detail=f"{num} match their CRC32C"))
-            surplus = gallery.projection.num_templates - num + num_other
             is_equal = not num_other and not surplus
             detail = (
                 f"{num} are searched as they are recorded"
@@ -245,6 +247,22 @@ class Custody:
             return gallery, [*checks, Check("counts", counted == recorded == gallery.counts, detail)]
 
         return self._record.writer.alone(work)
+
+    def _looked_through(self, db: sqlite3.Connection, gallery: OpenGallery) -> tuple[int, int]:
+        """How many vectors a generation has, and how many of them are not searched as they are recorded.
+
+        Raises `DamagedError`.
+        """
+        num, num_other, after = 0, 0, 0
+        if gallery.is_behind:
+            while block := read_block(self._record, gallery.entry, after, _AT_ONCE, db):
+                after, num = block.last_seq, num + sum(1 for feature in block.features if feature)
+            return num, 0
+        for rows in self._record.blocks(gallery.entry, with_originals=True, db=db):
+            num += len(rows)
+            num_other += len(rows) - gallery.projection.num_equal(rows.seqs, rows.features_GD)
+        self._record.check_absent(gallery.entry, db)
+        return num, num_other
 
     def _check_saved(self, gallery: OpenGallery) -> Check:
         try:

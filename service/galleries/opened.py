@@ -150,6 +150,7 @@ class OpenGallery:
             entry.created_at,
             self.projection.index_state(entry.index_kind),
             tuple(beside),
+            entry.job,
         )
 
 

@@ -75,7 +75,9 @@ class OracleGenerations:
                 if generation not in row.made:
                     parts.setdefault(row.template.space, []).append(row)
             originals = tuple(_originals(of_space) for of_space in parts.values())
-            return Chunk(originals, len(rows), start, rows[-1].seq if rows else start, (rows, list(parts.values())))
+            return Chunk(
+                originals, len(rows), start, rows[-1].seq if rows else start, (shelf, rows, list(parts.values()))
+            )
 
     def fill(self, name: str, generation: int, chunk: Chunk, made: Sequence[Translation | None]) -> Filled:
         """See the port."""
@@ -86,7 +88,9 @@ class OracleGenerations:
                 return Filled(0, 0, is_complete=True, filled_to=version.filled_to)
             if version.filled_to != chunk.after:
                 raise GenerationChangedError("this is not the next chunk of the generation")
-            rows, parts = chunk.rows
+            of_shelf, rows, parts = chunk.rows
+            if of_shelf is not shelf:
+                raise GenerationChangedError("the gallery was put back")
             for of_space, translation in zip(parts, made, strict=True):
                 found = checked_translation(translation, version.space, len(of_space))
                 for row, one in zip(of_space, made_of(found, len(of_space)), strict=True):

@@ -147,6 +147,7 @@ class Shelf:
             self.created_at,
             IndexState(self.index, "flat", 1.0, 0),
             tuple(one.described(self.rows) for one in self.beside),
+            self.active.job,
         )
 
     def copy(self) -> "Shelf":

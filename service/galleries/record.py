@@ -174,6 +174,17 @@ class Record:
         rows = self.read(query, (entry.base, entry.base + (1 << GENERATION_SHIFT)))
         return np.fromiter((number for (number,) in rows), dtype=np.int64, count=len(rows)) - entry.base
 
+    def check_absent(self, entry: GalleryEntry, db: sqlite3.Connection) -> None:
+        """That those are absent of whom it is recorded. Raises `DamagedError`."""
+        rows = db.execute(
+            "SELECT seq, name, translated.crc FROM translated JOIN template ON seq = translated.id - ?1"
+            " JOIN subject ON subject.id = subject WHERE translated.id >= ?1 AND translated.id < ?2 AND length(feature) = 0",
+            (entry.base, entry.base + (1 << GENERATION_SHIFT)),
+        )
+        for seq, name, crc in rows:
+            if row_crc(seq, name.encode(), b"") != crc:
+                raise self.damaged(entry, seq, "its stored feature does not match its CRC32C")
+
     def seqs(self, entry: GalleryEntry) -> SeqArray:
         """The numbers of all templates that are in a generation, ascending."""
         query = "SELECT seq FROM template WHERE gallery = ? AND seq > ? ORDER BY seq LIMIT ?"

@@ -46,6 +46,7 @@ class MigrationWork:
             job.gallery, generation.number, routes, on_filled=on_filled, go_on=go_on
         ):
             return
+        self._migrations.index(job.gallery, generation.number, generation.space)
         if job.state != "verifying":
             job = self._jobs.change(job, state="verifying", reason="")
         while not self._store.generations.is_indexed(job.gallery, generation.number):

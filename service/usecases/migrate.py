@@ -5,6 +5,7 @@ ends in between, `settled` makes the job say what has become of its generation.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -12,8 +13,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from models.feature_set import FeatureSet
+from models.space import Space
 from service.entities import Gallery, Generation, Job, JobState, Once, Route
 from service.errors import (
+    FacebridgeError,
     GatesFailedError,
     GenerationChangedError,
     InvalidInputError,
@@ -31,6 +34,8 @@ from service.usecases.filling import Filler
 from service.usecases.migration_plan import Asked, Plan, plan
 from service.usecases.rates import Rate
 from service.usecases.verdicts import Verdicts
+
+log = logging.getLogger("facebridge.jobs")
 
 _TRIES = 20
 
@@ -175,7 +180,10 @@ class Migrations:
         asked = Asked.of_json(job.asked)
         if asked.mode == "probe":
             return self._jobs.change(job, state="cut-over", once=once)
-        return self._exchange(job, "cut-over", job.found["generation"], job.found["generation_before"], once)
+        number = job.found["generation"]
+        if not any(one.job == job.job_id for one in self._store.get(job.gallery).beside):
+            raise RollbackExpiredError("what this job built is not there any more")
+        return self._exchange(job, "cut-over", number, job.found["generation_before"], once)
 
     def forget_generation(self, job: Job) -> None:
         """Take away what a job made that has come to nothing. Raises `StorageError`."""
@@ -283,10 +291,11 @@ class Migrations:
             gallery = self._store.get(job.gallery)
         except NotFoundError:
             return None
-        mine, before = job.found["generation"], job.found["generation_before"]
-        if gallery.generation == mine and job.state != "cut-over":
+        # Another gallery of that name may have generations of these numbers.
+        if gallery.job == job.job_id and job.state != "cut-over":
             return "cut-over"
-        if gallery.generation == before and job.state == "cut-over":
+        is_mine_kept = any(one.job == job.job_id for one in gallery.beside)
+        if gallery.generation == job.found["generation_before"] and job.state == "cut-over" and is_mine_kept:
             return "rolled-back"
         return None
 
@@ -294,8 +303,10 @@ class Migrations:
         job = self.settled(self._jobs.get(job_id))
         if job.state != "cut-over" or "generation" not in job.found:
             raise JobStateError(f"the job is {job.state}, and nothing of it is to be rolled back")
-        before = job.found["generation_before"]
-        kept = next((one for one in self._store.get(job.gallery).beside if one.number == before), None)
+        before, gallery = job.found["generation_before"], self._store.get(job.gallery)
+        if gallery.job != job.job_id:
+            raise GenerationChangedError(f"gallery {job.gallery} is in another generation than the one of this job")
+        kept = next((one for one in gallery.beside if one.number == before), None)
         if kept is None or (kept.kept_until and datetime.fromisoformat(kept.kept_until) < datetime.now(UTC)):
             raise RollbackExpiredError("the generation before was kept for a while only, and is gone")
         num_missing = self._store.generations.num_missing(job.gallery, before)
@@ -328,3 +339,13 @@ class Migrations:
             raise RollbackExpiredError(f"gallery {name} has no generation {number} any more")
         if not found.is_complete:
             self._filler(name, number, self.routes_of(gallery, found))
+        self.index(name, number, found.space)
+
+    def index(self, name: str, number: int, space: Space) -> None:
+        """Make a generation that has caught up searchable in the common spaces of its own, as can be."""
+        for step in self._inference.catalog.common_steps(space):
+            try:
+                projections = self._inference.projections(step.target)
+                self._store.ensure_index(name, step.target, projections, generation=number)
+            except FacebridgeError as failure:
+                log.warning("%s", failure)

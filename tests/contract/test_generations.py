@@ -499,6 +499,58 @@ def test_samples_are_of_subjects_who_have_several_first(store: GalleryStore) -> 
         assert {one.subject for one in left} == {"a", "b", "c", "d", "e"} - set(sample.subjects[2:])
 
 
+def test_nobody_is_mated_where_everybody_is_enrolled_once(store: GalleryStore) -> None:
+    enrol(store, list("abc"), features(3))
+    assert store.generations.sample("staff", 2, seed=1).num_mated == 0
+
+
+def test_a_snapshot_brings_back_whom_native_templates_have_retired_since(store: GalleryStore) -> None:
+    enrol(store, ["ann", "bob"], features(2))
+    number = begin(store)
+    fill(store, number)
+    activate(store, number)
+    snapshot = store.take_snapshot("staff")
+    before = found(store, probe(NEW), NEW)
+    enrol(store, ["ann"], features(1, NEW, seed=4), NEW)
+    assert store.generations.backlog("staff").num_retired == 1
+    store.restore("staff", snapshot.snapshot_id)
+    assert found(store, probe(NEW), NEW) == before
+    assert store.generations.backlog("staff").num_retired == 0
+    assert all(check.is_sound for check in store.check("staff"))
+
+
+def test_a_generation_catches_up_however_steadily_others_are_enrolled(store: GalleryStore) -> None:
+    enrol(store, list("abcdef"), features(6))
+    number = begin(store)
+    for round_number in range(4):
+        chunk = store.generations.chunk("staff", number, limit=4)
+        made = [translate(part.features, part.space, NEW) for part in chunk.parts]
+        enrol(store, [f"new{round_number}"], features(1, seed=20 + round_number))
+        if store.generations.fill("staff", number, chunk, made).is_complete:
+            break
+    assert round_number <= 2
+    assert len(found(store, probe(NEW), NEW, number)) == 6 + round_number + 1
+
+
+def test_a_chunk_of_a_gallery_that_was_put_back_is_not_filled(store: GalleryStore) -> None:
+    enrol(store, list("abc"), features(3))
+    snapshot = store.take_snapshot("staff")
+    number = begin(store)
+    fill(store, number)
+    activate(store, number)
+    activate(store, 1)
+    enrol(store, ["late"], features(1, seed=9))
+    later = begin(store, "other", THIRD)
+    store.generations.drop("staff", later)
+    store.restore("staff", snapshot.snapshot_id)
+    chunk = store.generations.chunk("staff", number, limit=2)
+    store.restore("staff", snapshot.snapshot_id)
+    with pytest.raises(GenerationChangedError):
+        store.generations.fill("staff", number, chunk, [None for _ in chunk.parts])
+    fill(store, number)
+    assert sorted(name for name, _ in found(store, probe(NEW), NEW, number)) == list("abc")
+
+
 def test_a_generation_is_searchable_in_common_spaces_as_it_is_filled(store: GalleryStore) -> None:
     enrol(store, ["ann", "bob"], features(2))
     common = Space("common", 2, "external:common")

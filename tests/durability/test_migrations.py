@@ -124,6 +124,9 @@ class Operator(threading.Thread):
 
     def steer(self, client: httpx.Client, job: str) -> None:
         if self.cancels:
+            # What was not begun is not dropped.
+            while client.get(f"/jobs/{job}").json()["generation"] is None:
+                time.sleep(0.005)
             client.post(f"/jobs/{job}/cancel")
             return
         if client.post(f"/jobs/{job}/pause").status_code == 200:

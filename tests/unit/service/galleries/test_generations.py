@@ -1,5 +1,7 @@
 """Generations of the embedded store: what happens beside an exchange, after a start, and on disk."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,9 +13,11 @@ import pytest
 
 from models.space import Space
 from service.entities import FloatArray, NewTemplates, Translation
-from service.errors import DamagedError
+from service.errors import DamagedError, GenerationChangedError, StorageError
+from service.galleries import generation_rows
 from service.galleries.embedded import EmbeddedGalleryStore
-from service.galleries.folder import PROJECTIONS
+from service.galleries.folder import JOBS, PROJECTIONS
+from service.state.embedded import FILE, EmbeddedJobStore
 
 OLD, NEW = Space("old", 4, "external:old"), Space("new", 4, "external:new")
 
@@ -190,3 +194,147 @@ def test_searches_go_on_while_generations_are_exchanged(store: EmbeddedGallerySt
             activate(store, *((1, number) if swap % 2 else (number, 1)))
         is_over.set()
         assert set().union(*(asker.result() for asker in askers)) == {1, number}
+
+
+COMMON = Space("meeting", 2, "external:meeting")
+
+
+def halved(rows: FloatArray) -> FloatArray:
+    """A projection into the common space."""
+    half = rows[:, :2]
+    return np.asarray(half / np.linalg.norm(half, axis=1, keepdims=True), dtype=np.float32)
+
+
+PROJECTIONS_OF = {NEW.fingerprint: halved, OLD.fingerprint: lambda rows: halved(turned(rows))}
+
+
+def in_common(store: EmbeddedGalleryStore, generation: int | None = None) -> set[str]:
+    """Everybody whom a search in the common space finds."""
+    store.ensure_index("staff", COMMON, PROJECTIONS_OF, generation=generation)
+    probe = np.array([[1.0, 0.0]], dtype=np.float32)
+    return {one.subject for one in store.search("staff", probe, COMMON, 99, generation=generation).candidates[0]}
+
+
+def test_in_a_common_space_a_generation_has_everybody_after_a_start_half_way(
+    tmp_path: Path, store: EmbeddedGalleryStore
+) -> None:
+    number = store.generations.begin("staff", NEW, job="job", routes={}).number
+    store.ensure_index("staff", COMMON, PROJECTIONS_OF, generation=number)
+    chunk = store.generations.chunk("staff", number, limit=6)
+    made = [Translation(turned(part.features), ("turn",)) for part in chunk.parts]
+    store.generations.fill("staff", number, chunk, made)
+    store.close()
+    store = EmbeddedGalleryStore(tmp_path)
+    store.ensure_index("staff", COMMON, PROJECTIONS_OF, generation=number)
+    fill(store, number)
+    assert in_common(store, number) == {f"s{row}" for row in range(10)}
+    activate(store, number, 1)
+    assert in_common(store) == {f"s{row}" for row in range(10)}
+    store.close()
+
+
+def test_in_a_common_space_what_waits_with_the_last_chunk_is_found_too(store: EmbeddedGalleryStore) -> None:
+    number = store.generations.begin("staff", NEW, job="job", routes={}).number
+    store.ensure_index("staff", COMMON, PROJECTIONS_OF, generation=number)
+    chunk = store.generations.chunk("staff", number)
+    made = [Translation(turned(part.features), ("turn",)) for part in chunk.parts]
+    futures = together(
+        store,
+        lambda: store.generations.fill("staff", number, chunk, made),
+        lambda: store.enrol("staff", templates(["after"], 8)),
+    )
+    assert [one.exception() for one in futures] == [None, None]
+    assert in_common(store, number) == {"after", *(f"s{row}" for row in range(10))}
+    store.enrol("staff", templates(["later"], 9))
+
+
+def test_a_chunk_that_two_fill_at_once_is_filled_once(tmp_path: Path, store: EmbeddedGalleryStore) -> None:
+    number = built(store)
+    store.close()
+    store = EmbeddedGalleryStore(tmp_path)
+    # Nothing of it is to be recorded, so nothing in the record is in the way of doing it twice.
+    chunk = store.generations.chunk("staff", number, after=0, limit=4)
+    futures = together(store, *[lambda: store.generations.fill("staff", number, chunk, [])] * 2)
+    assert sorted(type(one.exception()).__name__ for one in futures) == ["GenerationChangedError", "NoneType"]
+    fill(store, number)
+    (other,) = store._gallery("staff").beside
+    assert len(np.unique(other.projection.seqs())) == len(other.projection.seqs()) == 10
+    store.close()
+
+
+def test_what_is_retired_while_its_chunk_is_under_way_is_not_searched(
+    tmp_path: Path, store: EmbeddedGalleryStore
+) -> None:
+    number = built(store)
+    activate(store, number, 1)
+    activate(store, 1, number)
+    store.close()
+    store = EmbeddedGalleryStore(tmp_path)
+    chunk = store.generations.chunk("staff", number, after=0)
+    (own,) = templates(["x"], 40).originals
+    native = NewTemplates(["s4"], own[None], NEW, own[None], OLD, ("back",))
+    store.enrol("staff", native)
+    with pytest.raises(GenerationChangedError):
+        # What was saved was taken up by then, or not.
+        store.generations.fill("staff", number, store.generations.chunk("staff", number, after=99), [])
+    store.generations.fill("staff", number, chunk, [])
+    fill(store, number)
+    activate(store, number, 1)
+    ((best, *_),) = store.search("staff", own[None], NEW, 20).candidates
+    assert best.subject == "s4"
+    assert store.generations.backlog("staff").num_retired == 1
+    assert all(check.is_sound for check in store.check("staff"))
+    store.close()
+
+
+def test_an_erasure_leaves_the_lock_on_jobs_alone(tmp_path: Path, store: EmbeddedGalleryStore) -> None:
+    jobs = EmbeddedJobStore(tmp_path)
+    jobs.create("staff", {})
+    store.erase("staff", ["s1"])
+    text = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('SELECT * FROM job').fetchall()"
+    ran = subprocess.run(
+        [sys.executable, "-c", text, str(tmp_path / JOBS)], capture_output=True, text=True, check=False
+    )
+    assert "database is locked" in ran.stderr
+    assert JOBS == FILE
+    jobs.close()
+
+
+def test_a_drop_that_fails_is_as_if_it_had_not_been_asked_for(
+    store: EmbeddedGalleryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = built(store)
+    with monkeypatch.context() as patched:
+        patched.setattr(generation_rows, "forget", lambda db, entry: db.execute("SELECT * FROM nothing"))
+        with pytest.raises(StorageError):
+            store.generations.drop("staff", number)
+    if store._record.writer.failure is None:
+        store.erase("staff", ["s1"])
+        store.generations.drop("staff", number)
+    assert [one.is_dropped for one in store._gallery("staff").beside] in ([], [False])
+
+
+def test_what_was_saved_of_a_kept_generation_outlives_a_start_that_does_not_need_it(
+    tmp_path: Path, store: EmbeddedGalleryStore
+) -> None:
+    number = built(store)
+    activate(store, number, 1)
+    store.close()
+    for _ in range(2):
+        store = EmbeddedGalleryStore(tmp_path)
+        store.close()
+    store = EmbeddedGalleryStore(tmp_path)
+    assert store.generations.chunk("staff", 1).num == 0
+    assert store.get("staff").beside[0].num_done == 10
+    store.close()
+
+
+def test_a_native_template_that_came_before_a_translated_one_does_not_retire_it(store: EmbeddedGalleryStore) -> None:
+    number = built(store)
+    activate(store, number, 1)
+    (own,) = templates(["x"], 40).originals
+    native = NewTemplates(["eve"], own[None], NEW, own[None], NEW, elsewhere={OLD.fingerprint: None})
+    translated = templates(["eve"], 41)
+    futures = together(store, lambda: store.enrol("staff", native), lambda: store.enrol("staff", translated))
+    assert [one.exception() for one in futures] == [None, None]
+    assert [one.is_searchable for one in store.templates("staff", subject="eve").templates] == [True, True]
