@@ -90,6 +90,7 @@ def backlog(record: Record, entry: GalleryEntry, num_native: int, *, after: int,
     """As the port's; `num_native` are those that are searched."""
     count = f"SELECT COUNT(*), COUNT(confidence) FROM translated WHERE {_OF_GENERATION}"
     num_translated, num_told = record.read(count, (entry.generation_id,))[0]
+    num_missing = record.num_missing(entry)
     # The index serves either by itself; who is told of comes first, the least trusted before all.
     told = f"SELECT id FROM translated WHERE {_OF_GENERATION} AND confidence IS NOT NULL ORDER BY confidence, id LIMIT ? OFFSET ?"
     untold = f"SELECT id FROM translated WHERE {_OF_GENERATION} AND confidence IS NULL ORDER BY id LIMIT ? OFFSET ?"
@@ -103,7 +104,8 @@ def backlog(record: Record, entry: GalleryEntry, num_native: int, *, after: int,
     return Backlog(
         num_native,
         num_translated,
-        len(record.absent(entry)),
+        len(record.absent(entry)) - num_missing,
+        num_missing,
         tuple(by_seq[seq] for seq in seqs if seq in by_seq),
         next_after if next_after < num_translated else None,
     )

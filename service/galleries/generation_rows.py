@@ -15,7 +15,7 @@ from service.entities import IndexKind
 from service.errors import MigrationInProgressError
 from service.galleries.operations import count_operations, retire
 from service.galleries.rows import insert_many, insert_row, space_document
-from service.galleries.schema import GENERATION_SHIFT, GalleryEntry, row_crc
+from service.galleries.schema import GENERATION_SHIFT, RETIRED, GalleryEntry, row_crc
 from service.galleries.segments import SeqArray
 
 
@@ -42,6 +42,9 @@ def begin(
         " VALUES (?, ?, ?, 0, ?, ?, ?, ?)",
         (gallery_id, number, space_document(space), index_kind, job, json.dumps(routes), int(retires)),
     )
+    if retires:
+        # What native templates have retired stays so.
+        _retire_as_in(db, active, generation_id << GENERATION_SHIFT, space)
     count_operations(db)
     return GalleryEntry(
         gallery_id,
@@ -55,6 +58,16 @@ def begin(
         job=job,
         routes={fingerprint: tuple(bundles) for fingerprint, bundles in routes.items()},
         retires=retires,
+    )
+
+
+def _retire_as_in(db: sqlite3.Connection, active: GalleryEntry, base: int, space: Space) -> None:
+    """Leave out of a new generation what is retired in the active one, but for what is native there."""
+    db.execute(
+        "INSERT INTO translated SELECT seq + ?, route, confidence, translated.crc, feature FROM translated"
+        " JOIN template ON seq = translated.id - ? JOIN space ON space.id = template.space AND fingerprint <> ?"
+        " WHERE translated.id >= ? AND translated.id < ? AND length(feature) = 0 AND confidence = ?",
+        (base, active.base, space.fingerprint, active.base, active.base + (1 << GENERATION_SHIFT), RETIRED),
     )
 
 
@@ -81,6 +94,18 @@ def absent_between(db: sqlite3.Connection, entry: GalleryEntry, first: int, last
     query = "SELECT id FROM translated WHERE id BETWEEN ? AND ? AND length(feature) = 0 ORDER BY id"
     rows = db.execute(query, (entry.base + first, entry.base + last)).fetchall()
     return np.fromiter((number for (number,) in rows), dtype=np.int64, count=len(rows)) - entry.base
+
+
+def forget_unroutable(db: sqlite3.Connection, entry: GalleryEntry) -> int:
+    """Look again at templates for which no route was there when they came; how many those are."""
+    query = (
+        "SELECT translated.id FROM translated JOIN route ON route.id = route WHERE translated.id >= ? AND translated.id < ?"
+        " AND length(feature) = 0 AND bundles = '[]' AND confidence IS NOT ?"
+    )
+    bounds = (entry.base, entry.base + (1 << GENERATION_SHIFT))
+    ids = db.execute(query, (*bounds, RETIRED)).fetchall()
+    db.executemany("DELETE FROM translated WHERE id = ?", ids)
+    return len(ids)
 
 
 def is_there_more(db: sqlite3.Connection, entry: GalleryEntry, after: int) -> bool:

@@ -119,7 +119,7 @@ class Generations:
         """See the port."""
         kept_until = milliseconds() + round(1000 * keep_seconds)
 
-        def work(db: sqlite3.Connection) -> tuple[OpenGallery, OpenGallery, list[int]]:
+        def work(db: sqlite3.Connection) -> tuple[OpenGallery, OpenGallery, dict[int, list[int]]]:
             old = self._opened(name)
             if old.entry.generation != expected:
                 raise GenerationChangedError(
@@ -133,14 +133,18 @@ class Generations:
             native = Side(new.entry.space.fingerprint)
             with_natives = new.projection.subjects_with(native).tolist()
             retired = generation_rows.activate(db, old.entry, new.entry, kept_until, with_natives)
+            gone = {new.entry.generation: retired}
+            for one in _built_beside(old, new) if retired else ():
+                gone[one.entry.generation] = operations.retire_too(db, new.entry, one.entry, retired)
             operations.remember(db, once, _as_active(new, old, kept_until).described())
             reached("activate-before-commit")
-            return old, new, retired
+            return old, new, gone
 
-        def then(done: tuple[OpenGallery, OpenGallery, list[int]]) -> Gallery:
-            old, new, retired = done
-            for projection in new.projections() if retired else ():
-                projection.remove(retired)
+        def then(done: tuple[OpenGallery, OpenGallery, dict[int, list[int]]]) -> Gallery:
+            old, new, gone = done
+            for one in (new, *old.beside):
+                for projection in one.projections() if gone.get(one.entry.generation) else ():
+                    projection.remove(gone[one.entry.generation])
             others = [one for one in old.beside if one is not new]
             new.entry, new.beside = generation_rows.now_active(new.entry), _in_order(old, *others)
             old.entry = generation_rows.now_kept(old.entry, kept_until)
@@ -222,9 +226,31 @@ class Generations:
         gallery = self.of(name, generation)
         return not gallery.projection.is_index_due(gallery.entry.index_kind, self._policy)
 
+    def look_again(self, name: str, generation: int) -> int:
+        """See the port."""
+
+        def work(db: sqlite3.Connection) -> tuple[OpenGallery, int]:
+            gallery = self.of(name, generation)
+            if gallery.entry.is_active:
+                return gallery, 0
+            return gallery, generation_rows.forget_unroutable(db, gallery.entry)
+
+        def then(done: tuple[OpenGallery, int]) -> int:
+            gallery, num = done
+            if num:
+                # They come in order again, among those that were there.
+                fresh = behind(self._record, gallery.entry, gallery.counts, self._projections)
+                active = self._opened(name)
+                fresh.folder, gallery.is_dropped = gallery.folder, True
+                active.beside = _in_order(*(fresh if one is gallery else one for one in active.beside))
+                self._leave(gallery)
+            return num
+
+        return self._exclusively(work, then)
+
     def num_missing(self, name: str, generation: int) -> int:
         """See the port."""
-        return len(self._record.absent(self.of(name, generation).entry))
+        return self._record.num_missing(self.of(name, generation).entry)
 
     def confidences(self, name: str, generation: int) -> FloatArray:
         """See the port."""
@@ -283,6 +309,11 @@ class Generations:
 
 def _in_order(*generations: OpenGallery) -> tuple[OpenGallery, ...]:
     return tuple(sorted(generations, key=lambda one: one.entry.generation))
+
+
+def _built_beside(old: OpenGallery, new: OpenGallery) -> list[OpenGallery]:
+    """What else is being built, and is to be without whom native templates retire."""
+    return [one for one in old.beside if one is not new and one.entry.kept_until_ms is None and one.entry.retires]
 
 
 def _as_active(new: OpenGallery, old: OpenGallery, kept_until: int) -> OpenGallery:

@@ -83,6 +83,8 @@ class OpenGallery:
     """The number of the last template that it has looked at, while it is behind."""
     num_looked_at: int = 0
     """And how many those were."""
+    num_recorded: int = 0
+    """Templates that were translated into it before it was opened."""
     beside: "tuple[OpenGallery, ...]" = ()
     """Of the active generation, the others."""
     indexes: Mapping[str, CommonIndex] = field(default_factory=dict)
@@ -134,7 +136,9 @@ class OpenGallery:
 
     def as_beside(self) -> Generation:
         """As it is told where it is not the active generation."""
-        num = min(self.num_looked_at, self.counts.num_templates) if self.is_behind else self.counts.num_templates
+        num = self.counts.num_templates
+        if self.is_behind:
+            num = min(max(self.num_looked_at, self.num_recorded), num)
         return described_generation(self.entry, is_complete=not self.is_behind, num_done=num)
 
     def described(self) -> Gallery:

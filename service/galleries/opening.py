@@ -61,6 +61,7 @@ def open_galleries(record: Record, folder: Path) -> list[OpenGallery]:
             opened.append(open_gallery(record, recorded, folder))
         else:
             other = behind(record, recorded.entry, opened[-1].counts, folder)
+            other.num_recorded = record.num_translated(recorded.entry)
             opened[-1].beside = (*opened[-1].beside, other)
     return opened
 

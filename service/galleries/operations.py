@@ -17,7 +17,7 @@ from service.entities import IndexKind, Once
 from service.errors import AlreadyExistsError, NotFoundError
 from service.galleries.rows import PreparedTemplates, insert_many, insert_row, insert_templates, space_document
 from service.galleries.rules import milliseconds, timestamp
-from service.galleries.schema import GENERATION_SHIFT, GalleryEntry, row_crc
+from service.galleries.schema import GENERATION_SHIFT, RETIRED, GalleryEntry, row_crc
 
 _ANSWERS_MS = 24 * 3600 * 1000
 """How long answers are kept."""
@@ -131,6 +131,10 @@ def enrol(
         {one.generation: retire(db, one, set(ids), before=seq) for one in generations if _retires(one, batch)}
         for batch, seq, ids in parts
     ]
+    for other in generations[1:]:
+        if other.retires and other.kept_until_ms is None:
+            for mine in retired:
+                mine[other.generation] = retire_too(db, entry, other, mine.get(entry.generation, []))
     counts = _count(db, entry.gallery_id, len(names), num_new)
     count_operations(db, len(parts), num_templates=len(names), num_subjects=num_new)
     enrolled = [
@@ -168,11 +172,25 @@ def retire(
             (entry.base, *some, before),
         ).fetchall()
         db.executemany(
-            "UPDATE translated SET feature = x'', crc = ? WHERE id = ?",
-            [(row_crc(seq, name.encode(), b""), entry.base + seq) for seq, name in rows],
+            "UPDATE translated SET feature = x'', confidence = ?, crc = ? WHERE id = ?",
+            [(RETIRED, row_crc(seq, name.encode(), b""), entry.base + seq) for seq, name in rows],
         )
         retired += [seq for seq, _ in rows]
     return retired
+
+
+def retire_too(db: sqlite3.Connection, entry: GalleryEntry, other: GalleryEntry, seqs: Sequence[int]) -> list[int]:
+    """Leave templates out of another generation that were retired in one, whether it has looked at them or not, but for those that
+    are native there; which those are.
+    """
+    query = "SELECT seq FROM template JOIN space ON space.id = template.space WHERE seq = ? AND fingerprint <> ?"
+    foreign = [seq for seq in seqs if db.execute(query, (seq, other.space.fingerprint)).fetchone()]
+    db.executemany(
+        "INSERT INTO translated SELECT ? + ?, route, confidence, crc, feature FROM translated WHERE id = ?"
+        " ON CONFLICT (id) DO UPDATE SET confidence = excluded.confidence, crc = excluded.crc, feature = excluded.feature",
+        [(other.base, seq, entry.base + seq) for seq in foreign],
+    )
+    return foreign
 
 
 def remove(db: sqlite3.Connection, entry: GalleryEntry, seqs: Sequence[int], once: Once | None = None) -> Removed:

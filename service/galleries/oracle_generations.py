@@ -14,7 +14,7 @@ from service.errors import (
     MigrationInProgressError,
     SpaceMismatchError,
 )
-from service.galleries.oracle_shelf import Row, Shelf, Version, made_of
+from service.galleries.oracle_shelf import Made, Row, Shelf, Version, made_of
 from service.galleries.port import Backlog, Chunk, Filled, Originals, Sample
 from service.galleries.rules import REST, checked_translation, milliseconds, time_of
 
@@ -48,6 +48,10 @@ class OracleGenerations:
             pinned = {fingerprint: tuple(bundles) for fingerprint, bundles in routes.items()}
             version = Version(number, space, "building", job, pinned, retires, is_behind=True)
             shelf.versions[number] = version
+            for row in shelf.rows:
+                is_native = row.template.space == space.fingerprint
+                if retires and not is_native and row.made[shelf.active_number].is_retired:
+                    row.made[number] = row.made[shelf.active_number]
             return version.described(shelf.rows)
 
     def origins(self, name: str) -> list[tuple[Space, int]]:
@@ -152,7 +156,21 @@ class OracleGenerations:
             shelf = self._shelf(name)
             shelf.version(generation)
             found = (row.made.get(generation) for row in shelf.rows)
-            return sum(made is not None and made.feature is None for made in found)
+            return sum(made is not None and made.feature is None and not made.is_retired for made in found)
+
+    def look_again(self, name: str, generation: int) -> int:
+        """See the port."""
+        with self._lock:
+            shelf = self._shelf(name)
+            version = shelf.version(generation)
+            if version is shelf.active:
+                return 0
+            again = [row for row in shelf.rows if generation in row.made and _is_unroutable(row.made[generation])]
+            for row in again:
+                del row.made[generation]
+            if again:
+                version.is_behind, version.filled_to = True, 0
+            return len(again)
 
     def confidences(self, name: str, generation: int) -> FloatArray:
         """See the port."""
@@ -198,15 +216,25 @@ class OracleGenerations:
             made = [(row, row.made[shelf.active_number]) for row in shelf.rows]
             translated = [(row, one) for row, one in made if one.feature is not None and one.route]
             num_native = sum(one.feature is not None and not one.route for _, one in made)
-            num_absent = sum(one.feature is None for _, one in made)
+            num_retired = sum(one.is_retired for _, one in made)
+            num_missing = sum(one.feature is None and not one.is_retired for _, one in made)
             told = [pair for pair in translated if pair[1].confidence is not None]
             untold = [pair for pair in translated if pair[1].confidence is None]
             queue = [*sorted(told, key=lambda pair: (pair[1].confidence, pair[0].seq)), *untold]
             page = tuple(shelf.told(row) for row, _ in queue[after : after + limit])
             next_after = after + len(page)
             return Backlog(
-                num_native, len(translated), num_absent, page, next_after if next_after < len(queue) else None
+                num_native,
+                len(translated),
+                num_retired,
+                num_missing,
+                page,
+                next_after if next_after < len(queue) else None,
             )
+
+
+def _is_unroutable(made: Made) -> bool:
+    return made.feature is None and not made.route and not made.is_retired
 
 
 def _originals(rows: Sequence[Row]) -> Originals:

@@ -34,6 +34,7 @@ class Made:
     feature: FloatArray | None
     route: tuple[str, ...] = ()
     confidence: float | None = None
+    is_retired: bool = False
 
 
 @dataclass(slots=True)
@@ -132,7 +133,7 @@ class Shelf:
         return replace(
             row.template,
             route=made.route,
-            confidence=made.confidence if made.route else None,
+            confidence=made.confidence if made.route and made.feature is not None else None,
             is_searchable=made.feature is not None,
         )
 
@@ -186,14 +187,23 @@ class Shelf:
         projected_D: FloatArray = check_projected(project(feature[None]), space, 1)[0]
         return projected_D
 
+    def _retire_too(self, row: Row) -> None:
+        """In what is being built beside the active generation."""
+        for other in self.beside:
+            if other.state == "building" and other.retires and row.template.space != other.space.fingerprint:
+                mine = row.made[self.active_number]
+                row.made[other.number] = replace(mine, route=row.made.get(other.number, mine).route)
+
     def retire(self, version: Version, subjects: frozenset[str]) -> int:
         """Leave out of a generation what of some subjects was translated; how many templates that were."""
         num = 0
         for row in self.rows:
             made = row.made.get(version.number)
             if made and made.route and made.feature is not None and row.template.subject in subjects:
-                row.made[version.number] = replace(made, feature=None)
+                row.made[version.number] = replace(made, feature=None, is_retired=True)
                 num += 1
+                if version is self.active:
+                    self._retire_too(row)
         return num
 
 

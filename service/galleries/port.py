@@ -129,7 +129,9 @@ class Backlog:
     num_native: int
     num_translated: int
     num_retired: int
-    """Templates in whose place native ones are, or for which there is no route."""
+    """Templates in whose place native ones are."""
+    num_missing: int
+    """Those that are not in the generation for other reasons."""
     templates: tuple[Template, ...]
     """Translated ones, those of least confidence first."""
     next_after: int | None
@@ -180,7 +182,15 @@ class GenerationStore(Protocol):
         """Whether a generation is searched as it is going to be: no index of it is due. Raises as `chunk` does."""
 
     def num_missing(self, name: str, generation: int) -> int:
-        """Templates that are recorded and not in a generation. Raises as `chunk` does."""
+        """Templates that are recorded and not in a generation, but for those that native ones have retired.
+
+        Raises as `chunk` does.
+        """
+
+    def look_again(self, name: str, generation: int) -> int:
+        """Take templates for which no route was there when they came for such that are to be translated, in a generation that is
+        not active; how many those are. If there are any it is behind from then on. Raises as `chunk` does.
+        """
 
     def confidences(self, name: str, generation: int) -> FloatArray:
         """Of all translated templates of a generation that tell, in no order. Raises as `chunk` does."""

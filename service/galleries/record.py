@@ -35,6 +35,7 @@ from service.galleries.schema import (
     GENERATION_SHIFT,
     IDENTITY,
     PAGE_BYTES,
+    RETIRED,
     TEMPLATE_IDS,
     GalleryEntry,
     Moment,
@@ -168,6 +169,20 @@ class Record:
         rows = self.read("SELECT digest, status, body FROM answered WHERE key = ?", (key,))
         return (rows[0][0], Answer(rows[0][1], rows[0][2])) if rows else None
 
+    def num_missing(self, entry: GalleryEntry) -> int:
+        """Templates that are not in a generation, but for those that native ones have retired."""
+        query = (
+            "SELECT COUNT(*) FROM translated WHERE id >= ? AND id < ? AND length(feature) = 0 AND confidence IS NOT ?"
+        )
+        num: int = self.read(query, (entry.base, entry.base + (1 << GENERATION_SHIFT), RETIRED))[0][0]
+        return num
+
+    def num_translated(self, entry: GalleryEntry) -> int:
+        """Templates that were translated into a generation."""
+        query = f"SELECT COUNT(*) FROM translated WHERE id >> {GENERATION_SHIFT} = ? AND length(feature) > 0"
+        num: int = self.read(query, (entry.generation_id,))[0][0]
+        return num
+
     def absent(self, entry: GalleryEntry) -> SeqArray:
         """The numbers of templates that are not in a generation, ascending."""
         query = "SELECT id FROM translated WHERE id >= ? AND id < ? AND length(feature) = 0 ORDER BY id"
@@ -286,7 +301,7 @@ class Record:
             space,
             tuple(json.loads(bundles or "[]")),
             time_of(enrolled_at),
-            confidence,
+            confidence if size else None,
             norm,
             key,
             parsed_metadata(metadata),

@@ -24,6 +24,8 @@ TEMPLATE_IDS, ERASED, IDENTITY = "template-ids", "erased", "identity"
 """Names of secrets: the key of template ids, that of what stands for erased subjects, and what no other record is called."""
 PAGE_BYTES = 8192
 """Three templates of 512 numbers fit into a page; of SQLite's own size a page holds one, and is half empty."""
+RETIRED = -1.0
+"""In place of a confidence."""
 GENERATION_SHIFT = 40
 """A translated feature's `id` is its generation times 2 to this, plus the template's `seq`: a generation lies together."""
 
@@ -74,7 +76,8 @@ SCHEMA = (
         gallery INTEGER NOT NULL, name TEXT NOT NULL, value NOT NULL, template INTEGER NOT NULL,
         PRIMARY KEY (gallery, name, value, template)) WITHOUT ROWID""",
     "CREATE INDEX attribute_template ON attribute (template)",
-    # An empty feature: the template is not in that generation, as no route leads there, or a native one has retired it.
+    # An empty feature: the template is not in that generation. No route led there when it came (its route has no translators), it
+    # has no direction there, or a native template has retired it (its confidence is -1).
     """CREATE TABLE translated (
         id INTEGER PRIMARY KEY, route INTEGER NOT NULL, confidence REAL, crc INTEGER NOT NULL, feature BLOB NOT NULL)""",
     *_INDEXES_OF_TRANSLATED,
