@@ -127,7 +127,7 @@ def _filled(store: EmbeddedGalleryStore, filler: Filler, route: Route) -> float:
     """Templates a second, until everybody is searchable in a new generation, which is dropped then."""
     started = time.perf_counter()
     number = store.generations.begin(NAME, NEW, job="measured", routes={}).number
-    filler(NAME, number, {OLD.fingerprint: route})
+    filler(NAME, number, lambda space: route)
     seconds = time.perf_counter() - started
     num = len(store.generations.confidences(NAME, number)) or store.get(NAME).num_templates
     assert num == store.get(NAME).num_templates

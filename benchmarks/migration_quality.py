@@ -114,13 +114,13 @@ def _outcome(folder: Path, source: FeatureSet, target: FeatureSet, seed: int) ->
     store.enrol(NAME, NewTemplates(subjects, rows, source.space, rows, source.space, norm=enrolled.norm))
     before = _rank1(store, old.take(~is_enrolled), source.space)
     generation = store.generations.begin(NAME, target.space, job="measured", routes={})
-    Filler(inference, store.generations)(NAME, generation.number, {source.space.fingerprint: route})
+    Filler(inference, store.generations)(NAME, generation.number, lambda space: route)
     native, translated = Side(target.space.fingerprint), Side(source.space.fingerprint, route.bundles)
     thresholds = inference.catalog.thresholds
     points = [thresholds.between(one, translated).point_at(0.01) for one in (native, translated)]
     ratio = points[0].fnmr / points[1].fnmr if points[0] and points[1] and points[1].fnmr else None
     gallery = store.get(NAME)
-    judged = Judge(store)(gallery, gallery.beside[0], GatePolicy(seed=seed), None, ratio)
+    judged = Judge(store)(gallery, gallery.beside[0], GatePolicy(seed=seed), native_ratio=ratio)
     store.generations.activate(NAME, generation.number, expected=1, keep_seconds=1)
     after = _rank1(store, new.take(~is_enrolled), target.space)
     store.close()

@@ -180,14 +180,15 @@ def retire(
 
 
 def retire_too(db: sqlite3.Connection, entry: GalleryEntry, other: GalleryEntry, seqs: Sequence[int]) -> list[int]:
-    """Leave templates out of another generation that were retired in one, whether it has looked at them or not, but for those that
-    are native there; which those are.
+    """Leave templates out of another generation that were retired in one, whether it has looked at them or not, but for those
+    that are native there; which those are.
     """
     query = "SELECT seq FROM template JOIN space ON space.id = template.space WHERE seq = ? AND fingerprint <> ?"
     foreign = [seq for seq in seqs if db.execute(query, (seq, other.space.fingerprint)).fetchone()]
     db.executemany(
         "INSERT INTO translated SELECT ? + ?, route, confidence, crc, feature FROM translated WHERE id = ?"
-        " ON CONFLICT (id) DO UPDATE SET confidence = excluded.confidence, crc = excluded.crc, feature = excluded.feature",
+        " ON CONFLICT (id) DO UPDATE"
+        " SET confidence = excluded.confidence, crc = excluded.crc, feature = excluded.feature",
         [(other.base, seq, entry.base + seq) for seq in foreign],
     )
     return foreign

@@ -87,7 +87,7 @@ class Catalog:
         one does not begin where the one before ends.
         """
         steps: list[RouteStep] = []
-        here = source
+        here, seen = source, {source.fingerprint}
         for name in bundles:
             if name not in self._translators:
                 raise NoRouteError("a translator of the route is not loaded; see /bundles")
@@ -96,11 +96,29 @@ class Catalog:
                 raise NoRouteError(f"translator {name} does not begin in the space {here.name}; see /bundles")
             steps.append(RouteStep(name, manifest.source, manifest.target))
             here = manifest.target
+            if here.fingerprint in seen:
+                raise NoRouteError(f"the route comes to the space {here.name} twice")
+            seen.add(here.fingerprint)
         return Route(source, here, tuple(steps))
 
     def digest_of(self, bundle: str) -> str:
-        """Of a loaded translator."""
+        """Of a translator. Raises `NoRouteError` where it is not loaded."""
+        if bundle not in self._translators:
+            raise NoRouteError("a translator of the route is not loaded; see /bundles")
         return self._translators[bundle].manifest.digest
+
+    def pinned(self, source: Space, pins: Sequence[str]) -> Route:
+        """The route by just these translators, each named as `pin` does.
+
+        Raises `NoRouteError` where one is not loaded, or is another one.
+        """
+        route = self.along(source, [one.partition("@")[0] for one in pins])
+        for name, one in zip(route.bundles, pins, strict=True):
+            if pin(name, self.digest_of(name)) != one:
+                raise NoRouteError(
+                    f"translator {name} is another one than when this began; put the former back, or cancel the job"
+                )
+        return route
 
     def comparison(
         self, source: Space, target: Space, *, fmr: float | None = None, modalities: Set[str] = frozenset({PHOTO})
@@ -238,6 +256,15 @@ class Catalog:
             if is_better:
                 steps[source.fingerprint][target.fingerprint] = (RouteStep(name, source, target), quality)
         return steps
+
+
+def pin(name: str, digest: str) -> str:
+    """A translator by its name and what it is.
+
+    >>> pin("a-to-b", "0123456789abcdef0123")
+    'a-to-b@0123456789abcdef'
+    """
+    return f"{name}@{digest[:16]}"
 
 
 def _quality(metrics: Mapping[str, Any], against: str = "") -> float:

@@ -3,9 +3,10 @@
 import time
 from collections.abc import Callable
 
-from service.entities import Gallery, Generation, Job
-from service.errors import NoRouteError, RollbackExpiredError
+from service.entities import Generation, Job
+from service.errors import NoRouteError, NotFoundError, RollbackExpiredError
 from service.galleries.port import Filled, GalleryStore
+from service.inference.catalog import pin
 from service.inference.inference import Inference
 from service.state.port import JobStore
 from service.usecases.filling import Filler
@@ -37,34 +38,33 @@ class MigrationWork:
         if asked.mode == "probe":
             self._end_at_once(job)
             return
-        gallery, generation, job = self._begun(job, asked)
-        routes = self._migrations.routes_of(gallery, generation)
-        self._check_digests(job)
+        generation, job = self._begun(job, asked)
         if job.state == "queued":
             job = self._jobs.change(job, state="running", reason="")
+        route_of = self._migrations.exchanges.route_into(generation)
         if not generation.is_complete and not self._fill(
-            job.gallery, generation.number, routes, on_filled=on_filled, go_on=go_on
+            job.gallery, generation.number, route_of, on_filled=on_filled, go_on=go_on
         ):
             return
-        self._migrations.index(job.gallery, generation.number, generation.space)
+        self._migrations.exchanges.index(job.gallery, generation.number, generation.space)
         if job.state != "verifying":
             job = self._jobs.change(job, state="verifying", reason="")
         while not self._store.generations.is_indexed(job.gallery, generation.number):
             if not go_on():
                 return
             time.sleep(_INDEX_SECONDS)
-        job = self._jobs.change(job, state="ready", reason="", found={"verdict": self._migrations.verdicts(job)})
-        if asked.cutover == "auto" and job.found["verdict"]["is_passed"]:
-            self._migrations.cut_over(job.job_id, force=False, once=None)
+        self._jobs.change(job, state="ready", reason="", found={"verdict": self._migrations.verdicts(job, go_on=go_on)})
 
-    def _begun(self, job: Job, asked: Asked) -> tuple[Gallery, Generation, Job]:
+    def _begun(self, job: Job, asked: Asked) -> tuple[Generation, Job]:
         """With its generation, which is begun where it is not yet; it is searchable in common spaces as it is filled."""
-        gallery = self._store.get(job.gallery)
+        gallery = self._migrations.exchanges.gallery_of(job)
+        if gallery is None:
+            raise NotFoundError("the gallery that it was for is gone")
         target = self._inference.catalog.find_space(job.asked["plan"]["target_fingerprint"])
         if target is None:
             raise NoRouteError("the target space is not known any more; load a bundle of it, and resume")
         routes = {
-            fingerprint: tuple(one["name"] for one in route["bundles"])
+            fingerprint: tuple(pin(one["name"], one["digest"]) for one in route["bundles"])
             for fingerprint, route in job.asked["plan"]["routes"].items()
         }
         if "generation" in job.found and not any(one.job == job.job_id for one in gallery.beside):
@@ -72,6 +72,9 @@ class MigrationWork:
         generation = self._store.generations.begin(
             job.gallery, target, job=job.job_id, routes=routes, retires=asked.retires
         )
+        if generation.is_complete is False and self._store.generations.num_missing(job.gallery, generation.number):
+            # A translator that was away when they came may be back.
+            self._store.generations.look_again(job.gallery, generation.number)
         if not generation.is_complete:
             for step in self._inference.catalog.common_steps(target):
                 projections = self._inference.projections(step.target)
@@ -79,16 +82,7 @@ class MigrationWork:
         if "generation" not in job.found:
             numbers = {"generation": generation.number, "generation_before": gallery.generation}
             job = self._jobs.change(job, found=numbers)
-        return self._store.get(job.gallery), generation, job
-
-    def _check_digests(self, job: Job) -> None:
-        """Raises `NoRouteError` where a translator is not the one that it was when the job was asked for."""
-        for route in job.asked["plan"]["routes"].values():
-            for one in route["bundles"]:
-                if self._inference.catalog.digest_of(one["name"]) != one["digest"]:
-                    raise NoRouteError(
-                        f"translator {one['name']} is another one than when this began; put the former back, or cancel this"
-                    )
+        return generation, job
 
     def _end_at_once(self, job: Job) -> None:
         """Nothing of the gallery changes: probes of the target are translated back from now on, as they can be."""

@@ -24,11 +24,13 @@ from service.galleries.port import Filled, GalleryStore
 from service.jobs.migration import MigrationWork
 from service.state.port import OPEN, JobStore
 from service.usecases.migrate import Migrations
+from service.usecases.migration_plan import Asked
 from service.usecases.rates import Rate
 
 log = logging.getLogger("facebridge.jobs")
 
 _WORKED_ON: tuple[JobState, ...] = ("queued", "running", "verifying")
+_JUDGED: tuple[JobState, ...] = ("ready",)
 _LEASE_SECONDS = 60.0
 _LOOK_SECONDS = 1.0
 _CLEAR_SECONDS = 10.0
@@ -74,7 +76,7 @@ class JobRunner:
     def _run(self) -> None:
         cleared = 0.0
         with suppress(StorageError):
-            self._migrations.settle_all()
+            self._migrations.exchanges.settle_all(is_start=True)
         while not self._closing.is_set():
             try:
                 if time.monotonic() - cleared >= _CLEAR_SECONDS:
@@ -84,6 +86,7 @@ class JobRunner:
                 if job is not None:
                     self._do(job)
                     continue
+                self._cut_over_what_may_be()
             except Exception as failure:  # noqa: BLE001
                 log.error("jobs: %s", failure if isinstance(failure, FacebridgeError) else type(failure).__name__)
             self._wake.wait(_LOOK_SECONDS)
@@ -135,9 +138,25 @@ class JobRunner:
 
     def _end(self, job_id: str, failure: FacebridgeError) -> None:
         """It has come to nothing, and nothing is left of it."""
+        with suppress(StorageError, NotFoundError):
+            # Where its gallery is gone, it says that.
+            self._migrations.exchanges.settled(self._jobs.get(job_id))
         self._say(job_id, "failed", str(failure))
         with suppress(StorageError, NotFoundError):
             self._migrations.forget_generation(self._jobs.get(job_id))
+
+    def _cut_over_what_may_be(self) -> None:
+        """Jobs that are to be as soon as they have passed; what keeps one from it is said in it."""
+        for job in self._jobs.in_states(_JUDGED):
+            if Asked.of_json(job.asked).cutover != "auto" or not job.found["verdict"]["is_passed"]:
+                continue
+            try:
+                self._migrations.exchanges.cut_over(job.job_id, force=False, once=None)
+            except FacebridgeError as failure:
+                with suppress(FacebridgeError):
+                    now = self._jobs.get(job.job_id)
+                    if now.state == "ready" and now.reason != str(failure):
+                        self._jobs.change(now, reason=str(failure))
 
     def _clear_away(self) -> None:
         """Generations whose job has come to nothing, and those that were kept as long as they were to be."""

@@ -6,11 +6,12 @@ Shapes: N templates of one space, D dimension of the generation's.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from models.space import Space
 from service.entities import Route, RouteStep, Translation
 from service.errors import GenerationChangedError
 from service.galleries.port import Chunk, Filled, GenerationStore, Originals
@@ -32,7 +33,7 @@ class Translators(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Filler:
-    """Fills generations; `routes` are those of templates, by the fingerprint of the space that they are of."""
+    """Fills generations."""
 
     inference: Translators
     generations: GenerationStore
@@ -42,19 +43,18 @@ class Filler:
         self,
         gallery: str,
         generation: int,
-        routes: Mapping[str, Route],
+        route_of: Callable[[Space], Route | None],
         *,
         on_filled: Callable[[Filled], None] = lambda filled: None,
         go_on: Callable[[], bool] = lambda: True,
     ) -> bool:
         """Fill until the generation has caught up with the gallery; whether it has, and was not stopped by `go_on`, which is
-        asked before each chunk.
+        asked before each chunk. `route_of` is asked by which route templates of a space come there, None where none leads there,
+        when there are any.
 
-        Raises `NotFoundError`, `RollbackExpiredError` where the generation is dropped meanwhile, `EngineError`, `StorageError`.
+        Raises `NotFoundError`, `RollbackExpiredError` where the generation is dropped meanwhile, `EngineError`,
+        `StorageError`, and what `route_of` raises.
         """
-        blocking = {
-            fingerprint: self.inference.blocking(route.steps) for fingerprint, route in routes.items() if route.steps
-        }
         size = _Size()
         with ThreadPoolExecutor(1, thread_name_prefix="fill") as pool:
             chunk = self.generations.chunk(gallery, generation, limit=size.limit)
@@ -62,7 +62,7 @@ class Filler:
                 began = time.perf_counter()
                 following = pool.submit(self._next, gallery, generation, chunk, size.limit)
                 started = time.perf_counter()
-                made = [_translated(blocking.get(part.space.fingerprint), part) for part in chunk.parts]
+                made = [self._translated(route_of, part) for part in chunk.parts]
                 size.adapt(chunk, time.perf_counter() - started, self.pace.piece_seconds)
                 try:
                     filled = self.generations.fill(gallery, generation, chunk, made)
@@ -79,12 +79,12 @@ class Filler:
                 self.pace.rest(time.perf_counter() - began)
         return False
 
+    def _translated(self, route_of: Callable[[Space], Route | None], part: Originals) -> Translation | None:
+        route = route_of(part.space)
+        return None if route is None else self.inference.blocking(route.steps)(part.features, part.norm)
+
     def _next(self, gallery: str, generation: int, chunk: Chunk, limit: int) -> Chunk:
         return self.generations.chunk(gallery, generation, after=chunk.next_after, limit=limit)
-
-
-def _translated(route: BlockingRoute | None, part: Originals) -> Translation | None:
-    return None if route is None else route(part.features, part.norm)
 
 
 class _Size:

@@ -7,7 +7,7 @@ Shapes: N drawn templates or probes, D dimension of a generation's space, K near
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from service.entities import Candidate, FloatArray, Gallery, Generation
-from service.galleries.port import GalleryStore, Sample
+from service.errors import JobStateError
+from service.galleries.port import GalleryStore
 from service.galleries.rules import timestamp
 from service.usecases.labelled import ProbesFigures
 from service.usecases.migration_plan import GatePolicy
@@ -26,7 +27,9 @@ _AT_ONCE, _FEW_AT_ONCE = 256, 4
 _BINS = 20
 _QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95)
 FEWEST = 30
-"""Drawn templates below which a share says nothing."""
+"""Drawn templates below which a share says nothing; and subjects to be found, below which neighbours do not."""
+_FEW_OF = 10
+"""Where one in so many templates is drawn, or more, a gallery without them all would be another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,8 @@ class Figure:
     """Of how many it is measured."""
     is_required: bool = False
     """Whether it is as good as failed where it is not measured."""
+    is_of_quality: bool = False
+    """Whether it tells how well people are found; one such gate must be passed."""
 
     @property
     def state(self) -> Literal["passed", "failed", "not-measured"]:
@@ -71,10 +76,11 @@ class Judgement:
 
     @property
     def is_passed(self) -> bool:
-        """Whether no gate failed, and something was measured."""
-        states = [gate.state for gate in self.gates]
+        """Whether no gate failed, none that is required is lacking, and one tells how well people are found."""
+        is_failed = any(gate.state == "failed" for gate in self.gates)
         is_lacking = any(gate.is_required and gate.state == "not-measured" for gate in self.gates)
-        return "failed" not in states and "passed" in states and not is_lacking
+        is_told = any(gate.is_of_quality and gate.state == "passed" for gate in self.gates)
+        return is_told and not is_failed and not is_lacking
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -97,33 +103,19 @@ class Judge:
         generation: Generation,
         policy: GatePolicy,
         probes: Mapping[str, ProbesFigures | None] | None = None,
+        *,
         native_ratio: float | None = None,
+        go_on: Callable[[], bool] = lambda: True,
     ) -> Judgement:
         """Measure a complete generation beside the active one. `probes` is what labelled ones found before and after;
         `native_ratio`, how many times as often native probes miss as translated ones.
 
-        Raises `NotFoundError`, `RollbackExpiredError`, `StorageError`.
+        Raises `NotFoundError`, `RollbackExpiredError`, `StorageError`; `JobStateError` where it is not to `go_on`.
         """
-        generations = self.store.generations
-        sample = generations.sample(gallery.name, policy.num_samples, policy.seed)
-        old, new = gallery.generation, generation.number
-        features = [generations.features(gallery.name, number, sample.template_ids) for number in (old, new)]
-        # Only those that are in both.
-        kept = np.flatnonzero(~np.isnan(features[0]).any(axis=1) & ~np.isnan(features[1]).any(axis=1))
-        num_mated = int((kept < sample.num_mated).sum())
-        subjects = [sample.subjects[row] for row in kept.tolist()]
-        before, after = (
-            self._nearest(gallery.name, number, space_features[kept], sample)
-            for number, space_features in zip((old, new), features, strict=True)
-        )
+        generations, new = self.store.generations, generation.number
+        before, after, own = self._neighbours(gallery, new, policy, go_on)
         shared = [_shared(one, other) for one, other in zip(before, after, strict=True) if one]
-        was_right, is_right = (
-            np.array(
-                [bool(names) and names[0] == own for names, own in zip(ranked, subjects, strict=True)][:num_mated],
-                dtype=bool,
-            )
-            for ranked in (before, after)
-        )
+        was_right, is_right = (_right(ranked, own) for ranked in (before, after))
         confidences = generations.confidences(gallery.name, new)
         num_missing = generations.num_missing(gallery.name, new)
         return Judgement(
@@ -137,6 +129,7 @@ class Judge:
                     confidences,
                     share_missing=num_missing / max(1, gallery.num_templates),
                     num_templates=gallery.num_templates,
+                    is_crowd=gallery.num_subjects >= FEWEST + NEIGHBOURS,
                 ),
                 *_of_probes(policy, probes),
             ),
@@ -148,37 +141,62 @@ class Judge:
             None if probes is None else {name: asdict(one) if one else None for name, one in probes.items()},
         )
 
-    def _nearest(self, name: str, generation: int, features_ND: FloatArray, sample: Sample) -> list[list[str]]:
-        """The nearest subjects of each, without any of those that were drawn."""
-        gallery = self.store.get(name)
-        space = next(
-            space
-            for number, space in [
-                (gallery.generation, gallery.space),
-                *((one.number, one.space) for one in gallery.beside),
-            ]
-            if number == generation
+    def _neighbours(
+        self, gallery: Gallery, new: int, policy: GatePolicy, go_on: Callable[[], bool]
+    ) -> tuple[list[list[str]], list[list[str]], list[str]]:
+        """The nearest subjects of drawn templates in the active generation and in the new one; and the first of these
+        templates' own subjects, of those who have others.
+        """
+        generations, old = self.store.generations, gallery.generation
+        sample = generations.sample(gallery.name, policy.num_samples, policy.seed)
+        features = [generations.features(gallery.name, number, sample.template_ids) for number in (old, new)]
+        # Only those that are in both.
+        kept = np.flatnonzero(~np.isnan(features[0]).any(axis=1) & ~np.isnan(features[1]).any(axis=1))
+        own = [sample.subjects[row] for row in kept.tolist() if row < sample.num_mated]
+        template_ids = [sample.template_ids[row] for row in kept.tolist()]
+        before, after = (
+            self._nearest(gallery, number, features_ND[kept], template_ids, go_on)
+            for number, features_ND in zip((old, new), features, strict=True)
         )
+        return before, after, own
+
+    def _nearest(
+        self,
+        gallery: Gallery,
+        generation: int,
+        features_ND: FloatArray,
+        template_ids: Sequence[str],
+        go_on: Callable[[], bool],
+    ) -> list[list[str]]:
+        """The nearest subjects of each: without any of those that were drawn, or where these are many without itself."""
+        is_alone = len(template_ids) * _FEW_OF > gallery.num_templates
+        spaces = {gallery.generation: gallery.space} | {one.number: one.space for one in gallery.beside}
         nearest: list[list[str]] = []
-        start = 0
-        while start < len(features_ND):
-            began, num = time.perf_counter(), _FEW_AT_ONCE if self.pace.is_busy() else _AT_ONCE
+        while len(nearest) < len(features_ND):
+            if not go_on():
+                raise JobStateError("the job is not to go on")
+            start, began = len(nearest), time.perf_counter()
+            end = start + (1 if is_alone else _FEW_AT_ONCE if self.pace.is_busy() else _AT_ONCE)
             found = self.store.search(
-                name,
-                features_ND[start : start + num],
-                space,
+                gallery.name,
+                features_ND[start:end],
+                spaces[generation],
                 NEIGHBOURS,
                 generation=generation,
-                without_ids=sample.template_ids,
+                without_ids=template_ids[start:end] if is_alone else template_ids,
             )
             nearest += [_names(of_probe) for of_probe in found.candidates]
-            start += num
             self.pace.rest(time.perf_counter() - began)
         return nearest
 
 
 def _names(candidates: Sequence[Candidate]) -> list[str]:
     return [one.subject for one in candidates]
+
+
+def _right(ranked: Sequence[Sequence[str]], own: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Whether each is nearest to its own subject."""
+    return np.array([bool(names) and names[0] == subject for names, subject in zip(ranked, own, strict=False)], bool)
 
 
 def _shared(one: Sequence[str], other: Sequence[str]) -> float:
@@ -195,25 +213,24 @@ def _gates(
     *,
     share_missing: float,
     num_templates: int,
+    is_crowd: bool,
 ) -> tuple[Figure, ...]:
     """The gates that need no labelled probes."""
     kept, lost = is_right[was_right], was_right & ~is_right
-    low = confidences < policy.low_confidence
+    share_low = float((confidences < policy.low_confidence).mean()) if len(confidences) else None
     return (
-        _figure("neighbour overlap@10", shared, policy.min_overlap, is_least=True),
+        _figure("neighbour overlap@10", shared if is_crowd else (), policy.min_overlap, is_least=True),
         _figure("rank-1 retention", kept, policy.min_retention, is_least=True),
         _figure("negative flips", lost, policy.max_negative_flips, is_least=False),
-        _figure("low confidence", low, policy.max_low_confidence, is_least=False, fewest=1),
+        Figure("low confidence", share_low, policy.max_low_confidence, is_least=False, num=len(confidences)),
         Figure("missing templates", share_missing, policy.max_missing, is_least=False, num=num_templates),
     )
 
 
-def _figure(
-    name: str, values: Sequence[float] | npt.NDArray[np.bool_], limit: float, *, is_least: bool, fewest: int = FEWEST
-) -> Figure:
-    """The mean, if there are enough."""
+def _figure(name: str, values: Sequence[float] | npt.NDArray[np.bool_], limit: float, *, is_least: bool) -> Figure:
+    """How well people are found: the mean, if there are enough."""
     num = len(values)
-    return Figure(name, float(np.mean(values)) if num >= fewest else None, limit, is_least, num)
+    return Figure(name, float(np.mean(values)) if num >= FEWEST else None, limit, is_least, num, is_of_quality=True)
 
 
 def _distribution(confidences: FloatArray) -> dict[str, Any]:
@@ -230,11 +247,13 @@ def _of_probes(policy: GatePolicy, probes: Mapping[str, ProbesFigures | None] | 
         return ()
     before, after = (probes or {}).get("before"), (probes or {}).get("after")
     increase = None
-    if before is not None and after is not None and before.fnir is not None and after.fnir is not None:
+    is_enough = after is not None and after.num_mated >= FEWEST
+    if is_enough and before is not None and after is not None and before.fnir is not None and after.fnir is not None:
         increase = after.fnir - before.fnir
     name = f"FNIR increase at FPIR {policy.fnir.fpir:g}"
     num = after.num_mated if after else 0
-    return (Figure(name, increase, policy.fnir.max_increase, is_least=False, num=num, is_required=True),)
+    limit = policy.fnir.max_increase
+    return (Figure(name, increase, limit, is_least=False, num=num, is_required=True, is_of_quality=True),)
 
 
 def _rank1(

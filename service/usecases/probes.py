@@ -182,8 +182,8 @@ class Probes:
         """
         catalog = self._inference.catalog
         try:
-            bundles = generation.routes.get(native.space.fingerprint)
-            route = catalog.along(native.space, bundles) if bundles else catalog.route(native.space, generation.space)
+            pins = generation.routes.get(native.space.fingerprint)
+            route = catalog.pinned(native.space, pins) if pins else catalog.route(native.space, generation.space)
         except NoRouteError:
             return None
         blocking = self._inference.blocking(route.steps)

@@ -1,6 +1,6 @@
 """Signed verdicts on jobs. Shapes: N probes, D dimension of a generation's space."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -32,16 +32,18 @@ class Verdicts:
         self._signer = signer
         self._judge = Judge(store, pace or Pace())
 
-    def __call__(self, job: Job, probes: FeatureSet | None = None) -> dict[str, Any]:
+    def __call__(
+        self, job: Job, probes: FeatureSet | None = None, go_on: Callable[[], bool] = lambda: True
+    ) -> dict[str, Any]:
         """Of a job whose generation is complete and not the active one; by labelled probes too, if there are any.
 
-        Raises `NotFoundError`, `RollbackExpiredError`, `SpaceMismatchError` where no route leads from the probes to a generation.
+        Raises `JobStateError` where it is not to `go_on`, `NotFoundError`, `RollbackExpiredError`.
         """
         gallery, generation = self._found(job)
         policy = Asked.of_json(job.asked).gates
         figures = None if probes is None else self._by_probes(gallery, generation, probes, job)
         reached("migration-in-verdict")
-        judged = self._judge(gallery, generation, policy, figures, self._native_ratio(job))
+        judged = self._judge(gallery, generation, policy, figures, native_ratio=self._native_ratio(job), go_on=go_on)
         facts = {"kind": "verdict", "job": job.job_id, "gallery": job.gallery, "plan": job.asked["plan"]}
         numbers = {"generation": generation.number, "generation_before": gallery.generation, "policy": asdict(policy)}
         return self._signer.seal(facts | numbers | judged.to_json())

@@ -2,6 +2,8 @@
 
 import asyncio
 import shutil
+import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -68,11 +70,11 @@ async def until(client: httpx.AsyncClient, job: str, state: str, words: str = ""
 
 
 async def paused_half_way(opened: Open) -> str:
-    """A job that has begun, and was told to pause while its first chunk was translated."""
+    """A job that has begun, and was told to pause while the first 256 of 400 were translated."""
     engines = FakeEngines(change=lambda engine: engine.may_go_on.clear())
     async with opened(engines) as client:
         engine = engines.by_name["a-to-b"]
-        await filled(client)
+        await filled(client, 400)
         job = await start(client)
         await asyncio.to_thread(engine.started.wait, 10)
         assert (await client.post(f"/jobs/{job}/pause")).json()["state"] == "paused"
@@ -94,9 +96,13 @@ async def test_a_translator_that_is_gone_half_way_pauses_the_job_until_it_is_bac
     async with opened() as client:
         await client.post(f"/jobs/{job}/resume")
         ready = await until(client, job, "ready")
-        # There was no route for it when it came.
-        assert (ready["progress"]["done"], ready["progress"]["failed"]) == (41, 1)
-        assert ready["is_passed"] is False
+        # There was no translator for it when it came, and there is now.
+        assert (ready["progress"]["done"], ready["progress"]["failed"]) == (401, 0)
+        assert ready["is_passed"] is True
+        await client.post(f"/jobs/{job}/cutover", json={})
+        probe = {"space": "a", "feature": unit(features(1, 8, seed=5))[0].tolist()}
+        found = (await client.post("/identify", json={"gallery": "people", "top_k": 1, "probe": probe})).json()
+        assert (found["candidates"][0]["subject"], found["generation"]) == ("new", 2)
 
 
 async def test_a_translator_that_is_another_one_half_way_pauses_the_job(opened: Open, folder: Path) -> None:
@@ -150,7 +156,7 @@ async def test_a_gallery_that_is_dropped_half_way_fails_its_job(opened: Open) ->
         await asyncio.to_thread(engine.started.wait, 10)
         assert (await client.delete("/galleries/people")).status_code == 204
         engine.may_go_on.set()
-        await until(client, job, "failed", "there is no gallery of this name")
+        await until(client, job, "failed", "the gallery that it was for is gone")
         await filled(client)
         await until(client, await start(client), "ready")
 
@@ -207,6 +213,159 @@ async def test_a_job_that_was_ready_before_a_start_is_cut_over_after_it(opened: 
         assert (found["candidates"][0]["subject"], found["generation"]) == ("late", 2)
     async with opened() as client:
         assert (await client.post(f"/jobs/{job}/rollback", json={})).json()["state"] == "rolled-back"
+
+
+async def identified(client: httpx.AsyncClient, row: Any) -> tuple[str, int]:
+    """Whom a probe of a finds, and in which generation."""
+    body = {"gallery": "people", "top_k": 1, "probe": {"space": "a", "feature": row.tolist()}}
+    found = (await client.post("/identify", json=body)).json()
+    return found["candidates"][0]["subject"], found["generation"]
+
+
+async def cut_over(client: httpx.AsyncClient, job: str, **body: Any) -> tuple[int, dict[str, Any]]:
+    response = await client.post(f"/jobs/{job}/cutover", json=body)
+    return response.status_code, response.json()
+
+
+async def test_who_came_while_the_translator_was_away_is_translated_before_a_cut_over(
+    opened: Open, folder: Path, tmp_path: Path
+) -> None:
+    late = unit(features(1, 8, seed=5))
+    async with opened() as client:
+        await filled(client)
+        job = await start(client)
+        await until(client, job, "ready")
+    (folder / "a-to-b").rename(tmp_path / "put-away")
+    async with opened() as client:
+        await enrol(client, ["late"], late)
+        assert (await client.get(f"/jobs/{job}")).json()["progress"]["failed"] == 1
+        status, problem = await cut_over(client, job)
+        assert (status, problem["type"]) == (422, "urn:facebridge:problem:no-route")
+        # Nothing has become of it, and it can still be given up.
+        assert (await client.get(f"/jobs/{job}")).json()["state"] == "ready"
+        assert (await identified(client, late[0]))[1] == 1
+    (tmp_path / "put-away").rename(folder / "a-to-b")
+    async with opened() as client:
+        assert (await cut_over(client, job))[0] == 200
+        assert await identified(client, late[0]) == ("late", 2)
+
+
+async def test_a_translator_that_was_put_in_the_place_of_another_is_no_one_to_cut_over_with(
+    opened: Open, folder: Path
+) -> None:
+    async with opened() as client:
+        await filled(client)
+        job = await start(client)
+        await until(client, job, "ready")
+    shutil.rmtree(folder / "a-to-b")
+    write_translator(folder / "a-to-b", A_TO_B, A, B, quality=0.8)
+    async with opened() as client:
+        status, problem = await cut_over(client, job)
+        assert (status, problem["type"]) == (409, "urn:facebridge:problem:job-state")
+        assert "translator a-to-b is another one than when this began" in problem["detail"]
+        assert (await cut_over(client, job, force=True))[0] == 200
+
+
+async def test_a_verdict_on_a_gallery_that_was_another_one_is_none_on_this(opened: Open) -> None:
+    async with opened() as client:
+        await filled(client)
+        job = await start(client)
+        await until(client, job, "ready")
+        judged_at = (await client.get(f"/jobs/{job}/verdict")).json()["judged_at"]
+        await enrol(client, [f"new{row}" for row in range(4)], unit(features(4, 8, seed=5)))
+        assert (await cut_over(client, job))[0] == 200
+        await client.post(f"/jobs/{job}/rollback", json={})
+        await enrol(client, ["newest"], unit(features(1, 8, seed=6)))
+        status, problem = await cut_over(client, job)
+        assert (status, problem["type"]) == (409, "urn:facebridge:problem:job-state")
+        assert "(40 templates then, 45 now)" in problem["detail"]
+        await until(client, job, "ready")
+        verdict = (await client.get(f"/jobs/{job}/verdict")).json()
+        assert (verdict["num_templates"], verdict["judged_at"] > judged_at) == (45, True)
+        assert (await cut_over(client, job))[0] == 200
+
+
+async def test_an_order_that_comes_while_generations_are_exchanged_is_refused(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    activate, about_to, may = Generations.activate, threading.Event(), threading.Event()
+
+    def held(*arguments: Any, **more: Any) -> Any:
+        about_to.set()
+        assert may.wait(10)
+        return activate(*arguments, **more)
+
+    async with opened() as client:
+        await filled(client)
+        job = await start(client)
+        await until(client, job, "ready")
+        monkeypatch.setattr(Generations, "activate", held)
+        cutting = asyncio.create_task(cut_over(client, job))
+        await asyncio.to_thread(about_to.wait, 10)
+        for order in ("cancel", "cutover"):
+            response = await client.post(f"/jobs/{job}/{order}", json={} if order == "cutover" else None)
+            assert (response.status_code, "exchanged just now" in response.json()["detail"]) == (409, True)
+        may.set()
+        assert (await cutting)[0] == 200
+        assert (await client.get(f"/jobs/{job}")).json()["state"] == "cut-over"
+        assert (await client.get("/galleries/people")).json()["generation"] == 2
+
+
+async def test_an_exchange_that_failed_leaves_the_job_as_it_was(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any, **more: Any) -> Any:
+        raise InsufficientStorageError("the disk is full; nothing of this was kept")
+
+    async with opened() as client:
+        await filled(client)
+        job = await start(client)
+        await until(client, job, "ready")
+        with monkeypatch.context() as patched:
+            patched.setattr(Generations, "activate", full)
+            assert (await cut_over(client, job))[0] == 507
+        assert (await client.get(f"/jobs/{job}")).json()["state"] == "ready"
+        assert (await cut_over(client, job))[0] == 200
+
+
+async def test_what_keeps_a_job_from_being_cut_over_by_itself_is_said_in_it(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_full, activate = True, Generations.activate
+
+    def full(*arguments: Any, **more: Any) -> Any:
+        if is_full:
+            raise InsufficientStorageError("the disk is full; nothing of this was kept")
+        return activate(*arguments, **more)
+
+    monkeypatch.setattr(Generations, "activate", full)
+    monkeypatch.setattr(runner, "_LOOK_SECONDS", 0.05)
+    async with opened() as client:
+        await filled(client)
+        job = await start(client, cutover="auto")
+        await until(client, job, "ready", "the disk is full")
+        is_full = False
+        assert (await until(client, job, "cut-over"))["reason"] == ""
+
+
+async def test_a_job_is_stopped_while_it_is_judged(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    search, searching, num = EmbeddedGalleryStore.search, threading.Event(), 0
+
+    def slow(*arguments: Any, **more: Any) -> Any:
+        nonlocal num
+        num += 1
+        searching.set()
+        time.sleep(0.05)
+        return search(*arguments, **more)
+
+    async with opened() as client:
+        await filled(client)
+        monkeypatch.setattr(EmbeddedGalleryStore, "search", slow)
+        job = await start(client)
+        await asyncio.to_thread(searching.wait, 10)
+        assert (await client.post(f"/jobs/{job}/cancel")).json()["state"] == "cancelled"
+        assert (await client.get("/galleries/people")).json()["beside"] == []
+        await until(client, await start(client), "ready")
+        # Thirty in either generation, for the second; of the first one, a few.
+        assert 60 < num < 80
 
 
 async def test_a_generation_that_was_kept_long_enough_goes(

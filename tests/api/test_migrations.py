@@ -203,20 +203,24 @@ async def test_labelled_probes_are_judged_by_and_not_kept(gallery: httpx.AsyncCl
     job = await until(gallery, job_id, "ready")
     assert job["is_passed"] is False
     assert (await order(gallery, job_id, "cutover", 409))["type"].endswith("gates-failed")
-    rows = np.concatenate([people()[:20] + 0.01 * features(20, 8, seed=3), features(40, 8, seed=4)])
-    subjects = [f"s{number // 2}" for number in range(20)] + [f"x{number}" for number in range(40)]
+    rows = np.concatenate([people()[:30] + 0.01 * features(30, 8, seed=3), features(40, 8, seed=4)])
+    subjects = SUBJECTS[:30] + [f"x{number}" for number in range(40)]
+    few = feature_set(A, unit(rows[1:]), subjects[1:])
+    response = await gallery.post(f"/jobs/{job_id}/probes", content=few, headers={"content-type": "application/x-npz"})
+    gate = response.json()["gates"][-1]
+    assert (gate["state"], gate["num"], response.json()["is_passed"]) == ("not-measured", 29, False)
     body = feature_set(A, unit(rows), subjects)
     response = await gallery.post(f"/jobs/{job_id}/probes", content=body, headers={"content-type": "application/x-npz"})
     assert response.status_code == 200, response.text
     verdict = response.json()
     assert check_sealed(response.content, "verdict")["job"] == job_id
-    assert (verdict["probes"]["before"]["num_mated"], verdict["probes"]["before"]["num_non_mated"]) == (20, 40)
+    assert (verdict["probes"]["before"]["num_mated"], verdict["probes"]["before"]["num_non_mated"]) == (30, 40)
     assert verdict["probes"]["before"]["rank1"] == 1.0
     assert verdict["is_passed"] is True
     assert verdict["gates"][-1]["name"] == "FNIR increase at FPIR 0.1"
     assert "Labelled probes" in (await gallery.get(f"/jobs/{job_id}/verdict.html")).text
     assert (await order(gallery, job_id, "cutover"))["state"] == "cut-over"
-    nobody = feature_set(A, unit(rows), [""] * 60)
+    nobody = feature_set(A, unit(rows), [""] * 70)
     refused = await gallery.post(
         f"/jobs/{job_id}/probes", content=nobody, headers={"content-type": "application/x-npz"}
     )
@@ -379,9 +383,23 @@ async def test_an_order_that_comes_again_is_answered_again(gallery: httpx.AsyncC
 async def test_a_dropped_gallery_takes_its_migration_with_it(gallery: httpx.AsyncClient) -> None:
     job_id = await _ready(gallery)
     await gallery.delete("/galleries/people")
-    assert (await gallery.get(f"/jobs/{job_id}")).json()["state"] == "ready"
-    assert (await order(gallery, job_id, "cutover", 404))["type"].endswith("not-found")
-    await order(gallery, job_id, "cancel")
+    job = (await gallery.get(f"/jobs/{job_id}")).json()
+    assert (job["state"], job["reason"]) == ("failed", "the gallery that it was for is gone")
+    assert (await order(gallery, job_id, "cutover", 409))["type"].endswith("job-state")
+    assert (await order(gallery, job_id, "cancel", 409))["type"].endswith("job-state")
+
+
+async def test_a_gallery_of_the_same_name_is_another_one(gallery: httpx.AsyncClient) -> None:
+    job_id = await _ready(gallery)
+    await gallery.delete("/galleries/people")
+    await gallery.post("/galleries", json={"name": "people", "space": "a"})
+    await enrol(gallery, SUBJECTS, people(), "a")
+    assert (await order(gallery, job_id, "cutover", 409))["type"].endswith("job-state")
+    other = await _ready(gallery)
+    # The first job's end takes nothing of the other away.
+    assert (await gallery.get(f"/jobs/{job_id}")).json()["state"] == "failed"
+    assert (await order(gallery, other, "cutover"))["state"] == "cut-over"
+    assert (await order(gallery, job_id, "rollback", 409))["type"].endswith("job-state")
 
 
 async def test_no_answer_mixes_generations_while_they_are_exchanged(gallery: httpx.AsyncClient) -> None:

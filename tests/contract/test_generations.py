@@ -66,9 +66,13 @@ def name_of(source: Space, target: Space) -> str:
     return f"{source.name}-to-{target.name}"
 
 
+AWAY = {(NEW, OLD)}
+"""From and to which spaces no translator leads: out of the new space none, but in tests of one that comes."""
+
+
 def translate(rows: FloatArray, source: Space, target: Space) -> Translation | None:
-    """As a translator of these tests does; nothing leads out of the new space but what leads there natively."""
-    if (source, target) == (NEW, OLD):
+    """As a translator of these tests does."""
+    if (source, target) in AWAY:
         return None
     confidence = np.abs(rows[:, 0])
     return Translation(mapped(rows, source, target), (name_of(source, target),), confidence)
@@ -301,6 +305,48 @@ def test_where_no_route_leads_a_template_is_left_out_and_counted(store: GalleryS
     assert all(check.is_sound for check in store.check("staff"))
     activate(store, number)
     assert sorted(name for name, _ in found(store, probe(NEW), NEW)) == ["ann", "bob"]
+
+
+def test_what_could_not_be_translated_when_it_came_is_looked_at_again(
+    store: GalleryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enrol(store, ["ann", "cy"], features(2))
+    number = begin(store)
+    fill(store, number)
+    activate(store, number)
+    enrol(store, ["bob", "cy"], features(2, NEW), NEW)
+    assert store.generations.look_again("staff", number) == 0
+    assert store.generations.look_again("staff", 1) == 2
+    assert store.generations.num_missing("staff", 1) == 0
+    # Behind, so that it is not to be made active, and again without a way.
+    with pytest.raises(JobStateError):
+        activate(store, 1)
+    fill(store, 1)
+    assert store.generations.num_missing("staff", 1) == 2
+    assert store.generations.look_again("staff", 1) == 2
+    monkeypatch.setattr(f"{__name__}.AWAY", set())
+    fill(store, 1)
+    assert store.generations.num_missing("staff", 1) == 0
+    activate(store, 1)
+    (first, *_) = found(store, mapped(features(1, NEW), NEW, OLD)[0], OLD)
+    assert first[0] == "bob"
+    assert sorted(name for name, _ in found(store, probe(OLD), OLD)) == ["ann", "bob", "cy"]
+    assert all(check.is_sound for check in store.check("staff"))
+
+
+def test_what_has_no_direction_or_was_retired_is_not_looked_at_again(store: GalleryStore) -> None:
+    enrol(store, ["ann", "bob"], features(2))
+    number = begin(store)
+    fill(store, number)
+    activate(store, number)
+    # A native template retires ann's translated one.
+    enrol(store, ["ann"], features(1, NEW), NEW)
+    activate(store, 1)
+    assert store.generations.look_again("staff", number) == 0
+    with pytest.raises(NotFoundError):
+        store.generations.look_again("nobody", number)
+    with pytest.raises(RollbackExpiredError):
+        store.generations.look_again("staff", 7)
 
 
 def test_a_template_that_has_no_direction_there_is_left_out(store: GalleryStore) -> None:
@@ -629,7 +675,10 @@ class Pair:
 
     def step(self) -> None:
         kinds = (
-            ["enrol"] * 6 + ["fill"] * 5 + ["remove"] * 2 + "begin activate activate drop erase reopen replace".split()
+            ["enrol"] * 6
+            + ["fill"] * 5
+            + ["remove"] * 2
+            + "begin activate activate drop erase reopen replace again".split()
         )
         kind = str(self.rng.choice(kinds))
         outcome = getattr(self, "_" + kind)()
@@ -686,6 +735,14 @@ class Pair:
         number = int(self.rng.choice([*numbers, 1]))
         return self.both(lambda store: store.generations.drop("staff", number))
 
+    def _again(self) -> object:
+        """A translator comes, or goes."""
+        AWAY.symmetric_difference_update({(NEW, OLD)})
+        number = int(self.rng.choice([*self._numbers(), self.oracle.get("staff").generation]))
+        num = self.both(lambda store: store.generations.look_again("staff", number))
+        self._fill_all()
+        return num
+
     def _reopen(self) -> None:
         self.embedded.close()
         self.embedded = EmbeddedGalleryStore(self.path)
@@ -693,7 +750,10 @@ class Pair:
         shelf = self.oracle._shelf("staff")  # type: ignore[attr-defined]
         for version in shelf.beside:
             version.is_behind, version.filled_to = True, 0
-        # How far it comes with what was saved is its own affair.
+        self._fill_all()
+
+    def _fill_all(self) -> None:
+        """How far a store comes with what was saved is its own affair."""
         for store in self.stores:
             for number in self._numbers():
                 fill(store, number)
@@ -724,12 +784,13 @@ class Pair:
         self.both(lambda store: sorted((space.name, num) for space, num in store.generations.origins("staff")))
 
 
-def test_any_operations_leave_both_stores_alike(tmp_path: Path) -> None:
+def test_any_operations_leave_both_stores_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{__name__}.AWAY", set(AWAY))
     pair = Pair(tmp_path)
     for number in range(OPERATIONS):
         pair.step()
         if number % 50 == 49:
             assert all(check.is_sound for check in pair.embedded.check("staff"))
-    assert {"enrol", "fill", "activate", "begin", "remove", "drop"} <= pair.counts.keys()
+    assert {"enrol", "fill", "activate", "begin", "remove", "drop", "again"} <= pair.counts.keys()
     for store in pair.stores:
         store.close()

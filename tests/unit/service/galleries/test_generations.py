@@ -5,6 +5,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -327,6 +328,24 @@ def test_what_was_saved_of_a_kept_generation_outlives_a_start_that_does_not_need
     assert store.generations.chunk("staff", 1).num == 0
     assert store.get("staff").beside[0].num_done == 10
     store.close()
+
+
+def test_what_was_saved_without_those_who_are_looked_at_again_is_not_all_there_is(
+    tmp_path: Path, store: EmbeddedGalleryStore
+) -> None:
+    number = built(store)
+    store.enrol("staff", replace(templates(["away"], 2), elsewhere={NEW.fingerprint: None}))
+    store.enrol("staff", templates(["late"], 3))
+    store._saver.save_all()
+    store.close()
+    again = EmbeddedGalleryStore(tmp_path)
+    assert again.generations.look_again("staff", number) == 1
+    fill(again, number)
+    assert again.generations.num_missing("staff", number) == 0
+    activate(again, number, 1)
+    assert found(again, 2) == "away"
+    assert all(check.is_sound for check in again.check("staff"))
+    again.close()
 
 
 def test_a_native_template_that_came_before_a_translated_one_does_not_retire_it(store: EmbeddedGalleryStore) -> None:

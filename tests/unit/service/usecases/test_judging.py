@@ -4,7 +4,7 @@ A template is a unit vector along one axis, so that any two are alike wholly or 
 decide. Whoever was found first stays so where both templates lie on one axis, and is lost where they lie on two.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -13,6 +13,7 @@ import pytest
 
 from models.space import Space
 from service.entities import FloatArray, NewTemplates, Translation
+from service.errors import JobStateError
 from service.galleries.oracle import OracleGalleryStore
 from service.usecases.judging import Figure, Judge, Judgement
 from service.usecases.labelled import ProbesFigures
@@ -45,6 +46,7 @@ def judged(
     probes: dict[str, ProbesFigures | None] | None = None,
     native_ratio: float | None = None,
     pace: Pace | None = None,
+    go_on: Callable[[], bool] = lambda: True,
 ) -> Judgement:
     store = OracleGalleryStore()
     store.create("staff", OLD)
@@ -57,7 +59,9 @@ def judged(
     filled = store.generations.fill("staff", number, chunk, [Translation(new, ("a-to-b",), told)] if templates else [])
     assert filled.is_complete
     gallery = store.get("staff")
-    return Judge(store, pace or Pace())(gallery, gallery.beside[0], policy or GatePolicy(), probes, native_ratio)
+    return Judge(store, pace or Pace())(
+        gallery, gallery.beside[0], policy or GatePolicy(), probes, native_ratio=native_ratio, go_on=go_on
+    )
 
 
 def pair(
@@ -150,7 +154,7 @@ class TestFigures:
         assert found.rank1["native_ratio"] == ratio
 
     def test_a_generation_like_the_one_before_passes(self) -> None:
-        found = judged([template for number in range(30) for template in pair(number)])
+        found = judged([template for number in range(40) for template in pair(number)])
         assert [(one.value, one.state) for one in found.gates] == [
             (1.0, "passed"),
             (1.0, "passed"),
@@ -166,10 +170,38 @@ class TestFigures:
         people = [template for number in range(29) for template in pair(number)]
         found = judged(people)
         assert [one.state for one in found.gates] == ["not-measured"] * 3 + ["passed"] * 2
-        assert [one.num for one in found.gates] == [29, 29, 29, 58, 58]
+        assert [one.num for one in found.gates] == [0, 29, 29, 58, 58]
+        assert not found.is_passed
         # With one more who was not found before, flips can be told, and retention cannot.
         found = judged([*people, *pair(29, was_right=False)])
-        assert [one.state for one in found.gates[:3]] == ["passed", "not-measured", "passed"]
+        assert [one.state for one in found.gates[:3]] == ["not-measured", "not-measured", "passed"]
+        assert found.is_passed
+
+    @pytest.mark.parametrize(("num", "measured"), [(39, 0), (40, 40)])
+    def test_of_few_subjects_ten_are_nearest_to_anything(self, num: int, measured: int) -> None:
+        found = judged([template for number in range(num) for template in pair(number)])
+        overlap = found.gates[0]
+        assert (overlap.num, overlap.state) == (measured, "passed" if measured else "not-measured")
+        # The page shows what was counted all the same.
+        assert sum(found.overlaps) == num
+
+    def test_drawn_templates_of_a_small_gallery_stay_there_for_one_another(self) -> None:
+        """Where all were taken out together, of a subject with two templates that are both drawn nobody would be left."""
+        people = [template for number in range(40) for template in pair(number)]
+        found = judged(people, replace(POLICY, num_samples=80))
+        assert (found.rank1["num"], found.rank1["before"]) == (40, 1.0)
+
+    def test_of_a_large_gallery_all_that_are_drawn_are_taken_out_together(self) -> None:
+        people = [template for number in range(60) for template in pair(number)]
+        slept: list[float] = []
+        found = judged(people, replace(POLICY, num_samples=8), pace=Pace(lambda: True, 0.5, slept.append))
+        # Eight, four at once, in either generation.
+        assert (sum(found.overlaps), len(slept)) == (8, 2 * 2)
+
+    def test_it_stops_where_it_is_not_to_go_on(self) -> None:
+        asked = iter([True, True, False])
+        with pytest.raises(JobStateError):
+            judged(staff(), POLICY, go_on=lambda: next(asked))
 
     def test_no_more_are_drawn_than_the_policy_says(self) -> None:
         found = judged(staff(), replace(POLICY, num_samples=10))
@@ -186,12 +218,12 @@ class TestFigures:
         slept: list[float] = []
         busy = judged(staff(), POLICY, pace=Pace(lambda: True, 0.5, slept.append))
         assert replace(busy, judged_at="") == replace(judged(staff(), POLICY), judged_at="")
-        # 41 drawn templates, four at once, in either generation.
-        assert len(slept) == 2 * 11
+        # 41 drawn templates of 83, so each alone, in either generation.
+        assert len(slept) == 2 * 41
 
 
-def probes(fnir: float | None) -> ProbesFigures:
-    return ProbesFigures(200, 100, 0.9, 0.01, 0.5, fnir)
+def probes(fnir: float | None, num_mated: int = 200) -> ProbesFigures:
+    return ProbesFigures(num_mated, 100, 0.9, 0.01, 0.5, fnir)
 
 
 class TestLabelledProbes:
@@ -204,6 +236,8 @@ class TestLabelledProbes:
             (probes(None), probes(0.125), None, "not-measured"),
             (probes(0.125), probes(None), None, "not-measured"),
             (None, probes(0.125), None, "not-measured"),
+            (probes(0.0), probes(0.0, num_mated=29), None, "not-measured"),
+            (probes(0.0, num_mated=29), probes(0.0, num_mated=30), 0.0, "passed"),
         ],
     )
     def test_the_increase_of_misses_is_a_gate_that_must_be_measured(
@@ -214,7 +248,7 @@ class TestLabelledProbes:
         found = judged(people, policy, {"before": before, "after": after})
         last = found.gates[-1]
         assert (last.name, last.value, last.state) == ("FNIR increase at FPIR 0.01", increase, state)
-        assert (last.num, last.is_required) == (200, True)
+        assert (last.num, last.is_required) == (after.num_mated, True)
         assert found.is_passed == (state == "passed")
         assert found.probes is not None
         assert (found.probes["before"] is None, found.probes["after"]["fnir"]) == (before is None, after.fnir)
@@ -270,6 +304,18 @@ PASSED, FAILED, LACKING = ("passed", False), ("failed", False), ("not-measured",
 )
 def test_it_is_passed_where_none_failed_and_what_must_be_measured_was(gates: list[Gate], is_passed: bool) -> None:
     value = {"passed": 1.0, "failed": 0.0, "not-measured": None}
-    figures = tuple(Figure("", value[state], 0.5, True, 1, is_required) for state, is_required in gates)  # noqa: FBT003
+    figures = tuple(
+        Figure("", value[state], 0.5, is_least=True, num=1, is_required=is_required, is_of_quality=True)
+        for state, is_required in gates
+    )
     assert [one.state for one in figures] == [state for state, _ in gates]
     assert Judgement("", figures, {}, {}, (), 1, 0).is_passed == is_passed
+
+
+@pytest.mark.parametrize("state", ["not-measured", "failed", "passed"])
+def test_one_of_the_passed_must_tell_how_well_people_are_found(state: str) -> None:
+    other = Figure("low confidence", 0.0, 0.5, is_least=False, num=1)
+    value = {"passed": 1.0, "failed": 0.0, "not-measured": None}[state]
+    of_quality = Figure("rank-1 retention", value, 0.5, is_least=True, num=1, is_of_quality=True)
+    assert not Judgement("", (other,), {}, {}, (), 1, 0).is_passed
+    assert Judgement("", (other, of_quality), {}, {}, (), 1, 0).is_passed == (state == "passed")

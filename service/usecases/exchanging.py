@@ -1,0 +1,249 @@
+"""Exchanging generations for jobs: cut-over and rollback, and what a job says when a process ended in between.
+
+A job and the generations of its gallery are kept apart. A job is claimed first, so that nobody else orders anything; then the
+generations are exchanged, in one step; then the job says so. Whatever ends that in between, `settled` makes the job say what has
+become of its generation, and of its gallery.
+"""
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from models.space import Space
+from service.entities import Gallery, Generation, Job, JobState, Once, Route
+from service.errors import (
+    FacebridgeError,
+    GatesFailedError,
+    GenerationChangedError,
+    JobStateError,
+    NoRouteError,
+    NotFoundError,
+    RollbackExpiredError,
+    RollbackIncompleteError,
+)
+from service.galleries.failpoints import reached
+from service.galleries.port import GalleryStore
+from service.inference.inference import Inference
+from service.state.port import OPEN, JobStore
+from service.usecases.filling import Filler
+from service.usecases.migration_plan import Asked
+
+log = logging.getLogger("facebridge.jobs")
+
+CLAIM = "exchange"
+"""In what a job found: the state that it is about to get."""
+_TRIES = 20
+_CHANGED_SHARE = 0.1
+"""Of templates that came or went since a verdict, from which on it is not one on this gallery any more."""
+
+
+class Exchanges:
+    """Over the jobs and galleries of one service; calls block."""
+
+    def __init__(self, inference: Inference, store: GalleryStore, jobs: JobStore) -> None:
+        self._inference = inference
+        self._store = store
+        self._jobs = jobs
+        self._filler = Filler(inference, store.generations)
+
+    def gallery_of(self, job: Job) -> Gallery | None:
+        """The gallery that a job is for; None where it is gone, whatever has its name now."""
+        try:
+            gallery = self._store.get(job.gallery)
+        except NotFoundError:
+            return None
+        return gallery if gallery.created_at == job.asked["plan"]["gallery_made_at"] else None
+
+    def settled(self, job: Job) -> Job:
+        """A job that says what has become of its generation. Raises `NotFoundError` for the job."""
+        for _ in range(_TRIES):
+            found = self._state_by_gallery(job)
+            if found is None:
+                return job
+            with suppress(JobStateError):
+                return self._jobs.change(job, state=found[0], reason=found[1], found={CLAIM: None})
+            job = self._jobs.get(job.job_id)
+        return job
+
+    def settle_all(self, *, is_start: bool = False) -> None:
+        """Have every job say what has become of its generation; at a start, nobody else is about to exchange anything."""
+        for job in self._jobs.in_states((*OPEN, "cut-over", "rolled-back", "cancelled")):
+            settled = self.settled(job)
+            if is_start and settled.found.get(CLAIM):
+                with suppress(JobStateError):
+                    self._jobs.change(settled, found={CLAIM: None})
+
+    def cut_over(self, job_id: str, *, force: bool, once: Once | None) -> Job:
+        """Make a job's generation the active one.
+
+        Raises `NotFoundError`; `JobStateError` where it is not ready, or not for what it was judged, `GatesFailedError`;
+        `GenerationChangedError`; `RollbackExpiredError` where its generation is gone.
+        """
+        job = self.settled(self._jobs.get(job_id))
+        if job.state not in ("ready", "rolled-back") or "generation" not in job.found:
+            raise JobStateError(f"the job is {job.state}; only one that is ready, or rolled back, is cut over")
+        gallery = self._store.get(job.gallery)
+        if not any(one.job == job.job_id for one in gallery.beside):
+            raise RollbackExpiredError("what this job built is not there any more")
+        if not force:
+            _check_gates(job)
+            self.check_translators(job)
+            self._check_unchanged(job, gallery)
+        return self._exchange(
+            job, "cut-over", job.found["generation"], once, lambda: None if force else self._check_missing(job)
+        )
+
+    def roll_back(self, job_id: str, *, accept_missing: bool, once: Once | None) -> Job:
+        """Make the generation before the active one again.
+
+        Raises `NotFoundError`; `JobStateError` where it is not cut over, `RollbackIncompleteError`; `GenerationChangedError`;
+        `RollbackExpiredError`.
+        """
+        job = self.settled(self._jobs.get(job_id))
+        if job.state != "cut-over" or "generation" not in job.found:
+            raise JobStateError(f"the job is {job.state}, and nothing of it is to be rolled back")
+        before, gallery = job.found["generation_before"], self._store.get(job.gallery)
+        if gallery.job != job.job_id:
+            raise GenerationChangedError(f"gallery {job.gallery} is in another generation than the one of this job")
+        kept = next((one for one in gallery.beside if one.number == before), None)
+        if kept is None or (kept.kept_until and datetime.fromisoformat(kept.kept_until) < datetime.now(UTC)):
+            raise RollbackExpiredError("the generation before was kept for a while only, and is gone")
+
+        def check() -> None:
+            num_missing = self._store.generations.num_missing(job.gallery, before)
+            if num_missing and not accept_missing:
+                raise RollbackIncompleteError(
+                    f"{num_missing} templates that came since would not be found, as no route leads from their spaces to "
+                    f"{kept.space.name}; they stay recorded: accept that, or load a translator"
+                )
+
+        return self._exchange(job, "rolled-back", before, once, check)
+
+    def catch_up(self, name: str, number: int) -> None:
+        """After a start, a generation is searchable again when it has been read; and what could not be translated when it came
+        may be by now. Raises `RollbackExpiredError`, `NoRouteError` where a translator is needed that is not loaded.
+        """
+        if self._store.generations.num_missing(name, number):
+            self._store.generations.look_again(name, number)
+        gallery = self._store.get(name)
+        found = next((one for one in gallery.beside if one.number == number), None)
+        if found is None:
+            raise RollbackExpiredError(f"gallery {name} has no generation {number} beside the active one any more")
+        if not found.is_complete:
+            self._filler(name, number, self.route_into(found))
+        self.index(name, number, found.space)
+
+    def route_into(self, generation: Generation) -> Callable[[Space], Route | None]:
+        """By which route templates of a space come into a generation: the one that it was begun with, else the best there is.
+
+        What it gives raises `NoRouteError` where a translator of its own is not there any more, or is another one.
+        """
+
+        def route(space: Space) -> Route | None:
+            pins = generation.routes.get(space.fingerprint)
+            if pins is not None:
+                return self._inference.catalog.pinned(space, pins)
+            with suppress(NoRouteError):
+                return self._inference.catalog.route(space, generation.space)
+            return None
+
+        return route
+
+    def index(self, name: str, number: int, space: Space) -> None:
+        """Make a generation that has caught up searchable in the common spaces of its own, as can be."""
+        for step in self._inference.catalog.common_steps(space):
+            try:
+                projections = self._inference.projections(step.target)
+                self._store.ensure_index(name, step.target, projections, generation=number)
+            except FacebridgeError as failure:
+                log.warning("%s", failure)
+
+    def check_translators(self, job: Job) -> None:
+        """Raises `JobStateError` where a translator is not the one with which a job was begun."""
+        for route in job.asked["plan"]["routes"].values():
+            for one in route["bundles"]:
+                with suppress(NoRouteError):
+                    if self._inference.catalog.digest_of(one["name"]) != one["digest"]:
+                        raise JobStateError(
+                            f"translator {one['name']} is another one than when this began; put the former back, or cancel this"
+                        )
+
+    def _check_unchanged(self, job: Job, gallery: Gallery) -> None:
+        """Raises `JobStateError`, and has the job judged again, where the gallery is not the one that was judged."""
+        then, now = job.found["verdict"]["num_templates"], gallery.num_templates
+        if abs(now - then) > max(1.0, _CHANGED_SHARE * then):
+            self._jobs.change(job, state="verifying", reason="the gallery has changed since it was judged")
+            raise JobStateError(
+                f"the gallery has changed since it was judged ({then} templates then, {now} now); it is judged again"
+            )
+
+    def _check_missing(self, job: Job) -> None:
+        num, policy = self._store.get(job.gallery).num_templates, Asked.of_json(job.asked).gates
+        num_missing = self._store.generations.num_missing(job.gallery, job.found["generation"])
+        if num_missing > policy.max_missing * num:
+            raise GatesFailedError(
+                f"{num_missing} of {num} templates would not be found; load a translator, or force it"
+            )
+
+    def _exchange(
+        self, job: Job, state: JobState, generation: int, once: Once | None, check: Callable[[], object]
+    ) -> Job:
+        expected = job.found["generation_before"] if state == "cut-over" else job.found["generation"]
+        if job.found.get(CLAIM):
+            raise JobStateError("its generations are being exchanged just now")
+        job = self._jobs.change(job, found={CLAIM: state})
+        told = once and once.through(lambda gallery: replace(job, state=state, reason=""))
+        try:
+            self.catch_up(job.gallery, generation)
+            check()
+            self._store.generations.activate(
+                job.gallery,
+                generation,
+                expected=expected,
+                keep_seconds=Asked.of_json(job.asked).keep_seconds,
+                once=told,
+            )
+        except BaseException:
+            with suppress(FacebridgeError):
+                self._jobs.change(job, found={CLAIM: None})
+            raise
+        reached("cutover-before-job")
+        with suppress(FacebridgeError):
+            return self._jobs.change(job, state=state, reason="", found={CLAIM: None})
+        return self.settled(self._jobs.get(job.job_id))
+
+    def _state_by_gallery(self, job: Job) -> tuple[JobState, str] | None:
+        """The state that a job must have and why, where that is not the one that it says."""
+        gallery = self.gallery_of(job)
+        if gallery is None:
+            return ("failed", "the gallery that it was for is gone") if job.state in OPEN else None
+        if "generation" not in job.found or job.found.get(CLAIM):
+            return None
+        if gallery.job == job.job_id and job.state != "cut-over":
+            return "cut-over", ""
+        is_kept = any(one.job == job.job_id for one in gallery.beside)
+        if gallery.generation == job.found["generation_before"] and job.state == "cut-over" and is_kept:
+            return "rolled-back", ""
+        return None
+
+
+def _check_gates(job: Job) -> None:
+    verdict = job.found["verdict"]
+    if verdict["is_passed"]:
+        return
+    gates = verdict["gates"]
+    failed = [gate["name"] for gate in gates if gate["state"] == "failed"]
+    lacking = [gate["name"] for gate in gates if gate["is_required"] and gate["state"] == "not-measured"]
+    if failed:
+        raise GatesFailedError(f"it has not passed: {', '.join(failed)}; see its verdict, or force it")
+    if lacking:
+        raise GatesFailedError(
+            f"it has not passed, as there was nothing to measure: {', '.join(lacking)}; send labelled probes to the job's "
+            "probes, or force it"
+        )
+    raise GatesFailedError(
+        "nothing tells how well it would find people: nobody is enrolled often enough, or there are too few; ask for the gate "
+        "fnir and send labelled probes to the job's probes, or force it"
+    )
