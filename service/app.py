@@ -64,8 +64,10 @@ def create_app(
     engines: EngineFactory | None = None,
     store: GalleryStore | None = None,
     jobs: JobStore | None = None,
+    does_jobs: bool = True,
 ) -> FastAPI:
-    """Load bundles, open galleries, and return the app. Tests give engines and stores of their own.
+    """Load bundles, open galleries, and return the app. Tests give engines and stores of their own; without `does_jobs` jobs
+    stay as they are, but for orders.
 
     Raises `StartupError` with one line for the operator.
     """
@@ -89,7 +91,7 @@ def create_app(
         title="Facebridge",
         version=metadata.version("facebridge"),
         description="Translates face features between encoders and serves galleries that outlive the encoder that made them.",
-        lifespan=_lifespan(services, kept, known, runner),
+        lifespan=_lifespan(services, kept, known, runner, does_jobs=does_jobs),
         # A redirect would carry a DELETE of something missing to what is above it.
         redirect_slashes=False,
     )
@@ -170,14 +172,17 @@ def _tell_suspicion(metrics: Metrics, space: Space, seen: Seen) -> None:
 
 
 def _lifespan(
-    services: Services, store: GalleryStore, jobs: JobStore, runner: JobRunner
+    services: Services, store: GalleryStore, jobs: JobStore, runner: JobRunner, *, does_jobs: bool
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # Waiting for the disk takes a thread and nothing else; searches must not wait for writes that wait.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="request"))
         services.inference.start()
-        runner.start()
+        if does_jobs:
+            runner.start()
+        else:
+            await asyncio.to_thread(runner.settle)
         try:
             yield
         finally:

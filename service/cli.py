@@ -28,9 +28,9 @@ from models.errors import ContractError
 from service import migrate_arguments
 from service.api.deps import Services
 from service.app import create_app
-from service.errors import FacebridgeError, StartupError
+from service.errors import FacebridgeError, InvalidInputError, StartupError
 from service.settings import PREFIX, Settings, load_settings
-from service.usecases.receipts import check_receipts
+from service.usecases.receipts import check_receipts, check_sealed, is_verdict
 
 _SHUTDOWN_SECONDS = 20
 """For requests in progress; ten more are left of the thirty that orchestrators give."""
@@ -58,11 +58,11 @@ def build_parser() -> argparse.ArgumentParser:
     migrate_arguments.add(subparsers, _run_migrate_command)
     receipt_parser = subparsers.add_parser(
         "check-receipt",
-        help="verify the receipt of an erasure",
-        description="Verify the receipt of an erasure: that it is as it was signed, and of whom.",
+        help="verify the receipt of an erasure, or the verdict on a migration",
+        description="Verify the receipt of an erasure, that it is as it was signed and of whom; or the verdict on a migration.",
     )
     receipt_parser.add_argument(
-        "receipt", type=Path, metavar="FILE", help="one receipt as JSON, or the answer to an erasure"
+        "receipt", type=Path, metavar="FILE", help="a receipt or a verdict as JSON, or the answer to an erasure"
     )
     receipt_parser.add_argument("--subject", metavar="NAME", help="the subject of whom it must be")
     text = "the key that it must be signed by: that of all receipts of a service, as this command tells it"
@@ -81,7 +81,8 @@ def run(arguments: Sequence[str]) -> int:
         print(f"facebridge {command}: {failure}", file=sys.stderr)  # noqa: T201
         return 2
     except OSError as failure:
-        print(f"facebridge {command}: {failure.strerror or failure}", file=sys.stderr)  # noqa: T201
+        where = f"{failure.filename}: " if failure.filename and failure.strerror else ""
+        print(f"facebridge {command}: {where}{failure.strerror or failure}", file=sys.stderr)  # noqa: T201
         return 2
     return code or 0
 
@@ -148,14 +149,30 @@ def check_bundles(options: dict[str, object]) -> None:
 
 
 def print_receipt(options: dict[str, Any]) -> None:
-    """Verify receipts and say what they say. Raises `InvalidInputError` where one is not as it was signed."""
+    """Verify receipts, or a verdict, and say what they say. Raises `InvalidInputError` where one is not as it was signed."""
+    data = options["receipt"].read_bytes()
+    if is_verdict(data):
+        if options["subject"]:
+            raise InvalidInputError("a verdict is on a gallery, and of nobody")
+        _print_verdict(check_sealed(data, "verdict", options["public_key"]))
+        return
     of_whom = f" of {options['subject']}" if options["subject"] else ""
-    for document in check_receipts(options["receipt"].read_bytes(), options["subject"], options["public_key"]):
+    for document in check_receipts(data, options["subject"], options["public_key"]):
         Console(highlight=False, markup=False).print(
             f"sound: erasure{of_whom} from gallery {document['gallery']} at {document['erased_at']}; "
             f"{document['num_files']} files looked through; signed by {document['public_key']}",
             soft_wrap=True,
         )
+
+
+def _print_verdict(document: dict[str, Any]) -> None:
+    plan = document["plan"]
+    judged = f" at {document['judged_at']}" if "judged_at" in document else ""
+    Console(highlight=False, markup=False).print(
+        f"sound: verdict{judged} on job {document['job']}, gallery {document['gallery']} from {plan['source']['name']} to "
+        f"{plan['target']['name']}: {'passed' if document['is_passed'] else 'not passed'}; signed by {document['public_key']}",
+        soft_wrap=True,
+    )
 
 
 def _add_gallery_commands(subparsers: Any) -> None:

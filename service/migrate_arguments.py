@@ -2,10 +2,12 @@
 
 import argparse
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+DEFAULT_URL = "http://127.0.0.1:8000"
 _DAY_SECONDS = 24 * 3600.0
 _ORDERS = {
     "watch": "show how far a job has come until it is ready",
@@ -52,7 +54,7 @@ def add(subparsers: Any, run: Callable[[dict[str, Any]], int]) -> None:
 def _action(actions: Any, name: str, text: str, run: Callable[[dict[str, Any]], int]) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--url", default="http://127.0.0.1:8000", help="the service (default: %(default)s)")
+    where.add_argument("--url", default=DEFAULT_URL, help="the service (default: %(default)s)")
     where.add_argument("--data", type=Path, metavar="FOLDER", help="or a data folder that no service uses")
     _add_bundles(parser)
     parser.set_defaults(run=run)
@@ -90,12 +92,25 @@ def _names(text: str) -> list[str]:
 
 
 def _days(text: str) -> float:
-    return float(text) * _DAY_SECONDS
+    try:
+        days = float(text)
+    except ValueError:
+        days = math.nan
+    if not 0 <= days < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of days")
+    return days * _DAY_SECONDS
 
 
 def _gates(text: str) -> dict[str, Any]:
-    """Raises `ValueError`, which argparse tells."""
-    document = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8"))
+    is_json = text.lstrip().startswith("{")
+    try:
+        document = json.loads(text if is_json else Path(text).read_text(encoding="utf-8"))
+        # What no request can carry is none of JSON either.
+        json.dumps(document, allow_nan=False)
+    except OSError as failure:
+        raise argparse.ArgumentTypeError(f"{text}: {failure.strerror}") from None
+    except (ValueError, RecursionError) as failure:
+        raise argparse.ArgumentTypeError(f"{'this' if is_json else text} is no JSON ({failure})") from None
     if not isinstance(document, dict):
-        raise ValueError("gates are a JSON object")
+        raise argparse.ArgumentTypeError(f"{text}: gates are a JSON object")
     return document

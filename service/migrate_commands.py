@@ -5,6 +5,7 @@ Both go through the same requests: a data folder is served in this process, to n
 """
 
 import asyncio
+import shlex
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -23,11 +24,13 @@ from rich.table import Table
 from models.errors import FeatureSetError
 from models.feature_set import FeatureSet, read_npz
 from models.parquet import read_parquet, write_parquet
+from models.space import Space
 from service.app import create_app
 from service.entities import Route
-from service.errors import InvalidInputError
+from service.errors import InvalidInputError, NoRouteError
 from service.inference.inference import Inference
 from service.inference.loading import OnnxEngines, load_bundles
+from service.migrate_arguments import DEFAULT_URL
 from service.settings import Settings
 
 _WIDTH = 160
@@ -37,16 +40,20 @@ _SAY_SECONDS = 5.0
 _REQUEST_SECONDS = 600.0
 _AT_ONCE = 8192
 _WORKED_ON = ("queued", "running", "verifying")
+_WORKERS = ("start", "watch", "resume", "probes")
+"""Actions that, with a data folder, do the work of its jobs too."""
+_INTERRUPTED = 130
 _FAILED = ("failed", "cancelled", "paused")
 
 Orders = Callable[[httpx.AsyncClient, Mapping[str, Any]], Any]
 
 
 def run(options: Mapping[str, Any]) -> int:
-    """Run an action as parsed; the exit code: 1 where a gate failed, or the job did."""
-    if options["action"] == "files":
-        return _translate_files(options)
-    return asyncio.run(_run(options))
+    """Run an action as parsed; the exit code: 1 where a gate failed, or the job did; 130 where it was interrupted."""
+    try:
+        return _translate_files(options) if options["action"] == "files" else asyncio.run(_run(options))
+    except KeyboardInterrupt:
+        return _INTERRUPTED
 
 
 async def _run(options: Mapping[str, Any]) -> int:
@@ -62,7 +69,10 @@ async def _client(options: Mapping[str, Any]) -> AsyncIterator[httpx.AsyncClient
         async with httpx.AsyncClient(base_url=options["url"], timeout=_REQUEST_SECONDS) as client:
             yield client
         return
-    app = create_app(Settings(bundles=options["bundles"], data=options["data"], device=options["device"]))
+    if not options["data"].is_dir():
+        raise InvalidInputError(f"{options['data']}: there is no such data folder")
+    settings = Settings(bundles=options["bundles"], data=options["data"], device=options["device"])
+    app = create_app(settings, does_jobs=options["action"] in _WORKERS)
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://facebridge", timeout=None) as client:
@@ -113,17 +123,22 @@ async def _start(client: httpx.AsyncClient, options: Mapping[str, Any]) -> int:
 async def _watch(client: httpx.AsyncClient, options: Mapping[str, Any]) -> int:
     path = f"/jobs/{options['job']}"
     job = (await _ask(client, "GET", path)).json()
-    with _Bar() as bar:
-        while job["state"] in _WORKED_ON:
+    try:
+        with _Bar() as bar:
+            while job["state"] in _WORKED_ON:
+                bar.show(job)
+                await asyncio.sleep(_POLL_SECONDS)
+                job = (await _ask(client, "GET", path)).json()
             bar.show(job)
-            await asyncio.sleep(_POLL_SECONDS)
-            job = (await _ask(client, "GET", path)).json()
-        bar.show(job)
-    return _tell(job)
+    except asyncio.CancelledError:
+        goes_on = "goes on" if options["data"] is None else "has stopped, and loses nothing"
+        _console().print(f"the job {goes_on}; next: {_command('watch', job, options)}", soft_wrap=True)
+        raise
+    return _tell(job, options)
 
 
 async def _status(client: httpx.AsyncClient, options: Mapping[str, Any]) -> int:
-    return _tell((await _ask(client, "GET", f"/jobs/{options['job']}")).json())
+    return _tell((await _ask(client, "GET", f"/jobs/{options['job']}")).json(), options)
 
 
 async def _order(client: httpx.AsyncClient, options: Mapping[str, Any]) -> int:
@@ -132,7 +147,8 @@ async def _order(client: httpx.AsyncClient, options: Mapping[str, Any]) -> int:
     response = await _ask(client, "POST", f"/jobs/{options['job']}/{action}", json=bodies.get(action))
     if action == "resume" and options["data"] is not None:
         return await _watch(client, options)
-    return _tell(response.json())
+    _tell(response.json(), options)
+    return 0
 
 
 async def _list(client: httpx.AsyncClient, options: Mapping[str, Any]) -> int:
@@ -153,7 +169,7 @@ async def _list(client: httpx.AsyncClient, options: Mapping[str, Any]) -> int:
 
 
 async def _verdict(client: httpx.AsyncClient, options: Mapping[str, Any]) -> int:
-    page = options["out"].suffix == ".html"
+    page = options["out"].suffix.lower() == ".html"
     response = await _ask(client, "GET", f"/jobs/{options['job']}/verdict{'.html' if page else ''}")
     options["out"].write_bytes(response.content)
     _console().print(f"{options['out']}: written", soft_wrap=True)
@@ -218,7 +234,15 @@ class _Bar:
             _console().print(f"{job['state']}: {told}", soft_wrap=True)
 
 
-def _tell(job: Mapping[str, Any]) -> int:
+def _command(action: str, job: Mapping[str, Any], options: Mapping[str, Any]) -> str:
+    """What is typed next, and reaches the same service or data folder."""
+    where = f" --url {options['url']}" if options["url"] != DEFAULT_URL else ""
+    if options["data"] is not None:
+        where = f" --data {shlex.quote(str(options['data']))} --bundles {shlex.quote(str(options['bundles']))}"
+    return f"facebridge migrate {action} {job['job_id']}{where}"
+
+
+def _tell(job: Mapping[str, Any], options: Mapping[str, Any]) -> int:
     reason = f": {job['reason']}" if job["reason"] else ""
     _console().print(f"job {job['job_id']} is {job['state']}{reason}", soft_wrap=True)
     if job["gates"]:
@@ -230,8 +254,8 @@ def _tell(job: Mapping[str, Any]) -> int:
             table.add_row(gate["name"], measured, limit, f"{gate['num']:,}", f"[{style}]{gate['state']}[/]")
         _console().print(table)
     if job["state"] == "ready":
-        then = "facebridge migrate cutover" if job["is_passed"] else "facebridge migrate cutover --force"
-        _console().print(f"next: {then} {job['job_id']}", soft_wrap=True)
+        action = "cutover" if job["is_passed"] else "cutover --force"
+        _console().print(f"next: {_command(action, job, options)}", soft_wrap=True)
     return 1 if job["state"] in _FAILED or (job["state"] == "ready" and not job["is_passed"]) else 0
 
 
@@ -244,22 +268,34 @@ def _translate_files(options: Mapping[str, Any]) -> int:
         raise InvalidInputError("the target space is not known here; see the bundles")
     folder: Path = options["out"]
     sets = {path: _read(path) for path in options["files"]}
-    routes = {path: inference.catalog.route(one.space, target) for path, one in sets.items()}
+    routes = {path: _route_of(inference, path, one, target) for path, one in sets.items()}
+    outs = {path: folder / f"{path.stem}.{target.name}.parquet" for path in sets}
+    if len(set(outs.values())) < len(options["files"]):
+        raise InvalidInputError("two of these would be written to one file; name them otherwise")
     folder.mkdir(parents=True, exist_ok=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=_console(), disable=not sys.stdout.isatty()) as bar:
         for path, one in sets.items():
-            if not routes[path].steps:
-                raise InvalidInputError(f"{path}: is in the space {target.name} already")
             task = bar.add_task(path.name, total=len(one))
             translated, num_left = _translated(inference, one, routes[path], partial(bar.advance, task))
-            out = folder / f"{path.stem}.{target.name}.parquet"
+            out = outs[path]
             draft = out.with_name(f".{out.name}.draft")
             draft.write_bytes(write_parquet(translated))
             draft.replace(out)
             left = f", {num_left:,} without a direction there left out" if num_left else ""
             _console().print(f"{out}: {len(translated):,} features{left}", soft_wrap=True)
     return 0
+
+
+def _route_of(inference: Inference, path: Path, one: FeatureSet, target: Space) -> Route:
+    """Raises `InvalidInputError`, `NoRouteError`, saying of which file."""
+    try:
+        route = inference.catalog.route(one.space, target)
+    except NoRouteError as failure:
+        raise NoRouteError(f"{path}: {failure}") from None
+    if not route.steps:
+        raise InvalidInputError(f"{path}: is in the space {target.name} already")
+    return route
 
 
 def _translated(

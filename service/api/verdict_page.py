@@ -52,8 +52,8 @@ def _of_generation(verdict: Mapping[str, Any]) -> list[str]:
         _gates(verdict["gates"]),
         "<p>Templates were drawn, no two of one subject, taken out of the gallery and asked about, in either generation "
         "alike: so no picture is needed. Overlap: how many of the ten nearest subjects stay so. Retention: of those who found "
-        "their subject first before, the share that does after. Negative flips: the share of all drawn that did and do not any "
-        "more.</p>",
+        "their subject first before, the share that does after. Negative flips: the share of all drawn of subjects who have "
+        "several templates that did and do not any more.</p>",
         '<div class="pair">',
     ]
     if rank1["num"]:

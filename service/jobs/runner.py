@@ -66,6 +66,11 @@ class JobRunner:
         """Begin to work."""
         self._thread.start()
 
+    def settle(self) -> None:
+        """Have every job say what has become of it when a process ended; `start` does that too."""
+        with suppress(StorageError):
+            self._migrations.exchanges.settle_all(is_start=True)
+
     def close(self) -> None:
         """Stop after the chunk that is under way; at the next start it goes on."""
         self._closing.set()
@@ -75,8 +80,7 @@ class JobRunner:
 
     def _run(self) -> None:
         cleared = 0.0
-        with suppress(StorageError):
-            self._migrations.exchanges.settle_all(is_start=True)
+        self.settle()
         while not self._closing.is_set():
             try:
                 if time.monotonic() - cleared >= _CLEAR_SECONDS:

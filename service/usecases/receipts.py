@@ -83,24 +83,30 @@ def check_receipt(data: bytes, subject: str | None = None, public_key: str | Non
     """What a receipt says, if it is as it was signed, and by that key and of that subject where they are given: with a key of
     their own anybody can sign. Raises `InvalidInputError`.
     """
-    document = check_sealed(data, "erasure")
+    document = check_sealed(data, "erasure", public_key)
     try:
         is_of_subject = subject is None or _is_of(document, subject)
         if not document.keys() >= _TOLD:
             raise ValueError
     except (ValueError, KeyError, TypeError):
         raise InvalidInputError("it is no receipt") from None
-    if public_key is not None and not _PUBLIC_KEY.fullmatch(public_key.strip()):
-        raise InvalidInputError("a public key is 64 hexadecimal digits")
-    if public_key is not None and document["public_key"] != public_key.strip().lower():
-        raise InvalidInputError("the receipt is signed by another key")
     if not is_of_subject:
         raise InvalidInputError("the receipt is of somebody else")
     return document
 
 
-def check_sealed(data: bytes, kind: str) -> dict[str, Any]:
-    """What a signed document of a kind says, if it is as it was signed. Raises `InvalidInputError`."""
+def is_verdict(data: bytes) -> bool:
+    """Whether it says that it is the verdict on a migration; `check_sealed` tells whether it is one."""
+    try:
+        return bool(json.loads(data)["kind"] == "verdict")
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
+def check_sealed(data: bytes, kind: str, public_key: str | None = None) -> dict[str, Any]:
+    """What a signed document of a kind says, if it is as it was signed, and by that key where it is given. Raises
+    `InvalidInputError`.
+    """
     try:
         document: dict[str, Any] = json.loads(data)
         signature = base64.b64decode(document.pop("signature"), validate=True)
@@ -109,9 +115,13 @@ def check_sealed(data: bytes, kind: str) -> dict[str, Any]:
         if document["kind"] != kind:
             raise ValueError
     except InvalidSignature:
-        raise InvalidInputError("the receipt is not as it was signed") from None
+        raise InvalidInputError("it is not as it was signed") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise InvalidInputError("it is no receipt") from None
+        raise InvalidInputError(f"it is no {'receipt' if kind == 'erasure' else kind}") from None
+    if public_key is not None and not _PUBLIC_KEY.fullmatch(public_key.strip()):
+        raise InvalidInputError("a public key is 64 hexadecimal digits")
+    if public_key is not None and document["public_key"] != public_key.strip().lower():
+        raise InvalidInputError("it is signed by another key")
     return document
 
 

@@ -2,6 +2,11 @@
 
 import json
 import re
+import signal
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +18,7 @@ from models.space import Space
 from service.cli import run
 from service.entities import NewTemplates
 from service.galleries.embedded import EmbeddedGalleryStore
+from service.state.embedded import EmbeddedJobStore
 from service.usecases.receipts import check_sealed
 from tests.api.world import A_TO_B, B_TO_C, A, B, C, D, by_hand, features, unit, write_world
 from tests.serving import serving
@@ -50,6 +56,14 @@ def feature_set(space: Space, num: int, seed: int = 3) -> FeatureSet:
     )
 
 
+def queued_as(data: Path, job_id: str) -> str:
+    """A job that asks for what another one did."""
+    store = EmbeddedJobStore(data)
+    job = store.create("people", store.get(job_id).asked)
+    store.close()
+    return job.job_id
+
+
 class TestOnADataFolder:
     def test_a_gallery_goes_and_comes_back(
         self, data: Path, bundles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -59,11 +73,27 @@ class TestOnADataFolder:
         out = capsys.readouterr().out
         job = job_of(out)
         assert "ready: 80 of 80" in out
-        assert f"next: facebridge migrate cutover {job}" in out
+        assert f"next: facebridge migrate cutover {job} --data {data} --bundles {bundles}" in out
         assert run(["migrate", "verdict", job, "--out", str(tmp_path / "v.json"), *where]) == 0
         assert check_sealed((tmp_path / "v.json").read_bytes(), "verdict")["job"] == job
-        assert run(["migrate", "verdict", job, "--out", str(tmp_path / "v.html"), *where]) == 0
-        assert (tmp_path / "v.html").read_text().startswith("<!doctype html>")
+        capsys.readouterr()
+        assert run(["check-receipt", str(tmp_path / "v.json")]) == 0
+        sound = capsys.readouterr().out
+        assert re.match(rf"sound: verdict at \S+ on job {job}, gallery people from a to b: passed; signed by ", sound)
+        key = sound.split()[-1]
+        assert run(["check-receipt", str(tmp_path / "v.json"), "--public-key", key]) == 0
+        for arguments, words in (
+            (["--public-key", "0" * 64], "signed by another key"),
+            (["--subject", "ann"], "of nobody"),
+        ):
+            assert run(["check-receipt", str(tmp_path / "v.json"), *arguments]) == 2
+            assert words in capsys.readouterr().err
+        changed = json.loads((tmp_path / "v.json").read_text()) | {"is_passed": False}
+        (tmp_path / "changed.json").write_text(json.dumps(changed))
+        assert run(["check-receipt", str(tmp_path / "changed.json")]) == 2
+        assert "not as it was signed" in capsys.readouterr().err
+        assert run(["migrate", "verdict", job, "--out", str(tmp_path / "v.HTML"), *where]) == 0
+        assert (tmp_path / "v.HTML").read_text().startswith("<!doctype html>")
         for order, state, generation in (("cutover", "cut-over", 2), ("rollback", "rolled-back", 1)):
             assert run(["migrate", order, job, *where]) == 0
             assert f"job {job} is {state}" in capsys.readouterr().out
@@ -91,6 +121,23 @@ class TestOnADataFolder:
         where = ["--data", str(data), "--bundles", str(bundles)]
         assert run(["migrate", "start", "people", "--target", "b", "--gates", GATES, "--cutover", *where]) == 0
         assert "is cut-over" in capsys.readouterr().out
+
+    def test_orders_do_what_they_say_and_no_work(
+        self, data: Path, bundles: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        where = ["--data", str(data), "--bundles", str(bundles)]
+        assert run(["migrate", "start", "people", "--target", "b", "--gates", GATES, *where]) == 0
+        first = job_of(capsys.readouterr().out)
+        assert run(["migrate", "cancel", first, *where]) == 0
+        job = queued_as(data, first)
+        for action, state in (("status", "queued"), ("pause", "paused"), ("cancel", "cancelled")):
+            assert run(["migrate", action, job, *where]) == 0
+            assert f"is {state}" in capsys.readouterr().out
+        job = queued_as(data, first)
+        assert run(["migrate", "pause", job, *where]) == 0
+        assert run(["migrate", "status", job, *where]) == 1
+        assert run(["migrate", "resume", job, *where]) == 0
+        assert "is ready" in capsys.readouterr().out
 
     @pytest.mark.parametrize(
         ("arguments", "words"),
@@ -161,24 +208,91 @@ class TestFiles:
             where = ["--target", "c", "--bundles", str(bundles), "--out", str(tmp_path / "out")]
             assert run(["migrate", "files", str(path), *where]) == 2
             assert words in capsys.readouterr().err
-        assert (
-            run(
-                [
-                    "migrate",
-                    "files",
-                    str(path),
-                    "--target",
-                    "nowhere",
-                    "--bundles",
-                    str(bundles),
-                    "--out",
-                    str(tmp_path),
-                ]
-            )
-            == 2
-        )
+        where = ["--bundles", str(bundles), "--out", str(tmp_path / "out")]
+        assert run(["migrate", "files", str(path), "--target", "nowhere", *where]) == 2
         (tmp_path / "x.csv").write_text("1,2")
-        assert (
-            run(["migrate", "files", str(tmp_path / "x.csv"), "--target", "c", "--bundles", str(bundles), "--out", "o"])
-            == 2
-        )
+        assert run(["migrate", "files", str(tmp_path / "x.csv"), "--target", "c", *where]) == 2
+        assert run(["migrate", "files", str(tmp_path / "none.npz"), "--target", "c", *where]) == 2
+        assert f"{tmp_path / 'none.npz'}: No such file" in capsys.readouterr().err
+
+    def test_nothing_is_written_where_one_cannot_be(
+        self, bundles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "other").mkdir()
+        for path, space in (("one.npz", A), ("other/one.npz", B), ("two.npz", C)):
+            (tmp_path / path).write_bytes(write_npz(feature_set(space, 3)))
+        where = ["--target", "c", "--bundles", str(bundles), "--out", str(tmp_path / "out")]
+        for inputs, words in (
+            (["one.npz", "other/one.npz"], "would be written to one file"),
+            (["one.npz", "one.npz"], "would be written to one file"),
+            (["one.npz", "two.npz"], "two.npz: is in the space c already"),
+        ):
+            assert run(["migrate", "files", *(str(tmp_path / one) for one in inputs), *where]) == 2
+            assert words in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--gates", "{"], "--gates: this is no JSON"),
+        (["--gates", '{"min_overlap": NaN}'], "--gates: this is no JSON"),
+        (["--gates", '{"min_overlap": 1e999}'], "--gates: this is no JSON"),
+        (["--gates", "nowhere.json"], "--gates: nowhere.json: No such file"),
+        (["--keep-days", "nan"], "--keep-days: 'nan' is no number of days"),
+        (["--keep-days", "inf"], "--keep-days: 'inf' is no number of days"),
+        (["--keep-days", "week"], "--keep-days: 'week' is no number of days"),
+    ],
+)
+def test_what_is_no_option_is_one_line(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        run(["migrate", "start", "people", "--target", "b", *arguments])
+    line = capsys.readouterr().err
+    assert (left.value.code, line.count("\n")) == (2, 1)
+    assert words in line
+
+
+def test_gates_of_a_file_are_an_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "gates.json").write_text("[]")
+    with pytest.raises(SystemExit):
+        run(["migrate", "start", "people", "--target", "b", "--gates", str(tmp_path / "gates.json")])
+    assert "gates.json: gates are a JSON object" in capsys.readouterr().err
+
+
+def test_a_data_folder_that_is_not_there_is_not_made(
+    bundles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["migrate", "list", "--data", str(tmp_path / "none"), "--bundles", str(bundles)]) == 2
+    assert "there is no such data folder" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+class _Running(BaseHTTPRequestHandler):
+    """A service whose job never ends."""
+
+    def do_GET(self) -> None:
+        progress = {"done": 1, "total": 2, "failed": 0, "rate": None, "seconds_left": None}
+        job = {"job_id": "0123456789abcdef", "state": "running", "reason": "", "progress": progress, "gates": []}
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(job).encode())
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+def test_who_stops_watching_is_told_how_to_go_on() -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Running)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    command = [sys.executable, "-u", "-m", "service", "migrate", "watch", "0123456789abcdef", "--url", url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout is not None
+        assert watching.stdout.readline() == "running: 1 of 2\n"
+        watching.send_signal(signal.SIGINT)
+        out, err = watching.communicate(timeout=20)
+    server.shutdown()
+    server.server_close()
+    assert watching.returncode == 130
+    assert out == f"the job goes on; next: facebridge migrate watch 0123456789abcdef --url {url}\n"
+    assert err == ""
