@@ -37,15 +37,21 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 class JsonBody(Generic[ModelT]):
-    """A dependency: the request's JSON body as `model`. Raises `Problem`."""
+    """A dependency: the request's JSON body as `model`; without a body its defaults, where it may be without. Raises
+    `Problem`.
+    """
 
-    def __init__(self, model: type[ModelT]) -> None:
+    def __init__(self, model: type[ModelT], *, is_optional: bool = False) -> None:
         self.model = model
+        self.is_optional = is_optional
 
     async def __call__(self, request: Request) -> ModelT:
         """Read, decode and validate; large bodies off the event loop."""
+        limit = settings_of(request).max_json_bytes
+        if self.is_optional and not media_type(request) and not await read_bytes(request, limit):
+            return self.model()
         require_media_type(request, JSON)
-        data = await read_bytes(request, settings_of(request).max_json_bytes)
+        data = await read_bytes(request, limit)
         if len(data) < _OFF_LOOP_BYTES:
             return self.parse(data)
         return await asyncio.to_thread(self.parse, data)

@@ -14,12 +14,12 @@ _REFERENCE = "#/components/schemas/{model}"
 _documented_models: dict[str, type[BaseModel]] = {ProblemDetails.__name__: ProblemDetails}
 
 
-def accepts(model: type[BaseModel], *binary: str) -> dict[str, Any]:
+def accepts(model: type[BaseModel], *binary: str, is_required: bool = True) -> dict[str, Any]:
     """The `openapi_extra` of a route whose body is `model` as JSON, or one of the `binary` media types."""
     _documented_models[model.__name__] = model
     content: dict[str, Any] = {JSON: {"schema": {"$ref": _REFERENCE.format(model=model.__name__)}}}
     content |= {media: {"schema": {"type": "string", "format": "binary"}} for media in binary}
-    return {"requestBody": {"required": True, "content": content}}
+    return {"requestBody": {"required": is_required, "content": content}}
 
 
 def install(app: FastAPI) -> None:

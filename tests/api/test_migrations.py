@@ -324,6 +324,15 @@ async def test_a_gallery_that_is_not_there_is_not_migrated(gallery: httpx.AsyncC
     assert response.status_code == 404
 
 
+async def test_an_order_needs_no_body(gallery: httpx.AsyncClient) -> None:
+    job_id = await _ready(gallery)
+    for what, state in (("cutover", "cut-over"), ("rollback", "rolled-back")):
+        for broken, status in (({"content": b"{}"}, 415), ({"content": b"x", "headers": {"content-type": "a/b"}}, 415)):
+            assert (await gallery.post(f"/jobs/{job_id}/{what}", **broken)).status_code == status
+        response = await gallery.post(f"/jobs/{job_id}/{what}")
+        assert (response.status_code, response.json()["state"]) == (200, state)
+
+
 async def test_a_gallery_is_migrated_once_at_a_time(gallery: httpx.AsyncClient) -> None:
     job_id = await _ready(gallery)
     response = await gallery.post("/galleries/people/migrations", json={"target": "c"})

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi.responses import HTMLResponse
 
 from service.api.bodies import JSON, NPZ, PARQUET, JsonBody, read_feature_set, require_media_type
 from service.api.deps import Services, ServicesDep
@@ -34,7 +35,8 @@ _ORDERED = documented(404, 409, 422, 503, 507)
 @router.post(
     "/galleries/{gallery}/migrations",
     status_code=202,
-    responses=documented(400, 404, 409, 413, 415, 422, 503, 507),
+    responses=documented(400, 404, 409, 413, 415, 422, 503, 507)
+    | {202: {"headers": {"location": {"description": "the job", "schema": {"type": "string"}}}}},
     openapi_extra=accepts(MigrationRequest),
 )
 async def migrate(
@@ -110,12 +112,12 @@ async def cancel(job_id: JobPath, request: Request, services: ServicesDep) -> Jo
 @router.post(
     "/jobs/{job_id}/cutover",
     responses=documented(400, 404, 409, 410, 412, 413, 415, 422, 503, 507),
-    openapi_extra=accepts(CutoverRequest),
+    openapi_extra=accepts(CutoverRequest, is_required=False),
 )
 async def cutover(
     job_id: JobPath,
     request: Request,
-    body: Annotated[CutoverRequest, Depends(JsonBody(CutoverRequest))],
+    body: Annotated[CutoverRequest, Depends(JsonBody(CutoverRequest, is_optional=True))],
     services: ServicesDep,
 ) -> JobView:
     """Make the new generation the active one, in one step: every answer is of the one before or of the new one, and names it.
@@ -130,12 +132,12 @@ async def cutover(
 @router.post(
     "/jobs/{job_id}/rollback",
     responses=documented(400, 404, 409, 410, 412, 413, 415, 422, 503, 507),
-    openapi_extra=accepts(RollbackRequest),
+    openapi_extra=accepts(RollbackRequest, is_required=False),
 )
 async def rollback(
     job_id: JobPath,
     request: Request,
-    body: Annotated[RollbackRequest, Depends(JsonBody(RollbackRequest))],
+    body: Annotated[RollbackRequest, Depends(JsonBody(RollbackRequest, is_optional=True))],
     services: ServicesDep,
 ) -> JobView:
     """Make the generation before the active one again, in one step, with all that was enrolled, removed and erased since; as long
@@ -154,11 +156,11 @@ async def verdict(job_id: JobPath, services: ServicesDep) -> Response:
     return _signed(await _verdict(services, job_id))
 
 
-@router.get("/jobs/{job_id}/verdict.html", responses=documented(404, 422), response_class=Response)
+@router.get("/jobs/{job_id}/verdict.html", responses=documented(404, 422), response_class=HTMLResponse)
 async def verdict_as_page(job_id: JobPath, services: ServicesDep) -> Response:
     """The same as a page with plots."""
     page = await asyncio.to_thread(verdict_page, await _verdict(services, job_id))
-    return Response(page, media_type="text/html; charset=utf-8")
+    return HTMLResponse(page)
 
 
 @router.post(
