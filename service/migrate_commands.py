@@ -147,7 +147,7 @@ async def _order(client: httpx.AsyncClient, options: Mapping[str, Any]) -> int:
     response = await _ask(client, "POST", f"/jobs/{options['job']}/{action}", json=bodies.get(action))
     if action == "resume" and options["data"] is not None:
         return await _watch(client, options)
-    _tell(response.json(), options)
+    _say(response.json())
     return 0
 
 
@@ -242,9 +242,13 @@ def _command(action: str, job: Mapping[str, Any], options: Mapping[str, Any]) ->
     return f"facebridge migrate {action} {job['job_id']}{where}"
 
 
-def _tell(job: Mapping[str, Any], options: Mapping[str, Any]) -> int:
+def _say(job: Mapping[str, Any]) -> None:
     reason = f": {job['reason']}" if job["reason"] else ""
     _console().print(f"job {job['job_id']} is {job['state']}{reason}", soft_wrap=True)
+
+
+def _tell(job: Mapping[str, Any], options: Mapping[str, Any]) -> int:
+    _say(job)
     if job["gates"]:
         table = Table("gate", "measured", "limit", "of", "state")
         for gate in job["gates"]:
