@@ -1,23 +1,20 @@
 """`facebridge gallery`: what an operator does to the galleries of a data folder while no service uses it."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
-from models.errors import FeatureSetError
-from models.feature_set import FeatureSet, read_npz
-from models.parquet import read_parquet, write_parquet
+from models.feature_set import FeatureSet
+from models.parquet import write_parquet
+from service.command_files import console, read_feature_set
 from service.entities import NewTemplates
 from service.errors import SpaceMismatchError
 from service.galleries.embedded import EmbeddedGalleryStore
 from service.usecases.samples import samples_of
 
-_WIDTH = 160
 _A_TIME = 65_536
 
 
@@ -35,7 +32,7 @@ def _list(store: EmbeddedGalleryStore, _: Mapping[str, Any]) -> int:
     for one in store.list_galleries():
         numbers = (one.generation, one.num_templates, one.num_subjects)
         table.add_row(one.name, one.space.name, *(f"{number:,}" for number in numbers), one.created_at)
-    _console().print(table)
+    console().print(table)
     return 0
 
 
@@ -47,7 +44,7 @@ def _check(store: EmbeddedGalleryStore, options: Mapping[str, Any]) -> int:
         for check in store.check(name):
             table.add_row(name, check.what, "sound" if check.is_sound else "[bold red]damaged[/]", check.detail)
             is_sound = is_sound and check.is_sound
-    _console().print(table)
+    console().print(table)
     return 0 if is_sound else 1
 
 
@@ -62,7 +59,7 @@ def _export(store: EmbeddedGalleryStore, options: Mapping[str, Any]) -> int:
         draft.touch(mode=0o600)
         draft.write_bytes(write_parquet(feature_set))
         draft.replace(path)
-        _console().print(f"{path}: {len(feature_set):,} templates", soft_wrap=True)
+        console().print(f"{path}: {len(feature_set):,} templates", soft_wrap=True)
     return 0
 
 
@@ -73,7 +70,7 @@ def _import(store: EmbeddedGalleryStore, options: Mapping[str, Any]) -> int:
             f"gallery {gallery.name} has a generation in the space {gallery.beside[0].space.name} too; enrol through a service, "
             "which translates for it"
         )
-    sets = {path: _read(path) for path in options["files"]}
+    sets = {path: read_feature_set(path) for path in options["files"]}
     for path, feature_set in sets.items():
         if feature_set.space.fingerprint != gallery.space.fingerprint:
             raise SpaceMismatchError(
@@ -85,7 +82,7 @@ def _import(store: EmbeddedGalleryStore, options: Mapping[str, Any]) -> int:
         for start in range(0, len(feature_set), _A_TIME):
             part = feature_set.take(np.arange(start, min(len(feature_set), start + _A_TIME)))
             store.enrol(options["gallery"], _templates(part, options["metadata"]), replaces=options["replace"])
-        _console().print(f"{path}: {len(feature_set):,} templates", soft_wrap=True)
+        console().print(f"{path}: {len(feature_set):,} templates", soft_wrap=True)
     return 0
 
 
@@ -102,17 +99,6 @@ def _templates(part: FeatureSet, metadata: Sequence[str] | None) -> NewTemplates
         metadata=samples.metadata,
         provenance=[{"sent_as": "import"}] * len(part),
     )
-
-
-def _read(path: Path) -> FeatureSet:
-    if path.suffix not in (".npz", ".parquet"):
-        raise FeatureSetError(f"{path}: a feature set ends in .npz or .parquet")
-    read = read_npz if path.suffix == ".npz" else read_parquet
-    return read(path.read_bytes(), what=str(path))
-
-
-def _console() -> Console:
-    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
 
 
 _COMMANDS = {"list": _list, "check": _check, "export": _export, "import": _import}

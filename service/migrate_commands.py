@@ -17,15 +17,14 @@ from typing import Any
 
 import httpx
 import numpy as np
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from models.errors import FeatureSetError
-from models.feature_set import FeatureSet, read_npz
-from models.parquet import read_parquet, write_parquet
+from models.feature_set import FeatureSet
+from models.parquet import write_parquet
 from models.space import Space
 from service.app import create_app
+from service.command_files import console, read_feature_set
 from service.entities import Route
 from service.errors import InvalidInputError, NoRouteError
 from service.inference.inference import Inference
@@ -33,7 +32,6 @@ from service.inference.loading import OnnxEngines, load_bundles
 from service.migrate_arguments import DEFAULT_URL
 from service.settings import Settings
 
-_WIDTH = 160
 _POLL_SECONDS = 0.25
 _SAY_SECONDS = 5.0
 """How often something is said where nobody looks at a bar."""
@@ -113,7 +111,7 @@ async def _start(client: httpx.AsyncClient, options: Mapping[str, Any]) -> int:
     if options["keep_seconds"] is not None:
         body["keep_seconds"] = options["keep_seconds"]
     job = (await _ask(client, "POST", f"/galleries/{options['gallery']}/migrations", json=body)).json()
-    _console().print(f"job {job['job_id']}: {job['gallery']}, {job['source']['name']} to {job['target']['name']}")
+    console().print(f"job {job['job_id']}: {job['gallery']}, {job['source']['name']} to {job['target']['name']}")
     # In a process of its own nobody else would do the work.
     if options["no_wait"] and options["data"] is None:
         return 0
@@ -132,7 +130,7 @@ async def _watch(client: httpx.AsyncClient, options: Mapping[str, Any]) -> int:
             bar.show(job)
     except asyncio.CancelledError:
         goes_on = "goes on" if options["data"] is None else "has stopped, and loses nothing"
-        _console().print(f"the job {goes_on}; next: {_command('watch', job, options)}", soft_wrap=True)
+        console().print(f"the job {goes_on}; next: {_command('watch', job, options)}", soft_wrap=True)
         raise
     return _tell(job, options)
 
@@ -164,7 +162,7 @@ async def _list(client: httpx.AsyncClient, options: Mapping[str, Any]) -> int:
             spaces = (job["source"]["name"], job["target"]["name"])
             table.add_row(job["job_id"], job["gallery"], *spaces, job["state"], done, passed, job["created_at"])
         cursor = page["next_cursor"]
-    _console().print(table)
+    console().print(table)
     return 0
 
 
@@ -172,7 +170,7 @@ async def _verdict(client: httpx.AsyncClient, options: Mapping[str, Any]) -> int
     page = options["out"].suffix.lower() == ".html"
     response = await _ask(client, "GET", f"/jobs/{options['job']}/verdict{'.html' if page else ''}")
     options["out"].write_bytes(response.content)
-    _console().print(f"{options['out']}: written", soft_wrap=True)
+    console().print(f"{options['out']}: written", soft_wrap=True)
     return 0
 
 
@@ -206,7 +204,7 @@ class _Bar:
             TextColumn("{task.fields[told]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            console=_console(),
+            console=console(),
             disable=not sys.stdout.isatty(),
         )
         self._task = self._bar.add_task("queued", total=None, told="")
@@ -231,7 +229,7 @@ class _Bar:
         is_new = job["state"] != self._state or time.monotonic() - self._said > _SAY_SECONDS
         if self._bar.disable and is_new:
             self._said, self._state = time.monotonic(), job["state"]
-            _console().print(f"{job['state']}: {told}", soft_wrap=True)
+            console().print(f"{job['state']}: {told}", soft_wrap=True)
 
 
 def _command(action: str, job: Mapping[str, Any], options: Mapping[str, Any]) -> str:
@@ -244,7 +242,7 @@ def _command(action: str, job: Mapping[str, Any], options: Mapping[str, Any]) ->
 
 def _say(job: Mapping[str, Any]) -> None:
     reason = f": {job['reason']}" if job["reason"] else ""
-    _console().print(f"job {job['job_id']} is {job['state']}{reason}", soft_wrap=True)
+    console().print(f"job {job['job_id']} is {job['state']}{reason}", soft_wrap=True)
 
 
 def _tell(job: Mapping[str, Any], options: Mapping[str, Any]) -> int:
@@ -256,10 +254,10 @@ def _tell(job: Mapping[str, Any], options: Mapping[str, Any]) -> int:
             limit = f"{'at least' if gate['is_least'] else 'at most'} {gate['limit']:g}"
             style = {"passed": "green", "failed": "bold red", "not-measured": "yellow"}[gate["state"]]
             table.add_row(gate["name"], measured, limit, f"{gate['num']:,}", f"[{style}]{gate['state']}[/]")
-        _console().print(table)
+        console().print(table)
     if job["state"] == "ready":
         action = "cutover" if job["is_passed"] else "cutover --force"
-        _console().print(f"next: {_command(action, job, options)}", soft_wrap=True)
+        console().print(f"next: {_command(action, job, options)}", soft_wrap=True)
     return 1 if job["state"] in _FAILED or (job["state"] == "ready" and not job["is_passed"]) else 0
 
 
@@ -271,14 +269,14 @@ def _translate_files(options: Mapping[str, Any]) -> int:
     if target is None:
         raise InvalidInputError("the target space is not known here; see the bundles")
     folder: Path = options["out"]
-    sets = {path: _read(path) for path in options["files"]}
+    sets = {path: read_feature_set(path) for path in options["files"]}
     routes = {path: _route_of(inference, path, one, target) for path, one in sets.items()}
     outs = {path: folder / f"{path.stem}.{target.name}.parquet" for path in sets}
     if len(set(outs.values())) < len(options["files"]):
         raise InvalidInputError("two of these would be written to one file; name them otherwise")
     folder.mkdir(parents=True, exist_ok=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=_console(), disable=not sys.stdout.isatty()) as bar:
+    with Progress(*columns, console=console(), disable=not sys.stdout.isatty()) as bar:
         for path, one in sets.items():
             task = bar.add_task(path.name, total=len(one))
             translated, num_left = _translated(inference, one, routes[path], partial(bar.advance, task))
@@ -287,7 +285,7 @@ def _translate_files(options: Mapping[str, Any]) -> int:
             draft.write_bytes(write_parquet(translated))
             draft.replace(out)
             left = f", {num_left:,} without a direction there left out" if num_left else ""
-            _console().print(f"{out}: {len(translated):,} features{left}", soft_wrap=True)
+            console().print(f"{out}: {len(translated):,} features{left}", soft_wrap=True)
     return 0
 
 
@@ -320,14 +318,3 @@ def _translated(
     if not np.isnan(confidence_N).all():
         kept = replace(kept, labels={**kept.labels, "confidence": confidence_N[rows].astype(np.float64)})
     return kept, len(one) - len(rows)
-
-
-def _read(path: Path) -> FeatureSet:
-    if path.suffix not in (".npz", ".parquet"):
-        raise FeatureSetError(f"{path}: a feature set ends in .npz or .parquet")
-    read = read_npz if path.suffix == ".npz" else read_parquet
-    return read(path.read_bytes(), what=str(path))
-
-
-def _console() -> Console:
-    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
