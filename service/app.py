@@ -181,8 +181,6 @@ def _lifespan(
         services.inference.start()
         if does_jobs:
             runner.start()
-        else:
-            await asyncio.to_thread(runner.settle)
         try:
             yield
         finally:

@@ -88,17 +88,20 @@ def _add_start(parser: argparse.ArgumentParser) -> None:
 
 
 def _names(text: str) -> list[str]:
-    return [name for name in text.split(",") if name]
+    names = text.split(",")
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of bundles, separated by commas")
+    return names
 
 
 def _days(text: str) -> float:
     try:
-        days = float(text)
+        seconds = float(text) * _DAY_SECONDS
     except ValueError:
-        days = math.nan
-    if not 0 <= days < math.inf:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of days")
-    return days * _DAY_SECONDS
+    return seconds
 
 
 def _gates(text: str) -> dict[str, Any]:

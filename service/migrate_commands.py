@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import numpy as np
@@ -40,6 +41,7 @@ _AT_ONCE = 8192
 _WORKED_ON = ("queued", "running", "verifying")
 _WORKERS = ("start", "watch", "resume", "probes")
 """Actions that, with a data folder, do the work of its jobs too."""
+_TOLD_OF_JOB = {"job_id", "gallery", "state", "reason", "source", "target", "progress", "gates", "is_passed"}
 _INTERRUPTED = 130
 _FAILED = ("failed", "cancelled", "paused")
 
@@ -81,11 +83,42 @@ async def _ask(client: httpx.AsyncClient, method: str, path: str, **request: Any
     """An answer that is none of a problem. Raises `InvalidInputError` saying what the service says."""
     try:
         response = await client.request(method, path, **request)
+    except (httpx.InvalidURL, UnicodeError):
+        raise InvalidInputError("what is asked for cannot stand in a request") from None
     except httpx.HTTPError as failure:
         raise InvalidInputError(f"{client.base_url}: cannot be reached ({type(failure).__name__})") from None
-    if response.is_error:
+    if not response.is_success:
         raise InvalidInputError(_told(response))
     return response
+
+
+async def _job(client: httpx.AsyncClient, method: str, path: str, **request: Any) -> dict[str, Any]:
+    """As `_ask`, of what must be a job."""
+    found = _json(await _ask(client, method, path, **request), client)
+    if not found.keys() >= _TOLD_OF_JOB:
+        raise _stranger(client)
+    return found
+
+
+def _json(response: httpx.Response, client: httpx.AsyncClient) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = response.json()
+    except ValueError:
+        raise _stranger(client) from None
+    if not isinstance(found, dict):
+        raise _stranger(client)
+    return found
+
+
+def _stranger(client: httpx.AsyncClient) -> InvalidInputError:
+    return InvalidInputError(f"{client.base_url}: what answers there is no Facebridge, or another version of it")
+
+
+def _path(*parts: str) -> str:
+    try:
+        return "".join("/" + quote(part, safe="") for part in parts)
+    except UnicodeError:
+        raise InvalidInputError("what is asked for cannot stand in a request") from None
 
 
 def _told(response: httpx.Response) -> str:
@@ -110,7 +143,7 @@ async def _start(client: httpx.AsyncClient, options: Mapping[str, Any]) -> int:
         body["route"] = options["route"]
     if options["keep_seconds"] is not None:
         body["keep_seconds"] = options["keep_seconds"]
-    job = (await _ask(client, "POST", f"/galleries/{options['gallery']}/migrations", json=body)).json()
+    job = await _job(client, "POST", _path("galleries", options["gallery"], "migrations"), json=body)
     console().print(f"job {job['job_id']}: {job['gallery']}, {job['source']['name']} to {job['target']['name']}")
     # In a process of its own nobody else would do the work.
     if options["no_wait"] and options["data"] is None:
@@ -119,14 +152,14 @@ async def _start(client: httpx.AsyncClient, options: Mapping[str, Any]) -> int:
 
 
 async def _watch(client: httpx.AsyncClient, options: Mapping[str, Any]) -> int:
-    path = f"/jobs/{options['job']}"
-    job = (await _ask(client, "GET", path)).json()
+    path = _path("jobs", options["job"])
+    job = await _job(client, "GET", path)
     try:
         with _Bar() as bar:
             while job["state"] in _WORKED_ON:
                 bar.show(job)
                 await asyncio.sleep(_POLL_SECONDS)
-                job = (await _ask(client, "GET", path)).json()
+                job = await _job(client, "GET", path)
             bar.show(job)
     except asyncio.CancelledError:
         goes_on = "goes on" if options["data"] is None else "has stopped, and loses nothing"
@@ -136,16 +169,16 @@ async def _watch(client: httpx.AsyncClient, options: Mapping[str, Any]) -> int:
 
 
 async def _status(client: httpx.AsyncClient, options: Mapping[str, Any]) -> int:
-    return _tell((await _ask(client, "GET", f"/jobs/{options['job']}")).json(), options)
+    return _tell(await _job(client, "GET", _path("jobs", options["job"])), options)
 
 
 async def _order(client: httpx.AsyncClient, options: Mapping[str, Any]) -> int:
     bodies = {"cutover": {"force": options.get("force")}, "rollback": {"accept_missing": options.get("accept_missing")}}
     action = options["action"]
-    response = await _ask(client, "POST", f"/jobs/{options['job']}/{action}", json=bodies.get(action))
+    job = await _job(client, "POST", _path("jobs", options["job"], action), json=bodies.get(action))
     if action == "resume" and options["data"] is not None:
         return await _watch(client, options)
-    _say(response.json())
+    _say(job)
     return 0
 
 
@@ -155,7 +188,9 @@ async def _list(client: httpx.AsyncClient, options: Mapping[str, Any]) -> int:
     while cursor is not None:
         query = {"cursor": cursor} if cursor else {}
         query |= {"gallery": options["gallery"]} if options["gallery"] else {}
-        page = (await _ask(client, "GET", "/jobs", params=query)).json()
+        page = _json(await _ask(client, "GET", "/jobs", params=query), client)
+        if not page.keys() >= {"jobs", "next_cursor"}:
+            raise _stranger(client)
         for job in page["jobs"]:
             done = f"{job['progress']['done']:,} of {job['progress']['total']:,}"
             passed = {None: "", True: "yes", False: "no"}[job["is_passed"]]
@@ -168,7 +203,7 @@ async def _list(client: httpx.AsyncClient, options: Mapping[str, Any]) -> int:
 
 async def _verdict(client: httpx.AsyncClient, options: Mapping[str, Any]) -> int:
     page = options["out"].suffix.lower() == ".html"
-    response = await _ask(client, "GET", f"/jobs/{options['job']}/verdict{'.html' if page else ''}")
+    response = await _ask(client, "GET", _path("jobs", options["job"], f"verdict{'.html' if page else ''}"))
     options["out"].write_bytes(response.content)
     console().print(f"{options['out']}: written", soft_wrap=True)
     return 0
@@ -178,7 +213,7 @@ async def _probes(client: httpx.AsyncClient, options: Mapping[str, Any]) -> int:
     path: Path = options["probes"]
     media = "application/x-npz" if path.suffix == ".npz" else "application/vnd.apache.parquet"
     headers = {"content-type": media}
-    await _ask(client, "POST", f"/jobs/{options['job']}/probes", content=path.read_bytes(), headers=headers)
+    await _ask(client, "POST", _path("jobs", options["job"], "probes"), content=path.read_bytes(), headers=headers)
     return await _status(client, options)
 
 

@@ -114,7 +114,14 @@ class Generations:
         return self._catching_up.fill(self.of(name, generation), chunk, made)
 
     def activate(
-        self, name: str, generation: int, *, expected: int, keep_seconds: float, once: Once | None = None
+        self,
+        name: str,
+        generation: int,
+        *,
+        expected: int,
+        keep_seconds: float,
+        job: str | None = None,
+        once: Once | None = None,
     ) -> Gallery:
         """See the port."""
         kept_until = milliseconds() + round(1000 * keep_seconds)
@@ -128,6 +135,8 @@ class Generations:
             new = self.of(name, generation)
             if new is old:
                 raise GenerationChangedError(f"generation {generation} is the active one already")
+            if job is not None and job not in (old.entry.job, new.entry.job):
+                raise GenerationChangedError(f"generation {generation} is of another job")
             if new.is_behind:
                 raise JobStateError(f"generation {generation} has not caught up with the gallery yet")
             native = Side(new.entry.space.fingerprint)

@@ -115,7 +115,14 @@ class OracleGenerations:
             return Filled(num, len(alive) - num, not version.is_behind, len(translated), version.filled_to)
 
     def activate(
-        self, name: str, generation: int, *, expected: int, keep_seconds: float, once: Once | None = None
+        self,
+        name: str,
+        generation: int,
+        *,
+        expected: int,
+        keep_seconds: float,
+        job: str | None = None,
+        once: Once | None = None,
     ) -> Gallery:
         """See the port."""
         with self._lock:
@@ -125,6 +132,8 @@ class OracleGenerations:
             new, old = shelf.version(generation), shelf.active
             if new is old:
                 raise GenerationChangedError("it is the active one already")
+            if job is not None and job not in (old.job, new.job):
+                raise GenerationChangedError("it is of another job")
             if new.is_behind:
                 raise JobStateError("it has not caught up with the gallery yet")
             old.state, old.kept_until = "kept", time_of(milliseconds() + round(1000 * keep_seconds))

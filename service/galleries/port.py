@@ -167,11 +167,19 @@ class GenerationStore(Protocol):
         """
 
     def activate(
-        self, name: str, generation: int, *, expected: int, keep_seconds: float, once: Once | None = None
+        self,
+        name: str,
+        generation: int,
+        *,
+        expected: int,
+        keep_seconds: float,
+        job: str | None = None,
+        once: Once | None = None,
     ) -> Gallery:
         """Make a complete generation the active one, in one step; that before is kept beside it for so long.
 
-        Raises `NotFoundError`; `GenerationChangedError` where the active one is not `expected`; `RollbackExpiredError` where
+        Raises `NotFoundError`; `GenerationChangedError` where the active one is not `expected`, or neither of the two is of the
+        `job` that is given; `RollbackExpiredError` where
         there is no such generation any more; `JobStateError` where it is not complete.
         """
 

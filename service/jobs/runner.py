@@ -16,6 +16,7 @@ from service.errors import (
     FacebridgeError,
     InsufficientStorageError,
     JobStateError,
+    MigrationInProgressError,
     NotFoundError,
     RollbackExpiredError,
     StorageError,
@@ -23,6 +24,7 @@ from service.errors import (
 from service.galleries.port import Filled, GalleryStore
 from service.jobs.migration import MigrationWork
 from service.state.port import OPEN, JobStore
+from service.usecases.exchanging import CLAIM
 from service.usecases.migrate import Migrations
 from service.usecases.migration_plan import Asked
 from service.usecases.rates import Rate
@@ -66,11 +68,6 @@ class JobRunner:
         """Begin to work."""
         self._thread.start()
 
-    def settle(self) -> None:
-        """Have every job say what has become of it when a process ended; `start` does that too."""
-        with suppress(StorageError):
-            self._migrations.exchanges.settle_all(is_start=True)
-
     def close(self) -> None:
         """Stop after the chunk that is under way; at the next start it goes on."""
         self._closing.set()
@@ -80,7 +77,6 @@ class JobRunner:
 
     def _run(self) -> None:
         cleared = 0.0
-        self.settle()
         while not self._closing.is_set():
             try:
                 if time.monotonic() - cleared >= _CLEAR_SECONDS:
@@ -117,6 +113,11 @@ class JobRunner:
         except JobStateError:
             # An order came in between.
             pass
+        except MigrationInProgressError as failure:
+            # What a job that was given up has left is cleared away.
+            self._say(job.job_id, None, f"{failure}; it goes on when that is over")
+            self._clear_away()
+            self._closing.wait(_LOOK_SECONDS)
         except InsufficientStorageError as failure:
             self._say(job.job_id, None, f"{failure}; it goes on when there is room")
             self._closing.wait(_FULL_SECONDS)
@@ -159,7 +160,7 @@ class JobRunner:
             except FacebridgeError as failure:
                 with suppress(FacebridgeError):
                     now = self._jobs.get(job.job_id)
-                    if now.state == "ready" and now.reason != str(failure):
+                    if now.state == "ready" and now.reason != str(failure) and not now.found.get(CLAIM):
                         self._jobs.change(now, reason=str(failure))
 
     def _clear_away(self) -> None:
@@ -168,7 +169,7 @@ class JobRunner:
         for gallery in self._store.list_galleries():
             for one in gallery.beside:
                 is_over = one.kept_until is not None and datetime.fromisoformat(one.kept_until) < now
-                if is_over or (one.state == "building" and not self._is_open(one.job)):
+                if (is_over or one.state == "building") and not self._is_open(one.job):
                     with suppress(NotFoundError):
                         self._store.generations.drop(gallery.name, one.number)
 

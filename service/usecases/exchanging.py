@@ -6,9 +6,10 @@ become of its generation, and of its gallery.
 """
 
 import logging
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import replace
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from models.space import Space
@@ -18,10 +19,12 @@ from service.errors import (
     GatesFailedError,
     GenerationChangedError,
     JobStateError,
+    MigrationInProgressError,
     NoRouteError,
     NotFoundError,
     RollbackExpiredError,
     RollbackIncompleteError,
+    StorageError,
 )
 from service.galleries.failpoints import reached
 from service.galleries.port import GalleryStore
@@ -33,10 +36,19 @@ from service.usecases.migration_plan import Asked
 log = logging.getLogger("facebridge.jobs")
 
 CLAIM = "exchange"
-"""In what a job found: the state that it is about to get."""
+"""In what a job found: who keeps orders away from it."""
+BUSY = "its generation is being judged by probes, or exchanged just now"
 _TRIES = 20
 _CHANGED_SHARE = 0.1
 """Of templates that came or went since a verdict, from which on it is not one on this gallery any more."""
+
+
+@dataclass
+class Claim:
+    """A job that is claimed, and in which state it is left, and why, where that for which it is comes to nothing."""
+
+    job: Job
+    otherwise: tuple[JobState, str] | None = None
 
 
 class Exchanges:
@@ -47,6 +59,8 @@ class Exchanges:
         self._store = store
         self._jobs = jobs
         self._filler = Filler(inference, store.generations)
+        self._live: set[str] = set()
+        """Claims of this process that are made good still; any other is what something left behind."""
 
     def gallery_of(self, job: Job) -> Gallery | None:
         """The gallery that a job is for; None where it is gone, whatever has its name now."""
@@ -57,23 +71,54 @@ class Exchanges:
         return gallery if gallery.created_at == job.asked["plan"]["gallery_made_at"] else None
 
     def settled(self, job: Job) -> Job:
-        """A job that says what has become of its generation. Raises `NotFoundError` for the job."""
+        """A job that says what has become of its generation; told, where it cannot be written. Raises `NotFoundError` for the
+        job.
+        """
         for _ in range(_TRIES):
-            found = self._state_by_gallery(job)
-            if found is None:
+            claim = job.found.get(CLAIM)
+            if claim in self._live:
                 return job
-            with suppress(JobStateError):
-                return self._jobs.change(job, state=found[0], reason=found[1], found={CLAIM: None})
-            job = self._jobs.get(job.job_id)
+            found = self._state_by_gallery(job)
+            if found is None and claim is None:
+                return job
+            state, reason = found or (None, None)
+            try:
+                return self._jobs.change(job, state=state, reason=reason, found={CLAIM: None})
+            except JobStateError:
+                job = self._jobs.get(job.job_id)
+            except StorageError as failure:
+                log.warning("job %s: %s", job.job_id, failure)
+                told = job.reason if reason is None else reason
+                return replace(job, state=state or job.state, reason=told, found={**job.found, CLAIM: None})
         return job
 
-    def settle_all(self, *, is_start: bool = False) -> None:
-        """Have every job say what has become of its generation; at a start, nobody else is about to exchange anything."""
+    def settle_all(self) -> None:
+        """Have every job say what has become of its generation, as can be."""
         for job in self._jobs.in_states((*OPEN, "cut-over", "rolled-back", "cancelled")):
-            settled = self.settled(job)
-            if is_start and settled.found.get(CLAIM):
-                with suppress(JobStateError):
-                    self._jobs.change(settled, found={CLAIM: None})
+            try:
+                self.settled(job)
+            except FacebridgeError as failure:
+                log.warning("job %s: %s", job.job_id, failure)
+
+    @contextmanager
+    def claimed(self, job: Job, state: JobState | None) -> Iterator["Claim"]:
+        """Keep orders away from a job; at the end it is in a state, unless that comes to nothing. Raises `JobStateError` where
+        it is claimed already, or has changed.
+        """
+        if job.found.get(CLAIM):
+            raise JobStateError(BUSY)
+        token = secrets.token_hex(8)
+        self._live.add(token)
+        try:
+            claim = Claim(self._jobs.change(job, found={CLAIM: token}))
+            try:
+                yield claim
+            except BaseException:
+                self._release(job.job_id, token, claim.otherwise)
+                raise
+            self._release(job.job_id, token, None if state is None else (state, ""))
+        finally:
+            self._live.discard(token)
 
     def cut_over(self, job_id: str, *, force: bool, once: Once | None) -> Job:
         """Make a job's generation the active one.
@@ -84,16 +129,18 @@ class Exchanges:
         job = self.settled(self._jobs.get(job_id))
         if job.state not in ("ready", "rolled-back") or "generation" not in job.found:
             raise JobStateError(f"the job is {job.state}; only one that is ready, or rolled back, is cut over")
-        gallery = self._store.get(job.gallery)
-        if not any(one.job == job.job_id for one in gallery.beside):
-            raise RollbackExpiredError("what this job built is not there any more")
-        if not force:
-            _check_gates(job)
-            self.check_translators(job)
-            self._check_unchanged(job, gallery)
-        return self._exchange(
-            job, "cut-over", job.found["generation"], once, lambda: None if force else self._check_missing(job)
-        )
+        with self.claimed(job, "cut-over") as claim:
+            gallery, number = self._store.get(job.gallery), job.found["generation"]
+            if not any(one.job == job.job_id for one in gallery.beside):
+                raise RollbackExpiredError("what this job built is not there any more")
+            if not force:
+                _check_gates(job)
+                self.check_translators(job)
+                if (changed := _changed(job, gallery)) is not None:
+                    claim.otherwise = ("verifying", "the gallery has changed since it was judged")
+                    raise JobStateError(changed)
+            self._exchange(job, "cut-over", number, once, is_lenient=force)
+        return self.settled(self._jobs.get(job_id))
 
     def roll_back(self, job_id: str, *, accept_missing: bool, once: Once | None) -> Job:
         """Make the generation before the active one again.
@@ -104,26 +151,20 @@ class Exchanges:
         job = self.settled(self._jobs.get(job_id))
         if job.state != "cut-over" or "generation" not in job.found:
             raise JobStateError(f"the job is {job.state}, and nothing of it is to be rolled back")
-        before, gallery = job.found["generation_before"], self._store.get(job.gallery)
-        if gallery.job != job.job_id:
-            raise GenerationChangedError(f"gallery {job.gallery} is in another generation than the one of this job")
-        kept = next((one for one in gallery.beside if one.number == before), None)
-        if kept is None or (kept.kept_until and datetime.fromisoformat(kept.kept_until) < datetime.now(UTC)):
-            raise RollbackExpiredError("the generation before was kept for a while only, and is gone")
+        with self.claimed(job, "rolled-back"):
+            before, gallery = job.found["generation_before"], self._store.get(job.gallery)
+            if gallery.job != job.job_id:
+                raise GenerationChangedError(f"gallery {job.gallery} is in another generation than the one of this job")
+            kept = next((one for one in gallery.beside if one.number == before), None)
+            if kept is None or (kept.kept_until and datetime.fromisoformat(kept.kept_until) < datetime.now(UTC)):
+                raise RollbackExpiredError("the generation before was kept for a while only, and is gone")
+            self._exchange(job, "rolled-back", before, once, is_lenient=accept_missing)
+        return self.settled(self._jobs.get(job_id))
 
-        def check() -> None:
-            num_missing = self._store.generations.num_missing(job.gallery, before)
-            if num_missing and not accept_missing:
-                raise RollbackIncompleteError(
-                    f"{num_missing} templates that came since would not be found, as no route leads from their spaces to "
-                    f"{kept.space.name}; they stay recorded: accept that, or load a translator"
-                )
-
-        return self._exchange(job, "rolled-back", before, once, check)
-
-    def catch_up(self, name: str, number: int) -> None:
+    def catch_up(self, name: str, number: int, *, is_lenient: bool = False) -> None:
         """After a start, a generation is searchable again when it has been read; and what could not be translated when it came
-        may be by now. Raises `RollbackExpiredError`, `NoRouteError` where a translator is needed that is not loaded.
+        may be by now. Raises `RollbackExpiredError`; `NoRouteError` where a translator is needed that is not loaded, unless it
+        `is_lenient`.
         """
         if self._store.generations.num_missing(name, number):
             self._store.generations.look_again(name, number)
@@ -132,22 +173,26 @@ class Exchanges:
         if found is None:
             raise RollbackExpiredError(f"gallery {name} has no generation {number} beside the active one any more")
         if not found.is_complete:
-            self._filler(name, number, self.route_into(found))
+            self._filler(name, number, self.route_into(found, is_lenient=is_lenient))
         self.index(name, number, found.space)
 
-    def route_into(self, generation: Generation) -> Callable[[Space], Route | None]:
+    def route_into(self, generation: Generation, *, is_lenient: bool = False) -> Callable[[Space], Route | None]:
         """By which route templates of a space come into a generation: the one that it was begun with, else the best there is.
 
-        What it gives raises `NoRouteError` where a translator of its own is not there any more, or is another one.
+        What it gives raises `NoRouteError` where a translator of its own is not there any more, or is another one, unless it
+        `is_lenient`.
         """
 
         def route(space: Space) -> Route | None:
             pins = generation.routes.get(space.fingerprint)
-            if pins is not None:
-                return self._inference.catalog.pinned(space, pins)
-            with suppress(NoRouteError):
+            try:
+                if pins is not None:
+                    return self._inference.catalog.pinned(space, pins)
                 return self._inference.catalog.route(space, generation.space)
-            return None
+            except NoRouteError:
+                if pins is not None and not is_lenient:
+                    raise
+                return None
 
         return route
 
@@ -170,63 +215,85 @@ class Exchanges:
                             f"translator {one['name']} is another one than when this began; put the former back, or cancel this"
                         )
 
-    def _check_unchanged(self, job: Job, gallery: Gallery) -> None:
-        """Raises `JobStateError`, and has the job judged again, where the gallery is not the one that was judged."""
-        then, now = job.found["verdict"]["num_templates"], gallery.num_templates
-        if abs(now - then) > max(1.0, _CHANGED_SHARE * then):
-            self._jobs.change(job, state="verifying", reason="the gallery has changed since it was judged")
-            raise JobStateError(
-                f"the gallery has changed since it was judged ({then} templates then, {now} now); it is judged again"
+    def _check_missing(self, job: Job, state: JobState, gallery: Gallery, generation: int) -> None:
+        num_missing = self._store.generations.num_missing(job.gallery, generation)
+        if state == "rolled-back" and num_missing:
+            space = next(one.space.name for one in gallery.beside if one.number == generation)
+            raise RollbackIncompleteError(
+                f"{num_missing} templates that came since would not be found, as no route leads from their spaces to {space}; "
+                "they stay recorded: accept that, or load a translator"
             )
-
-    def _check_missing(self, job: Job) -> None:
-        num, policy = self._store.get(job.gallery).num_templates, Asked.of_json(job.asked).gates
-        num_missing = self._store.generations.num_missing(job.gallery, job.found["generation"])
-        if num_missing > policy.max_missing * num:
+        num = gallery.num_templates
+        if state == "cut-over" and num_missing > Asked.of_json(job.asked).gates.max_missing * num:
             raise GatesFailedError(
                 f"{num_missing} of {num} templates would not be found; load a translator, or force it"
             )
 
-    def _exchange(
-        self, job: Job, state: JobState, generation: int, once: Once | None, check: Callable[[], object]
-    ) -> Job:
+    def _exchange(self, job: Job, state: JobState, generation: int, once: Once | None, *, is_lenient: bool) -> None:
+        """Of a job that is claimed. With `is_lenient` whoever would not be found then."""
         expected = job.found["generation_before"] if state == "cut-over" else job.found["generation"]
-        if job.found.get(CLAIM):
-            raise JobStateError("its generations are being exchanged just now")
-        job = self._jobs.change(job, found={CLAIM: state})
-        told = once and once.through(lambda gallery: replace(job, state=state, reason=""))
-        try:
-            self.catch_up(job.gallery, generation)
-            check()
-            self._store.generations.activate(
-                job.gallery,
-                generation,
-                expected=expected,
-                keep_seconds=Asked.of_json(job.asked).keep_seconds,
-                once=told,
+        gallery = self._store.get(job.gallery)
+        if gallery.generation != expected:
+            raise GenerationChangedError(
+                f"gallery {job.gallery} is in generation {gallery.generation}, and was meant to be in {expected}"
             )
-        except BaseException:
-            with suppress(FacebridgeError):
-                self._jobs.change(job, found={CLAIM: None})
-            raise
+        told = once and once.through(lambda _: replace(job, state=state, reason=""))
+        # Whom a rollback would not find is counted, whatever keeps them from it.
+        self.catch_up(job.gallery, generation, is_lenient=is_lenient or state == "rolled-back")
+        if not is_lenient:
+            self._check_missing(job, state, self._store.get(job.gallery), generation)
+        self._store.generations.activate(
+            job.gallery,
+            generation,
+            expected=expected,
+            job=job.job_id,
+            keep_seconds=Asked.of_json(job.asked).keep_seconds,
+            once=told,
+        )
         reached("cutover-before-job")
-        with suppress(FacebridgeError):
-            return self._jobs.change(job, state=state, reason="", found={CLAIM: None})
-        return self.settled(self._jobs.get(job.job_id))
+
+    def _release(self, job_id: str, token: str, then: tuple[JobState, str] | None) -> None:
+        """Let orders come again; what cannot be written now, `settled` finds out."""
+        for _ in range(_TRIES):
+            state, reason = then or (None, None)
+            try:
+                now = self._jobs.get(job_id)
+                if now.found.get(CLAIM) == token:
+                    self._jobs.change(now, state=state, reason=reason, found={CLAIM: None})
+            except MigrationInProgressError:
+                # It cannot be opened again beside another one.
+                then = None
+            except JobStateError:
+                continue
+            except FacebridgeError as failure:
+                log.warning("job %s: %s", job_id, failure)
+                return
+            else:
+                return
 
     def _state_by_gallery(self, job: Job) -> tuple[JobState, str] | None:
         """The state that a job must have and why, where that is not the one that it says."""
         gallery = self.gallery_of(job)
         if gallery is None:
             return ("failed", "the gallery that it was for is gone") if job.state in OPEN else None
-        if "generation" not in job.found or job.found.get(CLAIM):
+        if "generation" not in job.found:
             return None
         if gallery.job == job.job_id and job.state != "cut-over":
             return "cut-over", ""
         is_kept = any(one.job == job.job_id for one in gallery.beside)
         if gallery.generation == job.found["generation_before"] and job.state == "cut-over" and is_kept:
             return "rolled-back", ""
+        if job.state == "ready" and not is_kept:
+            return "failed", "the generation that it built is gone"
         return None
+
+
+def _changed(job: Job, gallery: Gallery) -> str | None:
+    """How a gallery differs from the one that was judged, where that is too much."""
+    then, now = job.found["verdict"]["num_templates"], gallery.num_templates
+    if abs(now - then) <= max(1.0, _CHANGED_SHARE * then):
+        return None
+    return f"the gallery has changed since it was judged ({then} templates then, {now} now); it is judged again"
 
 
 def _check_gates(job: Job) -> None:

@@ -8,7 +8,7 @@ Shapes: N drawn templates or probes, D dimension of a generation's space, K near
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -221,7 +221,8 @@ def _gates(
     return (
         _figure("neighbour overlap@10", shared if is_crowd else (), policy.min_overlap, is_least=True),
         _figure("rank-1 retention", kept, policy.min_retention, is_least=True),
-        _figure("negative flips", lost, policy.max_negative_flips, is_least=False),
+        # Of many who were not found before, few flip: that alone tells nothing.
+        replace(_figure("negative flips", lost, policy.max_negative_flips, is_least=False), is_of_quality=False),
         Figure("low confidence", share_low, policy.max_low_confidence, is_least=False, num=len(confidences)),
         Figure("missing templates", share_missing, policy.max_missing, is_least=False, num=num_templates),
     )

@@ -90,4 +90,4 @@ def threshold_at(scores_of_strangers: Sequence[float], fpir: float) -> float | N
     num = len(scores_of_strangers)
     if num * fpir < 1 - 1e-9:
         return None
-    return float(sorted(scores_of_strangers, reverse=True)[int(num * fpir + 1e-9)])
+    return float(sorted(scores_of_strangers, reverse=True)[min(num - 1, int(num * fpir + 1e-9))])

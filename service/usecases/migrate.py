@@ -21,7 +21,7 @@ from service.galleries.failpoints import reached
 from service.galleries.port import Backlog, GalleryStore
 from service.inference.inference import Inference
 from service.state.port import OPEN, JobPage, JobStore
-from service.usecases.exchanging import CLAIM, Exchanges
+from service.usecases.exchanging import BUSY, CLAIM, Exchanges
 from service.usecases.migration_plan import Asked, Plan, plan
 from service.usecases.rates import Rate
 from service.usecases.verdicts import Verdicts
@@ -155,9 +155,10 @@ class Migrations:
         job = self.exchanges.settled(self._jobs.get(job_id))
         if job.state not in ("ready", "rolled-back") or "generation" not in job.found:
             raise JobStateError(f"the job is {job.state}; probes are for one that is ready")
-        self.exchanges.catch_up(job.gallery, job.found["generation"])
-        verdict = self.verdicts(job, probes)
-        self._jobs.change(job, found={"verdict": verdict})
+        with self.exchanges.claimed(job, None) as claim:
+            self.exchanges.catch_up(job.gallery, job.found["generation"])
+            verdict = self.verdicts(job, probes)
+            self._jobs.change(claim.job, found={"verdict": verdict})
         self._wake()
         return verdict
 
@@ -219,7 +220,7 @@ class Migrations:
                 if job.state not in states:
                     raise JobStateError(f"the job is {job.state}, in which this cannot be done")
                 if job.found.get(CLAIM):
-                    raise JobStateError("its generations are being exchanged just now")
+                    raise JobStateError(BUSY)
                 with suppress(JobStateError):
                     return self._jobs.change(job, state=state, reason=reason, once=once)
             raise JobStateError("the job changes all the time; try again")

@@ -18,7 +18,20 @@ from service.galleries.embedded import EmbeddedGalleryStore
 from service.galleries.generations import Generations
 from service.jobs import runner
 from service.settings import Settings
-from tests.api.world import A_TO_B, A, B, FakeEngines, by_hand, features, running, unit, write_translator, write_world
+from service.state.embedded import EmbeddedJobStore
+from tests.api.world import (
+    A_TO_B,
+    A,
+    B,
+    FakeEngines,
+    by_hand,
+    feature_set,
+    features,
+    running,
+    unit,
+    write_translator,
+    write_world,
+)
 
 LOOSE = {"min_overlap": 0.0, "min_retention": 0.0, "max_negative_flips": 1.0, "num_samples": 30}
 Open = Callable[..., Any]
@@ -309,6 +322,152 @@ async def test_an_order_that_comes_while_generations_are_exchanged_is_refused(
         assert (await cutting)[0] == 200
         assert (await client.get(f"/jobs/{job}")).json()["state"] == "cut-over"
         assert (await client.get("/galleries/people")).json()["generation"] == 2
+
+
+async def test_whatever_changes_a_job_while_it_is_exchanged_it_says_what_its_gallery_is_in(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cut-over that would have it judged again, probes, and the runner, all at once."""
+    monkeypatch.setattr(runner, "_LOOK_SECONDS", 0.02)
+    probes = feature_set(A, unit(features(30, 8)), [f"s{row}" for row in range(30)])
+    async with opened() as client:
+        await filled(client)
+        job = await start(client)
+        for number in range(8):
+            await until(client, job, "ready" if number == 0 else "rolled-back")
+            await enrol(client, [f"n{number}-{row}" for row in range(20)], unit(features(20, 8, seed=number)))
+            answers = await asyncio.gather(
+                *(cut_over(client, job, force=is_forced) for is_forced in (True, False, True)),
+                *(
+                    client.post(f"/jobs/{job}/probes", content=probes, headers={"content-type": "application/x-npz"})
+                    for _ in range(2)
+                ),
+            )
+            codes = [answer[0] if isinstance(answer, tuple) else answer.status_code for answer in answers]
+            assert set(codes) <= {200, 409}
+            now = (await client.get(f"/jobs/{job}")).json()
+            if now["state"] != "cut-over":
+                await until(client, job, "ready")
+                assert (await cut_over(client, job, force=True))[0] == 200
+            assert (await client.get("/galleries/people")).json()["generation"] == 2
+            response = await client.post(f"/jobs/{job}/rollback")
+            assert (response.status_code, response.json()["state"]) == (200, "rolled-back")
+
+
+@pytest.mark.parametrize("fails", ["the exchange", "nothing"])
+async def test_a_job_that_could_not_be_written_says_what_its_gallery_is_in(
+    opened: Open, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    change, is_full = EmbeddedJobStore.change, False
+
+    def changed(self: EmbeddedJobStore, job: Any, **more: Any) -> Any:
+        if is_full:
+            raise InsufficientStorageError("the disk is full; nothing of this was kept")
+        return change(self, job, **more)
+
+    activate = Generations.activate
+
+    def activated(*arguments: Any, **more: Any) -> Any:
+        nonlocal is_full
+        is_full = True
+        if fails == "the exchange":
+            raise InsufficientStorageError("the disk is full; nothing of this was kept")
+        return activate(*arguments, **more)
+
+    async with opened() as client:
+        await filled(client)
+        job = await start(client)
+        await until(client, job, "ready")
+        with monkeypatch.context() as patched:
+            patched.setattr(EmbeddedJobStore, "change", changed)
+            patched.setattr(Generations, "activate", activated)
+            status, answer = await cut_over(client, job)
+            said = (await client.get(f"/jobs/{job}")).json()["state"]
+        if fails == "nothing":
+            assert (status, answer["state"], said) == (200, "cut-over", "cut-over")
+            assert (await client.post(f"/jobs/{job}/rollback")).json()["state"] == "rolled-back"
+        else:
+            assert (status, said) == (507, "ready")
+        # No claim is left, and orders are carried out again.
+        assert (await cut_over(client, job))[1]["state"] == "cut-over"
+
+
+async def test_a_gallery_that_is_made_anew_while_it_is_cut_over_stays_as_it_is(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    activate, about_to, may = Generations.activate, threading.Event(), threading.Event()
+
+    def held(*arguments: Any, **more: Any) -> Any:
+        about_to.set()
+        assert may.wait(10)
+        return activate(*arguments, **more)
+
+    async with opened() as client:
+        await filled(client)
+        job = await start(client)
+        await until(client, job, "ready")
+        with monkeypatch.context() as patched:
+            patched.setattr(Generations, "activate", held)
+            cutting = asyncio.create_task(cut_over(client, job))
+            await asyncio.to_thread(about_to.wait, 10)
+            await client.delete("/galleries/people")
+            await filled(client)
+            may.set()
+            assert (await cutting)[0] == 410
+        assert (await client.get(f"/jobs/{job}")).json()["state"] == "failed"
+        assert (await client.get("/galleries/people")).json()["generation"] == 1
+        await until(client, await start(client), "ready")
+
+
+async def test_force_leaves_out_whom_a_translator_that_is_gone_would_have_translated(
+    opened: Open, folder: Path, tmp_path: Path
+) -> None:
+    async with opened() as client:
+        await filled(client)
+        job = await start(client)
+        await until(client, job, "ready")
+    (folder / "a-to-b").rename(tmp_path / "put-away")
+    async with opened() as client:
+        await enrol(client, ["late"], unit(features(1, 8, seed=5)))
+        assert (await cut_over(client, job))[0] == 422
+        assert (await cut_over(client, job, force=True))[0] == 200
+        assert (await client.get(f"/jobs/{job}")).json()["progress"]["failed"] == 1
+
+
+async def test_a_job_that_follows_one_that_was_given_up_waits_for_what_that_has_left(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin, about_to, may = Generations.begin, threading.Event(), threading.Event()
+
+    def held(*arguments: Any, **more: Any) -> Any:
+        about_to.set()
+        assert may.wait(10)
+        return begin(*arguments, **more)
+
+    monkeypatch.setattr(runner, "_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(Generations, "begin", held)
+    async with opened() as client:
+        await filled(client)
+        job = await start(client)
+        await asyncio.to_thread(about_to.wait, 10)
+        assert (await client.post(f"/jobs/{job}/cancel")).json()["state"] == "cancelled"
+        other = await start(client)
+        may.set()
+        await until(client, other, "ready")
+        assert len((await client.get("/galleries/people")).json()["beside"]) == 1
+
+
+async def test_a_job_whose_generation_is_gone_is_in_nobodys_way(opened: Open) -> None:
+    async with opened() as client:
+        await filled(client)
+        snapshot = (await client.post("/galleries/people/snapshots")).json()["snapshot_id"]
+        job = await start(client)
+        await until(client, job, "ready")
+        await client.delete("/galleries/people")
+        await client.post("/galleries/people/restore", json={"snapshot": snapshot})
+        found = (await client.get(f"/jobs/{job}")).json()
+        assert (found["state"], found["reason"]) == ("failed", "the generation that it built is gone")
+        await until(client, await start(client), "ready")
 
 
 async def test_an_exchange_that_failed_leaves_the_job_as_it_was(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -427,6 +427,8 @@ def test_cutting_over_is_one_compare_and_swap(store: GalleryStore) -> None:
         store.generations.activate("staff", number, expected=7, keep_seconds=KEEP)
     with pytest.raises(RollbackExpiredError):
         store.generations.activate("staff", 9, expected=1, keep_seconds=KEEP)
+    with pytest.raises(GenerationChangedError):
+        store.generations.activate("staff", number, expected=1, keep_seconds=KEEP, job="another")
     once = Once(b"k" * 32, b"d" * 32, lambda gallery: Answer(200, str(gallery.generation).encode()))
     store.generations.activate("staff", number, expected=1, keep_seconds=KEEP, once=once)
     assert store.answered(once.key) == (once.digest, Answer(200, b"2"))

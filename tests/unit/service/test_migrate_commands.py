@@ -6,8 +6,11 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -241,6 +244,8 @@ class TestFiles:
         (["--gates", "nowhere.json"], "--gates: nowhere.json: No such file"),
         (["--keep-days", "nan"], "--keep-days: 'nan' is no number of days"),
         (["--keep-days", "inf"], "--keep-days: 'inf' is no number of days"),
+        (["--keep-days", "1e305"], "--keep-days: '1e305' is no number of days"),
+        (["--route", ","], "--route: ',' is no list of bundles"),
         (["--keep-days", "week"], "--keep-days: 'week' is no number of days"),
     ],
 )
@@ -272,7 +277,15 @@ class _Running(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         progress = {"done": 1, "total": 2, "failed": 0, "rate": None, "seconds_left": None}
-        job = {"job_id": "0123456789abcdef", "state": "running", "reason": "", "progress": progress, "gates": []}
+        spaces = {"source": {"name": "a"}, "target": {"name": "b"}}
+        job: dict[str, Any] = {
+            "job_id": "0123456789abcdef",
+            "gallery": "g",
+            "state": "running",
+            "reason": "",
+            "progress": progress,
+        }
+        job |= {"gates": [], "is_passed": None, **spaces}
         self.send_response(200)
         self.end_headers()
         self.wfile.write(json.dumps(job).encode())
@@ -281,18 +294,64 @@ class _Running(BaseHTTPRequestHandler):
         """Nothing."""
 
 
-def test_who_stops_watching_is_told_how_to_go_on() -> None:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Running)
+class _Other(_Running):
+    """Something else than Facebridge."""
+
+    def do_GET(self) -> None:
+        self.send_response(302 if self.path.endswith("redirected") else 200)
+        self.end_headers()
+        self.wfile.write({"list": b"[]", "none": b"<html>"}.get(self.path.rpartition("/")[2], b"{}"))
+
+    do_POST = do_GET
+
+
+@contextmanager
+def answering(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Its address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_port}"
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["status", "x"],
+        ["status", "list"],
+        ["status", "none"],
+        ["status", "redirected"],
+        ["status", "a/b?c=d#e"],
+        ["watch", "a\nb\x7f"],
+        ["status", "\udcff"],
+        ["list", "\udcff"],
+        ["list"],
+        ["cutover", "x"],
+        ["start", "people?x", "--target", "b"],
+        ["start", "people", "--target", "\udcff"],
+    ],
+)
+def test_what_is_no_answer_of_facebridge_is_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with answering(_Other) as url:
+        assert run(["migrate", *arguments, "--url", url]) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("facebridge migrate: ")
+    assert line.count("\n") == 1
+
+
+def test_who_stops_watching_is_told_how_to_go_on() -> None:
+    with answering(_Running) as url:
+        _stop_watching(url)
+
+
+def _stop_watching(url: str) -> None:
     command = [sys.executable, "-u", "-m", "service", "migrate", "watch", "0123456789abcdef", "--url", url]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watching:
         assert watching.stdout is not None
         assert watching.stdout.readline() == "running: 1 of 2\n"
         watching.send_signal(signal.SIGINT)
         out, err = watching.communicate(timeout=20)
-    server.shutdown()
-    server.server_close()
     assert watching.returncode == 130
     assert out == f"the job goes on; next: facebridge migrate watch 0123456789abcdef --url {url}\n"
     assert err == ""

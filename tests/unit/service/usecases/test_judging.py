@@ -175,7 +175,8 @@ class TestFigures:
         # With one more who was not found before, flips can be told, and retention cannot.
         found = judged([*people, *pair(29, was_right=False)])
         assert [one.state for one in found.gates[:3]] == ["not-measured", "not-measured", "passed"]
-        assert found.is_passed
+        # Few flip where few were found: that alone tells nothing.
+        assert not found.is_passed
 
     @pytest.mark.parametrize(("num", "measured"), [(39, 0), (40, 40)])
     def test_of_few_subjects_ten_are_nearest_to_anything(self, num: int, measured: int) -> None:
