@@ -101,7 +101,7 @@ class Exchanges:
                 log.warning("job %s: %s", job.job_id, failure)
 
     @contextmanager
-    def claimed(self, job: Job, state: JobState | None) -> Iterator["Claim"]:
+    def claimed(self, job: Job, state: JobState | None) -> Iterator[Claim]:
         """Keep orders away from a job; at the end it is in a state, unless that comes to nothing. Raises `JobStateError` where
         it is claimed already, or has changed.
         """
@@ -135,7 +135,7 @@ class Exchanges:
                 raise RollbackExpiredError("what this job built is not there any more")
             if not force:
                 _check_gates(job)
-                self.check_translators(job)
+                self._check_translators(job)
                 if (changed := _changed(job, gallery)) is not None:
                     claim.otherwise = ("verifying", "the gallery has changed since it was judged")
                     raise JobStateError(changed)
@@ -205,7 +205,7 @@ class Exchanges:
             except FacebridgeError as failure:
                 log.warning("%s", failure)
 
-    def check_translators(self, job: Job) -> None:
+    def _check_translators(self, job: Job) -> None:
         """Raises `JobStateError` where a translator is not the one with which a job was begun."""
         for route in job.asked["plan"]["routes"].values():
             for one in route["bundles"]:

@@ -228,6 +228,22 @@ async def test_a_job_that_was_ready_before_a_start_is_cut_over_after_it(opened: 
         assert (await client.post(f"/jobs/{job}/rollback", json={})).json()["state"] == "rolled-back"
 
 
+class Held:
+    """A method that says when it is called, and waits until it may go on."""
+
+    def __init__(self, method: Callable[..., Any]) -> None:
+        self.about_to, self.may = threading.Event(), threading.Event()
+        self._method = method
+
+    def __get__(self, owner: Any, _: type) -> Callable[..., Any]:
+        def held(*arguments: Any, **more: Any) -> Any:
+            self.about_to.set()
+            assert self.may.wait(10)
+            return self._method(owner, *arguments, **more)
+
+        return held
+
+
 async def identified(client: httpx.AsyncClient, row: Any) -> tuple[str, int]:
     """Whom a probe of a finds, and in which generation."""
     body = {"gallery": "people", "top_k": 1, "probe": {"space": "a", "feature": row.tolist()}}
@@ -301,24 +317,18 @@ async def test_a_verdict_on_a_gallery_that_was_another_one_is_none_on_this(opene
 async def test_an_order_that_comes_while_generations_are_exchanged_is_refused(
     opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    activate, about_to, may = Generations.activate, threading.Event(), threading.Event()
-
-    def held(*arguments: Any, **more: Any) -> Any:
-        about_to.set()
-        assert may.wait(10)
-        return activate(*arguments, **more)
-
+    held = Held(Generations.activate)
     async with opened() as client:
         await filled(client)
         job = await start(client)
         await until(client, job, "ready")
         monkeypatch.setattr(Generations, "activate", held)
         cutting = asyncio.create_task(cut_over(client, job))
-        await asyncio.to_thread(about_to.wait, 10)
+        await asyncio.to_thread(held.about_to.wait, 10)
         for order in ("cancel", "cutover"):
             response = await client.post(f"/jobs/{job}/{order}", json={} if order == "cutover" else None)
             assert (response.status_code, "exchanged just now" in response.json()["detail"]) == (409, True)
-        may.set()
+        held.may.set()
         assert (await cutting)[0] == 200
         assert (await client.get(f"/jobs/{job}")).json()["state"] == "cut-over"
         assert (await client.get("/galleries/people")).json()["generation"] == 2
@@ -395,13 +405,7 @@ async def test_a_job_that_could_not_be_written_says_what_its_gallery_is_in(
 async def test_a_gallery_that_is_made_anew_while_it_is_cut_over_stays_as_it_is(
     opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    activate, about_to, may = Generations.activate, threading.Event(), threading.Event()
-
-    def held(*arguments: Any, **more: Any) -> Any:
-        about_to.set()
-        assert may.wait(10)
-        return activate(*arguments, **more)
-
+    held = Held(Generations.activate)
     async with opened() as client:
         await filled(client)
         job = await start(client)
@@ -409,10 +413,10 @@ async def test_a_gallery_that_is_made_anew_while_it_is_cut_over_stays_as_it_is(
         with monkeypatch.context() as patched:
             patched.setattr(Generations, "activate", held)
             cutting = asyncio.create_task(cut_over(client, job))
-            await asyncio.to_thread(about_to.wait, 10)
+            await asyncio.to_thread(held.about_to.wait, 10)
             await client.delete("/galleries/people")
             await filled(client)
-            may.set()
+            held.may.set()
             assert (await cutting)[0] == 410
         assert (await client.get(f"/jobs/{job}")).json()["state"] == "failed"
         assert (await client.get("/galleries/people")).json()["generation"] == 1
@@ -437,22 +441,16 @@ async def test_force_leaves_out_whom_a_translator_that_is_gone_would_have_transl
 async def test_a_job_that_follows_one_that_was_given_up_waits_for_what_that_has_left(
     opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begin, about_to, may = Generations.begin, threading.Event(), threading.Event()
-
-    def held(*arguments: Any, **more: Any) -> Any:
-        about_to.set()
-        assert may.wait(10)
-        return begin(*arguments, **more)
-
+    held = Held(Generations.begin)
     monkeypatch.setattr(runner, "_LOOK_SECONDS", 0.05)
     monkeypatch.setattr(Generations, "begin", held)
     async with opened() as client:
         await filled(client)
         job = await start(client)
-        await asyncio.to_thread(about_to.wait, 10)
+        await asyncio.to_thread(held.about_to.wait, 10)
         assert (await client.post(f"/jobs/{job}/cancel")).json()["state"] == "cancelled"
         other = await start(client)
-        may.set()
+        held.may.set()
         await until(client, other, "ready")
         assert len((await client.get("/galleries/people")).json()["beside"]) == 1
 
