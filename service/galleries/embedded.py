@@ -215,6 +215,7 @@ class EmbeddedGalleryStore:
         without: Sequence[str] = (),
         generation: int | None = None,
         without_ids: Sequence[str] = (),
+        between: Callable[[], None] | None = None,
     ) -> SearchResult:
         """See the port. Where the gallery is put back or dropped meanwhile, it is asked as it is then."""
         while True:
@@ -228,6 +229,7 @@ class EmbeddedGalleryStore:
                 where=where,
                 without=without,
                 without_ids=without_ids,
+                between=between,
             )
             # Where another generation took its place, what was found is of one all the same.
             now = self._galleries.get(name)
@@ -245,6 +247,7 @@ class EmbeddedGalleryStore:
         where: Where | None,
         without: Sequence[str],
         without_ids: Sequence[str],
+        between: Callable[[], None] | None,
     ) -> SearchResult:
         among = None
         left_out = self._record.ids.seqs(without_ids) if without_ids else None
@@ -261,7 +264,13 @@ class EmbeddedGalleryStore:
                     among = reads.matching(gallery.entry, where) if where else None
                     left_out = reads.seqs_of_keys(gallery.entry, without) if without else left_out
             found = reader.search(
-                probes_BD, top_k, crowd=gallery.crowd, by_origin=by_origin, among=among, without=left_out
+                probes_BD,
+                top_k,
+                crowd=gallery.crowd,
+                by_origin=by_origin,
+                among=among,
+                without=left_out,
+                between=between,
             )
         num = reader.num_templates if among is None else len(among)
         return SearchResult(gallery.entry.generation, num, found)

@@ -5,6 +5,7 @@ Shapes: N templates, D dimension of a generation's space.
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -33,27 +34,38 @@ def origins(record: Record, entry: GalleryEntry, num_by_space: Mapping[str, int]
 
 def confidences(record: Record, entry: GalleryEntry) -> FloatArray:
     """As the port's."""
-    query = f"SELECT confidence FROM translated WHERE {_OF_GENERATION} AND confidence IS NOT NULL"
-    rows = record.read(query, (entry.generation_id,))
-    return np.fromiter((one for (one,) in rows), dtype=np.float32, count=len(rows))
+    query = f"SELECT confidence AS found FROM translated WHERE {_OF_GENERATION} AND confidence IS NOT NULL"
+    return np.array(_column(record, query, (entry.generation_id,)), dtype=np.float32)
 
 
 def sample(record: Record, entry: GalleryEntry, num: int, seed: int) -> Sample:
     """As the port's."""
     rng = np.random.default_rng(seed)
-    query = "SELECT id, name FROM subject WHERE gallery = ? AND num_templates {} ORDER BY id"
-    drawn: list[tuple[int, str]] = []
+    query = "SELECT id AS found FROM subject WHERE gallery = ? AND num_templates {} ORDER BY id"
+    drawn: list[int] = []
     num_mated = 0
     for condition in ("> 1", "= 1"):
-        of_kind = record.read(query.format(condition), (entry.gallery_id,))
+        of_kind = _column(record, query.format(condition), (entry.gallery_id,))
         places = rng.permutation(len(of_kind))[: num - len(drawn)]
         drawn += [of_kind[place] for place in places.tolist()]
         if condition == "> 1":
             num_mated = len(drawn)
-    found = [(name, _one_of(record, subject_id, rng)) for subject_id, name in drawn]
+    names = dict(
+        record.read("SELECT id, name FROM subject WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(drawn),))
+    )
+    found = [(names.get(subject_id, ""), _one_of(record, subject_id, rng)) for subject_id in drawn]
     kept = [(name, seq) for name, seq in found if seq is not None]
     num_mated -= sum(seq is None for _, seq in found[:num_mated])
     return Sample(tuple(record.ids.of(seq for _, seq in kept)), tuple(name for name, _ in kept), num_mated)
+
+
+def _column(record: Record, query: str, values: Sequence[object]) -> list[Any]:
+    """What a query finds in its one column. SQLite puts it together by itself: row by row, a million rows would take the
+    interpreter from all others as often.
+    """
+    ((found,),) = record.read(f"SELECT json_group_array(found) FROM ({query})", values)
+    values_of_column: list[Any] = json.loads(found)
+    return values_of_column
 
 
 def _one_of(record: Record, subject_id: int, rng: np.random.Generator) -> int | None:

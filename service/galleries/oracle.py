@@ -6,7 +6,7 @@ Shapes: B probes, G templates, D dimension of a gallery's space.
 import itertools
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -185,8 +185,11 @@ class OracleGalleryStore:
         without: Sequence[str] = (),
         generation: int | None = None,
         without_ids: Sequence[str] = (),
+        between: Callable[[], None] | None = None,
     ) -> SearchResult:
         """See the port."""
+        if between is not None:
+            between()
         with self._lock:
             shelf = self._shelf(name)
             version = shelf.version(generation)

@@ -285,13 +285,15 @@ class GalleryStore(Protocol):
         without: Sequence[str] = (),
         generation: int | None = None,
         without_ids: Sequence[str] = (),
+        between: Callable[[], None] | None = None,
     ) -> SearchResult:
         """The `top_k` (at least 1) most alike subjects for each probe, by their best template, from the highest score down; in
         the active generation or another.
 
         With `where`, among the templates that it means; never those of the keys `without`, nor those of the ids `without_ids`.
         With `by_origin`, as many of each origin of templates, one origin after the other: what is a high score for one may be a
-        low one for another.
+        low one for another. A search that can wait gives `between`: it takes one core, calls that now and then, and
+        ends by what that raises.
 
         Exact: scores are float64 dot products rounded to float32; equal scores are ordered by subject, and of one
         subject's templates with equal scores the first enrolled is named. Raises `NotFoundError`;

@@ -7,7 +7,7 @@ Shapes: B probes, D dimension, G templates, K nominated templates of one probe.
 """
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple, TypeAlias
@@ -66,13 +66,14 @@ class Reader:
         by_origin: bool = False,
         among: SeqArray | None = None,
         without: SeqArray | None = None,
+        between: Callable[[], None] | None = None,
     ) -> CandidateRows:
         """The best `top_k` subjects of each checked probe (B, D), as the port defines them.
 
         `crowd` is how many templates a subject has, about. With `among`, ascending, only those templates are looked at, and
-        never those in `without`, ascending.
+        never those in `without`, ascending. Between its pieces it calls `between`.
         """
-        which = _Which(self._moment, among, without)
+        which = _Which(self._moment, among, without, between)
         found = [_Search(part, self._ids, self._dimension, which)(probes_BD, top_k, crowd) for part in self._parts]
         ranked: list[_Candidates] = []
         for row in range(len(probes_BD)):
@@ -87,7 +88,13 @@ class Reader:
         ]
         if changed:
             again = self.search(
-                probes_BD[changed], top_k, crowd=crowd, by_origin=by_origin, among=among, without=without
+                probes_BD[changed],
+                top_k,
+                crowd=crowd,
+                by_origin=by_origin,
+                among=among,
+                without=without,
+                between=between,
             )
             for row, of_probe_again in zip(changed, again, strict=True):
                 candidates[row] = of_probe_again
@@ -102,6 +109,8 @@ class _Which:
     """Those that there were then."""
     among: SeqArray | None
     without: SeqArray | None
+    between: Callable[[], None] | None
+    """What is called after each piece of it."""
 
 
 class _Search:
@@ -142,6 +151,7 @@ class _Search:
             among=self._which.among,
             without=self._which.without,
             index=self._index,
+            between=self._which.between,
         )
         score_BK = self._exact_scores(probes_BD, nominated)
         for place, row in enumerate(rows):

@@ -28,6 +28,9 @@ _MIN_SHARED_PRODUCTS = 1 << 24
 _INDEX_SHARE = 4
 """Where one in so many templates is wanted, an index is of no use."""
 
+_LEFT_OUT_SHARE = 4
+"""Where fewer than one in so many rows of a segment is left out, they are looked at and forgotten: others need no copies then."""
+
 _Found = tuple[FloatArray, RowArray, RowArray]
 """Scores, places of segments in the view, and rows there, (B, K) each."""
 
@@ -67,45 +70,64 @@ def nominate(
     among: SeqArray | None = None,
     without: SeqArray | None = None,
     index: BuiltIndex | None = None,
+    between: Callable[[], None] | None = None,
 ) -> Nominated:
     """`num` templates of the view for each probe, those of the highest float32 scores; dead ones may be among them.
 
     With `among`, ascending, only those templates, and never those in `without`, ascending; with `index`, those that it finds, and
-    the best of those that came after it.
+    the best of those that came after it. With `between`, all in one thread, a segment after the other, and that is
+    called after each.
     """
     probes_BD = np.ascontiguousarray(probes_BD)
     parts = list(zip(view.segments, view.nums, strict=True))
     is_all_meant = among is None and without is None
     is_of_use = index is not None and is_all_meant and num * _INDEX_SHARE <= view.num_rows and index.can_nominate(num)
     indexed = index if is_of_use else None
-    picked: list[slice | RowArray]
     if indexed is not None:
-        picked = [slice(start, end) for start, end in zip(view.starts_after(indexed.last_seq), view.nums, strict=True)]
+        bounds = zip(view.starts_after(indexed.last_seq), view.nums, strict=True)
+        picked = [_Picked(slice(start, end), _NONE) for start, end in bounds]
     else:
         picked = [_meant(segment, num_rows, among, without) for segment, num_rows in parts]
-    lengths = [rows.stop - rows.start if isinstance(rows, slice) else len(rows) for rows in picked]
     tasks = [
-        _task(segment, place, rows, probes_BD, num)
-        for place, ((segment, _), rows, length) in enumerate(zip(parts, picked, lengths, strict=True))
-        if length
+        _task(segment, place, one, probes_BD, num)
+        for place, ((segment, _), one) in enumerate(zip(parts, picked, strict=True))
+        if len(one)
     ]
-    found = _run(tasks, probes_BD.size * sum(lengths))
+    num_looked_at = sum(len(one) for one in picked)
+    found = _run(tasks, probes_BD.size * num_looked_at, between)
     if indexed is not None:
         try:
             scores, seqs = indexed.nominate(probes_BD, num)
         except GpuFailedError:
-            return nominate(view, probes_BD, num)
+            return nominate(view, probes_BD, num, between=between)
         found.append((scores, *view.places(seqs)))
-    is_all, is_exact = indexed is None and num >= sum(lengths), indexed is None or indexed.is_exact
+    is_all, is_exact = indexed is None and num >= num_looked_at, indexed is None or indexed.is_exact
     return _best_of(found, len(probes_BD), num, is_all=is_all, is_exact=is_exact)
 
 
-def _meant(segment: Segment, num: int, among: SeqArray | None, without: SeqArray | None) -> slice | RowArray:
+_NONE: RowArray = np.empty(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class _Picked:
+    """The rows of a segment that are looked at, but for those `left_out` of them."""
+
+    rows: slice | RowArray
+    left_out: RowArray
+
+    def __len__(self) -> int:
+        num = self.rows.stop - self.rows.start if isinstance(self.rows, slice) else len(self.rows)
+        return num - len(self.left_out)
+
+
+def _meant(segment: Segment, num: int, among: SeqArray | None, without: SeqArray | None) -> _Picked:
     """Which of the first rows of a segment are looked at."""
-    out = np.empty(0, dtype=np.int64) if without is None else rows_of(segment.seqs[:num], without)
+    out = _NONE if without is None else rows_of(segment.seqs[:num], without)
     if among is not None:
-        return np.setdiff1d(rows_of(segment.seqs[:num], among), out, assume_unique=True)
-    return np.delete(np.arange(num), out) if len(out) else slice(0, num)
+        return _Picked(np.setdiff1d(rows_of(segment.seqs[:num], among), out, assume_unique=True), _NONE)
+    if len(out) * _LEFT_OUT_SHARE < num:
+        return _Picked(slice(0, num), out)
+    return _Picked(np.delete(np.arange(num), out), _NONE)
 
 
 def _best_of(found: list[_Found], num_probes: int, num: int, *, is_all: bool, is_exact: bool) -> Nominated:
@@ -119,15 +141,18 @@ def _best_of(found: list[_Found], num_probes: int, num: int, *, is_all: bool, is
     return Nominated(segments, rows, floor_B, is_all, is_exact)
 
 
-def _task(
-    segment: Segment, place: int, rows: slice | RowArray, probes_BD: FloatArray, num: int
-) -> Callable[[], _Found]:
+def _task(segment: Segment, place: int, picked: _Picked, probes_BD: FloatArray, num: int) -> Callable[[], _Found]:
     """The scan of some rows of a segment, which has its place in the view."""
+    rows, left_out = picked.rows, picked.left_out
 
     def scan() -> _Found:
         if isinstance(rows, slice):
-            scores, found = _best(probes_BD, segment.vectors[rows], num)
-            return scores, np.full(found.shape, place), found + rows.start
+            scores, found = _best(probes_BD, segment.vectors[rows], num + len(left_out))
+            found += rows.start
+            if len(left_out):
+                is_out = np.isin(found, left_out)
+                scores[is_out], found[is_out] = -np.inf, -1
+            return scores, np.full(found.shape, place), found
         step = max(1, MAX_NUMBERS // probes_BD.shape[1])
         blocks = [rows[start : start + step] for start in range(0, len(rows), step)]
         best = [(block, *_best(probes_BD, segment.vectors[block], num)) for block in blocks]
@@ -144,8 +169,15 @@ def _best(probes_BD: FloatArray, vectors_GD: FloatArray, num: int) -> tuple[Floa
     return scores, rows
 
 
-def _run(tasks: list[Callable[[], _Found]], num_products: int) -> list[_Found]:
-    """All of them, on all cores where that is worth it."""
+def _run(tasks: list[Callable[[], _Found]], num_products: int, between: Callable[[], None] | None) -> list[_Found]:
+    """All of them, on all cores where that is worth it and nobody is to be given way to."""
+    if between is not None:
+        found = []
+        with _threads(1):
+            for task in tasks:
+                found.append(task())
+                between()
+        return found
     if num_products < _MIN_SHARED_PRODUCTS:
         # On a busy machine, meeting other threads takes about 10 ms.
         with _threads(1):

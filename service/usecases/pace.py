@@ -20,6 +20,17 @@ class Pace:
         """How long a piece of work is to take."""
         return _BUSY_SECONDS if self.is_busy() else _QUIET_SECONDS
 
+    def resting(self) -> Callable[[], None]:
+        """What is called between pieces of work, of which the first begins now."""
+        began = time.perf_counter()
+
+        def rest() -> None:
+            nonlocal began
+            self.rest(time.perf_counter() - began)
+            began = time.perf_counter()
+
+        return rest
+
     def rest(self, worked_seconds: float) -> None:
         """After a piece that took so long."""
         if self.is_busy() and self.share < 1.0:

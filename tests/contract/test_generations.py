@@ -547,6 +547,46 @@ def test_samples_are_of_subjects_who_have_several_first(store: GalleryStore) -> 
         assert {one.subject for one in left} == {"a", "b", "c", "d", "e"} - set(sample.subjects[2:])
 
 
+@pytest.mark.parametrize("num_left_out", [1, 40, 120, 299, 300])
+def test_whom_a_search_leaves_out_makes_room_for_others(
+    store: GalleryStore, num_left_out: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over several segments, of which some are left out wholly, and some not at all."""
+    monkeypatch.setattr("service.galleries.segments.SEGMENT_BYTES", 64 * 4 * OLD.dimension)
+    rows = features(300)
+    ids = enrol(store, [f"s{row:03}" for row in range(300)], rows)
+    out = np.random.default_rng(num_left_out).permutation(max(num_left_out, 200))[:num_left_out]
+    probes = features(20, seed=9)
+    result = store.search("staff", probes, OLD, 5, without_ids=[ids[row] for row in out])
+    scores = probes.astype(np.float64) @ rows.astype(np.float64).T
+    scores[:, out] = -np.inf
+    for ranked, own in zip(result.candidates, scores, strict=True):
+        best = [row for row in np.argsort(-own)[:5] if own[row] > -np.inf]
+        assert [one.subject for one in ranked] == [f"s{row:03}" for row in best]
+        assert [one.score for one in ranked] == pytest.approx(own[best].tolist())
+
+
+def test_a_search_that_can_wait_finds_the_same(store: GalleryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.galleries.segments.SEGMENT_BYTES", 64 * 4 * OLD.dimension)
+    enrol(store, [f"s{row % 150}" for row in range(300)], features(300))
+    probes = features(20, seed=9)
+    waited: list[bool] = []
+    patient = store.search("staff", probes, OLD, 5, between=lambda: waited.append(True))
+    assert patient == store.search("staff", probes, OLD, 5)
+    assert waited
+
+
+def test_a_search_that_can_wait_ends_where_it_is_told_to(store: GalleryStore) -> None:
+    enrol(store, list("abc"), features(3))
+
+    def end() -> None:
+        raise JobStateError("not any more")
+
+    with pytest.raises(JobStateError, match="not any more"):
+        store.search("staff", features(1), OLD, 5, between=end)
+    assert len(store.search("staff", features(1), OLD, 5).candidates[0]) == 3
+
+
 def test_nobody_is_mated_where_everybody_is_enrolled_once(store: GalleryStore) -> None:
     enrol(store, list("abc"), features(3))
     assert store.generations.sample("staff", 2, seed=1).num_mated == 0

@@ -259,6 +259,21 @@ def test_a_search_without_some_looks_at_no_more_for_that(monkeypatch: pytest.Mon
     assert max(looked) <= 64
 
 
+def test_a_search_that_can_wait_does_so_after_each_segment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.galleries.segments.SEGMENT_BYTES", 64 * 4 * 16)
+    raw_GD = np.random.default_rng(6).standard_normal((300, 16))
+    projection = Projection(16, IDS)
+    projection.add(rows_of((raw_GD / np.linalg.norm(raw_GD, axis=1, keepdims=True)).astype(np.float32)))
+    threads: list[int] = []
+    before = faiss.omp_get_max_threads()
+    with projection.reading() as reader:
+        probe = np.eye(16, dtype=np.float32)[:1]
+        found = reader.search(probe, 2, between=lambda: threads.append(faiss.omp_get_max_threads()))
+        assert found == reader.search(probe, 2)
+    assert threads == [1] * 5
+    assert faiss.omp_get_max_threads() == before
+
+
 def test_removing_and_adding_again_keeps_ids_and_vectors_together() -> None:
     features_GD = np.eye(5, dtype=np.float32)
     projection = Projection(5, IDS)

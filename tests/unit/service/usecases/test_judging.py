@@ -6,7 +6,7 @@ decide. Whoever was found first stays so where both templates lie on one axis, a
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from models.space import Space
 from service.entities import FloatArray, NewTemplates, Translation
 from service.errors import JobStateError
 from service.galleries.oracle import OracleGalleryStore
+from service.galleries.port import SearchResult
 from service.usecases.judging import Figure, Judge, Judgement
 from service.usecases.labelled import ProbesFigures
 from service.usecases.migration_plan import FnirGate, GatePolicy
@@ -86,6 +87,19 @@ def staff() -> list[Enrolled]:
     people += [pair(39, is_right=False, confidence=np.nan)]
     people += [[Enrolled("x", 90, None), Enrolled("x", 90, None)], [Enrolled("z", 91, 91, 0.0625)]]
     return [template for person in people for template in person]
+
+
+def searches(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, bool]]:
+    """Of each search from now on: how many probes, how many templates are left out, and whether it can wait."""
+    asked: list[tuple[int, int, bool]] = []
+    search = OracleGalleryStore.search
+
+    def noted(store: OracleGalleryStore, name: str, probes_BD: FloatArray, *args: Any, **named: Any) -> SearchResult:
+        asked.append((len(probes_BD), len(named["without_ids"]), named["between"] is not None))
+        return search(store, name, probes_BD, *args, **named)
+
+    monkeypatch.setattr(OracleGalleryStore, "search", noted)
+    return asked
 
 
 POLICY = GatePolicy(low_confidence=0.0625, max_low_confidence=0.1, max_missing=0.02)
@@ -192,12 +206,14 @@ class TestFigures:
         found = judged(people, replace(POLICY, num_samples=80))
         assert (found.rank1["num"], found.rank1["before"]) == (40, 1.0)
 
-    def test_of_a_large_gallery_all_that_are_drawn_are_taken_out_together(self) -> None:
+    def test_of_a_large_gallery_all_that_are_drawn_are_taken_out_together(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked = searches(monkeypatch)
         people = [template for number in range(60) for template in pair(number)]
-        slept: list[float] = []
-        found = judged(people, replace(POLICY, num_samples=8), pace=Pace(lambda: True, 0.5, slept.append))
-        # Eight, four at once, in either generation.
-        assert (sum(found.overlaps), len(slept)) == (8, 2 * 2)
+        found = judged(people, replace(POLICY, num_samples=8))
+        # In either generation; nobody is to be given way to.
+        assert (sum(found.overlaps), asked) == (8, [(8, 8, False)] * 2)
 
     def test_it_stops_where_it_is_not_to_go_on(self) -> None:
         asked = iter([True, True, False])
@@ -215,12 +231,16 @@ class TestFigures:
         assert (found.rank1["num"], found.rank1["before"], found.rank1["predicted_native"]) == (0, None, None)
         assert (found.overlaps, found.confidence) == ([0] * 11, {"num": 0, "quantiles": {}, "histogram": []})
 
-    def test_it_judges_alike_while_it_gives_way_to_requests(self) -> None:
+    def test_it_judges_alike_while_it_gives_way_to_requests(self, monkeypatch: pytest.MonkeyPatch) -> None:
         slept: list[float] = []
-        busy = judged(staff(), POLICY, pace=Pace(lambda: True, 0.5, slept.append))
-        assert replace(busy, judged_at="") == replace(judged(staff(), POLICY), judged_at="")
+        with monkeypatch.context() as patch:
+            asked = searches(patch)
+            busy = judged(staff(), POLICY, pace=Pace(lambda: True, 0.5, slept.append))
         # 41 drawn templates of 83, so each alone, in either generation.
-        assert len(slept) == 2 * 41
+        assert asked == [(1, 1, True)] * (2 * 41)
+        # The store may rest within a search; after each it does.
+        assert len(slept) >= 2 * 41
+        assert replace(busy, judged_at="") == replace(judged(staff(), POLICY), judged_at="")
 
 
 def probes(fnir: float | None, num_mated: int = 200) -> ProbesFigures:

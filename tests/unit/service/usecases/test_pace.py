@@ -44,6 +44,17 @@ def test_pieces_are_small_while_there_are_requests() -> None:
     assert pace.piece_seconds == pytest.approx(0.5)
 
 
+def test_between_pieces_it_rests_for_what_each_took() -> None:
+    slept: list[float] = []
+    rest = Pace(lambda: True, 0.5, slept.append).resting()
+    time.sleep(0.02)
+    rest()
+    rest()
+    first, second = slept
+    assert first >= 0.02
+    assert second < first
+
+
 def test_by_default_there_is_nobody_to_give_way_to() -> None:
     pace = Pace()
     assert (pace.is_busy(), pace.share, pace.sleep) == (False, 1.0, time.sleep)
