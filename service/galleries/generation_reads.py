@@ -32,6 +32,19 @@ def origins(record: Record, entry: GalleryEntry, num_by_space: Mapping[str, int]
     return [(parse_space(documents[fingerprint]), num[fingerprint]) for fingerprint in sorted(num)]
 
 
+def last_number(record: Record, entry: GalleryEntry) -> int:
+    """As the port's."""
+    ((found,),) = record.read("SELECT MAX(seq) FROM template WHERE gallery = ?", (entry.gallery_id,))
+    return found or 0
+
+
+def num_after(record: Record, entry: GalleryEntry, number: int) -> int:
+    """As the port's."""
+    query = "SELECT COUNT(*) FROM template WHERE gallery = ? AND seq > ?"
+    num: int = record.read(query, (entry.gallery_id, number))[0][0]
+    return num
+
+
 def confidences(record: Record, entry: GalleryEntry) -> FloatArray:
     """As the port's."""
     query = f"SELECT confidence AS found FROM translated WHERE {_OF_GENERATION} AND confidence IS NOT NULL"

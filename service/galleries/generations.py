@@ -257,9 +257,17 @@ class Generations:
 
         return self._exclusively(work, then)
 
-    def num_missing(self, name: str, generation: int) -> int:
+    def num_missing(self, name: str, generation: int, *, after: int = 0) -> int:
         """See the port."""
-        return self._record.num_missing(self.of(name, generation).entry)
+        return self._record.num_missing(self.of(name, generation).entry, after)
+
+    def last_number(self, name: str) -> int:
+        """See the port."""
+        return generation_reads.last_number(self._record, self._opened(name).entry)
+
+    def num_after(self, name: str, number: int) -> int:
+        """See the port."""
+        return generation_reads.num_after(self._record, self._opened(name).entry, number)
 
     def confidences(self, name: str, generation: int) -> FloatArray:
         """See the port."""

@@ -159,13 +159,23 @@ class OracleGenerations:
         self._shelf(name).version(generation)
         return True
 
-    def num_missing(self, name: str, generation: int) -> int:
+    def num_missing(self, name: str, generation: int, *, after: int = 0) -> int:
         """See the port."""
         with self._lock:
             shelf = self._shelf(name)
             shelf.version(generation)
-            found = (row.made.get(generation) for row in shelf.rows)
+            found = (row.made.get(generation) for row in shelf.rows if row.seq > after)
             return sum(made is not None and made.feature is None and not made.is_retired for made in found)
+
+    def last_number(self, name: str) -> int:
+        """See the port."""
+        with self._lock:
+            return max((row.seq for row in self._shelf(name).rows), default=0)
+
+    def num_after(self, name: str, number: int) -> int:
+        """See the port."""
+        with self._lock:
+            return sum(row.seq > number for row in self._shelf(name).rows)
 
     def look_again(self, name: str, generation: int) -> int:
         """See the port."""

@@ -189,11 +189,18 @@ class GenerationStore(Protocol):
     def is_indexed(self, name: str, generation: int) -> bool:
         """Whether a generation is searched as it is going to be: no index of it is due. Raises as `chunk` does."""
 
-    def num_missing(self, name: str, generation: int) -> int:
-        """Templates that are recorded and not in a generation, but for those that native ones have retired.
-
-        Raises as `chunk` does.
+    def num_missing(self, name: str, generation: int, *, after: int = 0) -> int:
+        """Templates that came after the one of that number, are recorded and not in a generation, but for those that native ones
+        have retired. Raises as `chunk` does.
         """
+
+    def last_number(self, name: str) -> int:
+        """The number of the template that came last, of those that are there, 0 where there are none; any that come are of higher
+        ones. Raises `NotFoundError`.
+        """
+
+    def num_after(self, name: str, number: int) -> int:
+        """Templates that came after the one of that number, and are there. Raises `NotFoundError`."""
 
     def look_again(self, name: str, generation: int) -> int:
         """Take templates for which no route was there when they came for such that are to be translated, in a generation that is

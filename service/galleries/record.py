@@ -169,12 +169,13 @@ class Record:
         rows = self.read("SELECT digest, status, body FROM answered WHERE key = ?", (key,))
         return (rows[0][0], Answer(rows[0][1], rows[0][2])) if rows else None
 
-    def num_missing(self, entry: GalleryEntry) -> int:
-        """Templates that are not in a generation, but for those that native ones have retired."""
+    def num_missing(self, entry: GalleryEntry, after: int = 0) -> int:
+        """Templates that came after one and are not in a generation, but for those that native ones have retired."""
         query = (
-            "SELECT COUNT(*) FROM translated WHERE id >= ? AND id < ? AND length(feature) = 0 AND confidence IS NOT ?"
+            "SELECT COUNT(*) FROM translated WHERE id > ? AND id < ? AND length(feature) = 0 AND confidence IS NOT ?"
         )
-        num: int = self.read(query, (entry.base, entry.base + (1 << GENERATION_SHIFT), RETIRED))[0][0]
+        values = (entry.base + after, entry.base + (1 << GENERATION_SHIFT), RETIRED)
+        num: int = self.read(query, values)[0][0]
         return num
 
     def num_translated(self, entry: GalleryEntry) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from models.space import Space
 from service.entities import Gallery, Generation, Job, JobState, Once, Route
@@ -38,6 +39,8 @@ log = logging.getLogger("facebridge.jobs")
 CLAIM = "exchange"
 """In what a job found: who keeps orders away from it."""
 BUSY = "its generation is being judged by probes, or exchanged just now"
+_LAST = "cut_over_after"
+"""In what a job found: the number of the template that came last before it was cut over."""
 _TRIES = 20
 _CHANGED_SHARE = 0.1
 """Of templates that came or went since a verdict, from which on it is not one on this gallery any more."""
@@ -101,16 +104,16 @@ class Exchanges:
                 log.warning("job %s: %s", job.job_id, failure)
 
     @contextmanager
-    def claimed(self, job: Job, state: JobState | None) -> Iterator[Claim]:
-        """Keep orders away from a job; at the end it is in a state, unless that comes to nothing. Raises `JobStateError` where
-        it is claimed already, or has changed.
+    def claimed(self, job: Job, state: JobState | None, **found: Any) -> Iterator[Claim]:
+        """Keep orders away from a job; at the end it is in a state, unless that comes to nothing. What is `found` before that, it
+        keeps. Raises `JobStateError` where it is claimed already, or has changed.
         """
         if job.found.get(CLAIM):
             raise JobStateError(BUSY)
         token = secrets.token_hex(8)
         self._live.add(token)
         try:
-            claim = Claim(self._jobs.change(job, found={CLAIM: token}))
+            claim = Claim(self._jobs.change(job, found={CLAIM: token, **found}))
             try:
                 yield claim
             except BaseException:
@@ -129,14 +132,17 @@ class Exchanges:
         job = self.settled(self._jobs.get(job_id))
         if job.state not in ("ready", "rolled-back") or "generation" not in job.found:
             raise JobStateError(f"the job is {job.state}; only one that is ready, or rolled back, is cut over")
-        with self.claimed(job, "cut-over") as claim:
+        last_number = self._store.generations.last_number(job.gallery)
+        with self.claimed(job, "cut-over", **{_LAST: last_number}) as claim:
             gallery, number = self._store.get(job.gallery), job.found["generation"]
+            if gallery.job == job.job_id:
+                raise JobStateError("the job is cut-over already")
             if not any(one.job == job.job_id for one in gallery.beside):
                 raise RollbackExpiredError("what this job built is not there any more")
             if not force:
                 _check_gates(job)
                 self._check_translators(job)
-                if (changed := _changed(job, gallery)) is not None:
+                if (changed := self._changed(job, gallery)) is not None:
                     claim.otherwise = ("verifying", "the gallery has changed since it was judged")
                     raise JobStateError(changed)
             self._exchange(job, "cut-over", number, once, is_lenient=force)
@@ -215,8 +221,21 @@ class Exchanges:
                             f"translator {one['name']} is another one than when this began; put the former back, or cancel this"
                         )
 
+    def _changed(self, job: Job, gallery: Gallery) -> str | None:
+        """How a gallery differs from the one that was judged, where that is too much."""
+        verdict = job.found["verdict"]
+        then = verdict["num_templates"]
+        came = self._store.generations.num_after(job.gallery, verdict["last_number"])
+        gone = then + came - gallery.num_templates
+        if max(came, gone) <= max(1.0, _CHANGED_SHARE * then):
+            return None
+        what = f"of {then} templates {gone} went, and {came} came"
+        return f"the gallery has changed since it was judged ({what}); it is judged again"
+
     def _check_missing(self, job: Job, state: JobState, gallery: Gallery, generation: int) -> None:
-        num_missing = self._store.generations.num_missing(job.gallery, generation)
+        # Who was not found before the cut-over either is nobody that a rollback loses.
+        after = job.found.get(_LAST, 0) if state == "rolled-back" else 0
+        num_missing = self._store.generations.num_missing(job.gallery, generation, after=after)
         if state == "rolled-back" and num_missing:
             space = next(one.space.name for one in gallery.beside if one.number == generation)
             raise RollbackIncompleteError(
@@ -281,19 +300,11 @@ class Exchanges:
         if gallery.job == job.job_id and job.state != "cut-over":
             return "cut-over", ""
         is_kept = any(one.job == job.job_id for one in gallery.beside)
-        if gallery.generation == job.found["generation_before"] and job.state == "cut-over" and is_kept:
-            return "rolled-back", ""
+        if gallery.generation == job.found["generation_before"] and job.state == "cut-over":
+            return "rolled-back", "" if is_kept else "the gallery was put back as it was before"
         if job.state == "ready" and not is_kept:
             return "failed", "the generation that it built is gone"
         return None
-
-
-def _changed(job: Job, gallery: Gallery) -> str | None:
-    """How a gallery differs from the one that was judged, where that is too much."""
-    then, now = job.found["verdict"]["num_templates"], gallery.num_templates
-    if abs(now - then) <= max(1.0, _CHANGED_SHARE * then):
-        return None
-    return f"the gallery has changed since it was judged ({then} templates then, {now} now); it is judged again"
 
 
 def _check_gates(job: Job) -> None:

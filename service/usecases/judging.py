@@ -70,6 +70,8 @@ class Judgement:
     overlaps: Sequence[int]
     """Drawn templates by how many of their nearest are the same."""
     num_templates: int
+    last_number: int
+    """Of the template that came last before it was judged."""
     num_missing: int
     probes: Mapping[str, Any] | None = None
     """Of labelled probes, if there were any."""
@@ -113,6 +115,7 @@ class Judge:
         Raises `NotFoundError`, `RollbackExpiredError`, `StorageError`; `JobStateError` where it is not to `go_on`.
         """
         generations, new = self.store.generations, generation.number
+        last_number = generations.last_number(gallery.name)
         before, after, own = self._neighbours(gallery, new, policy, go_on)
         shared = [_shared(one, other) for one, other in zip(before, after, strict=True) if one]
         was_right, is_right = (_right(ranked, own) for ranked in (before, after))
@@ -137,6 +140,7 @@ class Judge:
             _rank1(was_right, is_right, native_ratio),
             np.bincount(np.rint(np.array(shared) * NEIGHBOURS).astype(int), minlength=NEIGHBOURS + 1).tolist(),
             gallery.num_templates,
+            last_number,
             num_missing,
             None if probes is None else {name: asdict(one) if one else None for name, one in probes.items()},
         )

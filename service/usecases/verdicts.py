@@ -65,8 +65,8 @@ class Verdicts:
         measured of the translators; None where it was not.
         """
         plan = job.asked["plan"]
-        source = next((one for one in plan["routes"] if plan["routes"][one]["source"] == plan["source"]["name"]), None)
-        if source is None:
+        source = plan["source_fingerprint"]
+        if source not in plan["routes"]:
             return None
         bundles = tuple(one["name"] for one in plan["routes"][source]["bundles"])
         native, translated = Side(plan["target_fingerprint"]), Side(source, bundles)

@@ -193,6 +193,8 @@ async def test_going_back_says_who_would_not_be_found(opened: Open, folder: Path
         (template,) = (await client.get("/galleries/people/templates?subject=of-b")).json()["templates"]
         assert template["is_searchable"] is False
         assert (await client.post(f"/jobs/{job}/cutover", json={})).json()["state"] == "cut-over"
+        # Who was not found before this cut-over either is not lost by going back.
+        assert (await client.post(f"/jobs/{job}/rollback", json={})).json()["state"] == "rolled-back"
 
 
 async def test_templates_that_cannot_be_translated_are_refused_or_left_out(opened: Open) -> None:
@@ -307,11 +309,58 @@ async def test_a_verdict_on_a_gallery_that_was_another_one_is_none_on_this(opene
         await enrol(client, ["newest"], unit(features(1, 8, seed=6)))
         status, problem = await cut_over(client, job)
         assert (status, problem["type"]) == (409, "urn:facebridge:problem:job-state")
-        assert "(40 templates then, 45 now)" in problem["detail"]
+        assert "(of 40 templates 0 went, and 5 came)" in problem["detail"]
         await until(client, job, "ready")
         verdict = (await client.get(f"/jobs/{job}/verdict")).json()
         assert (verdict["num_templates"], verdict["judged_at"] > judged_at) == (45, True)
         assert (await cut_over(client, job))[0] == 200
+
+
+async def test_a_verdict_on_people_who_have_left_is_none_on_those_who_came(opened: Open) -> None:
+    async with opened() as client:
+        await filled(client)
+        job = await start(client)
+        await until(client, job, "ready")
+        for row in range(5):
+            assert (await client.delete(f"/galleries/people/subjects/s{row}")).status_code in (200, 204)
+        await enrol(client, [f"new{row}" for row in range(5)], unit(features(5, 8, seed=5)))
+        status, problem = await cut_over(client, job)
+        assert (status, problem["type"]) == (409, "urn:facebridge:problem:job-state")
+        assert "(of 40 templates 5 went, and 5 came)" in problem["detail"]
+        await until(client, job, "ready")
+        assert (await cut_over(client, job))[0] == 200
+
+
+async def test_a_job_is_judged_by_probes_beside_the_generation_of_which_it_was_made(opened: Open) -> None:
+    async with opened() as client:
+        await filled(client)
+        first = await start(client)
+        await until(client, first, "ready")
+        await cut_over(client, first)
+        assert (await client.post(f"/jobs/{first}/rollback", json={})).json()["state"] == "rolled-back"
+        other = await start(client, target="c")
+        await until(client, other, "ready")
+        await cut_over(client, other)
+        probes = feature_set(A, unit(features(40, 8)), [f"s{row}" for row in range(40)])
+        headers = {"content-type": "application/x-npz"}
+        response = await client.post(f"/jobs/{first}/probes", content=probes, headers=headers)
+        assert (response.status_code, response.json()["type"]) == (412, "urn:facebridge:problem:generation-changed")
+
+
+async def test_a_gallery_that_is_put_back_as_it_was_before_is_not_cut_over(opened: Open) -> None:
+    async with opened() as client:
+        await filled(client)
+        snapshot = (await client.post("/galleries/people/snapshots")).json()["snapshot_id"]
+        job = await start(client)
+        await until(client, job, "ready")
+        await cut_over(client, job)
+        await client.delete("/galleries/people")
+        response = await client.post(f"/galleries/people/restore", json={"snapshot": snapshot})
+        assert response.status_code == 200, response.text
+        found = (await client.get(f"/jobs/{job}")).json()
+        assert (found["state"], found["reason"]) == ("rolled-back", "the gallery was put back as it was before")
+        status, problem = await cut_over(client, job)
+        assert (status, problem["type"]) == (410, "urn:facebridge:problem:rollback-expired")
 
 
 async def test_an_order_that_comes_while_generations_are_exchanged_is_refused(

@@ -527,6 +527,23 @@ def test_the_backlog_comes_in_pages_the_least_confident_first(store: GalleryStor
     assert pages == [["s2", "s6", "s4"], ["s0", "s3", "s1"], ["s5"]]
 
 
+def test_later_templates_have_higher_numbers(store: GalleryStore) -> None:
+    assert store.generations.last_number("staff") == 0
+    ids = enrol(store, ["a", "a", "b"], features(3))
+    last = store.generations.last_number("staff")
+    assert (last > 0, store.generations.num_after("staff", 0), store.generations.num_after("staff", last)) == (
+        True,
+        3,
+        0,
+    )
+    store.remove_template("staff", ids[2])
+    assert store.generations.last_number("staff") < last
+    enrol(store, ["c", "d"], features(2, seed=1))
+    assert store.generations.num_after("staff", last) == 2
+    store.remove_subject("staff", "d")
+    assert store.generations.num_after("staff", last) == 1
+
+
 def test_samples_are_of_subjects_who_have_several_first(store: GalleryStore) -> None:
     enrol(store, ["a", "a", "b", "b", "b", "c", "d", "e"], features(8))
     sample = store.generations.sample("staff", 4, seed=1)

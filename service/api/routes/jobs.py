@@ -166,7 +166,7 @@ async def verdict_as_page(job_id: JobPath, services: ServicesDep) -> Response:
 @router.post(
     "/jobs/{job_id}/probes",
     response_model=Verdict,
-    responses=documented(400, 404, 408, 409, 410, 413, 415, 422, 503, 507),
+    responses=documented(400, 404, 408, 409, 410, 412, 413, 415, 422, 503, 507),
     openapi_extra={
         "requestBody": {
             "required": True,
