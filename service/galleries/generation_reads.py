@@ -5,6 +5,7 @@ Shapes: N templates, D dimension of a generation's space.
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from models.space import Space, parse_space
 from service.entities import FloatArray
 from service.galleries.port import Backlog, Sample
 from service.galleries.record import TEMPLATE, Record
+from service.galleries.rules import in_rounds
 from service.galleries.schema import GENERATION_SHIFT, GalleryEntry, row_crc
 
 _OF_GENERATION = f"translated.id >> {GENERATION_SHIFT} = ? AND length(feature) > 0"
@@ -55,21 +57,19 @@ def sample(record: Record, entry: GalleryEntry, num: int, seed: int) -> Sample:
     """As the port's."""
     rng = np.random.default_rng(seed)
     query = "SELECT id AS found FROM subject WHERE gallery = ? AND num_templates {} ORDER BY id"
-    drawn: list[int] = []
+    drawn: list[tuple[int, int]] = []
     num_mated = 0
     for condition in ("> 1", "= 1"):
         of_kind = _column(record, query.format(condition), (entry.gallery_id,))
         places = rng.permutation(len(of_kind))[: num - len(drawn)]
-        drawn += [of_kind[place] for place in places.tolist()]
+        seqs_of = {of_kind[place]: _seqs_of(record, of_kind[place], rng) for place in places.tolist()}
+        drawn += islice(in_rounds(seqs_of), num - len(drawn))
         if condition == "> 1":
             num_mated = len(drawn)
-    names = dict(
-        record.read("SELECT id, name FROM subject WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(drawn),))
-    )
-    found = [(names.get(subject_id, ""), _one_of(record, subject_id, rng)) for subject_id in drawn]
-    kept = [(name, seq) for name, seq in found if seq is not None]
-    num_mated -= sum(seq is None for _, seq in found[:num_mated])
-    return Sample(tuple(record.ids.of(seq for _, seq in kept)), tuple(name for name, _ in kept), num_mated)
+    of_ids = (json.dumps(sorted({subject_id for subject_id, _ in drawn})),)
+    names = dict(record.read("SELECT id, name FROM subject WHERE id IN (SELECT value FROM json_each(?))", of_ids))
+    subjects = tuple(names.get(subject_id, "") for subject_id, _ in drawn)
+    return Sample(tuple(record.ids.of(seq for _, seq in drawn)), subjects, num_mated)
 
 
 def _column(record: Record, query: str, values: Sequence[object]) -> list[Any]:
@@ -81,9 +81,11 @@ def _column(record: Record, query: str, values: Sequence[object]) -> list[Any]:
     return values_of_column
 
 
-def _one_of(record: Record, subject_id: int, rng: np.random.Generator) -> int | None:
-    seqs = [seq for (seq,) in record.read("SELECT seq FROM template WHERE subject = ? ORDER BY seq", (subject_id,))]
-    return int(rng.choice(seqs)) if seqs else None
+def _seqs_of(record: Record, subject_id: int, rng: np.random.Generator) -> list[int]:
+    """Of a subject's templates, in any order."""
+    query = "SELECT seq AS found FROM template WHERE subject = ? ORDER BY seq"
+    seqs: list[int] = rng.permutation(_column(record, query, (subject_id,))).tolist()
+    return seqs
 
 
 def features(record: Record, entry: GalleryEntry, template_ids: Sequence[str]) -> FloatArray:

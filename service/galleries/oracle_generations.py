@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from service.errors import (
 )
 from service.galleries.oracle_shelf import Made, Row, Shelf, Version, made_of
 from service.galleries.port import Backlog, Chunk, Filled, Originals, Sample
-from service.galleries.rules import REST, checked_translation, milliseconds, time_of
+from service.galleries.rules import REST, checked_translation, in_rounds, milliseconds, time_of
 
 
 class OracleGenerations:
@@ -207,13 +208,13 @@ class OracleGenerations:
             of_subject: dict[str, list[str]] = {}
             for row in self._shelf(name).rows:
                 of_subject.setdefault(row.template.subject, []).append(row.template.template_id)
-        mated = [subject for subject, ids in of_subject.items() if len(ids) > 1]
-        single = [subject for subject, ids in of_subject.items() if len(ids) == 1]
-        drawn = [mated[place] for place in rng.permutation(len(mated))][:num]
-        num_mated = len(drawn)
-        drawn += [single[place] for place in rng.permutation(len(single))][: num - num_mated]
-        ids = tuple(str(rng.choice(of_subject[subject])) for subject in drawn)
-        return Sample(ids, tuple(drawn), num_mated)
+        subjects = [list(of_subject)[place] for place in rng.permutation(len(of_subject))]
+        mixed = {subject: rng.permutation(of_subject[subject]).tolist() for subject in subjects}
+        mated = in_rounds({subject: ids for subject, ids in mixed.items() if len(ids) > 1})
+        single = in_rounds({subject: ids for subject, ids in mixed.items() if len(ids) == 1})
+        of_mated = list(islice(mated, num))
+        drawn = of_mated + list(islice(single, num - len(of_mated)))
+        return Sample(tuple(one for _, one in drawn), tuple(subject for subject, _ in drawn), len(of_mated))
 
     def features(self, name: str, generation: int, template_ids: Sequence[str]) -> FloatArray:
         """See the port."""

@@ -114,7 +114,7 @@ class Filled:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Some templates of a gallery, no two of one subject."""
+    """Some templates of a gallery; between two of one subject there are those of all others who have as many."""
 
     template_ids: tuple[str, ...]
     subjects: tuple[str, ...]
@@ -211,7 +211,9 @@ class GenerationStore(Protocol):
         """Of all translated templates of a generation that tell, in no order. Raises as `chunk` does."""
 
     def sample(self, name: str, num: int, seed: int) -> Sample:
-        """At most `num` templates drawn at random, of subjects who have several first. Raises `NotFoundError`."""
+        """At most `num` templates drawn at random: one of each subject who has several, then another one of each who has, and so
+        on; and of those who have one, where there is room. Raises `NotFoundError`.
+        """
 
     def features(self, name: str, generation: int, template_ids: Sequence[str]) -> FloatArray:
         """What templates are in a generation (N, D), NaN where they are not in it. Raises as `chunk` does, `DamagedError`."""

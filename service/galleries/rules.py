@@ -5,9 +5,10 @@ Shapes: B probes, G templates, D dimension of a gallery's space.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,8 @@ from service.errors import (
 )
 from service.galleries.port import Condition, Project, Where
 
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 _ROWS_AT_ONCE = 8192
 LENGTH_TOLERANCE = 1e-3
 """How far from one the length of a unit vector may be."""
@@ -209,6 +212,22 @@ def _check_unit(features_GD: FloatArray) -> None:
         if len(wrong):
             rows = [(row, "not of length one") for row in wrong.tolist()]
             raise InvalidInputError("a vector is not of length one; L2-normalise it", rows)
+
+
+def in_rounds(of_each: Mapping[Key, Sequence[Value]]) -> Iterator[tuple[Key, Value]]:
+    """The first of each, then the second of each that has one, and so on.
+
+    >>> list(in_rounds({"a": [1, 2], "b": [3]}))
+    [('a', 1), ('b', 3), ('a', 2)]
+    """
+    left = [(key, iter(values)) for key, values in of_each.items()]
+    while left:
+        going_on = []
+        for key, values in left:
+            with suppress(StopIteration):
+                yield key, next(values)
+                going_on.append((key, values))
+        left = going_on
 
 
 def exact_scores(probe_D: FloatArray, features_GD: npt.NDArray[np.floating[Any]]) -> FloatArray:

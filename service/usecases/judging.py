@@ -6,7 +6,8 @@ probe. Labelled probes, where there are some, tell more; they are looked at and 
 Shapes: N drawn templates or probes, D dimension of a generation's space, K nearest subjects.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ import numpy.typing as npt
 
 from service.entities import Candidate, FloatArray, Gallery, Generation
 from service.errors import JobStateError
-from service.galleries.port import GalleryStore
+from service.galleries.port import GalleryStore, Sample
 from service.galleries.rules import timestamp
 from service.usecases.labelled import ProbesFigures
 from service.usecases.migration_plan import GatePolicy
@@ -27,9 +28,11 @@ _AT_ONCE = 64
 _BINS = 20
 _QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95)
 FEWEST = 30
-"""Drawn templates below which a share says nothing; and subjects to be found, below which neighbours do not."""
-_FEW_OF = 10
-"""Where one in so many templates is drawn, or more, a gallery without them all would be another one."""
+"""Subjects of drawn templates below which a share says nothing; and those to be found, below which neighbours do not."""
+_FEW_OF = 100
+"""At most one in so many templates is taken out at once: without more of them it would be another gallery."""
+_Z = 1.96
+"""Of an interval of 95 %."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,9 @@ class Judgement:
     confidence: Mapping[str, Any]
     """Quantiles, and how many in each twentieth of [0, 1]."""
     rank1: Mapping[str, Any]
-    """Of drawn templates of subjects who have several: before, after, and what native probes are likely to find after."""
+    """Of drawn templates of subjects who have several: before, after, and what native probes are likely to find after, with an
+    interval of 95 %.
+    """
     overlaps: Sequence[int]
     """Drawn templates by how many of their nearest are the same."""
     num_templates: int
@@ -117,6 +122,7 @@ class Judge:
         generations, new = self.store.generations, generation.number
         last_number = generations.last_number(gallery.name)
         before, after, own = self._neighbours(gallery, new, policy, go_on)
+        num_subjects = len(set(own))
         shared = [_shared(one, other) for one, other in zip(before, after, strict=True) if one]
         was_right, is_right = (_right(ranked, own) for ranked in (before, after))
         confidences = generations.confidences(gallery.name, new)
@@ -132,12 +138,13 @@ class Judge:
                     confidences,
                     share_missing=num_missing / max(1, gallery.num_templates),
                     num_templates=gallery.num_templates,
+                    own=own,
                     is_crowd=gallery.num_subjects >= FEWEST + NEIGHBOURS,
                 ),
                 *_of_probes(policy, probes),
             ),
             _distribution(confidences),
-            _rank1(was_right, is_right, native_ratio),
+            _rank1(was_right, is_right, native_ratio, num_subjects),
             np.bincount(np.rint(np.array(shared) * NEIGHBOURS).astype(int), minlength=NEIGHBOURS + 1).tolist(),
             gallery.num_templates,
             last_number,
@@ -157,9 +164,13 @@ class Judge:
         # Only those that are in both.
         kept = np.flatnonzero(~np.isnan(features[0]).any(axis=1) & ~np.isnan(features[1]).any(axis=1))
         own = [sample.subjects[row] for row in kept.tolist() if row < sample.num_mated]
-        template_ids = [sample.template_ids[row] for row in kept.tolist()]
+        drawn = Sample(
+            tuple(sample.template_ids[row] for row in kept.tolist()),
+            tuple(sample.subjects[row] for row in kept.tolist()),
+            len(own),
+        )
         before, after = (
-            self._nearest(gallery, number, features_ND[kept], template_ids, go_on)
+            self._nearest(gallery, number, features_ND[kept], drawn, go_on)
             for number, features_ND in zip((old, new), features, strict=True)
         )
         return before, after, own
@@ -169,11 +180,11 @@ class Judge:
         gallery: Gallery,
         generation: int,
         features_ND: FloatArray,
-        template_ids: Sequence[str],
+        drawn: Sample,
         go_on: Callable[[], bool],
     ) -> list[list[str]]:
-        """The nearest subjects of each: without any of those that were drawn, or where these are many without itself."""
-        is_alone = len(template_ids) * _FEW_OF > gallery.num_templates
+        """The nearest subjects of each in the gallery without itself, and without those that are asked about together."""
+        at_once = max(1, min(_AT_ONCE, gallery.num_templates // _FEW_OF))
         spaces = {gallery.generation: gallery.space} | {one.number: one.space for one in gallery.beside}
         nearest: list[list[str]] = []
         rest = self.pace.resting()
@@ -184,21 +195,31 @@ class Judge:
             rest()
 
         between()
-        while len(nearest) < len(features_ND):
-            start = len(nearest)
-            end = start + (1 if is_alone else _AT_ONCE)
+        for part in _parts(drawn.subjects, at_once):
             found = self.store.search(
                 gallery.name,
-                features_ND[start:end],
+                features_ND[part],
                 spaces[generation],
                 NEIGHBOURS,
                 generation=generation,
-                without_ids=template_ids[start:end] if is_alone else template_ids,
+                without_ids=drawn.template_ids[part],
                 between=between if self.pace.is_busy() else None,
             )
             nearest += [_names(of_probe) for of_probe in found.candidates]
             between()
         return nearest
+
+
+def _parts(subjects: Sequence[str], most: int) -> Iterator[slice]:
+    """One part after the other, in which nobody is twice."""
+    start = 0
+    while start < len(subjects):
+        end, seen = start, set[str]()
+        while end < min(len(subjects), start + most) and subjects[end] not in seen:
+            seen.add(subjects[end])
+            end += 1
+        yield slice(start, end)
+        start = end
 
 
 def _names(candidates: Sequence[Candidate]) -> list[str]:
@@ -224,25 +245,33 @@ def _gates(
     *,
     share_missing: float,
     num_templates: int,
+    own: Sequence[str],
     is_crowd: bool,
 ) -> tuple[Figure, ...]:
     """The gates that need no labelled probes."""
     kept, lost = is_right[was_right], was_right & ~is_right
+    # Several templates of one subject tell less than as many subjects would.
+    is_enough_kept = len({own[row] for row in np.flatnonzero(was_right).tolist()}) >= FEWEST
+    is_enough = len(set(own)) >= FEWEST
     share_low = float((confidences < policy.low_confidence).mean()) if len(confidences) else None
     return (
-        _figure("neighbour overlap@10", shared if is_crowd else (), policy.min_overlap, is_least=True),
-        _figure("rank-1 retention", kept, policy.min_retention, is_least=True),
+        _figure("neighbour overlap@10", shared, policy.min_overlap, is_enough=is_crowd and len(shared) >= FEWEST),
+        _figure("rank-1 retention", kept, policy.min_retention, is_enough=is_enough_kept),
         # Of many who were not found before, few flip: that alone tells nothing.
-        replace(_figure("negative flips", lost, policy.max_negative_flips, is_least=False), is_of_quality=False),
+        replace(
+            _figure("negative flips", lost, policy.max_negative_flips, is_enough=is_enough),
+            is_least=False,
+            is_of_quality=False,
+        ),
         Figure("low confidence", share_low, policy.max_low_confidence, is_least=False, num=len(confidences)),
         Figure("missing templates", share_missing, policy.max_missing, is_least=False, num=num_templates),
     )
 
 
-def _figure(name: str, values: Sequence[float] | npt.NDArray[np.bool_], limit: float, *, is_least: bool) -> Figure:
-    """How well people are found: the mean, if there are enough."""
-    num = len(values)
-    return Figure(name, float(np.mean(values)) if num >= FEWEST else None, limit, is_least, num, is_of_quality=True)
+def _figure(name: str, values: Sequence[float] | npt.NDArray[np.bool_], limit: float, *, is_enough: bool) -> Figure:
+    """How well people are found: the mean, if there are enough; it is to be at least `limit`."""
+    value = float(np.mean(values)) if is_enough else None
+    return Figure(name, value, limit, is_least=True, num=len(values), is_of_quality=True)
 
 
 def _distribution(confidences: FloatArray) -> dict[str, Any]:
@@ -269,21 +298,35 @@ def _of_probes(policy: GatePolicy, probes: Mapping[str, ProbesFigures | None] | 
 
 
 def _rank1(
-    was_right: npt.NDArray[np.bool_], is_right: npt.NDArray[np.bool_], native_ratio: float | None
+    was_right: npt.NDArray[np.bool_], is_right: npt.NDArray[np.bool_], native_ratio: float | None, num_subjects: int
 ) -> dict[str, Any]:
     """Of drawn templates of subjects who have others: before, after, and what is predicted of native probes after; those miss
-    more or less often than translated ones, by as much as was measured of the translator.
+    more or less often than translated ones, by as much as was measured of the translator. The interval is Wilson's (1927), of as
+    many as there are subjects: several templates of one tell less than as many subjects would.
     """
     num = len(was_right)
     before, after = (float(right.mean()) if num else None for right in (was_right, is_right))
-    predicted = None if after is None else 1.0 - min(1.0, (1.0 - after) * (native_ratio or 1.0))
+    predicted, interval = None, None
+    if after is not None:
+        ratio = native_ratio or 1.0
+        predicted, low, high = (1.0 - min(1.0, (1.0 - rate) * ratio) for rate in (after, *_wilson(after, num_subjects)))
+        interval = [low, high]
     found_again = int((is_right & ~was_right).sum())
     return {
         "num": num,
+        "num_subjects": num_subjects,
         "before": before,
         "after": after,
         "predicted_native": predicted,
+        "predicted_interval": interval,
         "native_ratio": native_ratio,
         "positive_flips": found_again,
         "negative_flips": int((was_right & ~is_right).sum()),
     }
+
+
+def _wilson(rate: float, num: int) -> tuple[float, float]:
+    """The interval of a share that was found of so many."""
+    middle = (rate + _Z**2 / (2 * num)) / (1 + _Z**2 / num)
+    width = _Z * math.sqrt(rate * (1 - rate) / num + _Z**2 / (4 * num**2)) / (1 + _Z**2 / num)
+    return max(0.0, middle - width), min(1.0, middle + width)

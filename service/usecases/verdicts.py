@@ -61,20 +61,13 @@ class Verdicts:
         raise RollbackExpiredError("its generation is not beside the active one")
 
     def _native_ratio(self, job: Job) -> float | None:
-        """How many times as many genuine pairs are missed where one side is native as where both are translated, as it was
-        measured of the translators; None where it was not.
-        """
+        """Of the templates of the gallery's own encoder."""
         plan = job.asked["plan"]
         source = plan["source_fingerprint"]
         if source not in plan["routes"]:
             return None
         bundles = tuple(one["name"] for one in plan["routes"][source]["bundles"])
-        native, translated = Side(plan["target_fingerprint"]), Side(source, bundles)
-        thresholds = self._inference.catalog.thresholds
-        points = [thresholds.between(one, translated).point_at(_RATE) for one in (native, translated)]
-        if points[0] is None or points[1] is None or not points[1].fnmr:
-            return None
-        return float(np.clip(points[0].fnmr / points[1].fnmr, 1 / _LARGEST_RATIO, _LARGEST_RATIO))
+        return native_ratio(self._inference, Side(plan["target_fingerprint"]), Side(source, bundles))
 
     def _by_probes(
         self, gallery: Gallery, generation: Generation, probes: FeatureSet, job: Job
@@ -99,3 +92,14 @@ class Verdicts:
     def _is_enrolled(self, gallery: str, probes: FeatureSet) -> Mapping[str, bool]:
         names = sorted(set(probes.subject.tolist()))
         return {name: bool(self._store.templates(gallery, subject=name, limit=1).templates) for name in names}
+
+
+def native_ratio(inference: Inference, native: Side, translated: Side) -> float | None:
+    """How many times as many genuine pairs are missed where one side is native as where both are translated, as it was measured
+    of the translators, between a third and three; None where it was not.
+    """
+    thresholds = inference.catalog.thresholds
+    points = [thresholds.between(one, translated).point_at(_RATE) for one in (native, translated)]
+    if points[0] is None or points[1] is None or not points[1].fnmr:
+        return None
+    return float(np.clip(points[0].fnmr / points[1].fnmr, 1 / _LARGEST_RATIO, _LARGEST_RATIO))

@@ -355,7 +355,7 @@ async def test_a_gallery_that_is_put_back_as_it_was_before_is_not_cut_over(opene
         await until(client, job, "ready")
         await cut_over(client, job)
         await client.delete("/galleries/people")
-        response = await client.post(f"/galleries/people/restore", json={"snapshot": snapshot})
+        response = await client.post("/galleries/people/restore", json={"snapshot": snapshot})
         assert response.status_code == 200, response.text
         found = (await client.get(f"/jobs/{job}")).json()
         assert (found["state"], found["reason"]) == ("rolled-back", "the gallery was put back as it was before")

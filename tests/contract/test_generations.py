@@ -546,15 +546,19 @@ def test_later_templates_have_higher_numbers(store: GalleryStore) -> None:
 
 def test_samples_are_of_subjects_who_have_several_first(store: GalleryStore) -> None:
     enrol(store, ["a", "a", "b", "b", "b", "c", "d", "e"], features(8))
-    sample = store.generations.sample("staff", 4, seed=1)
-    assert sample.num_mated == 2
-    assert set(sample.subjects[:2]) == {"a", "b"}
-    assert len(set(sample.subjects)) == 4
-    assert store.generations.sample("staff", 4, seed=1) == sample
+    sample = store.generations.sample("staff", 7, seed=1)
+    # Another one of each before another one yet; then of those who have one.
+    assert (sample.num_mated, len(set(sample.template_ids))) == (5, 7)
+    assert set(sample.subjects[:2]) == set(sample.subjects[2:4]) == {"a", "b"}
+    assert sample.subjects[4] == "b"
+    assert len(set(sample.subjects[5:]) & {"c", "d", "e"}) == 2
+    assert store.generations.sample("staff", 7, seed=1) == sample
+    of_few = store.generations.sample("staff", 3, seed=1)
+    assert (of_few.num_mated, len(set(of_few.subjects))) == (3, 2)
     subjects = [store.template("staff", one).subject for one in sample.template_ids]
     assert tuple(subjects) == sample.subjects
     everybody = store.generations.sample("staff", 100, seed=1)
-    assert sorted(everybody.subjects) == list("abcde")
+    assert sorted(everybody.subjects) == list("aabbbcde")
     own = store.generations.features("staff", 1, sample.template_ids)
     for row, feature in enumerate(own):
         (best, *_) = store.search("staff", feature[None], OLD, 1).candidates[0]

@@ -16,6 +16,7 @@ from service.entities import FloatArray, NewTemplates, Translation
 from service.errors import JobStateError
 from service.galleries.oracle import OracleGalleryStore
 from service.galleries.port import SearchResult
+from service.usecases import judging
 from service.usecases.judging import Figure, Judge, Judgement
 from service.usecases.labelled import ProbesFigures
 from service.usecases.migration_plan import FnirGate, GatePolicy
@@ -119,23 +120,23 @@ def assert_gate(judgement: Judgement, name: str, value: float, num: int, state: 
 class TestFigures:
     def test_rank_1_counts_drawn_templates_of_subjects_who_have_others_in_both_generations(self) -> None:
         found = judged(staff(), POLICY)
-        # Forty; x is not in the new generation, z has no other template.
+        # Two each of forty; x is not in the new generation, z has no other template.
         assert {name: found.rank1[name] for name in ("num", "before", "after", "positive_flips", "negative_flips")} == {
-            "num": 40,
+            "num": 80,
             "before": 36 / 40,
             "after": 36 / 40,
-            "positive_flips": 4,
-            "negative_flips": 4,
+            "positive_flips": 8,
+            "negative_flips": 8,
         }
-        assert_gate(found, "rank-1 retention", 32 / 36, 36, "failed")
-        assert_gate(found, "negative flips", 4 / 40, 40, "failed")
+        assert_gate(found, "rank-1 retention", 64 / 72, 72, "failed")
+        assert_gate(found, "negative flips", 8 / 80, 80, "failed")
         assert not found.is_passed
 
     def test_overlap_is_the_mean_share_of_ten_nearest_that_stay(self) -> None:
         """Who is found has oneself and the first nine others by name; who is not, the first ten: nine of ten stay."""
         found = judged(staff(), POLICY)
-        assert found.overlaps == [0] * 9 + [8, 33]
-        assert_gate(found, "neighbour overlap@10", (33 + 8 * 0.9) / 41, 41, "passed")
+        assert found.overlaps == [0] * 9 + [16, 65]
+        assert_gate(found, "neighbour overlap@10", (65 + 16 * 0.9) / 81, 81, "passed")
 
     def test_low_confidence_is_the_share_below_the_limit_of_templates_that_tell(self) -> None:
         found = judged(staff(), POLICY)
@@ -167,6 +168,23 @@ class TestFigures:
         assert found.rank1["predicted_native"] == pytest.approx(expected)
         assert found.rank1["native_ratio"] == ratio
 
+    @pytest.mark.parametrize(
+        ("ratio", "low", "high"),
+        # Wilson's of 90 % of 40, by hand: (0.94802 -+ 1.96 sqrt(0.00285025)) / 1.09604; a miss counts for two, or for half of one.
+        [(None, 0.7695, 0.9604), (2.0, 0.5390, 0.9208), (0.5, 0.8847, 0.9802)],
+    )
+    def test_the_prediction_has_an_interval_of_as_many_as_there_are_subjects(
+        self, ratio: float | None, low: float, high: float
+    ) -> None:
+        found = judged(staff(), POLICY, native_ratio=ratio)
+        assert found.rank1["predicted_interval"] == pytest.approx([low, high], abs=1e-4)
+        assert found.rank1["num_subjects"] == 40
+
+    def test_where_nobody_is_missed_the_interval_says_how_little_that_is(self) -> None:
+        found = judged([template for number in range(40) for template in pair(number)])
+        low, high = found.rank1["predicted_interval"]
+        assert (low, high) == (pytest.approx(1 / (1 + 1.96**2 / 40)), pytest.approx(1.0))
+
     def test_a_generation_like_the_one_before_passes(self) -> None:
         found = judged([template for number in range(40) for template in pair(number)])
         assert [(one.value, one.state) for one in found.gates] == [
@@ -184,7 +202,7 @@ class TestFigures:
         people = [template for number in range(29) for template in pair(number)]
         found = judged(people)
         assert [one.state for one in found.gates] == ["not-measured"] * 3 + ["passed"] * 2
-        assert [one.num for one in found.gates] == [0, 29, 29, 58, 58]
+        assert [one.num for one in found.gates] == [58, 58, 58, 58, 58]
         assert not found.is_passed
         # With one more who was not found before, flips can be told, and retention cannot.
         found = judged([*people, *pair(29, was_right=False)])
@@ -192,28 +210,26 @@ class TestFigures:
         # Few flip where few were found: that alone tells nothing.
         assert not found.is_passed
 
-    @pytest.mark.parametrize(("num", "measured"), [(39, 0), (40, 40)])
-    def test_of_few_subjects_ten_are_nearest_to_anything(self, num: int, measured: int) -> None:
+    @pytest.mark.parametrize(("num", "state"), [(39, "not-measured"), (40, "passed")])
+    def test_of_few_subjects_ten_are_nearest_to_anything(self, num: int, state: str) -> None:
         found = judged([template for number in range(num) for template in pair(number)])
         overlap = found.gates[0]
-        assert (overlap.num, overlap.state) == (measured, "passed" if measured else "not-measured")
+        assert (overlap.num, overlap.state) == (2 * num, state)
         # The page shows what was counted all the same.
-        assert sum(found.overlaps) == num
+        assert sum(found.overlaps) == 2 * num
 
-    def test_drawn_templates_of_a_small_gallery_stay_there_for_one_another(self) -> None:
-        """Where all were taken out together, of a subject with two templates that are both drawn nobody would be left."""
-        people = [template for number in range(40) for template in pair(number)]
-        found = judged(people, replace(POLICY, num_samples=80))
-        assert (found.rank1["num"], found.rank1["before"]) == (40, 1.0)
-
-    def test_of_a_large_gallery_all_that_are_drawn_are_taken_out_together(
-        self, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize(("few_of", "at_once"), [(100, 1), (30, 4), (1, 60)])
+    def test_of_a_larger_gallery_more_are_asked_about_at_once_but_no_two_of_one_subject(
+        self, few_of: int, at_once: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        """Else of a subject with two templates that are both drawn nobody would be left to be found."""
+        monkeypatch.setattr(judging, "_FEW_OF", few_of)
         asked = searches(monkeypatch)
         people = [template for number in range(60) for template in pair(number)]
-        found = judged(people, replace(POLICY, num_samples=8))
+        found = judged(people, replace(POLICY, num_samples=120))
+        assert (found.rank1["num"], found.rank1["num_subjects"], found.rank1["before"]) == (120, 60, 1.0)
         # In either generation; nobody is to be given way to.
-        assert (sum(found.overlaps), asked) == (8, [(8, 8, False)] * 2)
+        assert asked == [(at_once, at_once, False)] * (2 * 120 // at_once)
 
     def test_it_stops_where_it_is_not_to_go_on(self) -> None:
         asked = iter([True, True, False])
@@ -229,6 +245,7 @@ class TestFigures:
         found = judged([])
         assert [one.state for one in found.gates] == ["not-measured"] * 4 + ["passed"]
         assert (found.rank1["num"], found.rank1["before"], found.rank1["predicted_native"]) == (0, None, None)
+        assert found.rank1["predicted_interval"] is None
         assert (found.overlaps, found.confidence) == ([0] * 11, {"num": 0, "quantiles": {}, "histogram": []})
 
     def test_it_judges_alike_while_it_gives_way_to_requests(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,10 +253,10 @@ class TestFigures:
         with monkeypatch.context() as patch:
             asked = searches(patch)
             busy = judged(staff(), POLICY, pace=Pace(lambda: True, 0.5, slept.append))
-        # 41 drawn templates of 83, so each alone, in either generation.
-        assert asked == [(1, 1, True)] * (2 * 41)
+        # 81 drawn templates of 83, so each alone, in either generation.
+        assert asked == [(1, 1, True)] * (2 * 81)
         # The store may rest within a search; after each it does.
-        assert len(slept) >= 2 * 41
+        assert len(slept) >= 2 * 81
         assert replace(busy, judged_at="") == replace(judged(staff(), POLICY), judged_at="")
 
 
