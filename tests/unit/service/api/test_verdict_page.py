@@ -45,7 +45,14 @@ def verdict(**more: Any) -> dict[str, Any]:
             gate("negative flips", 0.3, "failed", is_least=False),
             gate("low confidence", None, "not-measured", is_least=False),
         ],
-        "rank1": {"num": 400, "before": 0.9, "after": 0.8, "predicted_native": 0.85},
+        "rank1": {
+            "num": 400,
+            "num_subjects": 200,
+            "before": 0.9,
+            "after": 0.8,
+            "predicted_native": 0.85,
+            "predicted_interval": [0.7951, 0.8921],
+        },
         "overlaps": [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
         "confidence": {"num": 3, "histogram": [0] * 18 + [1, 2]},
         "probes": None,
@@ -131,10 +138,12 @@ def test_charts_show_what_was_found_first_neighbours_and_confidence() -> None:
     assert [len(list(chart.iter("rect"))) for chart in charts(page)] == [3, 11, 20]
     told = [(title.text or "").rpartition(": ")[2] for title in next(charts(page)).iter("title")]
     assert told == ["0.9", "0.8", "0.85"]
+    assert "400 drawn templates of 200 people" in page
+    assert "0.795 to 0.892 (95 %" in page
 
 
 def test_what_was_not_measured_has_no_chart() -> None:
-    nothing = {"num": 0, "before": None, "after": None, "predicted_native": None}
+    nothing = {"num": 0, "before": None, "after": None, "predicted_native": None, "predicted_interval": None}
     page = verdict_page(verdict(rank1=nothing, confidence={"num": 0, "quantiles": {}, "histogram": []}))
     Page(page)
     assert [chart.attrib["aria-label"] for chart in charts(page)] == ["Neighbours"]

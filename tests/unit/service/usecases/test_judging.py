@@ -170,7 +170,7 @@ class TestFigures:
 
     @pytest.mark.parametrize(
         ("ratio", "low", "high"),
-        # Wilson's of 90 % of 40, by hand: (0.94802 -+ 1.96 sqrt(0.00285025)) / 1.09604; a miss counts for two, or for half of one.
+        # Wilson's of 90 % of 40, by hand: (0.94802 -+ 1.96 sqrt(0.00285025)) / 1.09604; a miss counts twice, or half.
         [(None, 0.7695, 0.9604), (2.0, 0.5390, 0.9208), (0.5, 0.8847, 0.9802)],
     )
     def test_the_prediction_has_an_interval_of_as_many_as_there_are_subjects(
