@@ -193,13 +193,14 @@ class JobView(BaseModel):
     generation_before: int
     generation: int | None
     progress: ProgressView | None
+    """Null where an order is answered again by its Idempotency-Key; ask for the job."""
     gates: list[GateView]
     is_passed: bool | None
     """Null before it is judged."""
     cutover: Literal["manual", "auto"]
     keep_seconds: float
     kept_until: str | None
-    """Of the generation that the job can go back from or to."""
+    """Of the generation that the job can go back from or to; null where `progress` is."""
     created_at: str
     updated_at: str
 
