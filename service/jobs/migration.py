@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from service.entities import Generation, Job
+from service.entities import Gallery, Generation, Job
 from service.errors import NoRouteError, NotFoundError, RollbackExpiredError
 from service.galleries.port import Filled, GalleryStore
 from service.inference.catalog import pin
@@ -54,6 +54,12 @@ class MigrationWork:
                 return
             time.sleep(_INDEX_SECONDS)
         self._jobs.change(job, state="ready", reason="", found={"verdict": self._migrations.verdicts(job, go_on=go_on)})
+
+    def read_again(self, gallery: Gallery, generation: Generation, go_on: Callable[[], bool]) -> None:
+        """After a start, have a complete generation searchable again. Raises as `Filler` does."""
+        exchanges = self._migrations.exchanges
+        if self._fill(gallery.name, generation.number, exchanges.route_into(generation), go_on=go_on):
+            exchanges.index(gallery.name, generation.number, generation.space)
 
     def _begun(self, job: Job, asked: Asked) -> tuple[Generation, Job]:
         """With its generation, which is begun where it is not yet; it is searchable in common spaces as it is filled."""

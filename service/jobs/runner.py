@@ -62,6 +62,8 @@ class JobRunner:
         self._on_translated = on_translated
         self._owner = secrets.token_hex(8)
         self._closing = threading.Event()
+        self._unread = set[tuple[str, str, int]]()
+        """Galleries, when they were made, and generations that cannot be read for now."""
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
 
     def start(self) -> None:
@@ -87,6 +89,7 @@ class JobRunner:
                     self._do(job)
                     continue
                 self._cut_over_what_may_be()
+                self._read_what_is_kept()
             except Exception as failure:  # noqa: BLE001
                 log.error("jobs: %s", failure if isinstance(failure, FacebridgeError) else type(failure).__name__)
             self._wake.wait(_LOOK_SECONDS)
@@ -163,6 +166,21 @@ class JobRunner:
                     if now.state == "ready" and now.reason != str(failure) and not now.found.get(CLAIM):
                         self._jobs.change(now, reason=str(failure))
 
+    def _read_what_is_kept(self) -> None:
+        """Generations that may be exchanged are read after a start before anybody orders that: it takes one step then."""
+        for gallery in self._store.list_galleries():
+            for one in gallery.beside:
+                place = (gallery.name, gallery.created_at, one.number)
+                may_be_exchanged = one.state == "kept" or self._state_of(one.job) in _JUDGED
+                if one.is_complete or place in self._unread or not may_be_exchanged:
+                    continue
+                try:
+                    self._work.read_again(gallery, one, lambda: not (self._closing.is_set() or self._wake.is_set()))
+                except FacebridgeError as failure:
+                    # Whoever orders an exchange is told what is in its way.
+                    log.info("gallery %s, generation %d: %s", gallery.name, one.number, failure)
+                    self._unread.add(place)
+
     def _clear_away(self) -> None:
         """Generations whose job has come to nothing, and those that were kept as long as they were to be."""
         now = datetime.now(UTC)
@@ -174,7 +192,9 @@ class JobRunner:
                         self._store.generations.drop(gallery.name, one.number)
 
     def _is_open(self, job_id: str | None) -> bool:
-        try:
-            return job_id is not None and self._jobs.get(job_id).state in OPEN
-        except NotFoundError:
-            return False
+        return self._state_of(job_id) in OPEN
+
+    def _state_of(self, job_id: str | None) -> JobState | None:
+        with suppress(NotFoundError):
+            return self._jobs.get(job_id).state if job_id is not None else None
+        return None

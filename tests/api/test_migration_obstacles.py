@@ -219,7 +219,6 @@ async def test_a_job_that_was_ready_before_a_start_is_cut_over_after_it(opened: 
         job = await start(client)
         await until(client, job, "ready")
     async with opened() as client:
-        assert (await client.get("/galleries/people")).json()["beside"][0]["is_complete"] is False
         await enrol(client, ["late"], unit(features(1, 8, seed=5)))
         response = await client.post(f"/jobs/{job}/cutover", json={})
         assert response.json()["state"] == "cut-over"
@@ -228,6 +227,38 @@ async def test_a_job_that_was_ready_before_a_start_is_cut_over_after_it(opened: 
         assert (found["candidates"][0]["subject"], found["generation"]) == ("late", 2)
     async with opened() as client:
         assert (await client.post(f"/jobs/{job}/rollback", json={})).json()["state"] == "rolled-back"
+
+
+async def test_what_may_be_exchanged_is_read_after_a_start_before_anybody_orders_that(
+    opened: Open, folder: Path, tmp_path: Path
+) -> None:
+    async with opened() as client:
+        await filled(client)
+        job = await start(client)
+        await until(client, job, "ready")
+    (folder / "a-to-b").rename(tmp_path / "put-away")
+    async with opened() as client:
+        # All of it was recorded: it takes no translator.
+        await until_read(client)
+        await enrol(client, ["late"], unit(features(1, 8, seed=5)))
+    (tmp_path / "put-away").rename(folder / "a-to-b")
+    async with opened() as client:
+        await until_read(client)
+        assert (await cut_over(client, job))[0] == 200
+        assert await identified(client, unit(features(1, 8, seed=5))[0]) == ("late", 2)
+    async with opened() as client:
+        # Also the one to go back to.
+        await until_read(client)
+        assert (await client.post(f"/jobs/{job}/rollback", json={})).json()["state"] == "rolled-back"
+
+
+async def until_read(client: httpx.AsyncClient) -> None:
+    for _ in range(500):
+        (beside,) = (await client.get("/galleries/people")).json()["beside"]
+        if beside["is_complete"]:
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError(beside)
 
 
 class Held:
