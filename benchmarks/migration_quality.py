@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.document import table
-from benchmarks.faces import Faces
+from benchmarks.faces import KEPT, Faces
 from models.bundle import Bundle, read_bundle
 from models.feature_set import FeatureSet
 from models.space import Space
@@ -124,7 +124,7 @@ def _told(values: list[float]) -> str:
 
 def _outcomes(folder: Path, source: FeatureSet, target: FeatureSet, seed: int) -> list[_Outcome]:
     """Of each draw."""
-    bundles = folder / f"{source.space.name}-{target.space.name}-{seed}"
+    bundles = KEPT / "translators" / f"{source.space.name}-{target.space.name}-{seed}"
     bundle = _fitted(folder, bundles / "translator", source, target, seed)
     assert bundle.manifest.provenance.split is not None
     tested = np.flatnonzero(bundle.manifest.provenance.split.parts(source) == "test")
@@ -155,6 +155,9 @@ def _outcomes(folder: Path, source: FeatureSet, target: FeatureSet, seed: int) -
 
 
 def _fitted(folder: Path, out: Path, source: FeatureSet, target: FeatureSet, seed: int) -> Bundle:
+    """Fitted once, and kept, as the features are of which it is."""
+    if out.is_dir():
+        return read_bundle(out)
     paths = [folder / f"{one.space.name}.npz" for one in (source, target)]
     for path, one in zip(paths, (source, target), strict=True):
         if not path.exists():

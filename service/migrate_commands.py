@@ -156,7 +156,7 @@ async def _watch(client: httpx.AsyncClient, options: Mapping[str, Any]) -> int:
     job = await _job(client, "GET", path)
     try:
         with _Bar() as bar:
-            while job["state"] in _WORKED_ON:
+            while job["state"] in _WORKED_ON or _is_about_to_be_cut_over(job):
                 bar.show(job)
                 await asyncio.sleep(_POLL_SECONDS)
                 job = await _job(client, "GET", path)
@@ -166,6 +166,11 @@ async def _watch(client: httpx.AsyncClient, options: Mapping[str, Any]) -> int:
         console().print(f"the job {goes_on}; next: {_command('watch', job, options)}", soft_wrap=True)
         raise
     return _tell(job, options)
+
+
+def _is_about_to_be_cut_over(job: Mapping[str, Any]) -> bool:
+    """Whether whoever works on it does that next, without being told to."""
+    return job["state"] == "ready" and job["cutover"] == "auto" and bool(job["is_passed"]) and not job["reason"]
 
 
 async def _status(client: httpx.AsyncClient, options: Mapping[str, Any]) -> int:

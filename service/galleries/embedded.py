@@ -13,6 +13,8 @@ from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 from weakref import WeakSet
 
+import numpy as np
+
 from models.feature_set import FeatureSet
 from models.space import Space
 from service.entities import (
@@ -262,7 +264,9 @@ class EmbeddedGalleryStore:
                     reader = stack.enter_context(projection.reading())
                 if reads is not None:
                     among = reads.matching(gallery.entry, where) if where else None
-                    left_out = reads.seqs_of_keys(gallery.entry, without) if without else left_out
+                    if without:
+                        of_keys = reads.seqs_of_keys(gallery.entry, without)
+                        left_out = of_keys if left_out is None else np.union1d(of_keys, left_out)
             found = reader.search(
                 probes_BD,
                 top_k,

@@ -14,9 +14,11 @@ from models.space import Space, parse_space
 from service.entities import FloatArray
 from service.galleries.port import Backlog, Sample
 from service.galleries.record import TEMPLATE, Record
-from service.galleries.rules import in_rounds
+from service.galleries.rules import MOST_OF_ONE, in_rounds
 from service.galleries.schema import GENERATION_SHIFT, GalleryEntry, row_crc
 
+_LOOKED_AT = 5
+"""Subjects who are looked at for each that is wanted: of some all templates but one may have been retired."""
 _OF_GENERATION = f"translated.id >> {GENERATION_SHIFT} = ? AND length(feature) > 0"
 
 
@@ -57,15 +59,18 @@ def sample(record: Record, entry: GalleryEntry, num: int, seed: int) -> Sample:
     """As the port's."""
     rng = np.random.default_rng(seed)
     query = "SELECT id AS found FROM subject WHERE gallery = ? AND num_templates {} ORDER BY id"
-    drawn: list[tuple[int, int]] = []
-    num_mated = 0
+    mated: dict[int, list[int]] = {}
+    single: dict[int, list[int]] = {}
     for condition in ("> 1", "= 1"):
         of_kind = _column(record, query.format(condition), (entry.gallery_id,))
-        places = rng.permutation(len(of_kind))[: num - len(drawn)]
-        seqs_of = {of_kind[place]: _seqs_of(record, of_kind[place], rng) for place in places.tolist()}
-        drawn += islice(in_rounds(seqs_of), num - len(drawn))
-        if condition == "> 1":
-            num_mated = len(drawn)
+        for place in rng.permutation(len(of_kind))[: _LOOKED_AT * num].tolist():
+            if len(mated) >= num or (condition == "= 1" and len(mated) + len(single) >= num):
+                break
+            seqs = _seqs_of(record, entry, of_kind[place], rng)
+            (mated if len(seqs) > 1 else single)[of_kind[place]] = seqs[:MOST_OF_ONE]
+    drawn = list(islice(in_rounds(mated), num))
+    num_mated = len(drawn)
+    drawn += islice(in_rounds(single), num - num_mated)
     of_ids = (json.dumps(sorted({subject_id for subject_id, _ in drawn})),)
     names = dict(record.read("SELECT id, name FROM subject WHERE id IN (SELECT value FROM json_each(?))", of_ids))
     subjects = tuple(names.get(subject_id, "") for subject_id, _ in drawn)
@@ -81,10 +86,13 @@ def _column(record: Record, query: str, values: Sequence[object]) -> list[Any]:
     return values_of_column
 
 
-def _seqs_of(record: Record, subject_id: int, rng: np.random.Generator) -> list[int]:
-    """Of a subject's templates, in any order."""
-    query = "SELECT seq AS found FROM template WHERE subject = ? ORDER BY seq"
-    seqs: list[int] = rng.permutation(_column(record, query, (subject_id,))).tolist()
+def _seqs_of(record: Record, entry: GalleryEntry, subject_id: int, rng: np.random.Generator) -> list[int]:
+    """Of a subject's templates that are in a generation, in any order."""
+    query = (
+        "SELECT seq AS found FROM template LEFT JOIN translated ON translated.id = seq + ?"
+        " WHERE subject = ? AND (feature IS NULL OR length(feature) > 0) ORDER BY seq"
+    )
+    seqs: list[int] = rng.permutation(_column(record, query, (entry.base, subject_id))).tolist()
     return seqs
 
 

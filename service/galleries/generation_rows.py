@@ -96,14 +96,16 @@ def absent_between(db: sqlite3.Connection, entry: GalleryEntry, first: int, last
     return np.fromiter((number for (number,) in rows), dtype=np.int64, count=len(rows)) - entry.base
 
 
-def forget_unroutable(db: sqlite3.Connection, entry: GalleryEntry) -> int:
-    """Look again at templates for which no route was there when they came; how many those are."""
+def forget_unroutable(db: sqlite3.Connection, entry: GalleryEntry, spaces: Sequence[Space]) -> int:
+    """Look again at templates of some spaces for which no route was there when they came; how many those are."""
     query = (
-        "SELECT translated.id FROM translated JOIN route ON route.id = route WHERE translated.id >= ? AND translated.id < ?"
-        " AND length(feature) = 0 AND bundles = '[]' AND confidence IS NOT ?"
+        "SELECT translated.id FROM translated JOIN route ON route.id = route JOIN template ON seq = translated.id - ?"
+        " JOIN space ON space.id = template.space WHERE translated.id >= ? AND translated.id < ? AND length(feature) = 0"
+        " AND bundles = '[]' AND confidence IS NOT ? AND fingerprint IN (SELECT value FROM json_each(?))"
     )
-    bounds = (entry.base, entry.base + (1 << GENERATION_SHIFT))
-    ids = db.execute(query, (*bounds, RETIRED)).fetchall()
+    bounds = (entry.base, entry.base, entry.base + (1 << GENERATION_SHIFT))
+    fingerprints = json.dumps([space.fingerprint for space in spaces])
+    ids = db.execute(query, (*bounds, RETIRED, fingerprints)).fetchall()
     db.executemany("DELETE FROM translated WHERE id = ?", ids)
     return len(ids)
 

@@ -235,14 +235,14 @@ class Generations:
         gallery = self.of(name, generation)
         return not gallery.projection.is_index_due(gallery.entry.index_kind, self._policy)
 
-    def look_again(self, name: str, generation: int) -> int:
+    def look_again(self, name: str, generation: int, spaces: Sequence[Space]) -> int:
         """See the port."""
 
         def work(db: sqlite3.Connection) -> tuple[OpenGallery, int]:
             gallery = self.of(name, generation)
             if gallery.entry.is_active:
                 return gallery, 0
-            return gallery, generation_rows.forget_unroutable(db, gallery.entry)
+            return gallery, generation_rows.forget_unroutable(db, gallery.entry, spaces)
 
         def then(done: tuple[OpenGallery, int]) -> int:
             gallery, num = done

@@ -17,7 +17,7 @@ from service.errors import (
 )
 from service.galleries.oracle_shelf import Made, Row, Shelf, Version, made_of
 from service.galleries.port import Backlog, Chunk, Filled, Originals, Sample
-from service.galleries.rules import REST, checked_translation, in_rounds, milliseconds, time_of
+from service.galleries.rules import MOST_OF_ONE, REST, checked_translation, in_rounds, milliseconds, time_of
 
 
 class OracleGenerations:
@@ -178,14 +178,18 @@ class OracleGenerations:
         with self._lock:
             return sum(row.seq > number for row in self._shelf(name).rows)
 
-    def look_again(self, name: str, generation: int) -> int:
+    def look_again(self, name: str, generation: int, spaces: Sequence[Space]) -> int:
         """See the port."""
         with self._lock:
             shelf = self._shelf(name)
             version = shelf.version(generation)
             if version is shelf.active:
                 return 0
-            again = [row for row in shelf.rows if generation in row.made and _is_unroutable(row.made[generation])]
+            again = [
+                row
+                for row in shelf.rows
+                if row.space in spaces and generation in row.made and _is_unroutable(row.made[generation])
+            ]
             for row in again:
                 del row.made[generation]
             if again:
@@ -206,10 +210,11 @@ class OracleGenerations:
         rng = np.random.default_rng(seed)
         with self._lock:
             of_subject: dict[str, list[str]] = {}
-            for row in self._shelf(name).rows:
+            shelf = self._shelf(name)
+            for row in shelf.searched(shelf.active):
                 of_subject.setdefault(row.template.subject, []).append(row.template.template_id)
         subjects = [list(of_subject)[place] for place in rng.permutation(len(of_subject))]
-        mixed = {subject: rng.permutation(of_subject[subject]).tolist() for subject in subjects}
+        mixed = {subject: rng.permutation(of_subject[subject]).tolist()[:MOST_OF_ONE] for subject in subjects}
         mated = in_rounds({subject: ids for subject, ids in mixed.items() if len(ids) > 1})
         single = in_rounds({subject: ids for subject, ids in mixed.items() if len(ids) == 1})
         of_mated = list(islice(mated, num))

@@ -202,17 +202,18 @@ class GenerationStore(Protocol):
     def num_after(self, name: str, number: int) -> int:
         """Templates that came after the one of that number, and are there. Raises `NotFoundError`."""
 
-    def look_again(self, name: str, generation: int) -> int:
-        """Take templates for which no route was there when they came for such that are to be translated, in a generation that is
-        not active; how many those are. If there are any it is behind from then on. Raises as `chunk` does.
+    def look_again(self, name: str, generation: int, spaces: Sequence[Space]) -> int:
+        """Take templates of some spaces for which no route was there when they came for such that are to be translated, in a
+        generation that is not active; how many those are. If there are any it is behind from then on. Raises as `chunk` does.
         """
 
     def confidences(self, name: str, generation: int) -> FloatArray:
         """Of all translated templates of a generation that tell, in no order. Raises as `chunk` does."""
 
     def sample(self, name: str, num: int, seed: int) -> Sample:
-        """At most `num` templates drawn at random: one of each subject who has several, then another one of each who has, and so
-        on; and of those who have one, where there is room. Raises `NotFoundError`.
+        """At most `num` templates of the active generation drawn at random: one of each subject who has several there, then
+        another one of each who has, three of one at most; and of those who have one, where there is room. Raises
+        `NotFoundError`.
         """
 
     def features(self, name: str, generation: int, template_ids: Sequence[str]) -> FloatArray:

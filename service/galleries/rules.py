@@ -37,6 +37,8 @@ MAX_FIELDS = 128
 """Of a template's metadata."""
 MAX_TEXT = 256
 """Characters of a field of metadata."""
+MOST_OF_ONE = 3
+"""Templates of one subject that are drawn: more would say little of anybody else."""
 REST = 512
 """So many templates that came since are taken with the last chunk of a generation: it catches up however fast they come."""
 FIELD_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"

@@ -28,8 +28,10 @@ _MIN_SHARED_PRODUCTS = 1 << 24
 _INDEX_SHARE = 4
 """Where one in so many templates is wanted, an index is of no use."""
 
-_LEFT_OUT_SHARE = 4
-"""Where fewer than one in so many rows of a segment is left out, they are looked at and forgotten: others need no copies then."""
+_FEW_LEFT_OUT, _LEFT_OUT_SHARE = 256, 4
+"""Where at most so many rows of a segment are left out, and fewer than one in so many, they are looked at and forgotten: so the
+others need no copies.
+"""
 
 _Found = tuple[FloatArray, RowArray, RowArray]
 """Scores, places of segments in the view, and rows there, (B, K) each."""
@@ -125,7 +127,7 @@ def _meant(segment: Segment, num: int, among: SeqArray | None, without: SeqArray
     out = _NONE if without is None else rows_of(segment.seqs[:num], without)
     if among is not None:
         return _Picked(np.setdiff1d(rows_of(segment.seqs[:num], among), out, assume_unique=True), _NONE)
-    if len(out) * _LEFT_OUT_SHARE < num:
+    if len(out) <= _FEW_LEFT_OUT and len(out) * _LEFT_OUT_SHARE < num:
         return _Picked(slice(0, num), out)
     return _Picked(np.delete(np.arange(num), out), _NONE)
 
@@ -134,11 +136,17 @@ def _best_of(found: list[_Found], num_probes: int, num: int, *, is_all: bool, is
     empty = np.empty((num_probes, 0), dtype=np.int64)
     columns = [(empty.astype(np.float32), empty, empty), *found]
     scores, segments, rows = (np.concatenate(column, axis=1) for column in zip(*columns, strict=True))
-    if rows.shape[1] > num:
-        kept = np.argpartition(scores, rows.shape[1] - num, axis=1)[:, rows.shape[1] - num :]
-        scores, segments, rows = (np.take_along_axis(one, kept, axis=1) for one in (scores, segments, rows))
+    scores, (segments, rows) = _highest(num, scores, [segments, rows])
     floor_B = scores.min(axis=1) if scores.shape[1] else np.full(num_probes, np.inf, dtype=np.float32)
     return Nominated(segments, rows, floor_B, is_all, is_exact)
+
+
+def _highest(num: int, scores: FloatArray, others: list[RowArray]) -> tuple[FloatArray, list[RowArray]]:
+    """Those of the `num` highest scores of each probe, in no order."""
+    if scores.shape[1] <= num:
+        return scores, others
+    kept = np.argpartition(scores, scores.shape[1] - num, axis=1)[:, scores.shape[1] - num :]
+    return np.take_along_axis(scores, kept, axis=1), [np.take_along_axis(one, kept, axis=1) for one in others]
 
 
 def _task(segment: Segment, place: int, picked: _Picked, probes_BD: FloatArray, num: int) -> Callable[[], _Found]:
@@ -152,6 +160,7 @@ def _task(segment: Segment, place: int, picked: _Picked, probes_BD: FloatArray, 
             if len(left_out):
                 is_out = np.isin(found, left_out)
                 scores[is_out], found[is_out] = -np.inf, -1
+                scores, (found,) = _highest(num, scores, [found])
             return scores, np.full(found.shape, place), found
         step = max(1, MAX_NUMBERS // probes_BD.shape[1])
         blocks = [rows[start : start + step] for start in range(0, len(rows), step)]

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from service.entities import Gallery, Generation, Job
-from service.errors import NoRouteError, NotFoundError, RollbackExpiredError
+from service.errors import GenerationChangedError, NoRouteError, NotFoundError, RollbackExpiredError
 from service.galleries.port import Filled, GalleryStore
 from service.inference.catalog import pin
 from service.inference.inference import Inference
@@ -66,6 +66,11 @@ class MigrationWork:
         gallery = self._migrations.exchanges.gallery_of(job)
         if gallery is None:
             raise NotFoundError("the gallery that it was for is gone")
+        before = job.found.get("generation_before", gallery.generation)
+        if gallery.generation != before:
+            raise GenerationChangedError(
+                f"the gallery is in generation {gallery.generation}, and this was meant to take the place of {before}; cancel it"
+            )
         target = self._inference.catalog.find_space(job.asked["plan"]["target_fingerprint"])
         if target is None:
             raise NoRouteError("the target space is not known any more; load a bundle of it, and resume")
@@ -78,9 +83,9 @@ class MigrationWork:
         generation = self._store.generations.begin(
             job.gallery, target, job=job.job_id, routes=routes, retires=asked.retires
         )
-        if generation.is_complete is False and self._store.generations.num_missing(job.gallery, generation.number):
+        if not generation.is_complete:
             # A translator that was away when they came may be back.
-            self._store.generations.look_again(job.gallery, generation.number)
+            self._migrations.exchanges.look_again(job.gallery, generation)
         if not generation.is_complete:
             for step in self._inference.catalog.common_steps(target):
                 projections = self._inference.projections(step.target)

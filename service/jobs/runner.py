@@ -24,7 +24,7 @@ from service.errors import (
 from service.galleries.port import Filled, GalleryStore
 from service.jobs.migration import MigrationWork
 from service.state.port import OPEN, JobStore
-from service.usecases.exchanging import CLAIM
+from service.usecases.exchanging import BY_HAND, CLAIM
 from service.usecases.migrate import Migrations
 from service.usecases.migration_plan import Asked
 from service.usecases.rates import Rate
@@ -156,7 +156,8 @@ class JobRunner:
     def _cut_over_what_may_be(self) -> None:
         """Jobs that are to be as soon as they have passed; what keeps one from it is said in it."""
         for job in self._jobs.in_states(_JUDGED):
-            if Asked.of_json(job.asked).cutover != "auto" or not job.found["verdict"]["is_passed"]:
+            is_auto = Asked.of_json(job.asked).cutover == "auto" and not job.found.get(BY_HAND)
+            if not is_auto or not job.found["verdict"]["is_passed"]:
                 continue
             try:
                 self._migrations.exchanges.cut_over(job.job_id, force=False, once=None)

@@ -39,8 +39,10 @@ log = logging.getLogger("facebridge.jobs")
 CLAIM = "exchange"
 """In what a job found: who keeps orders away from it."""
 BUSY = "its generation is being judged by probes, or exchanged just now"
-_LAST = "cut_over_after"
-"""In what a job found: the number of the template that came last before it was cut over."""
+BY_HAND = "by_hand"
+"""In what a job found: whether it was rolled back once, and is not cut over by itself any more."""
+_THEN = "before_cut_over"
+"""In what a job found: the number of the template that came last before it was cut over, and how many were not found then."""
 _TRIES = 20
 _CHANGED_SHARE = 0.1
 """Of templates that came or went since a verdict, from which on it is not one on this gallery any more."""
@@ -117,7 +119,10 @@ class Exchanges:
             try:
                 yield claim
             except BaseException:
-                self._release(job.job_id, token, claim.otherwise)
+                if not self._release(job.job_id, token, claim.otherwise):
+                    raise MigrationInProgressError(
+                        f"gallery {job.gallery} is being migrated by another job, and this one has to be judged again"
+                    ) from None
                 raise
             self._release(job.job_id, token, None if state is None else (state, ""))
         finally:
@@ -132,19 +137,19 @@ class Exchanges:
         job = self.settled(self._jobs.get(job_id))
         if job.state not in ("ready", "rolled-back") or "generation" not in job.found:
             raise JobStateError(f"the job is {job.state}; only one that is ready, or rolled back, is cut over")
-        last_number = self._store.generations.last_number(job.gallery)
-        with self.claimed(job, "cut-over", **{_LAST: last_number}) as claim:
+        with self.claimed(job, "cut-over", **self._before_cut_over(job)) as claim:
             gallery, number = self._store.get(job.gallery), job.found["generation"]
             if gallery.job == job.job_id:
                 raise JobStateError("the job is cut-over already")
+            self.check_expected(job, gallery, job.found["generation_before"])
             if not any(one.job == job.job_id for one in gallery.beside):
                 raise RollbackExpiredError("what this job built is not there any more")
             if not force:
-                _check_gates(job)
-                self._check_translators(job)
                 if (changed := self._changed(job, gallery)) is not None:
                     claim.otherwise = ("verifying", "the gallery has changed since it was judged")
                     raise JobStateError(changed)
+                _check_gates(job)
+                self._check_translators(job)
             self._exchange(job, "cut-over", number, once, is_lenient=force)
         return self.settled(self._jobs.get(job_id))
 
@@ -157,7 +162,7 @@ class Exchanges:
         job = self.settled(self._jobs.get(job_id))
         if job.state != "cut-over" or "generation" not in job.found:
             raise JobStateError(f"the job is {job.state}, and nothing of it is to be rolled back")
-        with self.claimed(job, "rolled-back"):
+        with self.claimed(job, "rolled-back", **{BY_HAND: True}):
             before, gallery = job.found["generation_before"], self._store.get(job.gallery)
             if gallery.job != job.job_id:
                 raise GenerationChangedError(f"gallery {job.gallery} is in another generation than the one of this job")
@@ -172,15 +177,24 @@ class Exchanges:
         may be by now. Raises `RollbackExpiredError`; `NoRouteError` where a translator is needed that is not loaded, unless it
         `is_lenient`.
         """
-        if self._store.generations.num_missing(name, number):
-            self._store.generations.look_again(name, number)
-        gallery = self._store.get(name)
-        found = next((one for one in gallery.beside if one.number == number), None)
-        if found is None:
-            raise RollbackExpiredError(f"gallery {name} has no generation {number} beside the active one any more")
-        if not found.is_complete:
+        found = self._beside(name, number)
+        self.look_again(name, found)
+        if not self._beside(name, number).is_complete:
             self._filler(name, number, self.route_into(found, is_lenient=is_lenient))
         self.index(name, number, found.space)
+
+    def look_again(self, name: str, generation: Generation) -> None:
+        """Have what could not be translated when it came translated, where a route leads now from where it is of."""
+        generations, route_of = self._store.generations, self.route_into(generation, is_lenient=True)
+        if generations.num_missing(name, generation.number):
+            spaces = [space for space, _ in generations.origins(name) if route_of(space) is not None]
+            generations.look_again(name, generation.number, spaces)
+
+    def _beside(self, name: str, number: int) -> Generation:
+        found = next((one for one in self._store.get(name).beside if one.number == number), None)
+        if found is None:
+            raise RollbackExpiredError(f"gallery {name} has no generation {number} beside the active one any more")
+        return found
 
     def route_into(self, generation: Generation, *, is_lenient: bool = False) -> Callable[[Space], Route | None]:
         """By which route templates of a space come into a generation: the one that it was begun with, else the best there is.
@@ -223,19 +237,48 @@ class Exchanges:
 
     def _changed(self, job: Job, gallery: Gallery) -> str | None:
         """How a gallery differs from the one that was judged, where that is too much."""
-        verdict = job.found["verdict"]
+        verdict, generations = job.found["verdict"], self._store.generations
         then = verdict["num_templates"]
-        came = self._store.generations.num_after(job.gallery, verdict["last_number"])
+        came = generations.num_after(job.gallery, verdict["last_number"])
         gone = then + came - gallery.num_templates
+        if gone < 0:
+            # Whoever came back from a snapshot has the number that he had.
+            came, gone = came - gone, 0
         if max(came, gone) <= max(1.0, _CHANGED_SHARE * then):
-            return None
+            if (
+                verdict["is_passed"]
+                or generations.num_missing(job.gallery, job.found["generation"]) >= verdict["num_missing"]
+            ):
+                return None
+            return "fewer templates are missing than when it was judged; it is judged again"
         what = f"of {then} templates {gone} went, and {came} came"
         return f"the gallery has changed since it was judged ({what}); it is judged again"
 
+    def _before_cut_over(self, job: Job) -> dict[str, Any]:
+        """What a rollback is going to be held against."""
+        generations, before = self._store.generations, job.found["generation_before"]
+        with suppress(GenerationChangedError):
+            numbers = {
+                "last_number": generations.last_number(job.gallery),
+                "num_missing": generations.num_missing(job.gallery, before),
+            }
+            return {_THEN: numbers}
+        return {}
+
+    def check_expected(self, job: Job, gallery: Gallery, expected: int) -> None:
+        """Raises `GenerationChangedError` where the active generation is another one."""
+        if gallery.generation != expected:
+            raise GenerationChangedError(
+                f"gallery {job.gallery} is in generation {gallery.generation}, and was meant to be in {expected}"
+            )
+
     def _check_missing(self, job: Job, state: JobState, gallery: Gallery, generation: int) -> None:
-        # Who was not found before the cut-over either is nobody that a rollback loses.
-        after = job.found.get(_LAST, 0) if state == "rolled-back" else 0
-        num_missing = self._store.generations.num_missing(job.gallery, generation, after=after)
+        generations, then = self._store.generations, job.found.get(_THEN)
+        num_missing = generations.num_missing(job.gallery, generation)
+        if state == "rolled-back" and then is not None:
+            # Who was not found before the cut-over either is nobody that a rollback loses.
+            since = generations.num_missing(job.gallery, generation, after=then["last_number"])
+            num_missing = max(since, num_missing - then["num_missing"])
         if state == "rolled-back" and num_missing:
             space = next(one.space.name for one in gallery.beside if one.number == generation)
             raise RollbackIncompleteError(
@@ -251,11 +294,7 @@ class Exchanges:
     def _exchange(self, job: Job, state: JobState, generation: int, once: Once | None, *, is_lenient: bool) -> None:
         """Of a job that is claimed. With `is_lenient` whoever would not be found then."""
         expected = job.found["generation_before"] if state == "cut-over" else job.found["generation"]
-        gallery = self._store.get(job.gallery)
-        if gallery.generation != expected:
-            raise GenerationChangedError(
-                f"gallery {job.gallery} is in generation {gallery.generation}, and was meant to be in {expected}"
-            )
+        self.check_expected(job, self._store.get(job.gallery), expected)
         told = once and once.through(lambda _: replace(job, state=state, reason=""))
         # Whom a rollback would not find is counted, whatever keeps them from it.
         self.catch_up(job.gallery, generation, is_lenient=is_lenient or state == "rolled-back")
@@ -271,8 +310,11 @@ class Exchanges:
         )
         reached("cutover-before-job")
 
-    def _release(self, job_id: str, token: str, then: tuple[JobState, str] | None) -> None:
-        """Let orders come again; what cannot be written now, `settled` finds out."""
+    def _release(self, job_id: str, token: str, then: tuple[JobState, str] | None) -> bool:
+        """Let orders come again; what cannot be written now, `settled` finds out. Whether it may be in the state that it is left
+        in, beside other jobs.
+        """
+        is_alone = True
         for _ in range(_TRIES):
             state, reason = then or (None, None)
             try:
@@ -281,14 +323,15 @@ class Exchanges:
                     self._jobs.change(now, state=state, reason=reason, found={CLAIM: None})
             except MigrationInProgressError:
                 # It cannot be opened again beside another one.
-                then = None
+                then, is_alone = None, False
             except JobStateError:
                 continue
             except FacebridgeError as failure:
                 log.warning("job %s: %s", job_id, failure)
-                return
+                return is_alone
             else:
-                return
+                return is_alone
+        return is_alone
 
     def _state_by_gallery(self, job: Job) -> tuple[JobState, str] | None:
         """The state that a job must have and why, where that is not the one that it says."""

@@ -45,7 +45,7 @@ class Figure:
     is_least: bool
     """Whether the limit is the least value, or the largest."""
     num: int
-    """Of how many it is measured."""
+    """Of how many people it is measured, or templates where it is of these."""
     is_required: bool = False
     """Whether it is as good as failed where it is not measured."""
     is_of_quality: bool = False
@@ -121,32 +121,35 @@ class Judge:
         """
         generations, new = self.store.generations, generation.number
         last_number = generations.last_number(gallery.name)
-        before, after, own = self._neighbours(gallery, new, policy, go_on)
-        num_subjects = len(set(own))
-        shared = [_shared(one, other) for one, other in zip(before, after, strict=True) if one]
+        num_templates = self.store.get(gallery.name).num_templates
+        before, after, drawn = self._neighbours(gallery, new, policy, go_on)
+        own = drawn.subjects[: drawn.num_mated]
+        found_some = [row for row, names in enumerate(before) if names]
+        shared = [_shared(before[row], after[row]) for row in found_some]
         was_right, is_right = (_right(ranked, own) for ranked in (before, after))
         confidences = generations.confidences(gallery.name, new)
         num_missing = generations.num_missing(gallery.name, new)
+        if not _is_still(gallery, new, self.store.get(gallery.name)):
+            raise JobStateError("the gallery was put back or exchanged while it was judged; it is to be judged again")
         return Judgement(
             timestamp(),
             (
                 *_gates(
                     policy,
-                    shared,
-                    was_right,
-                    is_right,
+                    _OfEach(shared, [drawn.subjects[row] for row in found_some]),
+                    _OfEach(is_right[was_right], [own[row] for row in np.flatnonzero(was_right).tolist()]),
+                    _OfEach(was_right & ~is_right, own),
                     confidences,
-                    share_missing=num_missing / max(1, gallery.num_templates),
-                    num_templates=gallery.num_templates,
-                    own=own,
+                    share_missing=num_missing / max(1, num_templates),
+                    num_templates=num_templates,
                     is_crowd=gallery.num_subjects >= FEWEST + NEIGHBOURS,
                 ),
                 *_of_probes(policy, probes),
             ),
             _distribution(confidences),
-            _rank1(was_right, is_right, native_ratio, num_subjects),
+            _rank1(was_right, is_right, own, native_ratio),
             np.bincount(np.rint(np.array(shared) * NEIGHBOURS).astype(int), minlength=NEIGHBOURS + 1).tolist(),
-            gallery.num_templates,
+            num_templates,
             last_number,
             num_missing,
             None if probes is None else {name: asdict(one) if one else None for name, one in probes.items()},
@@ -154,26 +157,25 @@ class Judge:
 
     def _neighbours(
         self, gallery: Gallery, new: int, policy: GatePolicy, go_on: Callable[[], bool]
-    ) -> tuple[list[list[str]], list[list[str]], list[str]]:
-        """The nearest subjects of drawn templates in the active generation and in the new one; and the first of these
-        templates' own subjects, of those who have others.
+    ) -> tuple[list[list[str]], list[list[str]], Sample]:
+        """The nearest subjects of drawn templates in the active generation and in the new one, and what was drawn of those that
+        are in both.
         """
         generations, old = self.store.generations, gallery.generation
         sample = generations.sample(gallery.name, policy.num_samples, policy.seed)
         features = [generations.features(gallery.name, number, sample.template_ids) for number in (old, new)]
         # Only those that are in both.
         kept = np.flatnonzero(~np.isnan(features[0]).any(axis=1) & ~np.isnan(features[1]).any(axis=1))
-        own = [sample.subjects[row] for row in kept.tolist() if row < sample.num_mated]
         drawn = Sample(
             tuple(sample.template_ids[row] for row in kept.tolist()),
             tuple(sample.subjects[row] for row in kept.tolist()),
-            len(own),
+            int((kept < sample.num_mated).sum()),
         )
         before, after = (
             self._nearest(gallery, number, features_ND[kept], drawn, go_on)
             for number, features_ND in zip((old, new), features, strict=True)
         )
-        return before, after, own
+        return before, after, drawn
 
     def _nearest(
         self,
@@ -222,6 +224,12 @@ def _parts(subjects: Sequence[str], most: int) -> Iterator[slice]:
         start = end
 
 
+def _is_still(gallery: Gallery, new: int, now: Gallery) -> bool:
+    """Whether a gallery is in the generation in which it was, and the new one beside it whole."""
+    is_whole = any(one.number == new and one.is_complete for one in now.beside)
+    return is_whole and (now.created_at, now.generation) == (gallery.created_at, gallery.generation)
+
+
 def _names(candidates: Sequence[Candidate]) -> list[str]:
     return [one.subject for one in candidates]
 
@@ -236,42 +244,53 @@ def _shared(one: Sequence[str], other: Sequence[str]) -> float:
     return len(set(one) & set(other)) / len(one)
 
 
+@dataclass(frozen=True, slots=True)
+class _OfEach:
+    """What drawn templates say, each of somebody: whoever has several counts as much as whoever has one."""
+
+    values: Sequence[float] | npt.NDArray[np.bool_]
+    subjects: Sequence[str]
+
+    @property
+    def num_subjects(self) -> int:
+        """People they are of."""
+        return len(set(self.subjects))
+
+    @property
+    def mean(self) -> float:
+        """Over people, of the mean of each."""
+        _, numbers = np.unique(np.array(self.subjects), return_inverse=True)
+        return float(np.mean(np.bincount(numbers, np.asarray(self.values, dtype=np.float64)) / np.bincount(numbers)))
+
+
 def _gates(
     policy: GatePolicy,
-    shared: Sequence[float],
-    was_right: npt.NDArray[np.bool_],
-    is_right: npt.NDArray[np.bool_],
+    shared: _OfEach,
+    kept: _OfEach,
+    lost: _OfEach,
     confidences: FloatArray,
     *,
     share_missing: float,
     num_templates: int,
-    own: Sequence[str],
     is_crowd: bool,
 ) -> tuple[Figure, ...]:
     """The gates that need no labelled probes."""
-    kept, lost = is_right[was_right], was_right & ~is_right
-    # Several templates of one subject tell less than as many subjects would.
-    is_enough_kept = len({own[row] for row in np.flatnonzero(was_right).tolist()}) >= FEWEST
-    is_enough = len(set(own)) >= FEWEST
     share_low = float((confidences < policy.low_confidence).mean()) if len(confidences) else None
     return (
-        _figure("neighbour overlap@10", shared, policy.min_overlap, is_enough=is_crowd and len(shared) >= FEWEST),
-        _figure("rank-1 retention", kept, policy.min_retention, is_enough=is_enough_kept),
+        _figure("neighbour overlap@10", shared, policy.min_overlap, is_told=is_crowd),
+        _figure("rank-1 retention", kept, policy.min_retention),
         # Of many who were not found before, few flip: that alone tells nothing.
-        replace(
-            _figure("negative flips", lost, policy.max_negative_flips, is_enough=is_enough),
-            is_least=False,
-            is_of_quality=False,
-        ),
+        replace(_figure("negative flips", lost, policy.max_negative_flips), is_least=False, is_of_quality=False),
         Figure("low confidence", share_low, policy.max_low_confidence, is_least=False, num=len(confidences)),
         Figure("missing templates", share_missing, policy.max_missing, is_least=False, num=num_templates),
     )
 
 
-def _figure(name: str, values: Sequence[float] | npt.NDArray[np.bool_], limit: float, *, is_enough: bool) -> Figure:
+def _figure(name: str, found: _OfEach, limit: float, *, is_told: bool = True) -> Figure:
     """How well people are found: the mean, if there are enough; it is to be at least `limit`."""
-    value = float(np.mean(values)) if is_enough else None
-    return Figure(name, value, limit, is_least=True, num=len(values), is_of_quality=True)
+    num = found.num_subjects
+    value = found.mean if is_told and num >= FEWEST else None
+    return Figure(name, value, limit, is_least=True, num=num, is_of_quality=True)
 
 
 def _distribution(confidences: FloatArray) -> dict[str, Any]:
@@ -288,24 +307,24 @@ def _of_probes(policy: GatePolicy, probes: Mapping[str, ProbesFigures | None] | 
         return ()
     before, after = (probes or {}).get("before"), (probes or {}).get("after")
     increase = None
-    is_enough = after is not None and after.num_mated >= FEWEST
+    is_enough = after is not None and after.num_mated_subjects >= FEWEST
     if is_enough and before is not None and after is not None and before.fnir is not None and after.fnir is not None:
         increase = after.fnir - before.fnir
     name = f"FNIR increase at FPIR {policy.fnir.fpir:g}"
-    num = after.num_mated if after else 0
+    num = after.num_mated_subjects if after else 0
     limit = policy.fnir.max_increase
     return (Figure(name, increase, limit, is_least=False, num=num, is_required=True, is_of_quality=True),)
 
 
 def _rank1(
-    was_right: npt.NDArray[np.bool_], is_right: npt.NDArray[np.bool_], native_ratio: float | None, num_subjects: int
+    was_right: npt.NDArray[np.bool_], is_right: npt.NDArray[np.bool_], own: Sequence[str], native_ratio: float | None
 ) -> dict[str, Any]:
     """Of drawn templates of subjects who have others: before, after, and what is predicted of native probes after; those miss
     more or less often than translated ones, by as much as was measured of the translator. The interval is Wilson's (1927), of as
     many as there are subjects: several templates of one tell less than as many subjects would.
     """
-    num = len(was_right)
-    before, after = (float(right.mean()) if num else None for right in (was_right, is_right))
+    num, num_subjects = len(own), len(set(own))
+    before, after = (_OfEach(right, own).mean if num else None for right in (was_right, is_right))
     predicted, interval = None, None
     if after is not None:
         ratio = native_ratio or 1.0

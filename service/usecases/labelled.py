@@ -31,6 +31,7 @@ class ProbesFigures:
     """Of one generation."""
 
     num_mated: int
+    num_mated_subjects: int
     num_non_mated: int
     rank1: float | None
     """Of mated probes, those whose subject comes first."""
@@ -73,6 +74,7 @@ def measure(
     num_mated = len(ranks)
     return ProbesFigures(
         num_mated,
+        len({subject for subject in labelled.subjects if labelled.is_enrolled[subject]}),
         len(best_of_strangers),
         sum(rank == 0 for rank in ranks) / num_mated if num_mated else None,
         fpir,

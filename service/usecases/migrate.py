@@ -13,7 +13,6 @@ from typing import Any
 from models.feature_set import FeatureSet
 from service.entities import Gallery, Job, JobState, Once, Route
 from service.errors import (
-    GenerationChangedError,
     InvalidInputError,
     JobStateError,
     NotFoundError,
@@ -157,10 +156,7 @@ class Migrations:
         if job.state not in ("ready", "rolled-back") or "generation" not in job.found:
             raise JobStateError(f"the job is {job.state}; probes are for one that is ready")
         with self.exchanges.claimed(job, None) as claim:
-            if (now := self._store.get(job.gallery).generation) != job.found["generation_before"]:
-                raise GenerationChangedError(
-                    f"gallery {job.gallery} is in generation {now}, and this job was meant to take the place of another"
-                )
+            self.exchanges.check_expected(job, self._store.get(job.gallery), job.found["generation_before"])
             self.exchanges.catch_up(job.gallery, job.found["generation"])
             verdict = self.verdicts(job, probes)
             self._jobs.change(claim.job, found={"verdict": verdict})
@@ -208,7 +204,6 @@ class Migrations:
             "generation_before": gallery.generation,
             "gallery_made_at": gallery.created_at,
             "source": made.source.to_json(),
-            "source_fingerprint": made.source.fingerprint,
             "target": made.target.to_json(),
             "target_fingerprint": made.target.fingerprint,
             "routes": {fingerprint: told(route) for fingerprint, route in made.routes.items()},

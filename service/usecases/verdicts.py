@@ -61,10 +61,10 @@ class Verdicts:
         raise RollbackExpiredError("its generation is not beside the active one")
 
     def _native_ratio(self, job: Job) -> float | None:
-        """Of the templates of the gallery's own encoder."""
-        plan = job.asked["plan"]
-        source = plan["source_fingerprint"]
-        if source not in plan["routes"]:
+        """Of the encoder that most templates are of."""
+        plan, origins = job.asked["plan"], self._store.generations.origins(job.gallery)
+        source = max(origins, key=lambda one: one[1])[0].fingerprint if origins else ""
+        if plan["routes"].get(source) is None:
             return None
         bundles = tuple(one["name"] for one in plan["routes"][source]["bundles"])
         return native_ratio(self._inference, Side(plan["target_fingerprint"]), Side(source, bundles))

@@ -315,15 +315,16 @@ def test_what_could_not_be_translated_when_it_came_is_looked_at_again(
     fill(store, number)
     activate(store, number)
     enrol(store, ["bob", "cy"], features(2, NEW), NEW)
-    assert store.generations.look_again("staff", number) == 0
-    assert store.generations.look_again("staff", 1) == 2
+    assert store.generations.look_again("staff", number, [OLD, NEW]) == 0
+    assert store.generations.look_again("staff", 1, [OLD, THIRD]) == 0
+    assert store.generations.look_again("staff", 1, [NEW]) == 2
     assert store.generations.num_missing("staff", 1) == 0
     # Behind, so that it is not to be made active, and again without a way.
     with pytest.raises(JobStateError):
         activate(store, 1)
     fill(store, 1)
     assert store.generations.num_missing("staff", 1) == 2
-    assert store.generations.look_again("staff", 1) == 2
+    assert store.generations.look_again("staff", 1, [NEW]) == 2
     monkeypatch.setattr(f"{__name__}.AWAY", set())
     fill(store, 1)
     assert store.generations.num_missing("staff", 1) == 0
@@ -342,11 +343,11 @@ def test_what_has_no_direction_or_was_retired_is_not_looked_at_again(store: Gall
     # A native template retires ann's translated one.
     enrol(store, ["ann"], features(1, NEW), NEW)
     activate(store, 1)
-    assert store.generations.look_again("staff", number) == 0
+    assert store.generations.look_again("staff", number, [OLD, NEW]) == 0
     with pytest.raises(NotFoundError):
-        store.generations.look_again("nobody", number)
+        store.generations.look_again("nobody", number, [OLD])
     with pytest.raises(RollbackExpiredError):
-        store.generations.look_again("staff", 7)
+        store.generations.look_again("staff", 7, [OLD])
 
 
 def test_a_template_that_has_no_direction_there_is_left_out(store: GalleryStore) -> None:
@@ -608,6 +609,31 @@ def test_a_search_that_can_wait_ends_where_it_is_told_to(store: GalleryStore) ->
     assert len(store.search("staff", features(1), OLD, 5).candidates[0]) == 3
 
 
+def test_of_one_subject_three_are_drawn_at_most(store: GalleryStore) -> None:
+    enrol(store, [*"aaaaaaaa", *"bb", *"cde"], features(13))
+    sample = store.generations.sample("staff", 100, seed=1)
+    assert sorted(sample.subjects) == sorted("aaabbcde")
+    assert sample.num_mated == 5
+
+
+def test_whose_templates_are_retired_has_only_those_that_are_left(store: GalleryStore) -> None:
+    enrol(store, ["ann", "bob", "bob"], features(3))
+    number = begin(store)
+    fill(store, number)
+    activate(store, number)
+    # A native template retires ann's translated one.
+    (native,) = enrol(store, ["ann"], features(1, NEW), NEW)
+    sample = store.generations.sample("staff", 100, seed=1)
+    assert (sample.subjects, sample.num_mated) == (("bob", "bob", "ann"), 2)
+    assert sample.template_ids[2] == native
+
+
+def test_keys_and_ids_are_left_out_of_a_search_alike(store: GalleryStore) -> None:
+    ids = enrol(store, list("abc"), features(3), keys=["1", "2", "3"])
+    (left,) = store.search("staff", features(1), OLD, 9, without=["1"], without_ids=[ids[1]]).candidates
+    assert [one.subject for one in left] == ["c"]
+
+
 def test_nobody_is_mated_where_everybody_is_enrolled_once(store: GalleryStore) -> None:
     enrol(store, list("abc"), features(3))
     assert store.generations.sample("staff", 2, seed=1).num_mated == 0
@@ -802,7 +828,8 @@ class Pair:
         """A translator comes, or goes."""
         AWAY.symmetric_difference_update({(NEW, OLD)})
         number = int(self.rng.choice([*self._numbers(), self.oracle.get("staff").generation]))
-        num = self.both(lambda store: store.generations.look_again("staff", number))
+        spaces = [space for space in (OLD, NEW, THIRD) if self.rng.random() < 0.8]
+        num = self.both(lambda store: store.generations.look_again("staff", number, spaces))
         self._fill_all()
         return num
 

@@ -11,6 +11,7 @@ from service.api.schemas.probes import STRICT, SpaceReference
 from service.api.schemas.spaces import SpaceView
 from service.entities import Job, JobState
 from service.galleries.port import Backlog
+from service.usecases.exchanging import BY_HAND
 from service.usecases.migrate import Progress
 from service.usecases.migration_plan import Asked, FnirGate, GatePolicy, Mode
 
@@ -198,6 +199,7 @@ class JobView(BaseModel):
     is_passed: bool | None
     """Null before it is judged."""
     cutover: Literal["manual", "auto"]
+    """Manual once it was rolled back."""
     keep_seconds: float
     kept_until: str | None
     """Of the generation that the job can go back from or to; null where `progress` is."""
@@ -224,7 +226,7 @@ class JobView(BaseModel):
             progress=None if progress is None else ProgressView.model_validate(asdict(progress.numbers)),
             gates=[GateView.model_validate(gate) for gate in verdict["gates"]] if verdict else [],
             is_passed=verdict["is_passed"] if verdict else None,
-            cutover=asked.cutover,
+            cutover="manual" if job.found.get(BY_HAND) else asked.cutover,
             keep_seconds=asked.keep_seconds,
             kept_until=None if progress is None else progress.kept_until,
             created_at=job.created_at,

@@ -339,7 +339,7 @@ def test_what_was_saved_without_those_who_are_looked_at_again_is_not_all_there_i
     store._saver.save_all()
     store.close()
     again = EmbeddedGalleryStore(tmp_path)
-    assert again.generations.look_again("staff", number) == 1
+    assert again.generations.look_again("staff", number, [OLD, NEW]) == 1
     fill(again, number)
     assert again.generations.num_missing("staff", number) == 0
     activate(again, number, 1)

@@ -86,11 +86,11 @@ def test_strangers_who_have_no_direction_find_nobody(store: OracleGalleryStore) 
 
 
 def test_without_strangers_there_is_no_threshold_and_without_mated_probes_no_rank(store: OracleGalleryStore) -> None:
-    assert measured(store, MATED) == ProbesFigures(4, 0, 0.5, 0.25, None, None)
+    assert measured(store, MATED) == ProbesFigures(4, 3, 0, 0.5, 0.25, None, None)
     found = measured(store, STRANGERS)
     assert (found.num_mated, found.num_non_mated, found.rank1, found.fnir) == (0, 4, None, None)
     assert found.threshold == pytest.approx(0.8)
-    assert measured(store, []) == ProbesFigures(0, 0, None, 0.25, None, None)
+    assert measured(store, []) == ProbesFigures(0, 0, 0, None, 0.25, None, None)
 
 
 def test_who_is_not_among_ten_candidates_is_missed_however_high_the_score() -> None:
