@@ -145,6 +145,8 @@ class Exchanges:
             if not any(one.job == job.job_id for one in gallery.beside):
                 raise RollbackExpiredError("what this job built is not there any more")
             if not force:
+                # Whom no translator was there for may be found by now.
+                self.catch_up(job.gallery, number, is_lenient=True)
                 if (changed := self._changed(job, gallery)) is not None:
                     claim.otherwise = ("verifying", "the gallery has changed since it was judged")
                     raise JobStateError(changed)

@@ -6,12 +6,14 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from models.calibration import Calibration
 from service.app import create_app
 from service.errors import EngineError, InsufficientStorageError
 from service.galleries.embedded import EmbeddedGalleryStore
@@ -21,6 +23,7 @@ from service.settings import Settings
 from service.state.embedded import EmbeddedJobStore
 from tests.api.world import (
     A_TO_B,
+    A_TO_B_POINTS,
     A,
     B,
     FakeEngines,
@@ -29,9 +32,11 @@ from tests.api.world import (
     features,
     running,
     unit,
+    write,
     write_translator,
     write_world,
 )
+from training.export.linear_graph import linear_graph
 
 LOOSE = {"min_overlap": 0.0, "min_retention": 0.0, "max_negative_flips": 1.0, "num_samples": 30}
 Open = Callable[..., Any]
@@ -302,7 +307,8 @@ async def test_who_came_while_the_translator_was_away_is_translated_before_a_cut
         await enrol(client, ["late"], late)
         assert (await client.get(f"/jobs/{job}")).json()["progress"]["failed"] == 1
         status, problem = await cut_over(client, job)
-        assert (status, problem["type"]) == (422, "urn:facebridge:problem:no-route")
+        assert (status, problem["type"]) == (409, "urn:facebridge:problem:gates-failed")
+        assert "1 of 41 templates would not be found; load a translator" in problem["detail"]
         # Nothing has become of it, and it can still be given up.
         assert (await client.get(f"/jobs/{job}")).json()["state"] == "ready"
         assert (await identified(client, late[0]))[1] == 1
@@ -360,6 +366,131 @@ async def test_a_verdict_on_people_who_have_left_is_none_on_those_who_came(opene
         assert "(of 40 templates 5 went, and 5 came)" in problem["detail"]
         await until(client, job, "ready")
         assert (await cut_over(client, job))[0] == 200
+
+
+async def test_a_verdict_is_none_on_those_whom_a_snapshot_has_brought_back(opened: Open) -> None:
+    """They have the numbers that they had."""
+    async with opened() as client:
+        await filled(client, 80)
+        snapshot = (await client.post("/galleries/people/snapshots")).json()["snapshot_id"]
+        for row in range(40):
+            await client.delete(f"/galleries/people/subjects/s{row}")
+        job = await start(client)
+        await until(client, job, "ready")
+        await cut_over(client, job)
+        await client.post(f"/jobs/{job}/rollback", json={})
+        response = await client.post("/galleries/people/restore", json={"snapshot": snapshot})
+        assert (response.status_code, response.json()["num_templates"]) == (200, 80)
+        status, problem = await cut_over(client, job)
+        assert (status, "(of 40 templates 0 went, and 40 came)" in problem["detail"]) == (409, True)
+        assert (await until(client, job, "ready"))["is_passed"] is True
+        assert (await client.get(f"/jobs/{job}/verdict")).json()["num_templates"] == 80
+
+
+async def test_a_verdict_that_failed_is_given_again_where_the_reason_is_gone(opened: Open) -> None:
+    async with opened() as client:
+        await filled(client)
+        await enrol(client, ["of-b"], by_hand(features(1, 8, seed=9), A_TO_B), "b")
+        job = await start(client, target="d", untranslatable="leave-out", gates={"max_missing": 0.0} | LOOSE)
+        await until(client, job, "ready")
+        assert (await cut_over(client, job))[1]["type"].endswith("gates-failed")
+        # Nobody is missing any more, as nobody is there.
+        for row in range(40):
+            await client.delete(f"/galleries/people/subjects/s{row}")
+        await client.delete("/galleries/people/subjects/of-b")
+        status, problem = await cut_over(client, job)
+        assert (status, "it is judged again" in problem["detail"]) == (409, True)
+        ready = await until(client, job, "ready")
+        assert [gate["state"] for gate in ready["gates"] if gate["name"] == "missing templates"] == ["passed"]
+
+
+@pytest.mark.parametrize(("space", "ratio"), [("a", 0.5), ("c", None)])
+async def test_what_is_predicted_of_native_probes_is_of_the_encoder_that_most_templates_are_of(
+    opened: Open, folder: Path, space: str, ratio: float | None
+) -> None:
+    """How native probes compare was measured with what one translator makes, and not with what comes through two."""
+    shutil.rmtree(folder / "a-to-b")
+    both = (replace(A_TO_B_POINTS[0], fnmr=0.1),)
+    calibration = Calibration({"translated": A_TO_B_POINTS, "both-translated": both})
+    write(folder / "a-to-b", linear_graph(A_TO_B, 8), A, B, quality=0.9, calibration=calibration)
+    async with opened() as client:
+        await client.post("/galleries", json={"name": "people", "space": "a"})
+        await enrol(client, [f"s{row // 2}" for row in range(80)], unit(features(80, 8)), space)
+        job = await start(client)
+        await until(client, job, "ready")
+        assert (await client.get(f"/jobs/{job}/verdict")).json()["rank1"]["native_ratio"] == ratio
+
+
+async def test_a_job_waits_for_the_generation_in_whose_place_it_was_to_come(opened: Open) -> None:
+    async with opened() as client:
+        await filled(client)
+        first = await start(client)
+        await until(client, first, "ready")
+        await cut_over(client, first)
+        await client.post(f"/jobs/{first}/rollback", json={})
+        other = await start(client, target="c")
+        await until(client, other, "ready")
+        await cut_over(client, other)
+        await enrol(client, [f"new{row}" for row in range(20)], unit(features(20, 8, seed=5)))
+        status, problem = await cut_over(client, first)
+        assert (status, problem["type"]) == (412, "urn:facebridge:problem:generation-changed")
+        # And it is in nobody's way.
+        assert (await client.get(f"/jobs/{first}")).json()["state"] == "rolled-back"
+        assert (await client.post(f"/jobs/{other}/rollback", json={})).json()["state"] == "rolled-back"
+
+
+async def test_a_job_that_cannot_be_judged_again_beside_another_says_so(opened: Open) -> None:
+    async with opened() as client:
+        await filled(client)
+        first = await start(client)
+        await until(client, first, "ready")
+        await cut_over(client, first)
+        await client.post(f"/jobs/{first}/rollback", json={})
+        await enrol(client, [f"new{row}" for row in range(20)], unit(features(20, 8, seed=5)))
+        other = await start(client, target="c")
+        await until(client, other, "ready")
+        status, problem = await cut_over(client, first)
+        assert (status, problem["type"]) == (409, "urn:facebridge:problem:migration-in-progress")
+        assert (await client.get(f"/jobs/{first}")).json()["state"] == "rolled-back"
+        await client.post(f"/jobs/{other}/cancel")
+        assert "it is judged again" in (await cut_over(client, first))[1]["detail"]
+        await until(client, first, "ready")
+
+
+async def test_a_job_that_was_rolled_back_is_not_cut_over_by_itself_any_more(opened: Open) -> None:
+    async with opened() as client:
+        await filled(client)
+        job = await start(client, cutover="auto")
+        assert (await until(client, job, "cut-over"))["cutover"] == "auto"
+        await client.post(f"/jobs/{job}/rollback", json={})
+        await enrol(client, [f"new{row}" for row in range(20)], unit(features(20, 8, seed=5)))
+        assert (await cut_over(client, job))[0] == 409
+        assert (await until(client, job, "ready"))["cutover"] == "manual"
+        await asyncio.sleep(1.5)
+        assert (await client.get(f"/jobs/{job}")).json()["state"] == "ready"
+        assert (await cut_over(client, job))[0] == 200
+
+
+async def test_going_back_does_not_lose_whom_a_snapshot_brought_back(
+    opened: Open, folder: Path, tmp_path: Path
+) -> None:
+    async with opened() as client:
+        await filled(client)
+        await enrol(client, ["of-c"], unit(features(1, 8, seed=9)), "c")
+        job = await start(client, target="b")
+        await until(client, job, "ready")
+        await cut_over(client, job)
+        snapshot = (await client.post("/galleries/people/snapshots")).json()["snapshot_id"]
+        await client.delete("/galleries/people/subjects/of-c")
+        response = await client.post("/galleries/people/restore", json={"snapshot": snapshot})
+        assert response.status_code == 200, response.text
+    (folder / "c-to-a").rename(tmp_path / "put-away")
+    async with opened() as client:
+        response = await client.post(f"/jobs/{job}/rollback", json={})
+        assert (response.status_code, response.json()["type"]) == (409, "urn:facebridge:problem:rollback-incomplete")
+    (tmp_path / "put-away").rename(folder / "c-to-a")
+    async with opened() as client:
+        assert (await client.post(f"/jobs/{job}/rollback", json={})).json()["state"] == "rolled-back"
 
 
 async def test_a_job_is_judged_by_probes_beside_the_generation_of_which_it_was_made(opened: Open) -> None:
@@ -513,7 +644,7 @@ async def test_force_leaves_out_whom_a_translator_that_is_gone_would_have_transl
     (folder / "a-to-b").rename(tmp_path / "put-away")
     async with opened() as client:
         await enrol(client, ["late"], unit(features(1, 8, seed=5)))
-        assert (await cut_over(client, job))[0] == 422
+        assert (await cut_over(client, job))[0] == 409
         assert (await cut_over(client, job, force=True))[0] == 200
         assert (await client.get(f"/jobs/{job}")).json()["progress"]["failed"] == 1
 

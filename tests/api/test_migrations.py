@@ -203,8 +203,8 @@ async def test_labelled_probes_are_judged_by_and_not_kept(gallery: httpx.AsyncCl
     job = await until(gallery, job_id, "ready")
     assert job["is_passed"] is False
     assert (await order(gallery, job_id, "cutover", 409))["type"].endswith("gates-failed")
-    rows = np.concatenate([people()[:30] + 0.01 * features(30, 8, seed=3), features(40, 8, seed=4)])
-    subjects = SUBJECTS[:30] + [f"x{number}" for number in range(40)]
+    rows = np.concatenate([people()[:60:2] + 0.01 * features(30, 8, seed=3), features(40, 8, seed=4)])
+    subjects = SUBJECTS[:60:2] + [f"x{number}" for number in range(40)]
     few = feature_set(A, unit(rows[1:]), subjects[1:])
     response = await gallery.post(f"/jobs/{job_id}/probes", content=few, headers={"content-type": "application/x-npz"})
     gate = response.json()["gates"][-1]
