@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,6 +23,7 @@ from service.cli import run
 from service.entities import NewTemplates
 from service.galleries.embedded import EmbeddedGalleryStore
 from service.state.embedded import EmbeddedJobStore
+from service.usecases.exchanging import Exchanges
 from service.usecases.receipts import check_sealed
 from tests.api.world import A_TO_B, B_TO_C, A, B, C, D, by_hand, features, unit, write_world
 from tests.serving import serving
@@ -68,6 +70,23 @@ def queued_as(data: Path, job_id: str) -> str:
 
 
 class TestOnADataFolder:
+    def test_who_wanted_it_cut_over_by_itself_is_told_when_it_is(
+        self, data: Path, bundles: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """And not that it is ready, and what to order next: that would be refused a moment later."""
+        exchange = Exchanges.cut_over
+
+        def slowly(*args: Any, **named: Any) -> Any:
+            time.sleep(1.0)
+            return exchange(*args, **named)
+
+        monkeypatch.setattr(Exchanges, "cut_over", slowly)
+        where = ["--data", str(data), "--bundles", str(bundles), "--device", "cpu"]
+        assert run(["migrate", "start", "people", "--target", "b", "--gates", GATES, "--cutover", *where]) == 0
+        out = capsys.readouterr().out
+        assert "is cut-over" in out
+        assert "next:" not in out
+
     def test_a_gallery_goes_and_comes_back(
         self, data: Path, bundles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
