@@ -324,7 +324,7 @@ def _rank1(
     many as there are subjects: several templates of one tell less than as many subjects would.
     """
     num, num_subjects = len(own), len(set(own))
-    before, after = (_OfEach(right, own).mean if num else None for right in (was_right, is_right))
+    before, after = (float(right.mean()) if num else None for right in (was_right, is_right))
     predicted, interval = None, None
     if after is not None:
         ratio = native_ratio or 1.0
