@@ -53,7 +53,7 @@ def _of_generation(verdict: Mapping[str, Any]) -> list[str]:
         "<p>Templates were drawn, taken out of the gallery and asked about, in either generation alike: so no picture is "
         "needed. Overlap: how many of the ten nearest subjects stay so. Retention: of those who found "
         "their subject first before, the share that does after. Negative flips: the share of all drawn of subjects who have "
-        "several templates that did and do not any more.</p>",
+        "several templates that did and do not any more. These are means over people, of as many as stand there.</p>",
         '<div class="pair">',
     ]
     if rank1["num"]:
