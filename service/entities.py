@@ -156,6 +156,8 @@ class Gallery:
     """Its other generations, which whatever is enrolled reaches as well."""
     job: str | None = None
     """That built the active generation."""
+    restored_at: str | None = field(default=None, compare=False)
+    """When it was last put back from a snapshot."""
 
 
 @dataclass(frozen=True, slots=True)

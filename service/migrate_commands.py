@@ -298,7 +298,10 @@ def _tell(job: Mapping[str, Any], options: Mapping[str, Any]) -> int:
     if job["state"] == "ready":
         action = "cutover" if job["is_passed"] else "cutover --force"
         console().print(f"next: {_command(action, job, options)}", soft_wrap=True)
-    return 1 if job["state"] in _FAILED or (job["state"] == "ready" and not job["is_passed"]) else 0
+    # Of one that was to be cut over by itself and is not, whoever waits for that must not go on.
+    is_kept_back = job["cutover"] == "auto" and job["reason"]
+    is_in_vain = job["state"] == "ready" and (not job["is_passed"] or is_kept_back)
+    return 1 if job["state"] in _FAILED or is_in_vain else 0
 
 
 def _translate_files(options: Mapping[str, Any]) -> int:

@@ -67,7 +67,8 @@ def sample(record: Record, entry: GalleryEntry, num: int, seed: int) -> Sample:
             if len(mated) >= num or (condition == "= 1" and len(mated) + len(single) >= num):
                 break
             seqs = _seqs_of(record, entry, of_kind[place], rng)
-            (mated if len(seqs) > 1 else single)[of_kind[place]] = seqs[:MOST_OF_ONE]
+            if seqs:
+                (mated if len(seqs) > 1 else single)[of_kind[place]] = seqs[:MOST_OF_ONE]
     drawn = list(islice(in_rounds(mated), num))
     num_mated = len(drawn)
     drawn += islice(in_rounds(single), num - num_mated)

@@ -17,7 +17,7 @@ from service.galleries.operations import Counts
 from service.galleries.port import Project
 from service.galleries.projection import Projection
 from service.galleries.recorded import GalleryRows, described_generation
-from service.galleries.rules import check_projected
+from service.galleries.rules import check_projected, time_of
 from service.galleries.saved import ProjectionFolder
 from service.galleries.schema import GalleryEntry
 
@@ -155,6 +155,7 @@ class OpenGallery:
             self.projection.index_state(entry.index_kind),
             tuple(beside),
             entry.job,
+            None if entry.restored_at_ms is None else time_of(entry.restored_at_ms),
         )
 
 

@@ -297,6 +297,7 @@ class OracleGalleryStore:
                 versions |= {one.number: replace(one, is_behind=True, filled_to=0) for one in now.beside}
                 _take_over(now, restored, versions.keys())
             restored.versions = versions
+            restored.restored_at = timestamp()
             self._shelves[name] = restored
             gallery = self.get(name)
             self._remember(once, gallery)

@@ -90,6 +90,7 @@ class Shelf:
     active_number: int = 1
     next_number: int = 2
     rows: list[Row] = field(default_factory=list)
+    restored_at: str | None = None
 
     @property
     def active(self) -> Version:
@@ -149,6 +150,7 @@ class Shelf:
             IndexState(self.index, "flat", 1.0, 0),
             tuple(one.described(self.rows) for one in self.beside),
             self.active.job,
+            self.restored_at,
         )
 
     def copy(self) -> "Shelf":

@@ -19,7 +19,7 @@ from service.galleries.segments import Columns, SeqArray
 
 GENERATIONS = (
     "SELECT gallery.id, name, created_at, generation.id, number, space, index_kind, active, job, routes, kept_until, retires,"
-    " num_templates, num_subjects FROM gallery JOIN generation ON generation.gallery = gallery.id"
+    " restored_at, num_templates, num_subjects FROM gallery JOIN generation ON generation.gallery = gallery.id"
     " AND (active OR kept_until IS NULL OR kept_until > 0) WHERE name IS NOT NULL"
 )
 """All that are not being dropped."""
@@ -81,7 +81,7 @@ class RecordedGallery:
 def parsed_generation(row: tuple[Any, ...]) -> RecordedGallery:
     """A row of `GENERATIONS`. Raises `SpaceError` where the document of its space is damaged."""
     gallery_id, name, created_at, generation_id, number, space, index_kind, active, job, routes, *rest = row
-    kept_until, retires, num_templates, num_subjects = rest
+    kept_until, retires, restored_at, num_templates, num_subjects = rest
     entry = GalleryEntry(
         gallery_id,
         name,
@@ -95,6 +95,7 @@ def parsed_generation(row: tuple[Any, ...]) -> RecordedGallery:
         {fingerprint: tuple(bundles) for fingerprint, bundles in json.loads(routes or "{}").items()},
         kept_until,
         bool(retires),
+        restored_at,
     )
     return RecordedGallery(entry, num_templates, num_subjects)
 

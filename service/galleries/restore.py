@@ -17,6 +17,7 @@ from service.galleries.failures import reason_of
 from service.galleries.generation_rows import leave_out_what_is_missing
 from service.galleries.manifests import Manifest
 from service.galleries.rows import insert_fields
+from service.galleries.rules import milliseconds
 from service.galleries.schema import GENERATION_SHIFT, row_crc
 
 _SEQ_BITS = (1 << GENERATION_SHIFT) - 1
@@ -107,6 +108,7 @@ def _put_back(
     db.execute("DELETE FROM temp.kept WHERE new IN (SELECT seq FROM main.template)")
     _add_subjects(db, gallery_id)
     _add_templates(db, gallery_id, generation_id, old_generation_id)
+    db.execute("UPDATE main.gallery SET restored_at = ? WHERE id = ?", (milliseconds(), gallery_id))
     operations.count_again(db, gallery_id)
     leave_out_what_is_missing(db, gallery_id)
     (num,) = db.execute("SELECT COUNT(*) FROM temp.kept").fetchone()

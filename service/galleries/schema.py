@@ -19,7 +19,7 @@ from service.entities import IndexKind
 from service.errors import StartupError
 from service.galleries.ids import KEY_BYTES
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 TEMPLATE_IDS, ERASED, IDENTITY = "template-ids", "erased", "identity"
 """Names of secrets: the key of template ids, that of what stands for erased subjects, and what no other record is called."""
 PAGE_BYTES = 8192
@@ -48,7 +48,7 @@ SCHEMA = (
     """CREATE TABLE gallery (
         id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE, created_at TEXT NOT NULL,
         num_templates INTEGER NOT NULL DEFAULT 0, num_subjects INTEGER NOT NULL DEFAULT 0,
-        last_generation INTEGER NOT NULL DEFAULT 1)""",
+        last_generation INTEGER NOT NULL DEFAULT 1, restored_at INTEGER)""",
     # The space's document is here and not by fingerprint: a fingerprint leaves out the name, a gallery keeps its own.
     # `kept_until` counts milliseconds: NULL while it is active or being built, 0 where it is being dropped. `routes`: by which
     # translators templates come into it, a JSON object by the fingerprint of their space. With `retires` a native template takes
@@ -142,6 +142,8 @@ _FROM_2 = (
     *_INDEXES_OF_TRANSLATED,
 )
 
+_FROM_3 = ("ALTER TABLE gallery ADD COLUMN restored_at INTEGER",)
+
 
 @dataclass(frozen=True, slots=True)
 class GalleryEntry:
@@ -160,6 +162,8 @@ class GalleryEntry:
     """By fingerprint of the space that templates are of."""
     kept_until_ms: int | None = None
     retires: bool = False
+    restored_at_ms: int | None = None
+    """When the gallery was last put back from a snapshot."""
 
     @property
     def base(self) -> int:
@@ -197,7 +201,7 @@ def prepare(db: sqlite3.Connection, path: Path) -> None:
         _define_functions(db, damaged)
     db.execute("BEGIN IMMEDIATE")
     try:
-        for statement in {0: SCHEMA, 1: _FROM_1, 2: _FROM_2}[version]:
+        for statement in {0: SCHEMA, 1: _FROM_1, 2: (*_FROM_2, *_FROM_3), 3: _FROM_3}[version]:
             db.execute(statement)
         if damaged:
             raise StartupError(

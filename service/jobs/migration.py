@@ -56,10 +56,18 @@ class MigrationWork:
         self._jobs.change(job, state="ready", reason="", found={"verdict": self._migrations.verdicts(job, go_on=go_on)})
 
     def read_again(self, gallery: Gallery, generation: Generation, go_on: Callable[[], bool]) -> None:
-        """After a start, have a complete generation searchable again. Raises as `Filler` does."""
-        exchanges = self._migrations.exchanges
-        if self._fill(gallery.name, generation.number, exchanges.route_into(generation), go_on=go_on):
-            exchanges.index(gallery.name, generation.number, generation.space)
+        """After a start, have a complete generation searchable again; in common spaces where it is not one that is only kept.
+        Raises as `Filler` does.
+        """
+        if generation.state != "kept":
+            self._prepare_indexes(gallery.name, generation)
+        self._fill(gallery.name, generation.number, self._migrations.exchanges.route_into(generation), go_on=go_on)
+
+    def _prepare_indexes(self, gallery: str, generation: Generation) -> None:
+        """Before it is filled, so that no write waits for them."""
+        for step in self._inference.catalog.common_steps(generation.space):
+            projections = self._inference.projections(step.target)
+            self._store.ensure_index(gallery, step.target, projections, generation=generation.number)
 
     def _begun(self, job: Job, asked: Asked) -> tuple[Generation, Job]:
         """With its generation, which is begun where it is not yet; it is searchable in common spaces as it is filled."""
@@ -87,9 +95,7 @@ class MigrationWork:
             # A translator that was away when they came may be back.
             self._migrations.exchanges.look_again(job.gallery, generation)
         if not generation.is_complete:
-            for step in self._inference.catalog.common_steps(target):
-                projections = self._inference.projections(step.target)
-                self._store.ensure_index(job.gallery, step.target, projections, generation=generation.number)
+            self._prepare_indexes(job.gallery, generation)
         if "generation" not in job.found:
             numbers = {"generation": generation.number, "generation_before": gallery.generation}
             job = self._jobs.change(job, found=numbers)

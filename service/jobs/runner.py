@@ -36,6 +36,8 @@ _JUDGED: tuple[JobState, ...] = ("ready",)
 _LEASE_SECONDS = 60.0
 _LOOK_SECONDS = 1.0
 _CLEAR_SECONDS = 10.0
+_AGAIN_SECONDS = 60.0
+"""Between tries to read what could not be read."""
 _FULL_SECONDS = 2.0
 """Between tries while the disk is full."""
 
@@ -62,8 +64,10 @@ class JobRunner:
         self._on_translated = on_translated
         self._owner = secrets.token_hex(8)
         self._closing = threading.Event()
-        self._unread = set[tuple[str, str, int]]()
-        """Galleries, when they were made, and generations that cannot be read for now."""
+        self._unread: dict[tuple[str, str, int], float] = {}
+        """When generations, by gallery and when that was made, could not be read."""
+        self._tried: dict[tuple[str, str], float] = {}
+        """When jobs were to be cut over by themselves, by the moment of their verdict."""
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
 
     def start(self) -> None:
@@ -84,11 +88,11 @@ class JobRunner:
                 if time.monotonic() - cleared >= _CLEAR_SECONDS:
                     cleared = time.monotonic()
                     self._clear_away()
+                self._cut_over_what_may_be()
                 job = self._jobs.lease(self._owner, _WORKED_ON, _LEASE_SECONDS)
                 if job is not None:
                     self._do(job)
                     continue
-                self._cut_over_what_may_be()
                 self._read_what_is_kept()
             except Exception as failure:  # noqa: BLE001
                 log.error("jobs: %s", failure if isinstance(failure, FacebridgeError) else type(failure).__name__)
@@ -156,9 +160,13 @@ class JobRunner:
     def _cut_over_what_may_be(self) -> None:
         """Jobs that are to be as soon as they have passed; what keeps one from it is said in it."""
         for job in self._jobs.in_states(_JUDGED):
+            verdict, moment = job.found["verdict"], time.monotonic()
+            place = (job.job_id, verdict["judged_at"])
             is_auto = Asked.of_json(job.asked).cutover == "auto" and not job.found.get(BY_HAND)
-            if not is_auto or not job.found["verdict"]["is_passed"]:
+            is_tried = moment - self._tried.get(place, -_CLEAR_SECONDS) < _CLEAR_SECONDS
+            if not is_auto or not verdict["is_passed"] or is_tried:
                 continue
+            self._tried[place] = moment
             try:
                 self._migrations.exchanges.cut_over(job.job_id, force=False, once=None)
             except FacebridgeError as failure:
@@ -171,16 +179,19 @@ class JobRunner:
         """Generations that may be exchanged are read after a start before anybody orders that: it takes one step then."""
         for gallery in self._store.list_galleries():
             for one in gallery.beside:
-                place = (gallery.name, gallery.created_at, one.number)
+                if self._closing.is_set() or self._wake.is_set():
+                    return
+                place, now = (gallery.name, gallery.created_at, one.number), time.monotonic()
                 may_be_exchanged = one.state == "kept" or self._state_of(one.job) in _JUDGED
-                if one.is_complete or place in self._unread or not may_be_exchanged:
+                is_tried = now - self._unread.get(place, -_AGAIN_SECONDS) < _AGAIN_SECONDS
+                if one.is_complete or is_tried or not may_be_exchanged:
                     continue
                 try:
                     self._work.read_again(gallery, one, lambda: not (self._closing.is_set() or self._wake.is_set()))
                 except FacebridgeError as failure:
                     # Whoever orders an exchange is told what is in its way.
                     log.info("gallery %s, generation %d: %s", gallery.name, one.number, failure)
-                    self._unread.add(place)
+                    self._unread[place] = now
 
     def _clear_away(self) -> None:
         """Generations whose job has come to nothing, and those that were kept as long as they were to be."""

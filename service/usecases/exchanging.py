@@ -240,12 +240,11 @@ class Exchanges:
     def _changed(self, job: Job, gallery: Gallery) -> str | None:
         """How a gallery differs from the one that was judged, where that is too much."""
         verdict, generations = job.found["verdict"], self._store.generations
+        if gallery.restored_at != verdict.get("restored_at") or "last_number" not in verdict:
+            return "the gallery was put back since it was judged; it is judged again"
         then = verdict["num_templates"]
         came = generations.num_after(job.gallery, verdict["last_number"])
         gone = then + came - gallery.num_templates
-        if gone < 0:
-            # Whoever came back from a snapshot has the number that he had.
-            came, gone = came - gone, 0
         if max(came, gone) <= max(1.0, _CHANGED_SHARE * then):
             if (
                 verdict["is_passed"]
@@ -259,7 +258,7 @@ class Exchanges:
     def _before_cut_over(self, job: Job) -> dict[str, Any]:
         """What a rollback is going to be held against."""
         generations, before = self._store.generations, job.found["generation_before"]
-        with suppress(GenerationChangedError):
+        with suppress(RollbackExpiredError):
             numbers = {
                 "last_number": generations.last_number(job.gallery),
                 "num_missing": generations.num_missing(job.gallery, before),

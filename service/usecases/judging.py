@@ -77,6 +77,8 @@ class Judgement:
     num_templates: int
     last_number: int
     """Of the template that came last before it was judged."""
+    restored_at: str | None
+    """When the gallery had been put back from a snapshot."""
     num_missing: int
     probes: Mapping[str, Any] | None = None
     """Of labelled probes, if there were any."""
@@ -151,6 +153,7 @@ class Judge:
             np.bincount(np.rint(np.array(shared) * NEIGHBOURS).astype(int), minlength=NEIGHBOURS + 1).tolist(),
             num_templates,
             last_number,
+            gallery.restored_at,
             num_missing,
             None if probes is None else {name: asdict(one) if one else None for name, one in probes.items()},
         )
@@ -227,7 +230,8 @@ def _parts(subjects: Sequence[str], most: int) -> Iterator[slice]:
 def _is_still(gallery: Gallery, new: int, now: Gallery) -> bool:
     """Whether a gallery is in the generation in which it was, and the new one beside it whole."""
     is_whole = any(one.number == new and one.is_complete for one in now.beside)
-    return is_whole and (now.created_at, now.generation) == (gallery.created_at, gallery.generation)
+    were, are = ((one.created_at, one.restored_at, one.generation) for one in (gallery, now))
+    return is_whole and were == are
 
 
 def _names(candidates: Sequence[Candidate]) -> list[str]:

@@ -382,9 +382,29 @@ async def test_a_verdict_is_none_on_those_whom_a_snapshot_has_brought_back(opene
         response = await client.post("/galleries/people/restore", json={"snapshot": snapshot})
         assert (response.status_code, response.json()["num_templates"]) == (200, 80)
         status, problem = await cut_over(client, job)
-        assert (status, "(of 40 templates 0 went, and 40 came)" in problem["detail"]) == (409, True)
+        assert (status, "the gallery was put back since it was judged" in problem["detail"]) == (409, True)
         assert (await until(client, job, "ready"))["is_passed"] is True
         assert (await client.get(f"/jobs/{job}/verdict")).json()["num_templates"] == 80
+
+
+async def test_a_verdict_is_none_where_a_snapshot_has_brought_back_others(opened: Open) -> None:
+    """As many as went, whose numbers are lower than those of whoever was judged."""
+    async with opened() as client:
+        await filled(client)
+        snapshot = (await client.post("/galleries/people/snapshots")).json()["snapshot_id"]
+        for row in range(40):
+            await client.delete(f"/galleries/people/subjects/s{row}")
+        await enrol(client, [f"y{row}" for row in range(40)], unit(features(40, 8, seed=5)))
+        job = await start(client)
+        await until(client, job, "ready")
+        await cut_over(client, job)
+        await client.post(f"/jobs/{job}/rollback", json={})
+        assert (await client.post("/galleries/people/restore", json={"snapshot": snapshot})).status_code == 200
+    async with opened() as client:
+        status, problem = await cut_over(client, job)
+        assert (status, "the gallery was put back since it was judged" in problem["detail"]) == (409, True)
+        await until(client, job, "ready")
+        assert (await cut_over(client, job))[0] == 200
 
 
 async def test_a_verdict_that_failed_is_given_again_where_the_reason_is_gone(opened: Open) -> None:
@@ -455,6 +475,37 @@ async def test_a_job_that_cannot_be_judged_again_beside_another_says_so(opened: 
         await client.post(f"/jobs/{other}/cancel")
         assert "it is judged again" in (await cut_over(client, first))[1]["detail"]
         await until(client, first, "ready")
+
+
+async def test_a_rollback_that_is_refused_leaves_a_job_as_it_was(opened: Open, folder: Path) -> None:
+    for name in ("b-to-c", "c-to-a"):
+        shutil.rmtree(folder / name)
+    async with opened() as client:
+        await filled(client)
+        job = await start(client, cutover="auto")
+        await until(client, job, "cut-over")
+        await enrol(client, ["of-b"], by_hand(features(1, 8, seed=9), A_TO_B), "b")
+        assert (await client.post(f"/jobs/{job}/rollback", json={})).status_code == 409
+        found = (await client.get(f"/jobs/{job}")).json()
+        assert (found["state"], found["cutover"]) == ("cut-over", "auto")
+
+
+async def test_a_job_is_cut_over_by_itself_while_another_is_worked_on(opened: Open) -> None:
+    engines = FakeEngines()
+    async with opened(engines) as client:
+        await filled(client)
+        await client.post("/galleries", json={"name": "others", "space": "a"})
+        held = engines.by_name["b-to-c"]
+        held.may_go_on.clear()
+        body = {"space": "b", "templates": [{"subject": "x", "feature": row.tolist()} for row in unit(features(9, 16))]}
+        await client.post("/galleries", json={"name": "of-b", "space": "b"})
+        assert (await client.post("/galleries/of-b/templates", json=body)).status_code == 201
+        job = await start(client, cutover="auto")
+        other = (await client.post("/galleries/of-b/migrations", json={"target": "c"})).json()["job_id"]
+        await until(client, job, "cut-over")
+        assert (await client.get(f"/jobs/{other}")).json()["state"] in ("queued", "running")
+        held.may_go_on.set()
+        await until(client, other, "ready")
 
 
 async def test_a_job_that_was_rolled_back_is_not_cut_over_by_itself_any_more(opened: Open) -> None:

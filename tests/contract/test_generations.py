@@ -628,6 +628,19 @@ def test_whose_templates_are_retired_has_only_those_that_are_left(store: Gallery
     assert sample.template_ids[2] == native
 
 
+def test_whoever_is_not_in_the_active_generation_is_not_drawn(
+    store: GalleryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enrol(store, ["ann", "bob", "cy"], features(3))
+    number = begin(store)
+    fill(store, number)
+    activate(store, number)
+    monkeypatch.setattr(f"{__name__}.AWAY", {(NEW, OLD)})
+    enrol(store, [f"away{row}" for row in range(30)], features(30, NEW), NEW)
+    activate(store, 1)
+    assert sorted(store.generations.sample("staff", 8, seed=1).subjects) == ["ann", "bob", "cy"]
+
+
 def test_keys_and_ids_are_left_out_of_a_search_alike(store: GalleryStore) -> None:
     ids = enrol(store, list("abc"), features(3), keys=["1", "2", "3"])
     (left,) = store.search("staff", features(1), OLD, 9, without=["1"], without_ids=[ids[1]]).candidates

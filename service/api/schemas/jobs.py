@@ -210,6 +210,7 @@ class JobView(BaseModel):
     def of(cls, job: Job, progress: Progress | None = None) -> Self:
         """The view of a job."""
         asked, plan, verdict = Asked.of_json(job.asked), job.asked["plan"], job.found.get("verdict")
+        is_by_hand = job.state != "cut-over" and job.found.get(BY_HAND)
         return cls(
             job_id=job.job_id,
             gallery=job.gallery,
@@ -226,7 +227,7 @@ class JobView(BaseModel):
             progress=None if progress is None else ProgressView.model_validate(asdict(progress.numbers)),
             gates=[GateView.model_validate(gate) for gate in verdict["gates"]] if verdict else [],
             is_passed=verdict["is_passed"] if verdict else None,
-            cutover="manual" if job.found.get(BY_HAND) else asked.cutover,
+            cutover="manual" if is_by_hand else asked.cutover,
             keep_seconds=asked.keep_seconds,
             kept_until=None if progress is None else progress.kept_until,
             created_at=job.created_at,

@@ -4,6 +4,7 @@ import json
 import sqlite3
 import zlib
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -307,7 +308,15 @@ def test_a_gallery_of_version_2_can_be_migrated(tmp_path: Path) -> None:
     store.close()
 
 
-@pytest.mark.parametrize("write", [write_version_1, write_version_2])
+def write_version_3(folder: Path) -> None:
+    """An empty one."""
+    EmbeddedGalleryStore(folder).close()
+    with closing(sqlite3.connect(folder / RECORD)) as db:
+        db.execute("ALTER TABLE gallery DROP COLUMN restored_at")
+        db.execute("PRAGMA user_version=3")
+
+
+@pytest.mark.parametrize("write", [write_version_1, write_version_2, write_version_3])
 def test_a_record_that_was_brought_up_has_the_tables_of_a_new_one(
     tmp_path: Path, write: Callable[[Path], None]
 ) -> None:

@@ -379,7 +379,7 @@ def test_it_is_passed_where_none_failed_and_what_must_be_measured_was(gates: lis
         for state, is_required in gates
     )
     assert [one.state for one in figures] == [state for state, _ in gates]
-    assert Judgement("", figures, {}, {}, (), 1, 1, 0).is_passed == is_passed
+    assert Judgement("", figures, {}, {}, (), 1, 1, None, 0).is_passed == is_passed
 
 
 @pytest.mark.parametrize("state", ["not-measured", "failed", "passed"])
@@ -387,5 +387,5 @@ def test_one_of_the_passed_must_tell_how_well_people_are_found(state: str) -> No
     other = Figure("low confidence", 0.0, 0.5, is_least=False, num=1)
     value = {"passed": 1.0, "failed": 0.0, "not-measured": None}[state]
     of_quality = Figure("rank-1 retention", value, 0.5, is_least=True, num=1, is_of_quality=True)
-    assert not Judgement("", (other,), {}, {}, (), 1, 1, 0).is_passed
-    assert Judgement("", (other, of_quality), {}, {}, (), 1, 1, 0).is_passed == (state == "passed")
+    assert not Judgement("", (other,), {}, {}, (), 1, 1, None, 0).is_passed
+    assert Judgement("", (other, of_quality), {}, {}, (), 1, 1, None, 0).is_passed == (state == "passed")
