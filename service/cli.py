@@ -34,6 +34,10 @@ from service.usecases.receipts import check_receipts, check_sealed, is_verdict
 
 _SHUTDOWN_SECONDS = 20
 """For requests in progress; ten more are left of the thirty that orchestrators give."""
+_KEEP_ALIVE_SECONDS = 75
+"""Longer than clients and proxies keep a connection for which they have no use (httpx 5, nginx 60): else one of them sends a
+request at the moment at which it is closed here, and nobody answers.
+"""
 _LOG_WIDTH = 160
 _MALLOC_OPTIONS = {-8: 2, -3: 1 << 20, -1: 4 << 20}
 """M_ARENA_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD: two heaps, pieces of a mebibyte and more apart, at most four unused."""
@@ -126,6 +130,7 @@ def serve(flags: dict[str, object]) -> None:
             log_level=settings.log_level,
             access_log=False,
             timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             server_header=False,
         )
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -6,6 +6,9 @@ import socket
 import statistics
 import subprocess
 import sys
+import time
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 
 import httpx
@@ -203,3 +206,15 @@ def test_threads_have_no_heaps_of_their_own(how: str, is_free: bool) -> None:
     command = [sys.executable, "-c", HEAPS, "free" if how == "free" else "bounded"]
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
     assert (int(ran.stdout) > 4) == is_free, ran.stdout
+
+
+def test_a_connection_is_kept_longer_than_clients_keep_one_for_which_they_have_no_use(tmp_path: Path) -> None:
+    """Else a request may come when it is closed: httpx keeps one for five seconds, as uvicorn does by itself."""
+    with serving(write_world(tmp_path / "bundles"), tmp_path / "data", "--log-level", "error") as served:
+        port = int(served.url.rpartition(":")[2])
+        with closing(HTTPConnection("127.0.0.1", port, timeout=WAIT_SECONDS)) as connection:
+            for seconds in (5.5, 0.0):
+                connection.request("GET", "/healthz/live")
+                assert connection.getresponse().read()
+                assert connection.sock is not None
+                time.sleep(seconds)
