@@ -6,8 +6,11 @@ import torch
 
 from training.losses.adversarial import discriminator_loss, generator_loss
 from training.losses.contrastive import contrastive_regression
+from training.losses.noise_regression import noise_regression
 from training.losses.reconstruction import l2_reconstruction
 from training.losses.regression import cosine_regression, l2_regression
+from training.losses.wasserstein import critic_loss
+from training.losses.wasserstein import generator_loss as critics_generator_loss
 
 
 def test_cosine_regression_equals_a_loop() -> None:
@@ -118,3 +121,30 @@ def test_contrastive_regression_is_least_where_everybody_is_nearest_to_themselve
     assert wrong == pytest.approx(10.0, abs=1e-3)
     # A batch of one subject has nobody to tell apart.
     assert contrastive_regression(rows, rows.roll(1, 0), torch.zeros(4, dtype=torch.long), temperature=0.1).item() == 0
+
+
+def test_a_critic_is_better_the_further_apart_it_puts_real_and_generated_features() -> None:
+    """By hand: (1 + 2 + 6) / 3 - (4 + 6) / 2; the real ones are another number."""
+    generated, real = torch.tensor([1.0, 2.0, 6.0], requires_grad=True), torch.tensor([4.0, 6.0], requires_grad=True)
+    loss = critic_loss(generated, real)
+    assert loss.item() == pytest.approx(-2.0)
+    loss.backward()
+    assert generated.grad is not None
+    assert real.grad is not None
+    assert generated.grad.tolist() == pytest.approx([1 / 3] * 3)
+    assert real.grad.tolist() == pytest.approx([-1 / 2] * 2)
+
+
+def test_who_generates_wants_what_the_critic_takes_for_real() -> None:
+    assert critics_generator_loss(torch.tensor([1.0, 2.0, 6.0])).item() == pytest.approx(-3.0)
+
+
+def test_noise_regression_is_the_mean_distance() -> None:
+    told, noise = torch.tensor([[3.0, 4.0], [1.0, 1.0]]), torch.tensor([[0.0, 0.0], [1.0, 0.0]])
+    assert noise_regression(told, noise).item() == pytest.approx((5 + 1) / 2)
+    random = np.random.default_rng(0)
+    a, b = random.normal(size=(7, 4)), random.normal(size=(7, 4))
+    expected = (
+        sum(math.sqrt(sum((p - q) ** 2 for p, q in zip(x, y, strict=True))) for x, y in zip(a, b, strict=True)) / 7
+    )
+    assert noise_regression(torch.tensor(a), torch.tensor(b)).item() == pytest.approx(expected)

@@ -1,0 +1,70 @@
+"""Weak-Strong GAN: a weak feature and noise become a strong feature that could be of the same person; other noise, another one.
+
+Shapes: B batch, W weak and S strong dimension, Z noise. Features go in and come out at length one, as they are compared.
+
+Source: Bridging Weak and Strong Modalities via Adversarial Learning (AAAI 2019), Fig. 3 and Technical Details: generator and
+discriminator have two hidden layers, each followed by batch normalisation and a leaky ReLU. How wide they are, and how much noise
+there is, it does not say; nor what the encoder of noise is, which is one like them here.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+_SLOPE = 0.2
+
+
+class Generator(nn.Module):
+    """G(f, z): strong features (B, S) of unit length from weak ones (B, W) and noise (B, Z)."""
+
+    def __init__(self, num_weak: int, num_strong: int, num_noise: int, num_hidden: int) -> None:
+        super().__init__()
+        self.num_noise = num_noise
+        self.layers = _layers(num_weak + num_noise, num_hidden, num_strong)
+
+    def forward(self, weak_BW: Tensor, noise_BZ: Tensor) -> Tensor:
+        """Features that could have been, normalised here."""
+        unit_BW = functional.normalize(weak_BW, dim=-1)
+        raw_BS: Tensor = self.layers(torch.cat([unit_BW, noise_BZ], dim=-1))
+        return functional.normalize(raw_BS, dim=-1)
+
+
+class Critic(nn.Module):
+    """D: how real strong features (B, S) look, (B,), by no scale of its own; its weights are kept small by `clip`."""
+
+    def __init__(self, num_strong: int, num_hidden: int) -> None:
+        super().__init__()
+        self.layers = _layers(num_strong, num_hidden, 1)
+
+    def forward(self, strong_BS: Tensor) -> Tensor:
+        """The higher, the more real."""
+        score_B1: Tensor = self.layers(strong_BS)
+        return score_B1.squeeze(-1)
+
+    @torch.no_grad()
+    def clip(self, largest: float) -> None:
+        """Cut every weight to [-largest, largest]. Source: Arjovsky et al., Wasserstein GAN (2017), Algorithm 1."""
+        for parameter in self.parameters():
+            parameter.clamp_(-largest, largest)
+
+
+class NoiseEncoder(nn.Module):
+    """E: the noise (B, Z) of which a generated feature (B, S) was made, as far as it can be told."""
+
+    def __init__(self, num_strong: int, num_noise: int, num_hidden: int) -> None:
+        super().__init__()
+        self.layers = _layers(num_strong, num_hidden, num_noise)
+
+    def forward(self, strong_BS: Tensor) -> Tensor:
+        """The noise."""
+        noise_BZ: Tensor = self.layers(strong_BS)
+        return noise_BZ
+
+
+def _layers(num_in: int, num_hidden: int, num_out: int) -> nn.Sequential:
+    hidden = [
+        layer
+        for num_before in (num_in, num_hidden)
+        for layer in (nn.Linear(num_before, num_hidden), nn.BatchNorm1d(num_hidden), nn.LeakyReLU(_SLOPE))
+    ]
+    return nn.Sequential(*hidden, nn.Linear(num_hidden, num_out))
