@@ -1,5 +1,7 @@
 """What a migration's verdict predicts, beside what native probes of the new encoder find afterwards: real faces and encoders.
 
+Translators are fitted once and kept under run/bench, as features are; to fit them again, delete the folder.
+
 Shapes: N pictures.
 """
 

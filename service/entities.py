@@ -159,6 +159,10 @@ class Gallery:
     restored_at: str | None = field(default=None, compare=False)
     """When it was last put back from a snapshot."""
 
+    def generation_beside(self, number: int | None) -> Generation | None:
+        """The one of that number, where it is not the active one and is there."""
+        return next((one for one in self.beside if one.number == number), None)
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:

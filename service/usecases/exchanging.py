@@ -168,7 +168,7 @@ class Exchanges:
             before, gallery = job.found["generation_before"], self._store.get(job.gallery)
             if gallery.job != job.job_id:
                 raise GenerationChangedError(f"gallery {job.gallery} is in another generation than the one of this job")
-            kept = next((one for one in gallery.beside if one.number == before), None)
+            kept = gallery.generation_beside(before)
             if kept is None or (kept.kept_until and datetime.fromisoformat(kept.kept_until) < datetime.now(UTC)):
                 raise RollbackExpiredError("the generation before was kept for a while only, and is gone")
             self._exchange(job, "rolled-back", before, once, is_lenient=accept_missing)
@@ -193,7 +193,7 @@ class Exchanges:
             generations.look_again(name, generation.number, spaces)
 
     def _beside(self, name: str, number: int) -> Generation:
-        found = next((one for one in self._store.get(name).beside if one.number == number), None)
+        found = self._store.get(name).generation_beside(number)
         if found is None:
             raise RollbackExpiredError(f"gallery {name} has no generation {number} beside the active one any more")
         return found

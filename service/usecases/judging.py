@@ -229,9 +229,9 @@ def _parts(subjects: Sequence[str], most: int) -> Iterator[slice]:
 
 def _is_still(gallery: Gallery, new: int, now: Gallery) -> bool:
     """Whether a gallery is in the generation in which it was, and the new one beside it whole."""
-    is_whole = any(one.number == new and one.is_complete for one in now.beside)
+    beside = now.generation_beside(new)
     were, are = ((one.created_at, one.restored_at, one.generation) for one in (gallery, now))
-    return is_whole and were == are
+    return beside is not None and beside.is_complete and were == are
 
 
 def _names(candidates: Sequence[Candidate]) -> list[str]:

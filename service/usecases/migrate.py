@@ -170,7 +170,7 @@ class Migrations:
         total, rate = gallery.num_templates, self.rates.get(job.job_id)
         mine = next((one for one in gallery.beside if one.job == job.job_id), None)
         before = job.found.get("generation_before")
-        other = mine if mine else next((one for one in gallery.beside if one.number == before), None)
+        other = mine or gallery.generation_beside(before)
         is_whole = job.state in ("verifying", "ready", "cut-over", "rolled-back")
         done = total if is_whole else mine.num_done if mine else 0
         per_second = rate.per_second if rate else None

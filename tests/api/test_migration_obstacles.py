@@ -78,6 +78,14 @@ async def start(client: httpx.AsyncClient, **more: Any) -> str:
     return str(response.json()["job_id"])
 
 
+async def ready(client: httpx.AsyncClient) -> str:
+    """A gallery of forty people, and a job of it that is ready."""
+    await filled(client)
+    job = await start(client)
+    await until(client, job, "ready")
+    return job
+
+
 async def until(client: httpx.AsyncClient, job: str, state: str, words: str = "") -> dict[str, Any]:
     for _ in range(500):
         found: dict[str, Any] = (await client.get(f"/jobs/{job}")).json()
@@ -183,9 +191,7 @@ async def test_going_back_says_who_would_not_be_found(opened: Open, folder: Path
     for name in ("b-to-c", "c-to-a"):
         shutil.rmtree(folder / name)
     async with opened() as client:
-        await filled(client)
-        job = await start(client)
-        await until(client, job, "ready")
+        job = await ready(client)
         await client.post(f"/jobs/{job}/cutover", json={})
         await enrol(client, ["of-b"], by_hand(features(1, 8, seed=9), A_TO_B), "b")
         response = await client.post(f"/jobs/{job}/rollback", json={})
@@ -220,9 +226,7 @@ async def test_templates_that_cannot_be_translated_are_refused_or_left_out(opene
 
 async def test_a_job_that_was_ready_before_a_start_is_cut_over_after_it(opened: Open) -> None:
     async with opened() as client:
-        await filled(client)
-        job = await start(client)
-        await until(client, job, "ready")
+        job = await ready(client)
     async with opened() as client:
         await enrol(client, ["late"], unit(features(1, 8, seed=5)))
         response = await client.post(f"/jobs/{job}/cutover", json={})
@@ -238,9 +242,7 @@ async def test_what_may_be_exchanged_is_read_after_a_start_before_anybody_orders
     opened: Open, folder: Path, tmp_path: Path
 ) -> None:
     async with opened() as client:
-        await filled(client)
-        job = await start(client)
-        await until(client, job, "ready")
+        job = await ready(client)
     (folder / "a-to-b").rename(tmp_path / "put-away")
     async with opened() as client:
         # All of it was recorded: it takes no translator.
@@ -299,9 +301,7 @@ async def test_who_came_while_the_translator_was_away_is_translated_before_a_cut
 ) -> None:
     late = unit(features(1, 8, seed=5))
     async with opened() as client:
-        await filled(client)
-        job = await start(client)
-        await until(client, job, "ready")
+        job = await ready(client)
     (folder / "a-to-b").rename(tmp_path / "put-away")
     async with opened() as client:
         await enrol(client, ["late"], late)
@@ -322,9 +322,7 @@ async def test_a_translator_that_was_put_in_the_place_of_another_is_no_one_to_cu
     opened: Open, folder: Path
 ) -> None:
     async with opened() as client:
-        await filled(client)
-        job = await start(client)
-        await until(client, job, "ready")
+        job = await ready(client)
     shutil.rmtree(folder / "a-to-b")
     write_translator(folder / "a-to-b", A_TO_B, A, B, quality=0.8)
     async with opened() as client:
@@ -336,9 +334,7 @@ async def test_a_translator_that_was_put_in_the_place_of_another_is_no_one_to_cu
 
 async def test_a_verdict_on_a_gallery_that_was_another_one_is_none_on_this(opened: Open) -> None:
     async with opened() as client:
-        await filled(client)
-        job = await start(client)
-        await until(client, job, "ready")
+        job = await ready(client)
         judged_at = (await client.get(f"/jobs/{job}/verdict")).json()["judged_at"]
         await enrol(client, [f"new{row}" for row in range(4)], unit(features(4, 8, seed=5)))
         assert (await cut_over(client, job))[0] == 200
@@ -355,9 +351,7 @@ async def test_a_verdict_on_a_gallery_that_was_another_one_is_none_on_this(opene
 
 async def test_a_verdict_on_people_who_have_left_is_none_on_those_who_came(opened: Open) -> None:
     async with opened() as client:
-        await filled(client)
-        job = await start(client)
-        await until(client, job, "ready")
+        job = await ready(client)
         for row in range(5):
             assert (await client.delete(f"/galleries/people/subjects/s{row}")).status_code in (200, 204)
         await enrol(client, [f"new{row}" for row in range(5)], unit(features(5, 8, seed=5)))
@@ -443,9 +437,7 @@ async def test_what_is_predicted_of_native_probes_is_of_the_encoder_that_most_te
 
 async def test_a_job_waits_for_the_generation_in_whose_place_it_was_to_come(opened: Open) -> None:
     async with opened() as client:
-        await filled(client)
-        first = await start(client)
-        await until(client, first, "ready")
+        first = await ready(client)
         await cut_over(client, first)
         await client.post(f"/jobs/{first}/rollback", json={})
         other = await start(client, target="c")
@@ -461,9 +453,7 @@ async def test_a_job_waits_for_the_generation_in_whose_place_it_was_to_come(open
 
 async def test_a_job_that_cannot_be_judged_again_beside_another_says_so(opened: Open) -> None:
     async with opened() as client:
-        await filled(client)
-        first = await start(client)
-        await until(client, first, "ready")
+        first = await ready(client)
         await cut_over(client, first)
         await client.post(f"/jobs/{first}/rollback", json={})
         await enrol(client, [f"new{row}" for row in range(20)], unit(features(20, 8, seed=5)))
@@ -546,9 +536,7 @@ async def test_going_back_does_not_lose_whom_a_snapshot_brought_back(
 
 async def test_a_job_is_judged_by_probes_beside_the_generation_of_which_it_was_made(opened: Open) -> None:
     async with opened() as client:
-        await filled(client)
-        first = await start(client)
-        await until(client, first, "ready")
+        first = await ready(client)
         await cut_over(client, first)
         assert (await client.post(f"/jobs/{first}/rollback", json={})).json()["state"] == "rolled-back"
         other = await start(client, target="c")
@@ -581,9 +569,7 @@ async def test_an_order_that_comes_while_generations_are_exchanged_is_refused(
 ) -> None:
     held = Held(Generations.activate)
     async with opened() as client:
-        await filled(client)
-        job = await start(client)
-        await until(client, job, "ready")
+        job = await ready(client)
         monkeypatch.setattr(Generations, "activate", held)
         cutting = asyncio.create_task(cut_over(client, job))
         await asyncio.to_thread(held.about_to.wait, 10)
@@ -647,9 +633,7 @@ async def test_a_job_that_could_not_be_written_says_what_its_gallery_is_in(
         return activate(*arguments, **more)
 
     async with opened() as client:
-        await filled(client)
-        job = await start(client)
-        await until(client, job, "ready")
+        job = await ready(client)
         with monkeypatch.context() as patched:
             patched.setattr(EmbeddedJobStore, "change", changed)
             patched.setattr(Generations, "activate", activated)
@@ -669,9 +653,7 @@ async def test_a_gallery_that_is_made_anew_while_it_is_cut_over_stays_as_it_is(
 ) -> None:
     held = Held(Generations.activate)
     async with opened() as client:
-        await filled(client)
-        job = await start(client)
-        await until(client, job, "ready")
+        job = await ready(client)
         with monkeypatch.context() as patched:
             patched.setattr(Generations, "activate", held)
             cutting = asyncio.create_task(cut_over(client, job))
@@ -689,9 +671,7 @@ async def test_force_leaves_out_whom_a_translator_that_is_gone_would_have_transl
     opened: Open, folder: Path, tmp_path: Path
 ) -> None:
     async with opened() as client:
-        await filled(client)
-        job = await start(client)
-        await until(client, job, "ready")
+        job = await ready(client)
     (folder / "a-to-b").rename(tmp_path / "put-away")
     async with opened() as client:
         await enrol(client, ["late"], unit(features(1, 8, seed=5)))
@@ -735,9 +715,7 @@ async def test_an_exchange_that_failed_leaves_the_job_as_it_was(opened: Open, mo
         raise InsufficientStorageError("the disk is full; nothing of this was kept")
 
     async with opened() as client:
-        await filled(client)
-        job = await start(client)
-        await until(client, job, "ready")
+        job = await ready(client)
         with monkeypatch.context() as patched:
             patched.setattr(Generations, "activate", full)
             assert (await cut_over(client, job))[0] == 507
