@@ -17,13 +17,14 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, JsonValue, StringConstraints, TypeAdapter
+from pydantic import ConfigDict, Field, JsonValue, StringConstraints, TypeAdapter
 
-from models.calibration import Calibration, parse_calibration
+from models.calibration import MODALITY_PATTERN, PHOTO, Calibration, parse_calibration
 from models.confidence import ConfidenceModel, read_confidence
 from models.documents import canonical_json, parse_document, readable_json, sha256_hex
 from models.errors import BundleError, GraphError
 from models.graph import GraphSignature, check_graph
+from models.parzen import LARGEST_SIGMA, SMALLEST_SIGMA
 from models.space import Name, Space
 from models.split import SplitRule
 
@@ -61,8 +62,20 @@ class Provenance:
 
 
 @dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a sampler is asked: with so much noise, for so many features, of which densities are estimated so."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    num_noise: Annotated[int, Field(ge=1, le=65_536)]
+    num_samples: Annotated[int, Field(ge=1, le=1024)]
+    """With which its thresholds were measured."""
+    sigma: Annotated[float, Field(ge=SMALLEST_SIGMA, le=LARGEST_SIGMA)]
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
-    """`bundle.json`. An encoder has no source space; a translator goes from `source` to `target`.
+    """`bundle.json`. An encoder has no source space; a translator or sampler goes from `source` to `target`.
 
     A generator paints the faces that features of `source` are of; `target` is the space whose features it was trained
     to make recognisable.
@@ -82,6 +95,10 @@ class Manifest:
     provenance: Provenance
     metrics: dict[str, JsonValue] = field(default_factory=dict)
     files: dict[str, Digest] = field(default_factory=dict)
+    modality: Annotated[str, StringConstraints(pattern=f"^{MODALITY_PATTERN}$")] | None = None
+    """Of the pictures that it is for, other than photos: of their features it makes such as photos have. None for all."""
+    sampling: Sampling | None = None
+    """Of a sampler."""
     digest: str = ""
     """SHA-256 of the canonical JSON of everything else here; names this exact bundle."""
     format: Literal[1] = 1
@@ -92,14 +109,18 @@ class Manifest:
         return any(role.partition(" ")[0] == CALIBRATION_ROLE for role in self.provenance.data_digests)
 
     def to_json(self) -> dict[str, Any]:
-        """The manifest as JSON values."""
-        return asdict(self)
+        """The manifest as JSON values; what only some bundles have is not named in others."""
+        document = asdict(self)
+        return {name: value for name, value in document.items() if value is not None or name not in _OF_SOME}
 
     def own_digest(self) -> str:
         """What `digest` must be."""
         fields = self.to_json()
         del fields["digest"]
         return sha256_hex(canonical_json(fields))
+
+
+_OF_SOME = ("modality", "sampling")
 
 
 def chain_of(manifests: Iterable[Manifest]) -> str:
@@ -149,7 +170,8 @@ def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -
     manifest = parse_document(_MANIFEST, _text(manifest, str(folder)), what=f"{folder}/{MANIFEST}", error=BundleError)
     complete = replace(manifest, files={name: sha256_hex(data) for name, data in sorted(files.items())})
     complete = replace(complete, digest=complete.own_digest())
-    _check_signature(complete, check_graph(files[MODEL]), str(folder))
+    signature = check_graph(files[MODEL], takes_noise=manifest.kind == "sampler")
+    _check_signature(complete, signature, str(folder))
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
@@ -174,7 +196,7 @@ def read_bundle(folder: Path) -> Bundle:
         raise BundleError(f"{where}/{MANIFEST}: was changed after it was written; export or copy the bundle again")
     contents = _read_files(folder, manifest, where)
     try:
-        graph = check_graph(contents[MODEL])
+        graph = check_graph(contents[MODEL], takes_noise=manifest.kind == "sampler")
     except GraphError as failure:
         raise BundleError(f"{where}/{failure}") from None
     _check_signature(manifest, graph, where)
@@ -238,6 +260,7 @@ def _check_signature(manifest: Manifest, graph: GraphSignature, where: str) -> N
         raise BundleError(f"{where}/{MANIFEST}: a {manifest.kind} needs a source space")
     if manifest.kind == "encoder" and manifest.source is not None:
         raise BundleError(f"{where}/{MANIFEST}: an encoder has no source space")
+    _check_modality(manifest, graph, where)
     if (manifest.input_name, manifest.output_name) != (graph.input_name, graph.output_name):
         raise BundleError(f"{where}: manifest and model disagree on the names of input and output")
     if manifest.opset != graph.opset:
@@ -251,3 +274,14 @@ def _check_signature(manifest: Manifest, graph: GraphSignature, where: str) -> N
             raise BundleError(f"{where}: a generator's model must give colour pictures, (batch, 3, height, width)")
     elif graph.output_shape[-1:] not in ((manifest.target.dimension,), (None,)):
         raise BundleError(f"{where}: the model's output is not of the target space's dimension")
+
+
+def _check_modality(manifest: Manifest, graph: GraphSignature, where: str) -> None:
+    if (manifest.kind == "sampler") != (manifest.sampling is not None):
+        raise BundleError(f"{where}/{MANIFEST}: a sampler, and nothing else, says how it is sampled")
+    if manifest.sampling and graph.noise_shape not in ((None, manifest.sampling.num_noise), (None, None)):
+        raise BundleError(f"{where}: manifest and model disagree on the noise")
+    if manifest.kind == "sampler" and manifest.modality is None:
+        raise BundleError(f"{where}/{MANIFEST}: a sampler must say of which modality its pictures are")
+    if manifest.modality == PHOTO or (manifest.modality and manifest.kind not in ("sampler", "translator")):
+        raise BundleError(f"{where}/{MANIFEST}: samplers and translators are for a modality other than photos")

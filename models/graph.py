@@ -1,4 +1,5 @@
-"""What an ONNX graph may hold before it is run: plain arithmetic, inside one file, from one input to one output.
+"""What an ONNX graph may hold before it is run: plain arithmetic, inside one file, from one input to one output; of a sampler
+from a feature and noise.
 
 No control flow (a `Loop` may never return), no custom domains, no local functions, no data outside the file.
 """
@@ -21,11 +22,13 @@ ALLOWED_OPERATORS = frozenset(
     "Tile Transpose Unsqueeze Where".split()
 )
 MAX_NODES = 20_000
+NOISE = "noise"
+"""The name of a sampler's second input."""
 
 
 @dataclass(frozen=True, slots=True)
 class GraphSignature:
-    """The one input and the one output of a checked graph."""
+    """The one input and the one output of a checked graph, besides noise."""
 
     opset: int
     input_name: str
@@ -33,10 +36,14 @@ class GraphSignature:
     """None where an extent is free."""
     output_name: str
     output_shape: tuple[int | None, ...]
+    noise_shape: tuple[int | None, ...] | None = None
+    """Of the input `noise`, where the graph takes any."""
 
 
-def check_graph(data: bytes, *, what: str = "model.onnx") -> GraphSignature:
-    """Parse and check a model. Raises `GraphError` saying what is not allowed."""
+def check_graph(data: bytes, *, what: str = "model.onnx", takes_noise: bool = False) -> GraphSignature:
+    """Parse and check a model; with `takes_noise` of two inputs, `noise` the second. Raises `GraphError` saying what is not
+    allowed.
+    """
     model = parse_model(data, what=what)
     graph = model.graph
     if model.functions or model.training_info:
@@ -58,11 +65,17 @@ def check_graph(data: bytes, *, what: str = "model.onnx") -> GraphSignature:
         raise GraphError(f"{what}: states no opset; it was cut short, or export it again")
     weights = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in weights]
+    noise = [value for value in inputs if takes_noise and value.name == NOISE]
+    inputs = [value for value in inputs if value not in noise]
+    if takes_noise and len(noise) != 1:
+        raise GraphError(f"{what}: must have an input named {NOISE!r}")
     if len(inputs) != 1 or len(graph.output) != 1:
         raise GraphError(f"{what}: must have one input and one output, has {len(inputs)} and {len(graph.output)}")
     if not (_is_text(inputs[0].name) and _is_text(graph.output[0].name)):
         raise GraphError(f"{what}: the names of its input and output must be UTF-8")
-    return GraphSignature(opset, inputs[0].name, _shape(inputs[0]), graph.output[0].name, _shape(graph.output[0]))
+    noise_shape = _shape(noise[0]) if noise else None
+    output = graph.output[0]
+    return GraphSignature(opset, inputs[0].name, _shape(inputs[0]), output.name, _shape(output), noise_shape)
 
 
 def parse_model(data: bytes, *, what: str = "model.onnx") -> ModelProto:

@@ -56,10 +56,15 @@ def choose_device(asked: Device) -> Literal["cpu", "cuda"]:
 
 
 class Session:
-    """One loaded model, from one float32 input to one output. Safe to run from several threads at once."""
+    """One loaded model, from one float32 input, and perhaps another of noise, to one output. Safe to run from several threads at
+    once.
+    """
 
-    def __init__(self, model: bytes, *, device: Device = "auto", num_threads: int = 0) -> None:
-        """`num_threads` 0 lets ONNX Runtime use every core for each run; 1 runs on the calling thread alone.
+    def __init__(
+        self, model: bytes, *, device: Device = "auto", num_threads: int = 0, noise_name: str | None = None
+    ) -> None:
+        """`num_threads` 0 lets ONNX Runtime use every core for each run; 1 runs on the calling thread alone. `noise_name` is that
+        of a second input.
 
         Raises `DeviceError`, and `InferenceError` for a model that does not load, or has other inputs and outputs.
         """
@@ -81,19 +86,27 @@ class Session:
                 "CUDA was asked for, and ONNX Runtime fell back to the CPU; check driver and CUDA libraries"
             )
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        if [value.type for value in (*inputs, *outputs)] != [_FLOATS] * 2 or len(inputs) != 1:
+        self._noise = noise_name
+        num_wanted = 1 if noise_name is None else 2
+        has_noise = noise_name is None or noise_name in [value.name for value in inputs]
+        if {value.type for value in (*inputs, *outputs)} != {_FLOATS} or len(inputs) != num_wanted or len(outputs) != 1:
             raise InferenceError(
-                f"the model takes {_types(inputs)} and gives {_types(outputs)}; it must take one {_FLOATS} and give one"
+                f"the model takes {_types(inputs)} and gives {_types(outputs)}; it must take {num_wanted} {_FLOATS} and give one"
             )
-        only_input = inputs[0]
-        self._input = only_input.name
-        self.fixed_batch: int | None = only_input.shape[0] if isinstance(only_input.shape[0], int) else None
+        if not has_noise:
+            raise InferenceError(f"the model has no input named {noise_name!r}")
+        (own_input,) = (value for value in inputs if value.name != noise_name)
+        self._input = own_input.name
+        self.fixed_batch: int | None = own_input.shape[0] if isinstance(own_input.shape[0], int) else None
         """The one batch size that the model takes; None where it takes any."""
 
-    def run(self, rows: FloatArray) -> FloatArray:
-        """Run one batch, (N, ...) to (N, ...). Raises `InferenceError`."""
+    def run(self, rows: FloatArray, noise: FloatArray | None = None) -> FloatArray:
+        """Run one batch, (N, ...) to (N, ...), with noise (N, Z) where the model takes any. Raises `InferenceError`."""
+        inputs = {self._input: rows}
+        if self._noise is not None and noise is not None:
+            inputs[self._noise] = noise
         try:
-            output: FloatArray = self._session.run(None, {self._input: rows})[0]
+            output: FloatArray = self._session.run(None, inputs)[0]
         except (*_FAULTS, ValueError) as failure:
             raise InferenceError(f"the model failed: {_first_line(failure)}") from None
         return output

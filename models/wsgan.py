@@ -7,34 +7,59 @@ discriminator have two hidden layers, each followed by batch normalisation and a
 there is, it does not say; nor what the encoder of noise is, which is one like them here.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 _SLOPE = 0.2
+_FIRST_SHARE = 0.1
+"""Of its first weights, what the last layer adds to a map that it starts from."""
 
 
 class Generator(nn.Module):
     """G(f, z): strong features (B, S) of unit length from weak ones (B, W) and noise (B, Z)."""
 
-    def __init__(self, num_weak: int, num_strong: int, num_noise: int, num_hidden: int) -> None:
+    def __init__(
+        self, num_weak: int, num_strong: int, num_noise: int, num_hidden: int, *, dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self.num_noise = num_noise
-        self.layers = _layers(num_weak + num_noise, num_hidden, num_strong)
+        self.layers = _layers(num_weak + num_noise, num_hidden, num_strong, dropout)
+        self.register_buffer("start_WS", torch.zeros(num_weak, num_strong))
+
+    def start_from(self, start_WS: Tensor) -> None:
+        """Begin with a linear map, which stays as it is: the layers learn what to add to it, at first little.
+
+        Deviation: the paper's generator learns everything. From some thousand drawings it would not learn what photos
+        of a person have in common, which an encoder of photos knows already.
+        """
+        self.get_buffer("start_WS").copy_(start_WS)
+        last = self.layers[-1]
+        assert isinstance(last, nn.Linear)
+        with torch.no_grad():
+            last.weight.mul_(_FIRST_SHARE)
+            last.bias.zero_()
 
     def forward(self, weak_BW: Tensor, noise_BZ: Tensor) -> Tensor:
         """Features that could have been, normalised here."""
         unit_BW = functional.normalize(weak_BW, dim=-1)
-        raw_BS: Tensor = self.layers(torch.cat([unit_BW, noise_BZ], dim=-1))
-        return functional.normalize(raw_BS, dim=-1)
+        # Numbers of the size of the noise's.
+        scaled_BW = unit_BW * math.sqrt(unit_BW.shape[-1])
+        learned_BS: Tensor = self.layers(torch.cat([scaled_BW, noise_BZ], dim=-1))
+        return functional.normalize(unit_BW @ self.get_buffer("start_WS") + learned_BS, dim=-1)
 
 
 class Critic(nn.Module):
-    """D: how real strong features (B, S) look, (B,), by no scale of its own; its weights are kept small by `clip`."""
+    """D: how real strong features (B, S) look, (B,), by no scale of its own; its weights are kept small by `clip`.
+
+    Its batch normalisation has no weights: clipped like the others they would leave next to nothing of what comes through.
+    """
 
     def __init__(self, num_strong: int, num_hidden: int) -> None:
         super().__init__()
-        self.layers = _layers(num_strong, num_hidden, 1)
+        self.layers = _layers(num_strong, num_hidden, 1, has_scale=False)
 
     def forward(self, strong_BS: Tensor) -> Tensor:
         """The higher, the more real."""
@@ -61,10 +86,15 @@ class NoiseEncoder(nn.Module):
         return noise_BZ
 
 
-def _layers(num_in: int, num_hidden: int, num_out: int) -> nn.Sequential:
-    hidden = [
-        layer
-        for num_before in (num_in, num_hidden)
-        for layer in (nn.Linear(num_before, num_hidden), nn.BatchNorm1d(num_hidden), nn.LeakyReLU(_SLOPE))
-    ]
+def _layers(
+    num_in: int, num_hidden: int, num_out: int, dropout: float = 0.0, *, has_scale: bool = True
+) -> nn.Sequential:
+    hidden: list[nn.Module] = []
+    for num_before in (num_in, num_hidden):
+        hidden += [
+            nn.Linear(num_before, num_hidden),
+            nn.BatchNorm1d(num_hidden, affine=has_scale),
+            nn.LeakyReLU(_SLOPE),
+            nn.Dropout(dropout),
+        ]
     return nn.Sequential(*hidden, nn.Linear(num_hidden, num_out))

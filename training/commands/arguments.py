@@ -45,6 +45,11 @@ def add_encoder_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--encoder", required=True, metavar="ENCODER", help="NAME, FILE.json, FILE.json#NAME, or a bundle's folder"
     )
+    add_registry_argument(parser)
+
+
+def add_registry_argument(parser: argparse._ActionsContainer) -> None:
+    """`--encoders`."""
     parser.add_argument(
         "--encoders",
         type=Path,

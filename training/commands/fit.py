@@ -10,6 +10,10 @@ to hours. All but arch3 and fc learn from pictures: --images are the ones that t
 the same command goes on after the last epoch. A student learns from an R3AN that is trained before, or is given as
 --teacher.
 
+Across modalities (--method wsgan, its parts wsgan-c and wsgan-ac, contrastive-head, shrunken-ridge): --source holds
+pictures of a weak modality such as sketches, --target photos of the same people, in whatever picture; they are joined by
+subject. With --images and --encoder, WSGAN trains the encoder of the weak pictures too, and writes it as BUNDLE-encoder.
+
 A common space (--method cca, two-sided): every set gets a projection, a bundle each, and is compared there.
 
 An encoder (--method encoder): trained with ArcFace on the labelled pictures of --images, a folder, zip or CSV. Subjects
@@ -29,8 +33,8 @@ from models.bundle import COMMON_SPACE_METHODS, Manifest, read_bundle
 from models.calibration import Calibration
 from models.confidence import ConfidenceModel
 from models.split import SplitRule
-from training.commands import fit_common, fit_encoder, fit_r3an
-from training.commands.arguments import add_split_arguments, check_shares
+from training.commands import fit_across, fit_common, fit_encoder, fit_r3an
+from training.commands.arguments import add_registry_argument, add_split_arguments, check_shares
 from training.commands.report import draw_report
 from training.commands.terminal import NO_CONFIDENCE, evaluation_table, out, thresholds_line
 from training.data.feature_set_files import load_feature_set
@@ -39,6 +43,7 @@ from training.data.partial import sole_partial
 from training.errors import TrainingError
 from training.evaluation.calibration import HeldOut, calibrate
 from training.export.bundles import all_or_none, check_bundle_path, write_translator_bundle
+from training.recipes import modalities
 from training.recipes.confidence import fit_confidence
 from training.recipes.cross_fitting import NUM_FOLDS, cross_fitted
 from training.recipes.r3an import LEFT
@@ -55,7 +60,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--also", type=Path, nargs="+", metavar="SET", default=[], help="further sets, for a common space"
     )
     parser.add_argument(
-        "--method", choices=(*METHODS, *COMMON_SPACE_METHODS, AUTO, ENCODER), default=AUTO, help="default: %(default)s"
+        "--method",
+        choices=(*METHODS, *modalities.METHODS, *COMMON_SPACE_METHODS, AUTO, ENCODER),
+        default=AUTO,
+        help="default: %(default)s",
     )
     parser.add_argument(
         "--out", required=True, type=Path, metavar="BUNDLE", help="new folder; its name is the bundle's"
@@ -92,6 +100,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--licence", default="unknown", help="of the bundle; mind the encoders' own")
     fit_encoder.add_arguments(parser)
+    group = parser.add_argument_group("across modalities", "WSGAN heeds --images, --recipe, --epochs, --batch too")
+    group.add_argument(
+        "--encoder", metavar="ENCODER", help="of the weak pictures, to be trained; as `extract` takes it"
+    )
+    add_registry_argument(group)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -105,6 +118,9 @@ def run(options: argparse.Namespace) -> None:
         raise TrainingError("--with-reconstruction is for r3an and the parts of it that paint")
     if options.method == ENCODER:
         fit_encoder.run(options)
+    elif options.method in modalities.METHODS:
+        _check_heeded(options)
+        fit_across.run(options)
     elif options.method in COMMON_SPACE_METHODS:
         _fit_common_space(options)
     else:
@@ -193,9 +209,12 @@ def _check_heeded(options: argparse.Namespace) -> None:
         methods = " or ".join(COMMON_SPACE_METHODS)
         raise TrainingError(f"--also is for --method {methods}: a translator has one source and one target")
     is_trained = _is_trained(options.method)
+    is_across = options.method in modalities.METHODS
+    if options.encoder is not None and not is_across:
+        raise TrainingError(f"--encoder is for weak pictures, and has no effect on --method {options.method}")
     for name in fit_encoder.given(options):
         of_r3an = name in fit_r3an.HEEDED
-        if not (is_trained and of_r3an):
+        if not (is_trained and of_r3an) and not (is_across and name in fit_across.HEEDED):
             methods = "encoder or r3an" if of_r3an else "encoder"
             raise TrainingError(f"{name} is for --method {methods} and has no effect on --method {options.method}")
 

@@ -20,11 +20,13 @@ from rich.text import Text
 from models.calibration import Calibration
 from models.operating_point import STATED_RATES, OperatingPoint, people_needed
 from training.evaluation.bootstrap import Interval
+from training.evaluation.cross_modal import CrossModalFigures, Variance
 from training.evaluation.cross_space import CrossSpaceEvaluation, Figures, NativeEvaluation
 from training.evaluation.details import Detail
 from training.evaluation.protocols import FPIR, FoldFigure, IdentificationFigures, PairFigures
 from training.evaluation.references import FEWEST_PEOPLE, MIN_DIMENSION
 from training.recipes.comparison import Comparison
+from training.recipes.modalities import Measured
 from training.recipes.privacy import PrivacyReport
 from training.trainers.encoder_recipe import Report
 
@@ -198,6 +200,26 @@ def calibration_table(title: str, calibration: Calibration) -> Table:
         by_rate = {point.fmr: f"{point.threshold:.3f} ({point.fnmr:.4f})" for point in calibration.points.get(name, ())}
         table.add_row(name, *(by_rate.get(rate, "-") for rate in stated), f"{scale.lowest_fmr:.2g}")
     return table
+
+
+def cross_modal_table(title: str, method: str, measured: Measured, real: Variance) -> Table:
+    """Recall and verification as it is and by the method; of a sampler by the number of samples, with its variance."""
+    columns = ("comparison", "rank-1", "rank-5", "rank-10", "rank-50", "TAR@1e-2", "TAR@1e-3", "intra-sim", "inter-sim")
+    table = Table(*columns, title=title, title_justify="left")
+    of_photos = (_number(real.intra_sim), _number(real.inter_sim))
+    if measured.untouched:
+        table.add_row("as it is", *_figures_of(measured.untouched), "", "")
+    made = measured.generated or Variance(None, None)
+    table.add_row(method, *_figures_of(measured.figures), _number(made.intra_sim), _number(made.inter_sim))
+    for num, figures in measured.by_samples.items():
+        table.add_row(f"{num} sample{'s' * (num > 1)}", *_figures_of(figures), "", "")
+    table.add_row("photos", *[""] * 6, *of_photos)
+    return table
+
+
+def _figures_of(figures: CrossModalFigures) -> list[str]:
+    ranks = (figures.rank1, figures.rank5, figures.rank10, figures.rank50)
+    return [_number(figure) for figure in (*ranks, figures.tar_far_1e2, figures.tar_far_1e3)]
 
 
 def comparison_table(comparison: Comparison) -> Table:

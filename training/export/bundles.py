@@ -99,7 +99,7 @@ def write_translator_bundle(
         files[STATS] = confidence.to_bytes()
     if report:
         files[REPORT] = report(manifest)
-    return _write(folder, manifest, files)
+    return write_files(folder, manifest, files)
 
 
 def write_generator_bundle(folder: Path, translator: Manifest, graph: bytes) -> Manifest:
@@ -124,7 +124,7 @@ def write_generator_bundle(folder: Path, translator: Manifest, graph: bytes) -> 
         CALIBRATION: readable_json(Calibration().to_json()),
         CARD: generator_card(manifest, translator.name).encode(),
     }
-    return _write(folder, manifest, files)
+    return write_files(folder, manifest, files)
 
 
 def write_encoder_bundle(
@@ -161,7 +161,7 @@ def write_encoder_bundle(
         CALIBRATION: readable_json((calibration or Calibration()).to_json()),
         CARD: encoder_card(manifest, measured).encode(),
     }
-    return _write(folder, manifest, files)
+    return write_files(folder, manifest, files)
 
 
 def write_recalibrated_bundle(
@@ -184,13 +184,13 @@ def write_recalibrated_bundle(
         files[STATS] = confidence.to_bytes()
     # A report is of the thresholds that were there before.
     files.pop(REPORT, None)
-    return _write(folder, replace(manifest, name=folder.name, provenance=made, files={}, digest=""), files)
+    return write_files(folder, replace(manifest, name=folder.name, provenance=made, files={}, digest=""), files)
 
 
 def write_bundle_with_report(folder: Path, original: Path, bundle: Bundle, page: bytes) -> Manifest:
     """Write the bundle that lies at `original` once more under another name, with a report in it. Raises `BundleError`."""
     files = _files_of(original, bundle.manifest) | {REPORT: page}
-    return _write(folder, replace(bundle.manifest, name=folder.name, files={}, digest=""), files)
+    return write_files(folder, replace(bundle.manifest, name=folder.name, files={}, digest=""), files)
 
 
 def _files_of(original: Path, manifest: Manifest) -> dict[str, bytes]:
@@ -201,7 +201,8 @@ def _files_of(original: Path, manifest: Manifest) -> dict[str, bytes]:
     return files
 
 
-def _write(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Manifest:
+def write_files(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Manifest:
+    """A bundle of these files. Raises `BundleError`."""
     try:
         return write_bundle(folder, manifest, files)
     except OSError as failure:

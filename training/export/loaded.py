@@ -10,7 +10,9 @@ import numpy.typing as npt
 from models.bundle import COMMON_SPACE_METHODS, Bundle, read_bundle
 from models.feature_set import FeatureSet
 from models.features import FloatArray, unit_features
+from models.graph import NOISE
 from models.runtime import Device, Session
+from models.samples import draw_noise, rows_of
 from models.space import Space
 from training.data.feature_set_files import load_feature_set
 from training.data.pairs import Pairs, join_by_image
@@ -150,6 +152,22 @@ def check_chain(bundles: Sequence[Bundle]) -> None:
                 f"bundle {following.manifest.name}: does not go on where bundle {one.manifest.name} ends, "
                 f"in {one.manifest.target.name!r}"
             )
+
+
+class GraphSampler:
+    """Callable, weak features (N, W) and a seed to unit strong features (N, M, S), through ONNX Runtime: what is served."""
+
+    def __init__(self, graph: bytes, num_noise: int, num_samples: int, device: Device = "auto") -> None:
+        self._session = Session(graph, device=device, noise_name=NOISE)
+        self._num_noise, self._num_samples = num_noise, num_samples
+
+    def __call__(self, weak_NW: FloatArray, seed: int) -> FloatArray:
+        """Draw the samples of each."""
+        noise_MZ = draw_noise(self._num_samples, self._num_noise, seed)
+        step = max(1, _ROWS_A_RUN // self._num_samples)
+        blocks = [rows_of(weak_NW[start : start + step], noise_MZ) for start in range(0, len(weak_NW), step)]
+        made = np.concatenate([self._session.run(*block) for block in blocks])
+        return unit_features(made).reshape(len(weak_NW), self._num_samples, -1)
 
 
 class LoadedChain:

@@ -39,6 +39,59 @@ def translator_card(
     return "\n".join(lines)
 
 
+def cross_modal_card(manifest: Manifest) -> str:
+    """For pictures of which modality it is, how well it finds their people among photos, and what it must not be used for."""
+    assert manifest.source is not None
+    does = (
+        f"Draws, from the feature of a {manifest.modality} and noise, features that a photo of the same person could have"
+        if manifest.sampling
+        else f"Turns the feature of a {manifest.modality} into one such as a photo of the same person has"
+    )
+    asked = (
+        f" A probe is {manifest.sampling.num_samples} of them, and a template's score their density (sigma "
+        f"{manifest.sampling.sigma:g})."
+        if manifest.sampling
+        else ""
+    )
+    return "\n".join(
+        [
+            f"# {manifest.name}",
+            "",
+            f"{does}: from the space `{manifest.source.name}` ({manifest.source.dimension} numbers, fingerprint "
+            f"`{manifest.source.fingerprint}`) into that of `{manifest.target.name}` ({manifest.target.dimension}, "
+            f"`{manifest.target.fingerprint}`).{asked} Method: {manifest.method}. Licence: {manifest.licence}.",
+            "",
+            *_cross_modal_figures(manifest),
+            "",
+            f"A {manifest.modality} is a witness's memory or an artist's eye. A candidate is a lead to be followed, and never "
+            "evidence; the figures hold for pictures of the kind it was measured on. Give it nothing but "
+            f"{manifest.modality} features: what it makes of a photo's means nothing.",
+            "",
+        ]
+    )
+
+
+def _cross_modal_figures(manifest: Manifest) -> list[str]:
+    parts = {name: manifest.metrics.get(name) for name in ("test", "validation")}
+    part, measured = next(((name, found) for name, found in parts.items() if isinstance(found, dict)), ("", None))
+    if not isinstance(measured, dict):
+        return ["It was not measured on people kept apart."]
+    rows = {"as it is": measured.get("untouched"), manifest.method: measured.get("figures")}
+    names = {"rank1": "rank-1", "rank5": "rank-5", "tar_far_1e2": "TAR@FAR 1e-2", "tar_far_1e3": "TAR@FAR 1e-3"}
+    lines = [
+        f"Measured on {measured.get('num_probes')} pictures of {part} people:",
+        "",
+        "| compared | " + " | ".join(names.values()) + " |",
+        "|---|" + "---|" * len(names),
+    ]
+    for name, row in rows.items():
+        if isinstance(row, dict):
+            cells = [row.get(key) for key in names]
+            figures = ["" if not isinstance(cell, float) else f"{cell:.4f}" for cell in cells]
+            lines.append(f"| {name} | " + " | ".join(figures) + " |")
+    return lines
+
+
 def generator_card(manifest: Manifest, translator: str) -> str:
     """What the generator paints, and why a service does not serve it by itself."""
     assert manifest.source is not None

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from models.features import FloatArray
+from models.graph import NOISE
 from models.runtime import InferenceError, Session
 from training.errors import ExportError
 
@@ -23,10 +24,26 @@ def check_parity(
     Raises `ExportError` where it is more, or where the graph does not take other batch sizes.
     """
     session = Session(graph, device="cpu")
-    expected = reference(source_NS)
+    return _difference(session.run, (source_NS,), reference(source_NS), tolerance)
+
+
+def check_sampler_parity(
+    graph: bytes,
+    reference: Callable[[FloatArray, FloatArray], FloatArray],
+    weak_NW: FloatArray,
+    noise_NZ: FloatArray,
+) -> float:
+    """The same of a sampler, over weak features and noise. Raises `ExportError`."""
+    session = Session(graph, device="cpu", noise_name=NOISE)
+    return _difference(session.run, (weak_NW, noise_NZ), reference(weak_NW, noise_NZ), TOLERANCE)
+
+
+def _difference(
+    run: Callable[..., FloatArray], inputs: tuple[FloatArray, ...], expected: FloatArray, tolerance: float
+) -> float:
     try:
-        together = session.run(source_NS)
-        alone = np.concatenate([session.run(row[None]) for row in source_NS[:8]])
+        together = run(*inputs)
+        alone = np.concatenate([run(*(rows[row : row + 1] for rows in inputs)) for row in range(len(expected))[:8]])
     except InferenceError as failure:
         raise ExportError(f"the exported graph does not take batches of every size: {failure}") from None
     if together.shape != expected.shape:

@@ -10,6 +10,7 @@ from onnx import ModelProto
 from torch import nn
 
 from models.features import FloatArray
+from models.graph import NOISE
 from models.r3an import Painter, R3ANTranslator
 from training.export.opset import OPSET
 from training.export.parity import check_parity
@@ -28,7 +29,7 @@ class HasNetwork(Protocol):
 
 def torch_graph(model: HasNetwork, num_source: int) -> bytes:
     """Export a translator, whose forward takes (N, S) float32, as a serialised ONNX model in one file."""
-    return _exported(model.network, torch.zeros(2, num_source), ("source_feature", "target_feature"))
+    return _exported(model.network, (torch.zeros(2, num_source),), ("source_feature", "target_feature"))
 
 
 def generator_torch_graph(model: HasNetwork, num_source: int) -> bytes:
@@ -38,7 +39,7 @@ def generator_torch_graph(model: HasNetwork, num_source: int) -> bytes:
     """
     assert isinstance(model.network, R3ANTranslator)
     painter = Painter(model.network.generator).eval()
-    graph = _exported(painter, torch.zeros(2, num_source), ("source_feature", "picture"))
+    graph = _exported(painter, (torch.zeros(2, num_source),), ("source_feature", "picture"))
 
     def paint(source_NS: FloatArray) -> FloatArray:
         with torch.inference_mode():
@@ -50,13 +51,20 @@ def generator_torch_graph(model: HasNetwork, num_source: int) -> bytes:
     return graph
 
 
+def sampler_torch_graph(model: HasNetwork, num_weak: int, num_noise: int) -> bytes:
+    """Export a sampler: `weak_feature` (N, W) and `noise` (N, Z) to `strong_feature` (N, S)."""
+    examples = (torch.zeros(2, num_weak), torch.zeros(2, num_noise))
+    return _exported(model.network, examples, ("weak_feature", NOISE, "strong_feature"))
+
+
 def encoder_torch_graph(model: HasNetwork, size: tuple[int, int]) -> bytes:
     """Export an encoder of pictures of this width and height: `picture` (N, 3, H, W) to `feature` (N, D)."""
     width, height = size
-    return _exported(model.network, torch.zeros(2, 3, height, width), ("picture", "feature"))
+    return _exported(model.network, (torch.zeros(2, 3, height, width),), ("picture", "feature"))
 
 
-def _exported(network: nn.Module, example: torch.Tensor, names: tuple[str, str]) -> bytes:
+def _exported(network: nn.Module, examples: tuple[torch.Tensor, ...], names: tuple[str, ...]) -> bytes:
+    """The graph of a network: the names of its inputs, and last that of its output."""
     # The exporter reports its stages on the root logger; what matters to a user is the parity gate after it.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
@@ -65,12 +73,12 @@ def _exported(network: nn.Module, example: torch.Tensor, names: tuple[str, str])
         warnings.simplefilter("ignore", DeprecationWarning)
         program = torch.onnx.export(
             network.eval(),
-            (example,),
-            input_names=names[:1],
-            output_names=names[1:],
+            examples,
+            input_names=names[:-1],
+            output_names=names[-1:],
             opset_version=OPSET,
             dynamo=True,
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            dynamic_shapes=tuple({0: torch.export.Dim("batch")} for _ in examples),
             verbose=False,
         )
     assert program is not None

@@ -23,6 +23,12 @@ class ArcFace(nn.Module):
         nn.init.normal_(self.centre_CD, std=0.01)
         self.scale = scale
 
+    @torch.no_grad()
+    def start_from(self, feature_ND: Tensor, class_N: Tensor) -> None:
+        """Begin with the means of the classes' features, of each of which there is one at least."""
+        self.centre_CD.zero_().index_add_(0, class_N, feature_ND)
+        self.centre_CD.copy_(functional.normalize(self.centre_CD, dim=-1))
+
     def forward(self, feature_BD: Tensor, class_B: Tensor, margin: float) -> Tensor:
         """Mean loss of unit features with the margin in radians, 0 (the plain normalised softmax) to a right angle."""
         cosine_BC = functional.linear(feature_BD, functional.normalize(self.centre_CD, dim=-1))

@@ -173,7 +173,8 @@ def train_encoder(
     exported: bytes = importlib.import_module("training.export.torch_graph").encoder_torch_graph(
         model, PREPARATION.resize
     )
-    parity = check_parity(exported, model, _prepared(parts))
+    some = parts.validation[:PARITY_PICTURES]
+    parity = check_parity(exported, model, prepared(parts.source, some, PREPARATION))
     graph = with_half_weights(exported) if half_weights else exported
     space = Space(name, recipe.dimension, f"sha256:{sha256_hex(graph)}", PREPARATION)
     encoder = Encoder(space, PREPARATION, graph, licence)
@@ -207,9 +208,9 @@ def _digest(decoded_NHW3: npt.NDArray[np.uint8], subjects: list[str]) -> str:
     return digest.hexdigest()
 
 
-def _prepared(parts: PictureParts) -> npt.NDArray[np.float32]:
-    items = parts.validation[:PARITY_PICTURES]
-    return np.stack([prepare_picture(parts.source.read(i), PREPARATION, landmarks=i.landmarks) for i in items])
+def prepared(source: PictureSource, items: list[PictureItem], preparation: InputPreparation) -> npt.NDArray[np.float32]:
+    """Pictures as an encoder takes them, (N, 3, H, W). Raises `SourceError`, `PictureError`."""
+    return np.stack([prepare_picture(source.read(item), preparation, landmarks=item.landmarks) for item in items])
 
 
 def _features(

@@ -86,7 +86,7 @@ class _Run:
         self, recipe: EncoderRecipe, pictures: LabelledPictures, preparation: InputPreparation, seed: int, device: str
     ) -> None:
         self._recipe, self._pictures, self._device = recipe, pictures, device
-        self._normalise = _Normalise(preparation, device)
+        self._normalise = Normalise(preparation, device)
         self.batch = min(recipe.batch, len(pictures.class_N))
         self.steps_an_epoch = len(pictures.class_N) // self.batch
         self.num_epochs = recipe.num_epochs(self.steps_an_epoch)
@@ -163,7 +163,7 @@ def choose_torch_device(asked: Literal["auto", "cpu", "cuda"]) -> str:
     return "cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu"
 
 
-class _Normalise:
+class Normalise:
     """Bytes (B, H, W, 3) to the encoder's input (B, 3, H, W) on the device."""
 
     def __init__(self, preparation: InputPreparation, device: str) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from models.features import FloatArray
 from models.linear import LinearMap
 from training.trainers.fitted import Fitted, TrainingData, best_on_validation
 
@@ -39,7 +40,7 @@ def fit_ridge(data: TrainingData) -> Fitted[LinearMap]:
 
     Source: Hoerl and Kennard, Ridge regression (Technometrics 1970).
     """
-    moments = _Moments.of(data)
+    moments = Moments.of(data)
 
     def candidates() -> Iterator[Fitted[LinearMap]]:
         for strength in RIDGE_STRENGTHS:
@@ -55,7 +56,7 @@ def fit_low_rank(data: TrainingData) -> Fitted[LinearMap]:
     identity weighting: the ridge weights projected on the leading right singular vectors of the fitted values.
     """
     strength = float(str(fit_ridge(data).hyperparameters["strength"]))
-    moments = _Moments.of(data)
+    moments = Moments.of(data)
     weight_ST = moments.ridge(strength)
     fitted_covariance_TT = weight_ST.T @ moments.covariance_SS @ weight_ST
     directions_TT = np.linalg.eigh(fitted_covariance_TT)[1][:, ::-1]
@@ -71,7 +72,7 @@ def fit_low_rank(data: TrainingData) -> Fitted[LinearMap]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Moments:
+class Moments:
     """Means, covariance and cross-covariance of the training pairs, with the covariance's eigenvectors."""
 
     source_mean_S: DoubleArray
@@ -82,8 +83,14 @@ class _Moments:
     eigenvector_SS: DoubleArray
 
     @classmethod
-    def of(cls, data: TrainingData) -> "_Moments":
-        source, target = data.source_NS.astype(np.float64), data.target_NT.astype(np.float64)
+    def of(cls, data: TrainingData) -> "Moments":
+        """Of training pairs."""
+        return cls.between(data.source_NS, data.target_NT)
+
+    @classmethod
+    def between(cls, source_NS: FloatArray, target_NT: FloatArray) -> "Moments":
+        """Of pairs, row by row."""
+        source, target = source_NS.astype(np.float64), target_NT.astype(np.float64)
         source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
         source -= source_mean
         target -= target_mean

@@ -290,6 +290,6 @@ def test_bfloat16_is_used_only_where_the_processor_has_it(monkeypatch: pytest.Mo
 def test_pictures_are_normalised_channel_by_channel() -> None:
     preparation = InputPreparation(mean=(100.0, 0.0, 50.0), std=(50.0, 255.0, 10.0))
     picture = np.array([[[[200, 255, 40], [0, 0, 50]]]], dtype=np.uint8)
-    normalised = encoder._Normalise(preparation, "cpu")(picture)
+    normalised = encoder.Normalise(preparation, "cpu")(picture)
     assert normalised.shape == (1, 3, 1, 2)
     np.testing.assert_allclose(normalised[0, :, 0].T, [[2, 1, -1], [-2, 0, 0]])

@@ -1,0 +1,156 @@
+"""The part of `fit` that brings a weak modality, such as sketches, to photos: translators, samplers, and encoders with them."""
+
+import argparse
+import importlib
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from models.bundle import Manifest
+from models.split import SplitRule
+from training.commands.terminal import StepWatch, cross_modal_table, out, progress_bar, thresholds_line
+from training.data.encoders import find_encoder
+from training.data.feature_set_files import load_feature_set
+from training.data.modalities import Modalities, ModalityParts, join_by_subject
+from training.data.partial import sole_partial
+from training.data.sources import open_source
+from training.errors import TrainingError
+from training.export.bundles import all_or_none, check_bundle_path, write_encoder_bundle
+from training.export.cross_modal_bundle import write_cross_modal_bundle
+from training.export.manifest import provenance
+from training.recipes.modalities import LEFT, TRANSLATORS, Extras, FittedAcross, WeakSource, fit_across
+from training.recipes.wsgan import RECIPES, small_end_to_end
+from training.trainers.fitted import Workplace
+from training.trainers.wsgan_recipe import WSGANRecipe
+
+ENCODER = "{}-encoder"
+"""The folder of the encoder of weak pictures, by the folder of the sampler."""
+HEEDED = ("--images", "--modality", "--recipe", "--device", "--epochs", "--batch", "--learning-rate")
+_OF_TRAINING = ("images", "recipe", "epochs", "batch", "learning_rate", "device")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Fit, measure, write."""
+    found = _joined(options)
+    rule = SplitRule("subject", options.seed, options.validation, options.test)
+    parts = ModalityParts.of(found, rule)
+    with sole_partial(options.out, LEFT) as partial:
+        fitted = _fit(options, parts, partial)
+        digests = {"source": found.weak.digest, "target": found.strong.digest}
+        with all_or_none() as written:
+            if fitted.encoder:
+                written.append(_write_encoder(options, fitted, digests, rule))
+            manifest = write_cross_modal_bundle(
+                options.out,
+                kind="sampler" if fitted.sampling else "translator",
+                method=fitted.method,
+                spaces=(fitted.source, found.strong.space),
+                graph=fitted.graph,
+                modality=parts.modality,
+                sampling=fitted.sampling,
+                calibration=fitted.calibration,
+                licence=options.licence,
+                training=provenance(
+                    data_digests=digests, seed=options.seed, split=rule, hyperparameters=fitted.hyperparameters
+                ),
+                metrics=fitted.metrics(),
+            )
+    _tell(options, parts, fitted, manifest, found.num_lonely)
+
+
+def _joined(options: argparse.Namespace) -> Modalities:
+    if options.source is None or options.target is None:
+        raise TrainingError(f"--method {options.method} is fitted on --source, with a weak modality, and --target")
+    return join_by_subject(load_feature_set(options.source), load_feature_set(options.target), options.modality)
+
+
+def _fit(options: argparse.Namespace, parts: ModalityParts, partial: Path) -> FittedAcross:
+    if options.method in TRANSLATORS:
+        given = [name for name in (*_OF_TRAINING, "encoder") if getattr(options, name) is not None]
+        if given:
+            raise TrainingError(f"--{given[0].replace('_', '-')} has no effect on --method {options.method}")
+        with out().status(f"fitting {options.method}"):
+            return fit_across(parts, options.method, options.seed)
+    weak = _weak_source(options, parts, partial)
+    # By name: whoever asks for help need not wait for torch.
+    device = importlib.import_module("training.trainers.encoder").choose_torch_device(options.device or "auto")
+    recipe = _recipe(options, is_end_to_end=weak is not None)
+    with progress_bar() as progress:
+        decoding = progress.add_task("decoding", total=len(parts.train.weak), rate="", visible=weak is not None)
+        training = progress.add_task("training", total=None, rate="")
+        watch = StepWatch(progress, training, recipe().batch)
+        workplace = Workplace(device, partial / "checkpoint.npz", watch)
+        extras = Extras(recipe, workplace, weak, lambda done: progress.advance(decoding, done))
+        return fit_across(parts, options.method, options.seed, extras)
+
+
+def _weak_source(options: argparse.Namespace, parts: ModalityParts, partial: Path) -> WeakSource | None:
+    if options.images is None and options.encoder is None:
+        return None
+    if options.images is None or options.encoder is None:
+        raise TrainingError(
+            "an encoder is trained with the pictures of --source: give --images and --encoder, or neither"
+        )
+    check_bundle_path(_encoder_folder(options.out))
+    encoder = find_encoder(options.encoder, options.encoders)
+    if encoder.space.fingerprint != parts.train.weak.space.fingerprint:
+        raise TrainingError(f"--encoder {options.encoder}: did not make the features of {options.source}")
+    return WeakSource(open_source(options.images), encoder, _encoder_folder(options.out).name, partial)
+
+
+def _recipe(options: argparse.Namespace, *, is_end_to_end: bool) -> Callable[[], WSGANRecipe]:
+    base = RECIPES[options.recipe or "small"]
+    if is_end_to_end and (options.recipe or "small") == "small":
+        base = small_end_to_end
+    changes = {name: getattr(options, name) for name in ("epochs", "batch") if getattr(options, name) is not None}
+
+    def recipe() -> WSGANRecipe:
+        found = replace(base(), **changes)
+        rate = options.learning_rate
+        if rate is None:
+            return found
+        return replace(
+            found,
+            generator=replace(found.generator, learning_rate=rate),
+            encoder=replace(found.encoder, learning_rate=rate),
+        )
+
+    return recipe
+
+
+def _encoder_folder(folder: Path) -> Path:
+    return folder.with_name(ENCODER.format(folder.name))
+
+
+def _write_encoder(options: argparse.Namespace, fitted: FittedAcross, digests: dict[str, str], rule: SplitRule) -> Path:
+    assert fitted.encoder is not None
+    folder = _encoder_folder(options.out)
+    trained = provenance(data_digests=digests, seed=options.seed, split=rule, hyperparameters=fitted.hyperparameters)
+    write_encoder_bundle(folder, fitted.encoder, training=trained, metrics={"sampler": options.out.name})
+    return folder
+
+
+def _tell(
+    options: argparse.Namespace, parts: ModalityParts, fitted: FittedAcross, manifest: Manifest, num_lonely: int
+) -> None:
+    console = out()
+    if num_lonely:
+        console.print(f"{num_lonely} pictures were left out: of whoever is on them there is no photo", soft_wrap=True)
+    measured, part = (fitted.test, "test") if fitted.test else (fitted.validation, "validation")
+    assert measured is not None
+    title = (
+        f"{parts.modality} to photo: {measured.num_probes} probes of {part} people among {len(parts.gallery)} photos"
+    )
+    console.print(cross_modal_table(title, fitted.method, measured, fitted.real))
+    chosen = f"{fitted.method} {json.dumps(fitted.hyperparameters)}" if not fitted.sampling else fitted.method
+    beside = f", with the encoder {_encoder_folder(options.out)}" if fitted.encoder else ""
+    console.print(
+        f"{options.out}: {chosen}, fitted on {len(parts.train.weak)} pictures and {len(parts.train.strong)} photos, digest "
+        f"{manifest.digest[:16]}{beside}",
+        soft_wrap=True,
+    )
+    comparison = f"translated/{parts.modality}"
+    console.print(
+        thresholds_line(fitted.calibration.points.get(comparison, ()), [parts.num_validation]), soft_wrap=True
+    )

@@ -1,0 +1,112 @@
+"""Pictures of a weak modality, such as sketches, and photos of the same people, joined by who is on them.
+
+Nothing pairs a sketch with one photo: it may have been drawn from memory, and of some people there are photos alone.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from models.calibration import PHOTO
+from models.feature_set import FeatureSet
+from models.split import SplitRule
+from training.errors import JoinError, TrainingError
+
+FEWEST_PEOPLE = 32
+"""To train on, with pictures of both modalities."""
+
+
+@dataclass(frozen=True, slots=True)
+class Modalities:
+    """Features of both, with subjects; everybody on weak pictures is on strong ones too."""
+
+    modality: str
+    """Of the weak ones."""
+    weak: FeatureSet
+    strong: FeatureSet
+    num_lonely: int = 0
+    """Weak pictures that were left out, as there is no strong one of whoever is on them."""
+
+    @property
+    def is_one_space(self) -> bool:
+        """Whether one encoder made both."""
+        return self.weak.space.fingerprint == self.strong.space.fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class ModalityParts:
+    """Both modalities by part of the split."""
+
+    rule: SplitRule
+    modality: str
+    train: Modalities
+    validation: FeatureSet
+    """Weak pictures, as those of the test."""
+    test: FeatureSet | None
+    gallery: FeatureSet
+    """Strong pictures of everybody, whatever their part: who was seen is somebody to be mistaken for."""
+
+    @property
+    def num_validation(self) -> int:
+        """Of people to validate on."""
+        return len(np.unique(self.validation.subject))
+
+    @classmethod
+    def of(cls, found: Modalities, rule: SplitRule) -> "ModalityParts":
+        """Split by subject. Raises `TrainingError` where too few people are left to train or validate on."""
+        weak, strong = rule.parts(found.weak), rule.parts(found.strong)
+        num_people = len(np.unique(found.weak.subject[weak == "train"]))
+        num_validation = int((weak == "validation").sum())
+        if num_people < FEWEST_PEOPLE or num_validation < 2:
+            raise TrainingError(
+                f"people with a {found.modality} and a photo: {num_people} are left for training, and {num_validation} "
+                f"pictures for validation; at least {FEWEST_PEOPLE} and 2 are needed"
+            )
+        train = replace(found, weak=found.weak.take(weak == "train"), strong=found.strong.take(strong == "train"))
+        measured = [
+            found.weak.take(weak == part).originals() if (weak == part).any() else None
+            for part in ("validation", "test")
+        ]
+        assert measured[0] is not None
+        return cls(rule, found.modality, train, measured[0], measured[1], found.strong.originals())
+
+
+def join_by_subject(source: FeatureSet, target: FeatureSet, modality: str | None = None) -> Modalities:
+    """Pictures of `modality` in `source`, and the photos in `target`; without one named, the only one besides photos.
+
+    Where `target` does not say of what modality its pictures are, all are photos. Raises `JoinError`.
+    """
+    for side, feature_set in (("source", source), ("target", target)):
+        if feature_set.is_translated:
+            raise JoinError(f"the {side} set was made by a translator; take features that the encoder itself made")
+        if not feature_set.has_subjects:
+            raise JoinError(f"the {side} set does not say who is on its pictures, by which they are joined")
+    modality = modality or _only_modality(source)
+    is_weak = _is_of(source, modality)
+    is_strong = _is_of(target, PHOTO)
+    if modality == PHOTO or not is_weak.any() or not is_strong.any():
+        missing = "weak modality" if modality == PHOTO else modality if not is_weak.any() else PHOTO
+        side = "target" if is_weak.any() and modality != PHOTO else "source"
+        raise JoinError(f"the {side} set holds no picture of the modality {missing!r}")
+    strong = target.take(is_strong)
+    has_strong = np.isin(source.subject, np.unique(strong.subject))
+    if not (is_weak & has_strong).any():
+        raise JoinError(f"nobody on the pictures of the modality {modality!r} is on a photo of the target set")
+    return Modalities(modality, source.take(is_weak & has_strong), strong, int((is_weak & ~has_strong).sum()))
+
+
+def _only_modality(source: FeatureSet) -> str:
+    known = set() if source.modality is None else set(source.modality.tolist()) - {PHOTO, ""}
+    if len(known) == 1:
+        return str(known.pop())
+    found = f"holds several: {', '.join(sorted(known))}" if known else "does not say which pictures are no photos"
+    raise JoinError(f"give the --modality that is asked about; the source set {found}")
+
+
+def _is_of(feature_set: FeatureSet, modality: str) -> npt.NDArray[np.bool_]:
+    """Which rows are of a modality; a set without any is of photos, and of what it is said to be."""
+    if feature_set.modality is None:
+        return np.ones(len(feature_set), dtype=bool)
+    is_of: npt.NDArray[np.bool_] = feature_set.modality == modality
+    return is_of

@@ -1,0 +1,295 @@
+"""Methods of `fit` across modalities: how each is trained, exported and measured.
+
+Shapes: N rows, P probes, M samples of each, G gallery pictures, W weak and S strong dimension.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import JsonValue
+
+from models.bundle import Sampling
+from models.calibration import Calibration, comparison_of
+from models.documents import sha256_hex
+from models.feature_set import FeatureSet
+from models.samples import draw_noise
+from models.space import Space
+from training.data.encoders import Encoder
+from training.data.extraction import ExtractionSettings, extract_features
+from training.data.modalities import ModalityParts
+from training.data.picture_store import decode_pictures
+from training.data.sources import ChosenPictures, PictureItem, PictureSource
+from training.errors import TrainingError
+from training.evaluation.calibration import calibrate_scores
+from training.evaluation.cross_modal import (
+    CrossModalFigures,
+    Sample,
+    Variance,
+    best_sigma,
+    figures_of,
+    mean_figures,
+    mean_reciprocal_rank,
+    real_variance,
+    recall_by_samples,
+    score_samples,
+    variance_of,
+)
+from training.export.loaded import GraphSampler, GraphTranslator
+from training.export.parity import check_parity, check_sampler_parity
+from training.recipes.encoders import PARITY_PICTURES, prepared
+from training.recipes.translators import PARITY_ROWS, load
+from training.recipes.wsgan import VARIANTS, small
+from training.trainers.fitted import Translate, Workplace
+from training.trainers.weak_strong import WeakPictures, WeakStrong
+from training.trainers.wsgan_recipe import WSGANRecipe
+
+NUM_SAMPLES = 10
+"""Of a probe. Source: Weak-Strong GAN (AAAI 2019): beyond 10 there is little to gain."""
+ROUNDS = 5
+"""Of noise, over which figures are the mean. Source: Weak-Strong GAN (AAAI 2019), Results."""
+COUNTS = (1, 2, 5, 10, 20, 50)
+"""Of samples, over which recall is drawn."""
+NOTHING = "none"
+"""What compares weak features as they are."""
+TRANSLATORS: Mapping[str, tuple[str, str]] = {
+    "shrunken-ridge": (
+        "training.trainers.weak_linear:fit_shrunken_ridge",
+        "training.export.linear_graph:linear_graph",
+    ),
+    "contrastive-head": (
+        "training.trainers.contrastive_head:fit_contrastive_head",
+        "training.export.torch_graph:torch_graph",
+    ),
+}
+"""Trainer and exporter of methods that give one feature of each."""
+METHODS = (*TRANSLATORS, *VARIANTS)
+LEFT = ("pictures.npy", "pictures.json", "checkpoint.npz", "checkpoint.draft", "validation", "test")
+"""What an interrupted training leaves in its folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class WeakSource:
+    """Where weak pictures are, and the encoder to train on them."""
+
+    source: PictureSource
+    encoder: Encoder
+    space: str
+    """The name of the space that the trained encoder makes."""
+    folder: Path
+    """For unfinished work."""
+
+    def items_of(self, feature_set: FeatureSet) -> list[PictureItem]:
+        """The pictures of features, in their order. Raises `TrainingError` where some are not there."""
+        by_key = {item.key: item for item in self.source.items}
+        missing = [key for key in feature_set.image.tolist() if key not in by_key]
+        if missing:
+            raise TrainingError(
+                f"{len(missing)} of the pictures that the features were made from are not there, {missing[0]!r} first"
+            )
+        return [by_key[key] for key in feature_set.image.tolist()]
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What Weak-Strong GAN takes besides features."""
+
+    recipe: Callable[[], WSGANRecipe] = small
+    workplace: Workplace = field(default_factory=Workplace)
+    weak: WeakSource | None = None
+    """Where the encoder of weak pictures is to be trained too."""
+    on_decoded: Callable[[int], None] = lambda done: None
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Figures on the people of one part, and how many probes they are of."""
+
+    num_probes: int
+    figures: CrossModalFigures
+    untouched: CrossModalFigures | None
+    """Of weak features as they are, where they can be compared."""
+    by_samples: dict[int, CrossModalFigures]
+    """By the number of samples, of a sampler."""
+    generated: Variance | None
+
+
+@dataclass(frozen=True, slots=True)
+class FittedAcross:
+    """A translator or sampler of a weak modality, and how it does on people whom it has not seen."""
+
+    method: str
+    graph: bytes
+    source: Space
+    sampling: Sampling | None
+    """None for a translator."""
+    encoder: Encoder | None
+    """Of weak pictures, where one was trained: it makes the features of `source`."""
+    hyperparameters: dict[str, JsonValue]
+    parity: float
+    validation: Measured
+    test: Measured | None
+    real: Variance
+    calibration: Calibration
+
+    def metrics(self) -> dict[str, JsonValue]:
+        """What the bundle's manifest says of it."""
+        parts = {"validation": self.validation, "test": self.test}
+        return {
+            "parity": self.parity,
+            **{name: asdict(part) if part else None for name, part in parts.items()},
+            "real_variance": asdict(self.real),
+        }
+
+
+def fit_across(parts: ModalityParts, method: str, seed: int, extras: Extras | None = None) -> FittedAcross:
+    """Train one method, export it, choose sigma on validation people, measure and calibrate what was exported.
+
+    Raises `TrainingError`.
+    """
+    extras = extras or Extras()
+    data = weak_strong(parts, seed, extras)
+    if method in TRANSLATORS:
+        return _fit_translator(parts, method, data)
+    recipe = VARIANTS[method](extras.recipe())
+    trainer = importlib.import_module("training.trainers.wsgan")
+    start_WS = importlib.import_module("training.trainers.weak_linear").start_of(data)
+    fitted = trainer.fit_wsgan(data, recipe, start_WS)
+    encoder = _exported_encoder(fitted.encoder, extras.weak, parts) if extras.weak else None
+    if extras.weak and encoder:
+        parts = _encoded(parts, encoder, extras.weak)
+    graph: bytes = load("training.export.torch_graph:sampler_torch_graph")(
+        fitted.sampler, parts.validation.space.dimension, recipe.num_noise
+    )
+    weak_NW = parts.validation.feature[:PARITY_ROWS]
+    noise_NZ = draw_noise(len(weak_NW), recipe.num_noise, seed)
+    parity = check_sampler_parity(graph, fitted.sampler, weak_NW, noise_NZ)
+    few, many = (GraphSampler(graph, recipe.num_noise, num) for num in (NUM_SAMPLES, max(COUNTS)))
+    sigma = best_sigma(few(parts.validation.feature, seed), parts.validation, parts.gallery)
+    measure = _Measure(parts, few, sigma, many)
+    return FittedAcross(
+        method,
+        graph,
+        parts.validation.space,
+        Sampling(recipe.num_noise, NUM_SAMPLES, sigma),
+        encoder,
+        fitted.hyperparameters,
+        parity,
+        *measure.parts(),
+        real_variance(parts.gallery),
+        measure.calibration(),
+    )
+
+
+def weak_strong(parts: ModalityParts, seed: int, extras: Extras) -> WeakStrong:
+    """What a trainer takes."""
+    train = parts.train
+    names, strong_class_M = np.unique(train.strong.subject, return_inverse=True)
+    pictures = None
+    if extras.weak:
+        preparation, model = extras.weak.encoder.preparation, extras.weak.encoder.model
+        items = extras.weak.items_of(train.weak)
+        extras.weak.folder.mkdir(parents=True, exist_ok=True)
+        decoded = decode_pictures(extras.weak.source, items, preparation, extras.weak.folder, extras.on_decoded)
+        pictures = WeakPictures(decoded, preparation, model)
+    return WeakStrong(
+        train.weak.feature,
+        np.searchsorted(names, train.weak.subject).astype(np.int64),
+        train.strong.feature,
+        strong_class_M.astype(np.int64),
+        len(names),
+        train.is_one_space,
+        seed,
+        pictures,
+        extras.workplace,
+    )
+
+
+def _fit_translator(parts: ModalityParts, method: str, data: WeakStrong) -> FittedAcross:
+    trainer, exporter = (load(place) for place in TRANSLATORS[method])
+
+    def merit(translate: Translate) -> float:
+        score_PG = translate(parts.validation.feature) @ parts.gallery.feature.T
+        return mean_reciprocal_rank(score_PG, parts.validation, parts.gallery)
+
+    fitted = trainer(data, merit) if method == "shrunken-ridge" else trainer(data)
+    graph: bytes = exporter(fitted.model, data.weak_NW.shape[1])
+    parity = check_parity(graph, fitted.model, parts.validation.feature[:PARITY_ROWS])
+    translate = GraphTranslator(graph)
+    measure = _Measure(parts, lambda weak_NW, seed: translate(weak_NW)[:, None], sigma=1.0, many=None)
+    return FittedAcross(
+        method,
+        graph,
+        parts.validation.space,
+        None,
+        None,
+        fitted.hyperparameters,
+        parity,
+        *measure.parts(),
+        real_variance(parts.gallery),
+        measure.calibration(),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Measure:
+    parts_: ModalityParts
+    sample: Sample
+    sigma: float
+    many: Sample | None
+    """More samples than are asked for, of a sampler."""
+
+    def parts(self) -> tuple[Measured, Measured | None]:
+        """On validation and test people."""
+        test = self.parts_.test
+        return self._of(self.parts_.validation), self._of(test) if test is not None else None
+
+    def _of(self, probes: FeatureSet) -> Measured:
+        gallery = self.parts_.gallery
+        seeds = range(ROUNDS) if self.many else range(1)
+        scores = [score_samples(self.sample(probes.feature, seed), gallery.feature, self.sigma) for seed in seeds]
+        untouched = None
+        if probes.space.fingerprint == gallery.space.fingerprint:
+            untouched = figures_of(probes.feature @ gallery.feature.T, probes.subject, gallery.subject)
+        by_samples, generated = {}, None
+        if self.many:
+            by_samples = recall_by_samples(self.many, probes, gallery, self.sigma, nums=COUNTS, seeds=seeds)
+            generated = variance_of(self.many(probes.feature, 0), probes.subject)
+        figures = mean_figures([figures_of(one, probes.subject, gallery.subject) for one in scores])
+        return Measured(len(probes), figures, untouched, by_samples, generated)
+
+    def calibration(self) -> Calibration:
+        """Of validation people's weak pictures against their photos, over several rounds of noise."""
+        probes, gallery = self.parts_.validation, self.parts_.gallery
+        own = gallery.take(np.isin(gallery.subject, np.unique(probes.subject)))
+        seeds = range(ROUNDS) if self.many else range(1)
+        scores = [score_samples(self.sample(probes.feature, seed), own.feature, self.sigma) for seed in seeds]
+        one, other = (names.reshape(-1).tolist() for names in np.meshgrid(probes.subject, own.subject, indexing="ij"))
+        comparison = comparison_of("translated", self.parts_.modality)
+        score_N = np.concatenate([score_PG.reshape(-1) for score_PG in scores])
+        return calibrate_scores(one * len(scores), other * len(scores), score_N, comparison)
+
+
+def _exported_encoder(model: Any, weak: WeakSource, parts: ModalityParts) -> Encoder:
+    """The encoder as it was trained, in a space of its own. Raises `ExportError`."""
+    preparation = weak.encoder.preparation
+    graph: bytes = load("training.export.torch_graph:encoder_torch_graph")(model, preparation.resize)
+    some = weak.items_of(parts.validation)[:PARITY_PICTURES]
+    # A network of fifty layers is not rounded alike everywhere.
+    check_parity(graph, model, prepared(weak.source, some, preparation), tolerance=1e-4)
+    space = Space(weak.space, weak.encoder.space.dimension, f"sha256:{sha256_hex(graph)}", preparation)
+    return Encoder(space, preparation, graph, weak.encoder.licence)
+
+
+def _encoded(parts: ModalityParts, encoder: Encoder, weak: WeakSource) -> ModalityParts:
+    """The same with weak features by another encoder."""
+
+    def again(feature_set: FeatureSet, name: str) -> FeatureSet:
+        source = ChosenPictures(weak.source, weak.items_of(feature_set))
+        return extract_features(encoder, source, weak.folder / name, ExtractionSettings()).feature_set
+
+    test = again(parts.test, "test") if parts.test is not None else None
+    return replace(parts, validation=again(parts.validation, "validation"), test=test)

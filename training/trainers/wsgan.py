@@ -1,0 +1,221 @@
+"""Training Weak-Strong GAN, on features as they are or with the encoder of weak pictures; resumable to the same numbers.
+
+Shapes: N weak pictures, M strong features, B batch, W weak and S strong dimension, Z noise, C classes.
+"""
+
+import json
+import math
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from pydantic import JsonValue
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.features import FloatArray
+from models.wsgan import Critic, Generator, NoiseEncoder
+from training.errors import TrainingError
+from training.losses.arcface import ArcFace
+from training.losses.noise_regression import noise_regression
+from training.losses.wasserstein import critic_loss, generator_loss
+from training.trainers.checkpoint import State, load_checkpoint, save_checkpoint
+from training.trainers.encoder import TorchEncoder
+from training.trainers.encoder_recipe import Report
+from training.trainers.optimisers import Optimisers
+from training.trainers.schedule import rate
+from training.trainers.weak_encoder import WeakEncoder
+from training.trainers.weak_strong import WeakStrong
+from training.trainers.wsgan_recipe import WSGANRecipe
+
+VERSION = 1
+"""Raised where a training comes to other numbers than before; checkpoints of another version are refused."""
+LEAST_VARIANCE = 2e-3
+"""Mean 1 - cos of two features of one person, or of two people: below, a generator has collapsed."""
+_CHECKED = 512
+_AVERAGED = 50
+_ROWS_A_RUN = 4096
+
+
+class TorchSampler:
+    """A trained generator: weak features (N, W) and noise (N, Z) to unit strong features (N, S)."""
+
+    def __init__(self, network: Generator) -> None:
+        self.network = network.eval().cpu()
+        self.num_noise = network.num_noise
+
+    def __call__(self, weak_NW: FloatArray, noise_NZ: FloatArray) -> FloatArray:
+        """One strong feature for each row."""
+        blocks = [slice(start, start + _ROWS_A_RUN) for start in range(0, len(weak_NW), _ROWS_A_RUN)]
+        with torch.inference_mode():
+            made = [self.network(*(torch.from_numpy(side[rows]) for side in (weak_NW, noise_NZ))) for rows in blocks]
+        return np.concatenate([block.numpy() for block in made])
+
+
+@dataclass(frozen=True, slots=True)
+class FittedSampler:
+    """What a training comes to, and the hyperparameters of it."""
+
+    sampler: TorchSampler
+    encoder: TorchEncoder | None
+    """Of weak pictures, where it was trained: its features are what the sampler takes."""
+    hyperparameters: dict[str, JsonValue]
+
+
+def fit_wsgan(data: WeakStrong, recipe: WSGANRecipe, start_WS: FloatArray) -> FittedSampler:
+    """Train generator, critic, classifier and encoder of noise, and the encoder of weak pictures where there are any.
+
+    `start_WS` is the linear map that a recipe may start from. Strong features stay as they are, so that galleries do.
+
+    Source: Weak-Strong GAN (AAAI 2019), End-to-End Training. Deviations: F_S is not trained; the classifier has unit centres,
+    and begins with the means of its classes. Where F_W is trained, D-phases take each picture's feature as it came out of
+    its last G-phase: to encode it again five times would take most of the training.
+
+    Raises `TrainingError` where a loss is no number, or the generator collapses.
+    """
+    run = _Run(data, recipe, torch.from_numpy(start_WS))
+    checkpoint, on_step = data.workplace.checkpoint, data.workplace.on_step
+    done = load_checkpoint(checkpoint, run.state) if checkpoint else 0
+    losses: list[float] = []
+    for epoch in range(done, recipe.epochs):
+        order = torch.randperm(len(data.weak_NW), generator=run.state.random)
+        for place in range(run.steps_an_epoch):
+            step = epoch * run.steps_an_epoch + place
+            loss = run.step(order[place * run.batch : (place + 1) * run.batch], step)
+            losses = [*losses[-_AVERAGED:], loss]
+            if not math.isfinite(loss):
+                raise TrainingError(f"the loss is no number after {step + 1} steps; lower --learning-rate")
+            on_step(Report(step + 1, run.num_steps, float(np.mean(losses))))
+        run.check_varied(epoch)
+        if checkpoint:
+            save_checkpoint(checkpoint, run.state)
+    encoder = run.weak.encoder() if run.weak is not None else None
+    return FittedSampler(TorchSampler(run.generator), encoder, asdict(recipe) | run.state.all_rates)
+
+
+class _Run:
+    """Networks and optimisers of one training, and its two phases."""
+
+    def __init__(self, data: WeakStrong, recipe: WSGANRecipe, start_WS: Tensor) -> None:
+        torch.manual_seed(data.seed)
+        self.recipe, self.device = recipe, data.workplace.device
+        self.weak_class_N = torch.from_numpy(data.weak_class_N).to(self.device)
+        self.strong_MS = torch.from_numpy(data.strong_MS).to(self.device)
+        self.strong_class_M = torch.from_numpy(data.strong_class_M).to(self.device)
+        self.batch = min(recipe.batch, len(data.weak_NW))
+        self.steps_an_epoch = len(data.weak_NW) // self.batch
+        self.num_steps = self.steps_an_epoch * recipe.epochs
+        num_weak, num_strong = data.weak_NW.shape[1], data.strong_MS.shape[1]
+        sizes = (num_weak, num_strong, recipe.num_noise, recipe.num_hidden)
+        self.generator = Generator(*sizes, dropout=recipe.dropout)
+        if recipe.starts_linear:
+            self.generator.start_from(start_WS)
+        self.critic = Critic(num_strong, recipe.num_hidden)
+        self.noise_encoder = NoiseEncoder(num_strong, recipe.num_noise, recipe.num_hidden)
+        self.classifier = ArcFace(data.num_classes, num_strong, scale=recipe.scale)
+        self.classifier.start_from(torch.from_numpy(data.strong_MS), torch.from_numpy(data.strong_class_M))
+        self.kept = Kept(torch.from_numpy(data.weak_NW))
+        self.weak = WeakEncoder(data.pictures, recipe.num_layers, self.device) if data.pictures is not None else None
+        networks: dict[str, nn.Module] = {
+            "generator": self.generator,
+            "critic": self.critic,
+            "noise_encoder": self.noise_encoder,
+            "classifier": self.classifier,
+        }
+        rules = {name: getattr(recipe, name) for name in networks}
+        if self.weak is not None:
+            networks["encoder"], rules["encoder"] = self.weak.network, recipe.encoder
+        for network in networks.values():
+            network.to(self.device).train()
+        self.optimisers = Optimisers(networks, rules)
+        plan = json.dumps([VERSION, asdict(recipe), data.seed, data.digest])
+        random = torch.Generator().manual_seed(data.seed)
+        everything = networks | {"kept": self.kept.to(self.device)}
+        self.state = State(plan, everything, self.optimisers.by_name, random, recipe.generator.learning_rate)
+
+    def step(self, rows_B: Tensor, number: int) -> float:
+        """D-phases, then a G-phase on these rows; the loss of the latter."""
+        self.optimisers.set_rate(rate(number / self.num_steps, "cosine", ()))
+        for _ in range(self.recipe.num_critic):
+            self.d_phase()
+        return self.g_phase(rows_B)
+
+    def d_phase(self) -> None:
+        """Minimise J_D of Eq. 9 over the critic, the classifier and the encoder of noise."""
+        terms = self.recipe.terms
+        weak_B, strong_B = (self._draw(len(side)) for side in (self.weak_class_N, self.strong_MS))
+        real_BS, noise_BZ = self.strong_MS[strong_B], self._noise(len(weak_B))
+        with torch.no_grad():
+            made_BS = self.generator(self.kept.features[weak_B], noise_BZ)
+        losses: dict[str, Tensor] = {}
+        if terms.is_adversarial:
+            losses["critic"] = critic_loss(self.critic(made_BS), self.critic(real_BS))
+        if terms.strong_classification:
+            loss = self.classifier(real_BS, self.strong_class_M[strong_B], 0.0)
+            losses["classifier"] = terms.strong_classification * loss
+        if terms.noise:
+            losses["noise_encoder"] = terms.noise * noise_regression(self.noise_encoder(made_BS), noise_BZ)
+        self.optimisers.step(losses)
+        self.critic.clip(self.recipe.clip)
+
+    def g_phase(self, rows_B: Tensor) -> float:
+        """Minimise J_G of Eq. 8 over the generator and the encoder of weak pictures."""
+        terms, num = self.recipe.terms, self.recipe.num_counterparts
+        weak_BW = self.kept.features[rows_B]
+        if self.weak is not None:
+            weak_BW = self.weak(rows_B, self.state.random)
+            self.kept.put(rows_B, weak_BW.detach())
+        noise_BZ = self._noise(num * len(rows_B))
+        made_BS = self.generator(weak_BW.repeat(num, 1), noise_BZ)
+        loss = terms.classification * self.classifier(made_BS, self.weak_class_N[rows_B].repeat(num), 0.0)
+        if terms.is_adversarial:
+            loss = loss + generator_loss(self.critic(made_BS))
+        if terms.noise:
+            loss = loss + terms.noise * noise_regression(self.noise_encoder(made_BS), noise_BZ)
+        trained = ("generator",) if self.weak is None else ("generator", "encoder")
+        self.optimisers.step_together(trained, loss)
+        return float(loss.detach())
+
+    @torch.no_grad()
+    def check_varied(self, epoch: int) -> None:
+        """Raises `TrainingError` where everybody is given the same feature, or one person is where noise was to tell."""
+        self.generator.eval()
+        weak_BW = self.kept.features[:_CHECKED]
+        # Of a generator of its own: what is looked at changes nothing.
+        random = torch.Generator().manual_seed(epoch)
+        one_BS, other_BS = (
+            self.generator(weak_BW, torch.randn(len(weak_BW), self.recipe.num_noise, generator=random).to(self.device))
+            for _ in range(2)
+        )
+        self.generator.train()
+        within = 1 - float(functional.cosine_similarity(one_BS, other_BS).mean())
+        across = 1 - float((one_BS @ other_BS.T).mean())
+        same = "everybody" if across < LEAST_VARIANCE else "a person, whatever the noise,"
+        if across < LEAST_VARIANCE or (self.recipe.is_varied and within < LEAST_VARIANCE):
+            raise TrainingError(
+                f"the generator collapsed after {epoch + 1} epochs: {same} is given one feature (1 - cosine of two is "
+                f"{within:.1e} of one person, {across:.1e} of two); give the noise more weight, or bring more people"
+            )
+
+    def _draw(self, num: int) -> Tensor:
+        return torch.randint(0, num, (self.recipe.batch,), generator=self.state.random).to(self.device)
+
+    def _noise(self, num: int) -> Tensor:
+        return torch.randn(num, self.recipe.num_noise, generator=self.state.random).to(self.device)
+
+
+class Kept(nn.Module):
+    """Of every weak picture its feature as it was when it was last encoded, (N, W)."""
+
+    def __init__(self, feature_NW: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("feature_NW", feature_NW.clone())
+
+    @property
+    def features(self) -> Tensor:
+        """All of them."""
+        return self.get_buffer("feature_NW")
+
+    def put(self, rows_B: Tensor, feature_BW: Tensor) -> None:
+        """In place of those before."""
+        self.features[rows_B] = feature_BW

@@ -1,0 +1,63 @@
+"""How Weak-Strong GAN is trained; free of torch, so that a command line can name it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """An optimiser of one network."""
+
+    kind: Literal["sgd", "rmsprop", "adamw"]
+    learning_rate: float
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Weights of the losses beside the adversarial one, which is 1 or left out. Source: Weak-Strong GAN, Eq. 8 and 9."""
+
+    classification: float
+    """lambda: how much the generator is taught to be recognised."""
+    noise: float
+    """mu: how much generated features are to tell their noise; 0 leaves the encoder of noise out."""
+    strong_classification: float
+    """nu: how much the classifier learns from strong features."""
+    is_adversarial: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class WSGANRecipe:
+    """Losses, networks and optimisation."""
+
+    terms: Terms
+    num_hidden: int
+    num_noise: int
+    dropout: float
+    """Of the generator's hidden layers."""
+    starts_linear: bool
+    """Whether the generator adds to a linear map; else it learns everything."""
+    scale: float
+    """Of the cosines with class centres, before the softmax."""
+    generator: Rule
+    critic: Rule
+    classifier: Rule
+    noise_encoder: Rule
+    encoder: Rule
+    """Of pictures, where it is trained too."""
+    epochs: int
+    """Of all weak pictures, in G-phases."""
+    batch: int
+    num_critic: int = 5
+    """D-phases for each G-phase."""
+    clip: float = 0.01
+    """Largest weight of the critic."""
+    num_counterparts: int = 1
+    """Strong features that are generated of each weak one in a G-phase."""
+    num_layers: int | None = None
+    """Of the encoder that are trained, the last ones; None for all."""
+
+    @property
+    def is_varied(self) -> bool:
+        """Whether other noise is to give other features."""
+        return self.terms.noise > 0
