@@ -14,6 +14,7 @@ from training.commands import (
     evaluate,
     extract,
     fit,
+    label,
     package,
     privacy,
     report,
@@ -25,6 +26,7 @@ from training.errors import TrainingError
 
 COMMANDS = {
     "synth": synth,
+    "label": label,
     "extract": extract,
     "fit": fit,
     "compare": compare,

@@ -79,7 +79,15 @@ def test_the_journey_enrols_a_thousand_subjects_and_identifies_them_from_the_oth
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/benchmarks.md", "docs/reliability.md"]
+    "page",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/architecture.md",
+        "docs/layouts.md",
+        "docs/benchmarks.md",
+        "docs/reliability.md",
+    ],
 )
 def test_links_between_pages_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")

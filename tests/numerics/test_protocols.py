@@ -1,3 +1,5 @@
+from typing import Literal
+
 import numpy as np
 import pytest
 
@@ -103,4 +105,34 @@ def test_lists_of_probes_that_nobody_knows_have_no_rank() -> None:
     feature = unit_features(np.random.default_rng(0).normal(size=(40, 4)))
     subject = np.array([f"s{number}" for number in range(40)])
     found = identification_figures(feature, feature, subject, [Fold(np.arange(20), np.arange(20, 40))])
-    assert (found.rank1, found.rank10, found.fnir) == (None, None, None)
+    assert (found.rank1, found.rank50, found.tar_far_1e2, found.fnir) == (None, None, None, None)
+
+
+@pytest.mark.parametrize("fusion", ["max", "mean"])
+def test_recall_is_over_identities_and_tar_over_pairs_of_pictures(fusion: Literal["max", "mean"]) -> None:
+    random = np.random.default_rng(5)
+    identity = np.repeat(random.normal(size=(80, 8)), 3, axis=0)
+    feature = unit_features(identity + 0.8 * random.normal(size=identity.shape))
+    subject = np.repeat([f"s{number:02d}" for number in range(80)], 3)
+    probes, gallery = np.flatnonzero(np.arange(240) % 3 == 0), np.flatnonzero(np.arange(240) % 3 > 0)
+    found = identification_figures(feature, feature, subject, [Fold(probes, gallery)], fusion)
+    ranks: list[int] = []
+    genuine: list[float] = []
+    impostor: list[float] = []
+    for row in probes:
+        of_subject: dict[str, list[float]] = {}
+        for stored in gallery:
+            score = float(feature[row] @ feature[stored])
+            (genuine if subject[row] == subject[stored] else impostor).append(score)
+            of_subject.setdefault(subject[stored], []).append(score)
+        fused = {name: max(scores) if fusion == "max" else sum(scores) / 2 for name, scores in of_subject.items()}
+        ranks.append(1 + sum(score > fused[subject[row]] for score in fused.values()))
+    for k, figure in ((1, found.rank1), (5, found.rank5), (10, found.rank10), (50, found.rank50)):
+        assert figure is not None
+        assert figure.mean == pytest.approx(np.mean(np.array(ranks) <= k))
+    for far, figure in ((1e-2, found.tar_far_1e2), (1e-3, found.tar_far_1e3)):
+        assert figure is not None
+        expected = tar_at_far(np.array(genuine), np.array(impostor), far)
+        # Between the last impostor let through and the first that is not, the lowest threshold is taken.
+        assert expected is not None
+        assert expected <= figure.mean <= expected + 0.02

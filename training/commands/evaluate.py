@@ -3,11 +3,12 @@
 By default only on subjects that the bundle's own split kept apart; `--subjects all` measures on everybody, which is
 honest only for feature sets of people the translator was not fitted on. A bundle fitted without subjects was split by
 picture: on sets that name subjects, only those count all of whose pictures it kept apart.
+
+With --source and --roles alone, measure one encoder as it is: who of the list's probes is found in its gallery.
 """
 
 import argparse
 import json
-import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,23 +16,24 @@ from typing import Any
 import numpy as np
 
 from models.bundle import read_bundle
-from models.calibration import MODALITY_PATTERN
-from training.commands.terminal import OfPairs, OfRoles, details_table, evaluation_table, out, pairs_table, roles_table
+from training.commands.evaluate_roles import roles_across, roles_within
+from training.commands.terminal import OfPairs, OfRoles, details_table, evaluation_table, out, pairs_table, roles_tables
+from training.data.feature_set_files import load_feature_set
 from training.data.pairs import Pairs
 from training.data.partial import check_writable
-from training.data.protocols import RoleList, find_rows, read_pairs, read_roles, roles_by_modality
+from training.data.protocols import find_rows, read_pairs
 from training.errors import TrainingError
 from training.evaluation.cross_space import comparisons, evaluate_translation, in_common_space
 from training.evaluation.details import detailed, details_in_common_space
-from training.evaluation.protocols import Fold, identification_figures, pair_figures
+from training.evaluation.protocols import pair_figures
 from training.export.loaded import LoadedTranslator, held_out
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
-    parser.add_argument("--bundle", required=True, type=Path, help="the translator")
+    parser.add_argument("--bundle", type=Path, help="the translator")
     parser.add_argument("--source", required=True, type=Path, metavar="SET", help="features of its source space")
-    parser.add_argument("--target", required=True, type=Path, metavar="SET", help="features of its target space")
+    parser.add_argument("--target", type=Path, metavar="SET", help="features of its target space")
     parser.add_argument(
         "--other", type=Path, metavar="BUNDLE", help="for a common space: the projection of --target's features into it"
     )
@@ -53,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="max",
         help="of several templates of a subject, with --roles (default: %(default)s)",
     )
-    parser.add_argument("--subjects", choices=("held-out", "all"), default="held-out", help="default: %(default)s")
+    parser.add_argument("--subjects", choices=("held-out", "all"), help="default: held-out")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
 
@@ -64,6 +66,33 @@ def run(options: argparse.Namespace) -> None:
         raise TrainingError(f"{options.json}: is a folder itself, or its folder does not exist")
     if options.json:
         check_writable(options.json)
+    if options.bundle is None:
+        _measure_native(options)
+    elif options.target is None:
+        raise TrainingError("--bundle translates from --source to --target: give features of both")
+    else:
+        _measure_translated(options)
+
+
+def _measure_native(options: argparse.Namespace) -> None:
+    """Roles in the space of one encoder. Raises `TrainingError` for options that only a bundle has a use for."""
+    for name in ("target", "other", "pairs", "subjects"):
+        if getattr(options, name) is not None:
+            raise TrainingError(f"--{name} is for a translator: give --bundle too")
+    if options.roles is None:
+        raise TrainingError("give a translator as --bundle, or --roles to measure one encoder as it is")
+    feature_set = load_feature_set(options.source).originals()
+    found = roles_within(options.roles, feature_set, options.fusion)
+    console = out()
+    for table in roles_tables(found):
+        console.print(table)
+    if options.json:
+        _write_json(options.json, {"space": feature_set.space.name, "roles": asdict(found)})
+
+
+def _measure_translated(options: argparse.Namespace) -> None:
+    """A translator on both its spaces."""
+    options.subjects = options.subjects or "held-out"
     bundle = read_bundle(options.bundle)
     translator = LoadedTranslator(bundle, options.device)
     other = translator.beside(options.other, options.device) if options.other else None
@@ -84,7 +113,8 @@ def run(options: argparse.Namespace) -> None:
     if details:
         console.print(details_table(details))
     for found in lists.values():
-        console.print(pairs_table(found) if isinstance(found, OfPairs) else roles_table(found))
+        for table in [pairs_table(found)] if isinstance(found, OfPairs) else roles_tables(found):
+            console.print(table)
     if options.json:
         document = {
             "bundle": bundle.manifest.name,
@@ -103,7 +133,9 @@ def _of_lists(options: argparse.Namespace, chosen: Pairs, translator: LoadedTran
     if options.pairs:
         found["pairs"] = _of_pairs(options.pairs, chosen, translator, is_projected=bool(options.other))
     if options.roles:
-        found["roles"] = _of_roles(options, chosen, translator)
+        translated = translator(chosen.source.feature)
+        sides = comparisons(chosen, translated, is_projected=bool(options.other))
+        found["roles"] = roles_across(options.roles, chosen, sides, options.fusion)
     return found
 
 
@@ -130,46 +162,6 @@ def _of_pairs(path: Path, chosen: Pairs, translator: LoadedTranslator, *, is_pro
         for name, (a, b) in sides.items()
     }
     return OfPairs(int(is_there.sum()), len(asked.a), figures)
-
-
-def _of_roles(options: argparse.Namespace, chosen: Pairs, translator: LoadedTranslator) -> OfRoles:
-    """The list's pictures that are measured, in their roles. Raises `TrainingError` where a role has none."""
-    if not chosen.source.has_subjects:
-        raise TrainingError("--roles needs feature sets that say who is on their pictures")
-    image = chosen.source.image.tolist()
-    asked = _roles(options.roles, chosen)
-    row = find_rows(image, asked.image)
-    folds = []
-    for fold in np.unique(asked.fold_N):
-        here = (asked.fold_N == fold) & (row >= 0)
-        probes, gallery = row[here & asked.is_probe_N], row[here & ~asked.is_probe_N]
-        both = np.intersect1d(probes, gallery)
-        if len(both):
-            raise TrainingError(f"{options.roles}: fold {fold} has {image[both[0]]!r} as probe and in the gallery")
-        if not len(probes) or not len(gallery):
-            raise TrainingError(
-                f"{options.roles}: fold {fold} has {len(probes)} probes and {len(gallery)} gallery pictures among those that are "
-                "measured; see --subjects"
-            )
-        folds.append(Fold(probes, gallery))
-    translated = translator(chosen.source.feature)
-    sides = comparisons(chosen, translated, is_projected=bool(options.other))
-    figures = {
-        name: identification_figures(probe, stored, chosen.source.subject, folds, options.fusion)
-        for name, (probe, stored) in sides.items()
-    }
-    return OfRoles(int((row >= 0).sum()), len(row), len(folds), figures)
-
-
-def _roles(text: str, chosen: Pairs) -> RoleList:
-    """A file's roles, or those of two modalities."""
-    modalities = re.fullmatch(f"({MODALITY_PATTERN}?)-to-({MODALITY_PATTERN})", text)
-    if not modalities:
-        return read_roles(Path(text))
-    modality = chosen.source.modality if chosen.source.modality is not None else chosen.target.modality
-    if modality is None:
-        raise TrainingError(f"--roles {text}: the feature sets do not say of which modality their pictures are")
-    return roles_by_modality(chosen.source.image.tolist(), modality.tolist(), modalities[1], modalities[2])
 
 
 def _write_json(path: Path, document: dict[str, Any]) -> None:

@@ -149,16 +149,19 @@ class OfRoles:
     figures: Mapping[str, IdentificationFigures]
 
 
-def roles_table(found: OfRoles) -> Table:
-    """Means over folds, and their standard errors where there are several."""
+def roles_tables(found: OfRoles) -> list[Table]:
+    """Who is found, and what passes; means over folds, and their standard errors where there are several."""
     title = f"{found.num_pictures} of the list's {found.num_asked} pictures, {found.num_folds} fold(s)"
-    table = Table(title=Text(title), title_justify="left")
-    table.add_column("comparison")
-    for column in ("rank-1", "rank-10", f"FNIR@{FPIR:.0%}"):
-        table.add_column(column, justify="right")
+    ranks = Table("comparison", title=Text(title), title_justify="left")
+    rates = Table("comparison")
+    for column in ("rank-1", "rank-5", "rank-10", "rank-50"):
+        ranks.add_column(column, justify="right")
+    for column in ("TAR@1e-2", "TAR@1e-3", f"FNIR@{FPIR:.0%}"):
+        rates.add_column(column, justify="right")
     for name, one in found.figures.items():
-        table.add_row(name, *(_fold_figure(figure) for figure in (one.rank1, one.rank10, one.fnir)))
-    return table
+        ranks.add_row(name, *(_fold_figure(figure) for figure in (one.rank1, one.rank5, one.rank10, one.rank50)))
+        rates.add_row(name, *(_fold_figure(figure) for figure in (one.tar_far_1e2, one.tar_far_1e3, one.fnir)))
+    return [ranks, rates]
 
 
 def _fold_figure(figure: FoldFigure | None) -> str:

@@ -23,6 +23,7 @@ from models.picture import Landmarks
 from training.errors import SourceError
 
 LABELS = "labels.csv"
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 _ZIP_FAULTS = (
     OSError,
     zipfile.BadZipFile,
@@ -34,7 +35,6 @@ _ZIP_FAULTS = (
     ValueError,
     struct.error,
 )
-_PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ def open_source(path: Path) -> PictureSource:
 
 
 def _items_from_places(places: Iterable[str], what: str) -> list[PictureItem]:
-    pictures = sorted(place for place in places if PurePosixPath(place).suffix.lower() in _PICTURES)
+    pictures = sorted(place for place in places if PurePosixPath(place).suffix.lower() in PICTURE_SUFFIXES)
     folders = {PurePosixPath(place).parent for place in pictures}
     # One folder around everything, or pictures beside the folders, say nothing of who is on them.
     tells = len(folders) > 1 and PurePosixPath() not in folders
@@ -174,7 +174,7 @@ def _items_from_places(places: Iterable[str], what: str) -> list[PictureItem]:
         if place == before:
             raise SourceError(f"{what}: holds {place!r} more than once")
     for place in pictures:
-        if not _is_unicode(place):
+        if not is_unicode(place):
             raise SourceError(f"{what}: the name {place!a} is not UTF-8; rename it")
     return items
 
@@ -218,7 +218,7 @@ def _stamped(items: list[PictureItem], stamp: Callable[[str], str]) -> list[Pict
     return [replace(item, stamp=stamp(item.place)) for item in items]
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
     """Names that are not UTF-8 come from the file system as lone surrogates."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
 

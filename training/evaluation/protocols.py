@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from training.evaluation.identification import rank_k
 from training.evaluation.open_set import search
-from training.evaluation.scoring import Fusion
+from training.evaluation.scoring import Fusion, count_scores
 from training.evaluation.verification import tar_at_far
 
 Scores = npt.NDArray[np.floating[Any]]
@@ -86,8 +87,13 @@ class IdentificationFigures:
     """One way to compare the probes of a list with its gallery; None where no fold can say."""
 
     rank1: FoldFigure | None
-    """Over probes whose subject is in the gallery."""
+    """Recall@1, over probes whose subject is in the gallery."""
+    rank5: FoldFigure | None
     rank10: FoldFigure | None
+    rank50: FoldFigure | None
+    tar_far_1e2: FoldFigure | None
+    """Over all comparisons of a probe with a template of the gallery."""
+    tar_far_1e3: FoldFigure | None
     fnir: FoldFigure | None
     """The share of these people that is missed where `FPIR` of those who are not in the gallery find somebody."""
 
@@ -101,6 +107,8 @@ class Fold:
 
 
 FPIR = 0.01
+RANKS = (1, 5, 10, 50)
+RATES = (1e-2, 1e-3)
 
 
 def identification_figures(
@@ -110,18 +118,27 @@ def identification_figures(
     folds: Sequence[Fold],
     fusion: Fusion = "max",
 ) -> IdentificationFigures:
-    """Search each fold's gallery with its probes; several templates of a subject are fused."""
-    rank1, rank10, fnir = [], [], []
+    """Search each fold's gallery with its probes; several templates of a subject are fused, and verified one by one.
+
+    Source: Weak-Strong GAN (AAAI 2019), Evaluation: Recall@K over identities, TPR@FPR over pairs of pictures.
+    """
+    ranked: list[list[float]] = [[] for _ in RANKS]
+    verified: list[list[float]] = [[] for _ in RATES]
+    fnir = []
     for fold in folds:
         asked = (probe_ND[fold.probes], subject[fold.probes])
-        found = search(*asked, stored_ND[fold.gallery], subject[fold.gallery], fusion)
+        stored = (stored_ND[fold.gallery], subject[fold.gallery])
+        found = search(*asked, *stored, fusion)
         if found.mate_rank_M.size:
-            rank1.append(float((found.mate_rank_M <= 1).mean()))
-            rank10.append(float((found.mate_rank_M <= 10).mean()))
+            for shares, rank in zip(ranked, RANKS, strict=True):
+                shares.append(rank_k(found.mate_rank_M, rank))
+        counts = count_scores(*asked, *stored)
+        for shares, rate in zip(verified, RATES, strict=True):
+            shares += [share for share in [counts.tar_at_far(rate)] if share is not None]
         missed = found.fnir_at_fpir(FPIR)
         if missed is not None:
             fnir.append(missed)
-    return IdentificationFigures(*(_figure(shares) if shares else None for shares in (rank1, rank10, fnir)))
+    return IdentificationFigures(*(_figure(shares) if shares else None for shares in (*ranked, *verified, fnir)))
 
 
 def _best_threshold(score_N: Scores, is_same_N: npt.NDArray[np.bool_]) -> float:

@@ -1,0 +1,49 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from training.data.layouts.listing import Listing
+from training.data.layouts.writing import check_place, write_listing
+from training.data.protocols import read_roles
+from training.data.sources import PictureItem, open_source
+from training.errors import SourceError
+
+POINTS = [(1.0, 2.5), (3.0, 4.0), (5.0, 6.0), (7.0, 8.0), (9.0, 10.126)]
+ITEMS = [
+    PictureItem("a, b.png", "a, b.png", "Ann", "photo", {"part": "x"}, POINTS),
+    PictureItem("c/ü.png", "c/ü.png", "Ann", "sketch", {"part": "y"}),
+]
+LISTING = Listing(ITEMS, {"a, b.png": "gallery", "c/ü.png": "probe"})
+
+
+def test_what_is_written_is_read_as_it_was(unpacked: Callable[..., Path]) -> None:
+    folder = unpacked("a, b.png", "c/ü.png")
+    labels, roles = folder.parent / "labels.csv", folder.parent / "roles.csv"
+    write_listing(LISTING, labels, roles, check_place(labels, folder))
+    one, two = open_source(labels).items
+    assert (one.key, one.subject, one.modality, one.labels) == ("set/a, b.png", "Ann", "photo", {"part": "x"})
+    assert one.landmarks == [*POINTS[:-1], (9.0, 10.13)]
+    assert (two.key, two.landmarks) == ("set/c/ü.png", None)
+    asked = read_roles(roles)
+    assert (asked.image, asked.is_probe_N.tolist()) == (("set/a, b.png", "set/c/ü.png"), [False, True])
+
+
+def test_paths_are_relative_to_the_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert check_place(tmp_path / "labels.csv", tmp_path) == ""
+    assert check_place(tmp_path / "labels.csv", tmp_path / "a" / "b") == "a/b/"
+    monkeypatch.chdir(tmp_path)
+    assert check_place(Path("labels.csv"), Path("a")) == "a/"
+    for out in (tmp_path / "a" / "labels.csv", tmp_path / "other" / "labels.csv"):
+        with pytest.raises(SourceError, match=r"must lie in .+ or in a folder around it"):
+            check_place(out, tmp_path)
+
+
+def test_both_lists_are_written_or_none_and_nothing_is_overwritten(tmp_path: Path) -> None:
+    labels, roles = tmp_path / "labels.csv", tmp_path / "roles.csv"
+    roles.write_text("mine")
+    with pytest.raises(SourceError, match=r"roles\.csv: is there already"):
+        write_listing(LISTING, labels, roles, "")
+    assert (labels.exists(), roles.read_text()) == (False, "mine")
+    with pytest.raises(SourceError, match="cannot be written"):
+        write_listing(LISTING, tmp_path / "none" / "labels.csv", roles, "")

@@ -1,0 +1,44 @@
+"""A data set as a list: its pictures, who is on them, and what each is for in the protocol."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from models.picture import Landmarks
+from training.data.layouts.folder import Folder
+from training.data.sources import PictureItem
+
+PHOTO, SKETCH = "photo", "sketch"
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Pictures with their paths below the data set's folder as keys, in order."""
+
+    items: list[PictureItem]
+    role: dict[str, str]
+    """`probe` or `gallery`, by the key; pictures beyond the protocol have none."""
+
+
+def listing_of_pairs(
+    folder: Folder,
+    photos: Mapping[str, str],
+    sketches: Mapping[str, str],
+    landmarks: Callable[[str], Landmarks | None],
+    *,
+    part: Callable[[str], str] | None = None,
+    in_protocol: Callable[[str], bool] = lambda subject: True,
+) -> Listing:
+    """Everybody of whom there are a photo, in the gallery, and a sketch, asked about. The others are left out."""
+    for subject in sorted(sketches.keys() - photos.keys()):
+        folder.leave_out("sketches without a photo", sketches[subject])
+    for subject in sorted(photos.keys() - sketches.keys()):
+        folder.leave_out("photos without a sketch", photos[subject])
+    items, role = [], {}
+    for modality, found, purpose in ((PHOTO, photos, "gallery"), (SKETCH, sketches, "probe")):
+        for subject in sorted(photos.keys() & sketches.keys()):
+            place = found[subject]
+            labels = {"part": part(subject)} if part else {}
+            items.append(PictureItem(place, place, subject, modality, labels, landmarks(place)))
+            if in_protocol(subject):
+                role[place] = purpose
+    return Listing(items, role)
