@@ -45,8 +45,8 @@ class Generator(nn.Module):
     def forward(self, weak_BW: Tensor, noise_BZ: Tensor) -> Tensor:
         """Features that could have been, normalised here."""
         unit_BW = functional.normalize(weak_BW, dim=-1)
-        # Numbers of the size of the noise's.
-        scaled_BW = unit_BW * math.sqrt(unit_BW.shape[-1])
+        # As much of it as there is noise, or noise would hardly be heard.
+        scaled_BW = unit_BW * math.sqrt(self.num_noise)
         learned_BS: Tensor = self.layers(torch.cat([scaled_BW, noise_BZ], dim=-1))
         return functional.normalize(unit_BW @ self.get_buffer("start_WS") + learned_BS, dim=-1)
 
@@ -95,6 +95,7 @@ def _layers(
             nn.Linear(num_before, num_hidden),
             nn.BatchNorm1d(num_hidden, affine=has_scale),
             nn.LeakyReLU(_SLOPE),
-            nn.Dropout(dropout),
         ]
+        if dropout:
+            hidden.append(nn.Dropout(dropout))
     return nn.Sequential(*hidden, nn.Linear(num_hidden, num_out))

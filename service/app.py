@@ -44,6 +44,7 @@ from service.usecases.pace import Pace
 from service.usecases.probes import Probes
 from service.usecases.receipts import Signer
 from service.usecases.reconstruct import Reconstruct
+from service.usecases.sampling import SampleLimits
 from service.usecases.translate import Translate
 from service.usecases.trust import TrustPolicy
 from service.usecases.verdicts import Verdicts
@@ -123,7 +124,12 @@ def _services(
     gates = GatePolicy(
         settings.enrol_min_confidence, settings.enrol_min_norm, settings.enrol_duplicates, settings.duplicate_fmr
     )
-    probes = Probes(inference, trust, refuses_suspected=settings.wrong_space == "refuse")
+    probes = Probes(
+        inference,
+        trust,
+        refuses_suspected=settings.wrong_space == "refuse",
+        limits=SampleLimits(settings.max_samples, settings.max_batch_rows),
+    )
     keep = KeepGalleries(inference, store)
     signer, wake = Signer.of_folder(settings.data), threading.Event()
     traffic = Traffic()

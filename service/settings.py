@@ -119,6 +119,9 @@ class Settings(BaseSettings):
     queue_rows: Annotated[
         int, Field(ge=1, description="most rows that wait for a model before requests are refused")
     ] = 131_072
+    max_samples: Annotated[
+        int, Field(ge=1, le=1024, description="most features as which a probe of a weak modality is asked about")
+    ] = 64
     max_top_k: Annotated[int, Field(ge=1, description="most candidates of one identification")] = 1000
 
 

@@ -12,6 +12,7 @@ from models.operating_point import OperatingPoint
 from models.space import Space
 from service.entities import Route, RouteStep
 from service.errors import NoRouteError, SpaceMismatchError
+from service.inference.across import Across
 from service.inference.thresholds import Thresholds, shared
 
 MAX_HOPS = 3
@@ -21,16 +22,19 @@ class Catalog:
     """Spaces by name and fingerprint, and the best route between any two. Immutable once built."""
 
     def __init__(self, translators: Iterable[Bundle], encoders: Iterable[Bundle]) -> None:
-        self._translators = {bundle.manifest.name: bundle for bundle in translators}
+        """`translators`, samplers among them; those for pictures of one modality lead nowhere by themselves."""
+        everything = {bundle.manifest.name: bundle for bundle in translators}
+        self.across = Across(bundle for bundle in everything.values() if bundle.manifest.modality)
+        self._translators = {name: one for name, one in everything.items() if not one.manifest.modality}
         self._encoders: dict[str, Bundle] = {}
         encoders = tuple(encoders)
-        self.thresholds = Thresholds((*self._translators.values(), *encoders))
+        self.thresholds = Thresholds((*everything.values(), *encoders))
         for bundle in encoders:
             self._encoders.setdefault(bundle.manifest.target.fingerprint, bundle)
         self._spaces: dict[str, Space] = {}
         self._aliases: set[Space] = set()
         """Every name under which a bundle knows a space; the name is no part of the fingerprint, so one may have several."""
-        for bundle in (*self._translators.values(), *self._encoders.values()):
+        for bundle in (*everything.values(), *self._encoders.values()):
             for space in (bundle.manifest.source, bundle.manifest.target):
                 if space is not None:
                     self._spaces.setdefault(space.fingerprint, space)
@@ -184,6 +188,10 @@ class Catalog:
                     found += self.meetings(source, target)
         return found
 
+    def routes_across(self) -> list[tuple[Route, str]]:
+        """The ways of single modalities, each with its modality."""
+        return [(Route(step.source, step.target, (step,)), modality) for modality, step in self.across.steps()]
+
     def quality(self, route: Route) -> float:
         """The product of the steps' measured mean cosines with native features, in [0, 1]; in a common space the cosine there,
         the mean of what both sides measured.
@@ -197,9 +205,9 @@ class Catalog:
             merit *= _quality(self._translators[step.bundle].manifest.metrics)
         return merit
 
-    def operating_points(self, route: Route) -> tuple[OperatingPoint, ...]:
+    def operating_points(self, route: Route, modality: str = PHOTO) -> tuple[OperatingPoint, ...]:
         """The thresholds measured for comparisons of native features at the end of `route`, at the usual rates."""
-        return self.thresholds.between(*route.sides).points
+        return self.thresholds.between(*route.sides, modality).points
 
     def _best(self, *directions: tuple[Space, Space], fmr: float | None, modalities: Set[str]) -> Route:
         translated = []

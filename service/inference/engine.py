@@ -11,6 +11,7 @@ import numpy as np
 from models.bundle import Bundle
 from models.errors import ContractError, PictureError
 from models.features import FloatArray, ZeroNormError, unit_features
+from models.graph import NOISE
 from models.picture import Landmarks, prepare_picture
 from models.runtime import Device, InferenceError, Session
 from models.space import InputPreparation
@@ -50,16 +51,19 @@ class Picture:
 class _OnnxEngine:
     """What encoders and translators share: a session, and checked output."""
 
-    def __init__(self, bundle: Bundle, device: Device) -> None:
+    def __init__(self, bundle: Bundle, device: Device, *, noise_name: str | None = None) -> None:
         """Raises `InferenceError` where the model does not load on the device."""
         self._name = bundle.manifest.name
-        self._session = Session(bundle.model, device=device)
+        self._session = Session(bundle.model, device=device, noise_name=noise_name)
         self.device: str = self._session.device
 
     def run(self, rows: FloatArray) -> FloatArray:
         """The model over the rows."""
+        return self._run(rows)
+
+    def _run(self, rows: FloatArray, noise: FloatArray | None = None) -> FloatArray:
         try:
-            return self._session.run(rows)
+            return self._session.run(rows, noise)
         except InferenceError as failure:
             raise EngineError(f"bundle {self._name}: {failure}") from None
 
@@ -83,6 +87,26 @@ class TranslatorEngine(_OnnxEngine):
     def prepare(self, item: FloatArray) -> FloatArray:
         """Features are ready as they are."""
         return item
+
+
+class SamplerEngine(_OnnxEngine):
+    """Items are unit features with noise behind them (n, W + Z)."""
+
+    max_rows = 4096
+
+    def __init__(self, bundle: Bundle, device: Device) -> None:
+        super().__init__(bundle, device, noise_name=NOISE)
+        assert bundle.manifest.source is not None
+        self._num_weak = bundle.manifest.source.dimension
+
+    def prepare(self, item: FloatArray) -> FloatArray:
+        """Features are ready as they are."""
+        return item
+
+    def run(self, rows: FloatArray) -> FloatArray:
+        """The model over the rows."""
+        weak, noise = np.split(rows, [self._num_weak], axis=1)
+        return self._run(np.ascontiguousarray(weak), np.ascontiguousarray(noise))
 
 
 class GeneratorEngine(_OnnxEngine):

@@ -14,6 +14,7 @@ import numpy as np
 
 from models.confidence import ConfidenceModel
 from models.features import FloatArray
+from models.samples import rows_of
 from models.space import Space
 from service.entities import RouteStep
 from service.errors import ImageRejectedError, NoRouteError
@@ -48,7 +49,8 @@ class Inference:
         self.watch = Watch((entry.bundle for entry in loaded.translators), on_suspicion)
         self._confidence = {entry.bundle.manifest.name: entry.bundle.confidence for entry in loaded.translators}
         self.catalog = Catalog(
-            (entry.bundle for entry in loaded.translators), (entry.bundle for entry in loaded.encoders)
+            (entry.bundle for entry in (*loaded.translators, *loaded.samplers)),
+            (entry.bundle for entry in loaded.encoders),
         )
         num_threads = max(2, os.cpu_count() or 1)
         self._executor = ThreadPoolExecutor(num_threads, thread_name_prefix="inference")
@@ -106,6 +108,12 @@ class Inference:
                 confidence = in_step if confidence is None else np.minimum(confidence, in_step)
             features, norm = translated, None
         return features, confidence if is_told else None
+
+    async def sample(self, features: FloatArray, step: RouteStep, noise_MZ: FloatArray) -> FloatArray:
+        """Unit features (n, W) of a weak modality and noise to unit features (n M, T), M of each one after the other."""
+        rows = np.concatenate(rows_of(features, noise_MZ), axis=1)
+        made: FloatArray = await self._batchers[step.bundle].submit(rows)
+        return made
 
     def is_told(self, steps: Iterable[RouteStep]) -> bool:
         """Whether there are steps, all tell of confidence, and mean the same by it."""

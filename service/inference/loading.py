@@ -9,7 +9,7 @@ from models.errors import ContractError
 from models.features import FloatArray
 from models.runtime import Device, DeviceError, InferenceError
 from service.errors import StartupError
-from service.inference.engine import EncoderEngine, Engine, GeneratorEngine, Picture, TranslatorEngine
+from service.inference.engine import EncoderEngine, Engine, GeneratorEngine, Picture, SamplerEngine, TranslatorEngine
 
 
 class EngineFactory(Protocol):
@@ -22,6 +22,9 @@ class EngineFactory(Protocol):
         """Raises `InferenceError`."""
 
     def generator(self, bundle: Bundle) -> Engine[FloatArray]:
+        """Raises `InferenceError`."""
+
+    def sampler(self, bundle: Bundle) -> Engine[FloatArray]:
         """Raises `InferenceError`."""
 
 
@@ -47,6 +50,10 @@ class OnnxEngines:
         """A generator's engine."""
         return GeneratorEngine(bundle, self.device)
 
+    def sampler(self, bundle: Bundle) -> Engine[FloatArray]:
+        """A sampler's engine."""
+        return SamplerEngine(bundle, self.device)
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedBundle:
@@ -54,7 +61,9 @@ class LoadedBundle:
 
     bundle: Bundle
     engine: Engine[Any]
-    """Takes features (n, S) where the bundle is a translator or generator, a `Picture` where it is an encoder."""
+    """Takes features (n, S) where the bundle is a translator or generator, with noise behind them (n, W + Z) where it is a
+    sampler, a `Picture` where it is an encoder.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +81,13 @@ class LoadedBundles:
     translators: tuple[LoadedBundle, ...] = ()
     encoders: tuple[LoadedBundle, ...] = ()
     generators: tuple[LoadedBundle, ...] = ()
+    samplers: tuple[LoadedBundle, ...] = ()
     rejected: tuple[RejectedBundle, ...] = ()
 
     @property
     def served(self) -> tuple[LoadedBundle, ...]:
         """All that were not rejected."""
-        return (*self.encoders, *self.translators, *self.generators)
+        return (*self.encoders, *self.translators, *self.samplers, *self.generators)
 
 
 def load_bundles(folder: Path, engines: EngineFactory, *, allow_reconstruction: bool = False) -> LoadedBundles:
@@ -87,7 +97,7 @@ def load_bundles(folder: Path, engines: EngineFactory, *, allow_reconstruction: 
     """
     if not folder.is_dir():
         raise StartupError(f"{folder}: the folder of bundles does not exist; make it or give another --bundles")
-    loaded: dict[str, list[LoadedBundle]] = {"translator": [], "encoder": [], "generator": []}
+    loaded: dict[str, list[LoadedBundle]] = {"translator": [], "encoder": [], "generator": [], "sampler": []}
     rejected: list[RejectedBundle] = []
     names: set[str] = set()
     for path in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
@@ -105,8 +115,8 @@ def load_bundles(folder: Path, engines: EngineFactory, *, allow_reconstruction: 
             raise StartupError(f"bundle {path.name}: {failure}") from None
         except (ContractError, InferenceError) as failure:
             rejected.append(RejectedBundle(path.name, str(failure)))
-    translators, encoders, generators = (tuple(loaded[kind]) for kind in ("translator", "encoder", "generator"))
-    return LoadedBundles(translators, encoders, generators, tuple(rejected))
+    of_kind = {f"{kind}s": tuple(entries) for kind, entries in loaded.items()}
+    return LoadedBundles(**of_kind, rejected=tuple(rejected))
 
 
 def _engine(bundle: Bundle, engines: EngineFactory) -> Engine[Any]:
@@ -117,5 +127,5 @@ def _engine(bundle: Bundle, engines: EngineFactory) -> Engine[Any]:
             return engines.encoder(bundle)
         case "generator":
             return engines.generator(bundle)
-        case kind:
-            raise InferenceError(f"bundles of kind {kind} are not served by this version")
+        case "sampler":
+            return engines.sampler(bundle)

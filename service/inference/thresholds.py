@@ -39,7 +39,9 @@ class Thresholds:
     def __init__(self, bundles: Iterable[Bundle]) -> None:
         self._bundles = sorted(bundles, key=lambda bundle: bundle.manifest.name)
         self._translators = {
-            bundle.manifest.name: bundle for bundle in self._bundles if bundle.manifest.kind == "translator"
+            bundle.manifest.name: bundle
+            for bundle in self._bundles
+            if bundle.manifest.kind in ("translator", "sampler")
         }
         compared = set[str]().union(*(bundle.calibration.compared for bundle in self._bundles))
         self.modalities = {PHOTO}.union(name.partition("/")[2] for name in compared) - {""}

@@ -12,9 +12,10 @@ from service.entities import Candidate, Gallery, Probe, ProbeRows, Route, Side
 from service.errors import SpaceMismatchError
 from service.galleries.port import GalleryStore, SearchResult, Where
 from service.inference.inference import Inference
-from service.inference.thresholds import Measured
+from service.inference.thresholds import NOTHING, Measured
 from service.usecases.decisions import Meaning, Wanted, meaning_of, threshold_for
 from service.usecases.probes import NativeFeatures, Probes, RoutedFeatures
+from service.usecases.sampling import Draw, Drawn
 from service.usecases.trust import Trusted, TrustPolicy
 
 _TRIES = 10
@@ -47,6 +48,8 @@ class Identified:
     points: tuple["UsedPoint", ...]
     """One for each way in which templates came into the gallery, where a rate was asked for."""
     trusted: Trusted
+    drawn: Drawn | None = None
+    """Where probes were asked about as several features each."""
 
     @property
     def decisions(self) -> list[Literal["match", "nobody"] | None]:
@@ -82,17 +85,19 @@ class Identify:
         where: Where | None = None,
         wanted: Wanted | None = None,
         trust: TrustPolicy | None = None,
+        draw: Draw | None = None,
     ) -> Identified:
         """Search one gallery with probes of one space; they are translated where a route leads to the gallery's. With
-        `where`, among templates of such metadata only.
+        `where`, among templates of such metadata only; `draw` says how probes of a weak modality are sampled.
 
         Raises `NotFoundError`, `SpaceMismatchError`, `NoOperatingPointError` where the gallery holds templates with which no
         threshold was measured at the wanted rate, `LowConfidenceError`, and what is wrong with a probe.
         """
         found = await asyncio.to_thread(self._galleries.get, gallery)
         native = await self._probes.read(probes, also=[found.space, *(one.space for one in found.beside)])
-        routed, result = await self._asked(found, native, top_k=top_k, where=where, wanted=wanted, trust=trust)
-        judge = _Judge(self._inference, routed.route, result.num_templates, wanted)
+        asked = _Asked(top_k, where, wanted, trust, draw)
+        routed, result = await self._asked(found, native, asked)
+        judge = _Judge(self._inference, routed, result.num_templates, wanted)
         modalities = probes.modalities if isinstance(probes, ProbeRows) else [probe.modality for probe in probes]
         candidates = await asyncio.to_thread(judge, result, modalities, top_k)
         return Identified(
@@ -105,41 +110,39 @@ class Identify:
             candidates,
             judge.points,
             routed.trusted,
+            routed.drawn,
         )
 
     async def _asked(
-        self,
-        found: Gallery,
-        native: NativeFeatures,
-        *,
-        top_k: int,
-        where: Where | None,
-        wanted: Wanted | None,
-        trust: TrustPolicy | None,
+        self, found: Gallery, native: NativeFeatures, asked: "_Asked"
     ) -> tuple[RoutedFeatures, SearchResult]:
         """Probes as they were compared, and what was found. Where another generation takes the place of that for which they were
         translated, that one is asked.
         """
         for _ in range(_TRIES):
-            fmr = wanted.fmr_among(found.num_templates) if wanted else None
-            routed = await self._probes.comparable(native, found.space, trust, fmr=fmr)
+            fmr = asked.wanted.fmr_among(found.num_templates) if asked.wanted else None
+            routed = await self._probes.comparable(native, found.space, asked.trust, fmr=fmr, draw=asked.draw)
             with suppress(SpaceMismatchError):
-                result = await self._search(found.name, routed, top_k, by_origin=wanted is not None, where=where)
+                result = await self._search(found.name, routed, asked)
                 # In a common space either can be searched.
                 if result.generation == found.generation:
                     return routed, result
             found = await asyncio.to_thread(self._galleries.get, found.name)
         raise SpaceMismatchError(f"gallery {found.name} goes from one generation to another all the time; ask again")
 
-    async def _search(
-        self, gallery: str, routed: RoutedFeatures, top_k: int, *, by_origin: bool, where: Where | None
-    ) -> SearchResult:
+    async def _search(self, gallery: str, routed: RoutedFeatures, asked: "_Asked") -> SearchResult:
         step = routed.route.target_step
         projections = self._inference.projections(step.target) if step else None
 
         def search() -> SearchResult:
             return self._galleries.search(
-                gallery, routed.features, routed.route.space, top_k, by_origin=by_origin, where=where
+                gallery,
+                routed.features,
+                routed.route.space,
+                asked.top_k,
+                by_origin=asked.wanted is not None,
+                where=asked.where,
+                density=routed.drawn.density if routed.drawn else None,
             )
 
         def search_in_common() -> SearchResult:
@@ -156,12 +159,25 @@ class Identify:
         return await asyncio.to_thread(search_in_common if step else search)
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a request asks of the gallery."""
+
+    top_k: int
+    where: Where | None
+    wanted: Wanted | None
+    trust: TrustPolicy | None
+    draw: Draw | None
+
+
 class _Judge:
     """What candidates' scores mean, each by the way its template came to where it is compared, and who is let through."""
 
-    def __init__(self, inference: Inference, route: Route, num_templates: int, wanted: Wanted | None) -> None:
+    def __init__(self, inference: Inference, routed: RoutedFeatures, num_templates: int, wanted: Wanted | None) -> None:
+        route = routed.route
         self._thresholds = inference.catalog.thresholds
         self._route = route
+        self._drawn = routed.drawn
         self._num_templates = num_templates
         self._wanted = wanted
         self._projected_by: dict[str, str] = {}
@@ -198,6 +214,8 @@ class _Judge:
 
     def _measured(self, origin: Side, modality: str) -> Measured:
         probe, native = self._route.sides
+        if self._drawn and not self._drawn.is_measured:
+            return NOTHING
         if not self._projected_by:
             return self._thresholds.between(probe, origin, modality)
         # A template whose encoder has no projection was translated first, and projected as the gallery's own are.
@@ -210,6 +228,8 @@ class _Judge:
         if key not in self._points:
             assert self._wanted is not None
             why = f" for {' and '.join(origin.bundles)}'s templates" if origin.bundles else ""
+            if self._drawn and not self._drawn.is_measured:
+                why += f" with {self._drawn.num_samples} samples a probe; leave samples to the sampler"
             if self._wanted.fpir is not None:
                 why += f", as an FPIR of {self._wanted.fpir:g} takes among {self._num_templates:,} templates"
             fmr = self._wanted.fmr_among(self._num_templates)

@@ -14,10 +14,12 @@ import numpy.typing as npt
 
 from models.calibration import PHOTO
 from models.features import FloatArray, NonFiniteError, ZeroNormError, checked_norms, unit_features_and_norms
+from models.samples import draw_noise
 from models.space import Space
-from service.entities import Generation, Probe, ProbeRows, Route, Translation
+from service.entities import Generation, Probe, ProbeRows, Route, RouteStep, Translation
 from service.errors import (
     DimensionMismatchError,
+    InvalidInputError,
     NonFiniteVectorError,
     NoRouteError,
     SpaceMismatchError,
@@ -27,6 +29,7 @@ from service.errors import (
 from service.inference.batcher import OFF_LOOP_ROWS
 from service.inference.engine import Picture
 from service.inference.inference import OFF_LOOP_JUDGED, Inference
+from service.usecases.sampling import Draw, Drawn, SampleLimits
 from service.usecases.trust import Trusted, TrustPolicy, judge
 
 
@@ -59,18 +62,28 @@ class RoutedFeatures:
     features: FloatArray
     route: Route
     trusted: Trusted
+    drawn: Drawn | None = None
+    """Where each is several features (n M, T), M of a probe one after the other."""
 
 
 class Probes:
     """Reads probes and brings them into a space."""
 
     def __init__(
-        self, inference: Inference, trust: TrustPolicy | None = None, *, refuses_suspected: bool = False
+        self,
+        inference: Inference,
+        trust: TrustPolicy | None = None,
+        *,
+        refuses_suspected: bool = False,
+        limits: SampleLimits | None = None,
     ) -> None:
-        """`trust` holds for every request; with `refuses_suspected` features of a space that is under suspicion are refused."""
+        """`trust` holds for every request, as `limits` do; with `refuses_suspected` features of a space that is under suspicion
+        are refused.
+        """
         self._inference = inference
         self._trust = trust or TrustPolicy()
         self._refuses_suspected = refuses_suspected
+        self._limits = limits or SampleLimits()
 
     async def read(self, probes: Sequence[Probe] | ProbeRows, also: Iterable[Space] = ()) -> NativeFeatures:
         """Unit features of probes of one space; pictures are encoded. `also` are spaces known besides the catalog's.
@@ -92,7 +105,8 @@ class Probes:
             checked, norm = await self._checked(probes, space)
             known = checked_norms(np.array([probe.norm for probe in probes]))
             modalities = [probe.modality for probe in probes]
-        measured = self._inference.catalog.thresholds.modalities - {PHOTO}
+        catalog = self._inference.catalog
+        measured = (catalog.thresholds.modalities | catalog.across.modalities) - {PHOTO}
         drawn = np.array([modality in measured for modality in modalities])
         norm = np.where(np.isnan(norm), known, norm)
         return await self.watched(NativeFeatures(space, checked, frozenset(modalities), drawn, norm))
@@ -154,18 +168,56 @@ class Probes:
         return features, others, judge(_of_photos(confidence, one), self._trust, asked)
 
     async def comparable(
-        self, native: NativeFeatures, target: Space, asked: TrustPolicy | None = None, *, fmr: float | None = None
+        self,
+        native: NativeFeatures,
+        target: Space,
+        asked: TrustPolicy | None = None,
+        *,
+        fmr: float | None = None,
+        draw: Draw | None = None,
     ) -> RoutedFeatures:
         """Bring features to where they can be compared with those of `target`: there, or in a common space; by a way for which
-        a threshold was measured at `fmr` for pictures like them, where there is one.
+        a threshold was measured at `fmr` for pictures like them, where there is one. Of a modality for which there is a
+        sampler or a translator of its own, by that.
 
-        Raises `SpaceMismatchError` where no way leads together, `LowConfidenceError`.
+        Raises `SpaceMismatchError` where no way leads together, `LowConfidenceError`, and as `across`.
         """
+        step = self.step_across(native, target)
+        if step is not None:
+            return await self.across(native, step, draw)
+        refuse_draw(draw)
         try:
             route = self._inference.catalog.comparison(native.space, target, fmr=fmr, modalities=native.modalities)
         except NoRouteError:
             raise _mismatch(native.space, target, "no translator leads there, and they have no common space") from None
         return await self.along(native, route, asked)
+
+    def step_across(self, native: NativeFeatures, target: Space) -> RouteStep | None:
+        """The bundle that is for features of this modality. Raises `InvalidInputError` where only some of them are of it."""
+        across = self._inference.catalog.across
+        steps = {across.step(native.space, target, modality): modality for modality in native.modalities}
+        if len(steps) > 1:
+            named = next(modality for step, modality in steps.items() if step)
+            raise InvalidInputError(
+                f"pictures of the modality {named} go by a way of their own; ask about each modality by itself"
+            )
+        return next(iter(steps), None)
+
+    async def across(self, native: NativeFeatures, step: RouteStep, draw: Draw | None = None) -> RoutedFeatures:
+        """Bring features of a weak modality to photos', by a sampler as several each.
+
+        Raises `InvalidInputError` for more samples than may be, or for any where nothing is sampled; `BatchTooLargeError`.
+        """
+        route = Route(native.space, step.target, (step,))
+        sampling = self._inference.catalog.across.sampling(step.bundle)
+        if sampling is None:
+            refuse_draw(draw)
+            features = await self._inference.translate(native.features, route.steps)
+            return RoutedFeatures(native, features, route, Trusted())
+        drawn = self._limits.drawn(sampling, draw or Draw(), len(native.features))
+        noise_MZ = draw_noise(drawn.num_samples, sampling.num_noise, drawn.seed)
+        features = await self._inference.sample(native.features, step, noise_MZ)
+        return RoutedFeatures(native, features, route, Trusted(), drawn)
 
     async def into(self, native: NativeFeatures, target: Space) -> RoutedFeatures:
         """Bring features into `target`. Raises `SpaceMismatchError` where no route leads there, `LowConfidenceError`."""
@@ -196,6 +248,14 @@ class Probes:
         assert probe.picture is not None
         feature = await self._inference.encode(Picture(probe.picture, probe.landmarks), space)
         return feature[None], np.full(1, np.nan, dtype=np.float32)
+
+
+def refuse_draw(draw: Draw | None) -> None:
+    """Raises `InvalidInputError` where a request says how to sample, and nothing is sampled."""
+    if draw is not None and draw.is_asked:
+        raise InvalidInputError(
+            "samples and seed have no effect: no sampler is loaded for probes like this; see /routes"
+        )
 
 
 def _of_photos(confidence: FloatArray | None, native: NativeFeatures) -> FloatArray | None:

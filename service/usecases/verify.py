@@ -6,13 +6,15 @@ import numpy as np
 
 from models.calibration import PHOTO
 from models.operating_point import OperatingPoint
+from models.parzen import density_scores
 from models.space import Space
-from service.entities import Probe, Route
+from service.entities import Probe, Route, RouteStep
 from service.errors import NoRouteError, SpaceMismatchError
 from service.inference.inference import Inference
 from service.inference.thresholds import NOTHING, Measured
 from service.usecases.decisions import Meaning, meaning_of, threshold_for
-from service.usecases.probes import Probes
+from service.usecases.probes import NativeFeatures, Probes, refuse_draw
+from service.usecases.sampling import Draw, Drawn
 from service.usecases.trust import Trusted, TrustPolicy
 
 
@@ -25,6 +27,8 @@ class Verified:
     route: Route
     operating_point: OperatingPoint | None
     trusted: Trusted
+    drawn: Drawn | None = None
+    """Where one of them was compared as several features."""
 
     @property
     def space(self) -> Space:
@@ -45,14 +49,25 @@ class Verify:
         self._probes = probes
 
     async def __call__(
-        self, a: Probe, b: Probe, *, fmr: float | None = None, trust: TrustPolicy | None = None
+        self,
+        a: Probe,
+        b: Probe,
+        *,
+        fmr: float | None = None,
+        trust: TrustPolicy | None = None,
+        draw: Draw | None = None,
     ) -> Verified:
-        """Compare two probes.
+        """Compare two probes; `draw` says how one of a weak modality is sampled.
 
         Raises `SpaceMismatchError` where no route joins their spaces, `NoOperatingPointError` where `fmr` was not
-        measured for this route, `LowConfidenceError`.
+        measured for this route, `LowConfidenceError`, and as `Probes.across`.
         """
         native_a, native_b = await self._probes.read([a]), await self._probes.read([b])
+        for weak, strong in ((native_a, native_b), (native_b, native_a)):
+            step = self._probes.step_across(weak, strong.space) if strong.modalities == {PHOTO} else None
+            if step is not None:
+                return await self._across(weak, strong, step, fmr, draw)
+        refuse_draw(draw)
         route = self._comparison(native_a.space, native_b.space, fmr, {a.modality, b.modality})
         if route.source.fingerprint != native_a.space.fingerprint:
             native_a, native_b = native_b, native_a
@@ -62,6 +77,21 @@ class Verify:
         cosine = np.dot(features_a[0].astype(np.float64), features_b[0].astype(np.float64))
         score = float(np.clip(cosine, -1.0, 1.0))
         return Verified(score, meaning_of(score, measured), route, point, trusted)
+
+    async def _across(
+        self, weak: NativeFeatures, strong: NativeFeatures, step: RouteStep, fmr: float | None, draw: Draw | None
+    ) -> Verified:
+        """A picture of a weak modality with a photo, as their people are identified."""
+        routed = await self._probes.across(weak, step, draw)
+        cosine_M1 = routed.features.astype(np.float64) @ strong.features[0].astype(np.float64)[:, None]
+        drawn = routed.drawn
+        score = float(cosine_M1[0, 0] if drawn is None else density_scores(cosine_M1, drawn.sigma)[0])
+        (modality,) = weak.modalities
+        is_measured = drawn is None or drawn.is_measured
+        measured = self._measured(routed.route, modality) if is_measured else NOTHING
+        point = None if fmr is None else threshold_for(measured, fmr)
+        score = float(np.clip(score, -1.0, 1.0))
+        return Verified(score, meaning_of(score, measured), routed.route, point, routed.trusted, drawn)
 
     def _comparison(self, a: Space, b: Space, fmr: float | None, modalities: set[str]) -> Route:
         # A drawing and a photo are compared as such; so are two photos.

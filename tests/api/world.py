@@ -21,7 +21,7 @@ from fastapi import FastAPI
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from models.bundle import Bundle, Manifest, Provenance, write_bundle
+from models.bundle import Bundle, Manifest, Provenance, Sampling, write_bundle
 from models.calibration import Calibration
 from models.documents import readable_json
 from models.features import FloatArray, unit_features
@@ -186,9 +186,11 @@ def write(
     method: str = "procrustes",
     more: Mapping[str, bytes] | None = None,
     data_digests: Mapping[str, str] | None = None,
+    modality: str | None = None,
+    sampling: Sampling | None = None,
 ) -> Manifest:
     """Write a bundle: an encoder where there is no source, else a translator."""
-    signature = check_graph(graph)
+    signature = check_graph(graph, takes_noise=kind == "sampler")
     manifest = Manifest(
         name=name or folder.name,
         kind=kind or ("translator" if source else "encoder"),
@@ -203,6 +205,8 @@ def write(
             created_at="2026-01-01T00:00:00Z", code_version="0", libraries={}, data_digests=dict(data_digests or {})
         ),
         metrics={} if quality is None else {"test": {"rows": {"translated probes": {"mean_cosine": quality}}}},
+        modality=modality,
+        sampling=sampling,
     )
     files = {
         "model.onnx": graph,
@@ -290,6 +294,9 @@ class FakeEngines:
         return self._make(bundle)
 
     def generator(self, bundle: Bundle) -> Engine[FloatArray]:
+        return self._make(bundle)
+
+    def sampler(self, bundle: Bundle) -> Engine[FloatArray]:
         return self._make(bundle)
 
     def _make(self, bundle: Bundle) -> FakeEngine:

@@ -18,6 +18,7 @@ from training.data.sources import open_source
 from training.errors import TrainingError
 from training.export.bundles import all_or_none, check_bundle_path, write_encoder_bundle
 from training.export.cross_modal_bundle import write_cross_modal_bundle
+from training.export.cross_modal_page import CrossModalPlots, cross_modal_page
 from training.export.manifest import provenance
 from training.recipes.modalities import LEFT, TRANSLATORS, Extras, FittedAcross, WeakSource, fit_across
 from training.recipes.wsgan import RECIPES, small_end_to_end
@@ -55,6 +56,7 @@ def run(options: argparse.Namespace) -> None:
                     data_digests=digests, seed=options.seed, split=rule, hyperparameters=fitted.hyperparameters
                 ),
                 metrics=fitted.metrics(),
+                report=(lambda manifest: _page(manifest, fitted)) if options.report else None,
             )
     _tell(options, parts, fitted, manifest, found.num_lonely)
 
@@ -129,6 +131,17 @@ def _write_encoder(options: argparse.Namespace, fitted: FittedAcross, digests: d
     trained = provenance(data_digests=digests, seed=options.seed, split=rule, hyperparameters=fitted.hyperparameters)
     write_encoder_bundle(folder, fitted.encoder, training=trained, metrics={"sampler": options.out.name})
     return folder
+
+
+def _page(manifest: Manifest, fitted: FittedAcross) -> bytes:
+    # By name: whoever asks for help need not wait for matplotlib.
+    plots = importlib.import_module("training.commands.cross_modal_plots")
+    measured = fitted.test or fitted.validation
+    drawn = CrossModalPlots(
+        plots.recall(measured.by_samples) if measured.by_samples else "",
+        plots.feature_map(fitted.feature_map) if fitted.feature_map else "",
+    )
+    return cross_modal_page(manifest, fitted.calibration, drawn)
 
 
 def _tell(

@@ -21,7 +21,7 @@ COLOURS = {
     "translated gallery": "#d1660f",
 }
 _GENUINE, _IMPOSTOR = "#0b6fb8", "#b03a48"
-_PEOPLE = ("#0b6fb8", "#d1660f", "#3a8f4d", "#b03a48", "#6b4fa0", "#8a6d3b", "#00868b", "#555555")
+PEOPLE = ("#0b6fb8", "#d1660f", "#3a8f4d", "#b03a48", "#6b4fa0", "#8a6d3b", "#00868b", "#555555")
 _TICKS = (1e-4, 1e-3, 1e-2, 0.05, 0.2, 0.5)
 _LOWEST = 5e-5
 _MOST_POINTS = 400
@@ -32,7 +32,7 @@ def det(figures: ReportFigures) -> str:
 
     Source: Martin et al., The DET curve in assessment of detection task performance (Eurospeech 1997).
     """
-    return _svg((6.0, 4.6), lambda axes: _draw_det(axes[0], figures))
+    return svg_of((6.0, 4.6), lambda axes: _draw_det(axes[0], figures))
 
 
 def cmc(figures: ReportFigures) -> str:
@@ -49,7 +49,7 @@ def cmc(figures: ReportFigures) -> str:
         axes[0].set_xticks([1, 5, 10, 15, 20])
         axes[0].legend(frameon=False, fontsize=8)
 
-    return _svg((6.0, 4.6), draw)
+    return svg_of((6.0, 4.6), draw)
 
 
 def histograms(figures: ReportFigures) -> str:
@@ -67,7 +67,7 @@ def histograms(figures: ReportFigures) -> str:
                 one.legend(frameon=False, fontsize=8, loc="upper left", ncols=2)
             one.set_ylim(0, 1.35)
 
-    return _svg((9.6, 2.9), draw, columns=len(shown))
+    return svg_of((9.6, 2.9), draw, columns=len(shown))
 
 
 def feature_map(found: FeatureMap, *, is_projected: bool = False) -> str:
@@ -76,7 +76,7 @@ def feature_map(found: FeatureMap, *, is_projected: bool = False) -> str:
 
     def draw(axes: list[Axes]) -> None:
         for person in range(int(found.person_N.max()) + 1):
-            rows, colour = found.person_N == person, _PEOPLE[person % len(_PEOPLE)]
+            rows, colour = found.person_N == person, PEOPLE[person % len(PEOPLE)]
             axes[0].scatter(found.source_N2[rows, 0], found.source_N2[rows, 1], color=colour, s=16, marker="o")
             for native, translated in zip(found.target_N2[rows], found.translated_N2[rows], strict=True):
                 axes[1].plot(*np.stack([native, translated]).T, color=colour, linewidth=0.4, alpha=0.5)
@@ -89,7 +89,7 @@ def feature_map(found: FeatureMap, *, is_projected: bool = False) -> str:
             one.set_xticks([])
             one.set_yticks([])
 
-    return _svg((9.6, 4.2), draw, columns=2)
+    return svg_of((9.6, 4.2), draw, columns=2)
 
 
 def trust(found: Trust) -> str:
@@ -106,7 +106,7 @@ def trust(found: Trust) -> str:
         errors.set(xlabel="share refused, the least confident first", ylabel="rank-1 errors among the others")
         errors.set_ylim(bottom=0)
 
-    return _svg((9.6, 3.6), draw, columns=2)
+    return svg_of((9.6, 3.6), draw, columns=2)
 
 
 def _draw_det(axes: Axes, figures: ReportFigures) -> None:
@@ -147,7 +147,8 @@ def _draw_histogram(axes: Axes, found: Histogram) -> None:
     axes.set_yticks([])
 
 
-def _svg(size: tuple[float, float], draw: Callable[[list[Axes]], None], columns: int = 1) -> str:
+def svg_of(size: tuple[float, float], draw: Callable[[list[Axes]], None], columns: int = 1) -> str:
+    """A plot as every report has it, drawn by `draw` on as many axes as there are columns."""
     # Text stays text, and the same figures give the same file.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "facebridge", "font.family": "sans-serif"}):
         figure = Figure(figsize=size, layout="constrained")

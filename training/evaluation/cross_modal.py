@@ -24,7 +24,7 @@ from training.evaluation.verification import tar_at_far
 
 SIGMAS = (0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 1.0)
 """Widths of kernels to choose from. Cosines of photos of two people differ by some tenths."""
-_VARIED = 512
+_VARIED, _MAPPED = 512, 8
 
 Sample = Callable[[FloatArray, int], FloatArray]
 """Weak features (P, W) and a seed to strong features (P, M, S)."""
@@ -155,3 +155,35 @@ def recall_by_samples(
         )
         for num in nums
     }
+
+
+@dataclass(frozen=True, slots=True)
+class CrossModalMap:
+    """A few people's features in the plane in which their photos differ most. P probes, M samples, G photos."""
+
+    person_G: npt.NDArray[np.int64]
+    photo_G2: FloatArray
+    person_P: npt.NDArray[np.int64]
+    weak_P2: FloatArray | None
+    """None where weak features are of another space."""
+    sample_PM2: FloatArray
+
+
+def map_of(sample_PMS: FloatArray, probes: FeatureSet, gallery: FeatureSet) -> CrossModalMap | None:
+    """Of those with the most photos among whoever is asked about; None of fewer than two. Source: Weak-Strong GAN, Fig. 4."""
+    names, num = np.unique(gallery.subject[np.isin(gallery.subject, probes.subject)], return_counts=True)
+    chosen = names[np.lexsort((names, -num))][:_MAPPED]
+    if len(chosen) < 2:
+        return None
+    in_gallery, in_probes = np.isin(gallery.subject, chosen), np.isin(probes.subject, chosen)
+    by_name = np.sort(chosen)
+    photo_GS = gallery.feature[in_gallery]
+    plane_S2 = np.linalg.svd(photo_GS - photo_GS.mean(axis=0), full_matrices=False)[2][:2].T
+    is_one_space = probes.space.fingerprint == gallery.space.fingerprint
+    return CrossModalMap(
+        np.searchsorted(by_name, gallery.subject[in_gallery]),
+        photo_GS @ plane_S2,
+        np.searchsorted(by_name, probes.subject[in_probes]),
+        probes.feature[in_probes] @ plane_S2 if is_one_space else None,
+        sample_PMS[in_probes] @ plane_S2,
+    )

@@ -1,8 +1,8 @@
 """Bundles that are for pictures of one weak modality: samplers, and translators of their features."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import JsonValue
 
@@ -28,7 +28,7 @@ def write_cross_modal_bundle(
     licence: str,
     training: Provenance,
     metrics: dict[str, JsonValue],
-    report: bytes | None = None,
+    report: Callable[[Manifest], bytes] | None = None,
 ) -> Manifest:
     """Write it; `spaces` are of weak features and of strong ones, and may be one. Raises `BundleError`."""
     signature = check_graph(graph, takes_noise=kind == "sampler")
@@ -48,9 +48,11 @@ def write_cross_modal_bundle(
         modality=modality,
         sampling=sampling,
     )
-    files: Mapping[str, Any] = {
+    files = {
         MODEL: graph,
         CALIBRATION: readable_json(calibration.to_json()),
         CARD: cross_modal_card(manifest).encode(),
     }
-    return write_files(folder, manifest, {**files, **({REPORT: report} if report else {})})
+    if report:
+        files[REPORT] = report(manifest)
+    return write_files(folder, manifest, files)

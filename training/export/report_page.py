@@ -95,13 +95,7 @@ def report_page(
         parts += _map(bundle, plots)
         parts += _slices(figures)
     parts += _faces(faces) + _caveats(bundle)
-    body = "\n".join(parts)
-    page = (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(bundle.name)}: report</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
-    )
-    return page.encode()
+    return page_of(f"{bundle.name}: report", parts)
 
 
 def _head(bundle: ReportedBundle, figures: ReportFigures | None) -> list[str]:
@@ -122,9 +116,7 @@ def _head(bundle: ReportedBundle, figures: ReportFigures | None) -> list[str]:
     return [
         f"<p>Measured on {figures.num_pictures:,} pictures: {escape(bundle.measured_on)}; {figures.num_gallery:,} people in the "
         f"gallery with a picture each, {figures.num_probes:,} probes.</p>",
-        '<div class="tiles">',
-        *(f'<div class="tile"><b>{value}</b>{escape(words)}</div>' for words, value in tiles),
-        "</div>",
+        *tiles_of(tiles),
     ]
 
 
@@ -152,7 +144,7 @@ def _methods(bundle: ReportedBundle) -> list[str]:
     return [
         "<h2>Every method that was tried</h2>",
         f'<p class="small">As fit measured them, on {part} subjects of its split; the one in this bundle is bold.</p>',
-        *_table(_HEADER, rows, chosen),
+        *table(_HEADER, rows, chosen),
     ]
 
 
@@ -176,7 +168,7 @@ def _others(bundle: ReportedBundle) -> list[str]:
     return [
         "<h2>With each other encoder</h2>",
         f'<p class="small">As fit measured it, on {part} subjects of its split; what the rest of this page is of is bold.</p>',
-        *_table(_HEADER, rows, chosen),
+        *table(_HEADER, rows, chosen),
     ]
 
 
@@ -187,7 +179,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     names = ("rank1", "rank5", "tar_far_1e2", "tar_far_1e3", "tar_far_1e4", "mean_cosine")
-    return tuple(_number(row.get(name)) for name in names)
+    return tuple(number(row.get(name)) for name in names)
 
 
 def _curves(plots: Plots) -> list[str]:
@@ -215,7 +207,7 @@ def _thresholds(calibration: Calibration) -> list[str]:
         "<h2>Thresholds</h2>",
         '<p class="small">For two people drawn at random; in brackets the share of genuine pairs that is missed. A rate is '
         "stated where at least 30 false matches are to be expected among the comparisons it was measured on.</p>",
-        *_table(("comparison", *(f"FMR {rate:g}" for rate in stated), "people with two pictures"), rows),
+        *table(("comparison", *(f"FMR {rate:g}" for rate in stated), "people with two pictures"), rows),
     ]
 
 
@@ -249,8 +241,8 @@ def _slices(figures: ReportFigures) -> list[str]:
             f"{one.label}: {one.value}",
             f"{one.num_people:,}",
             f"{one.num_probes:,}",
-            _number(one.rank1),
-            _number(one.fnmr),
+            number(one.rank1),
+            number(one.fnmr),
             "-" if one.fmr is None else f"{one.fmr:.2g}",
         )
         for one in figures.slices
@@ -262,7 +254,7 @@ def _slices(figures: ReportFigures) -> list[str]:
         "<h2>Groups</h2>",
         f'<p class="small">Translated probes by the labels of their pictures{at}, which is the same for all; false matches are '
         "with others of the same group.</p>",
-        *_table(("group", "people", "probes", "rank-1", "missed", "false matches"), rows),
+        *table(("group", "people", "probes", "rank-1", "missed", "false matches"), rows),
     ]
 
 
@@ -292,7 +284,8 @@ def _caveats(bundle: ReportedBundle) -> list[str]:
     return parts
 
 
-def _table(header: Iterable[str], rows: Sequence[tuple[str, ...]], chosen: Iterable[int] = ()) -> list[str]:
+def table(header: Iterable[str], rows: Sequence[tuple[str, ...]], chosen: Iterable[int] = ()) -> list[str]:
+    """Lines of an HTML table; those at the places `chosen` stand out."""
     marked = set(chosen)
     lines = ["<table>", "<tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in header) + "</tr>"]
     for place, row in enumerate(rows):
@@ -301,5 +294,26 @@ def _table(header: Iterable[str], rows: Sequence[tuple[str, ...]], chosen: Itera
     return [*lines, "</table>"]
 
 
-def _number(figure: Any) -> str:
+def number(figure: Any) -> str:
+    """A figure as all pages write it."""
     return "-" if not isinstance(figure, int | float) else f"{figure:.4f}"
+
+
+def tiles_of(tiles: Iterable[tuple[str, str]]) -> list[str]:
+    """The figures that matter most, each with what it is of."""
+    return [
+        '<div class="tiles">',
+        *(f'<div class="tile"><b>{escape(value)}</b>{escape(words)}</div>' for words, value in tiles),
+        "</div>",
+    ]
+
+
+def page_of(title: str, parts: Iterable[str]) -> bytes:
+    """A whole page, UTF-8."""
+    body = "\n".join(parts)
+    page = (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+    )
+    return page.encode()

@@ -67,10 +67,12 @@ def _exported(network: nn.Module, examples: tuple[torch.Tensor, ...], names: tup
     """The graph of a network: the names of its inputs, and last that of its output."""
     # The exporter reports its stages on the root logger; what matters to a user is the parity gate after it.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    batch = torch.export.Dim("batch")
     with warnings.catch_warnings():
         # About the inside of torch's exporter, and nothing that a user could change.
         warnings.simplefilter("ignore", FutureWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", "# The axis name", UserWarning)
         program = torch.onnx.export(
             network.eval(),
             examples,
@@ -78,7 +80,7 @@ def _exported(network: nn.Module, examples: tuple[torch.Tensor, ...], names: tup
             output_names=names[-1:],
             opset_version=OPSET,
             dynamo=True,
-            dynamic_shapes=tuple({0: torch.export.Dim("batch")} for _ in examples),
+            dynamic_shapes=tuple({0: batch} for _ in examples),
             verbose=False,
         )
     assert program is not None

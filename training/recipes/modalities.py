@@ -27,10 +27,12 @@ from training.errors import TrainingError
 from training.evaluation.calibration import calibrate_scores
 from training.evaluation.cross_modal import (
     CrossModalFigures,
+    CrossModalMap,
     Sample,
     Variance,
     best_sigma,
     figures_of,
+    map_of,
     mean_figures,
     mean_reciprocal_rank,
     real_variance,
@@ -134,6 +136,7 @@ class FittedAcross:
     test: Measured | None
     real: Variance
     calibration: Calibration
+    feature_map: CrossModalMap | None
 
     def metrics(self) -> dict[str, JsonValue]:
         """What the bundle's manifest says of it."""
@@ -181,6 +184,7 @@ def fit_across(parts: ModalityParts, method: str, seed: int, extras: Extras | No
         *measure.parts(),
         real_variance(parts.gallery),
         measure.calibration(),
+        measure.feature_map(),
     )
 
 
@@ -231,6 +235,7 @@ def _fit_translator(parts: ModalityParts, method: str, data: WeakStrong) -> Fitt
         *measure.parts(),
         real_variance(parts.gallery),
         measure.calibration(),
+        measure.feature_map(),
     )
 
 
@@ -260,6 +265,11 @@ class _Measure:
             generated = variance_of(self.many(probes.feature, 0), probes.subject)
         figures = mean_figures([figures_of(one, probes.subject, gallery.subject) for one in scores])
         return Measured(len(probes), figures, untouched, by_samples, generated)
+
+    def feature_map(self) -> CrossModalMap | None:
+        """Of test people, or validation people where there are no others."""
+        probes = self.parts_.test or self.parts_.validation
+        return map_of(self.sample(probes.feature, 0), probes, self.parts_.gallery)
 
     def calibration(self) -> Calibration:
         """Of validation people's weak pictures against their photos, over several rounds of noise."""

@@ -17,6 +17,7 @@ from models.features import FloatArray
 from models.wsgan import Critic, Generator, NoiseEncoder
 from training.errors import TrainingError
 from training.losses.arcface import ArcFace
+from training.losses.contrastive import contrastive_regression
 from training.losses.noise_regression import noise_regression
 from training.losses.wasserstein import critic_loss, generator_loss
 from training.trainers.checkpoint import State, load_checkpoint, save_checkpoint
@@ -86,7 +87,9 @@ def fit_wsgan(data: WeakStrong, recipe: WSGANRecipe, start_WS: FloatArray) -> Fi
             if not math.isfinite(loss):
                 raise TrainingError(f"the loss is no number after {step + 1} steps; lower --learning-rate")
             on_step(Report(step + 1, run.num_steps, float(np.mean(losses))))
-        run.check_varied(epoch)
+        # At first what noise does is next to nothing.
+        if 2 * (epoch + 1) >= recipe.epochs:
+            run.check_varied(epoch)
         if checkpoint:
             save_checkpoint(checkpoint, run.state)
     encoder = run.weak.encoder() if run.weak is not None else None
@@ -140,8 +143,8 @@ class _Run:
             self.d_phase()
         return self.g_phase(rows_B)
 
-    def d_phase(self) -> None:
-        """Minimise J_D of Eq. 9 over the critic, the classifier and the encoder of noise."""
+    def d_phase(self) -> float:
+        """Minimise J_D of Eq. 9 over the critic, the classifier and the encoder of noise; what it was before."""
         terms = self.recipe.terms
         weak_B, strong_B = (self._draw(len(side)) for side in (self.weak_class_N, self.strong_MS))
         real_BS, noise_BZ = self.strong_MS[strong_B], self._noise(len(weak_B))
@@ -157,9 +160,10 @@ class _Run:
             losses["noise_encoder"] = terms.noise * noise_regression(self.noise_encoder(made_BS), noise_BZ)
         self.optimisers.step(losses)
         self.critic.clip(self.recipe.clip)
+        return float(sum(loss.detach() for loss in losses.values()))
 
     def g_phase(self, rows_B: Tensor) -> float:
-        """Minimise J_G of Eq. 8 over the generator and the encoder of weak pictures."""
+        """Minimise J_G of Eq. 8 over the generator and the encoder of weak pictures; what it was before."""
         terms, num = self.recipe.terms, self.recipe.num_counterparts
         weak_BW = self.kept.features[rows_B]
         if self.weak is not None:
@@ -168,6 +172,8 @@ class _Run:
         noise_BZ = self._noise(num * len(rows_B))
         made_BS = self.generator(weak_BW.repeat(num, 1), noise_BZ)
         loss = terms.classification * self.classifier(made_BS, self.weak_class_N[rows_B].repeat(num), 0.0)
+        if terms.contrast:
+            loss = loss + terms.contrast * self._contrast(made_BS, self.weak_class_N[rows_B].repeat(num))
         if terms.is_adversarial:
             loss = loss + generator_loss(self.critic(made_BS))
         if terms.noise:
@@ -196,6 +202,11 @@ class _Run:
                 f"the generator collapsed after {epoch + 1} epochs: {same} is given one feature (1 - cosine of two is "
                 f"{within:.1e} of one person, {across:.1e} of two); give the noise more weight, or bring more people"
             )
+
+    def _contrast(self, made_BS: Tensor, class_B: Tensor) -> Tensor:
+        """Of class centres with what was generated in the batch."""
+        own_BS = functional.normalize(self.classifier.centre_CD[class_B], dim=-1)
+        return contrastive_regression(made_BS, own_BS, class_B, temperature=1 / self.recipe.scale)
 
     def _draw(self, num: int) -> Tensor:
         return torch.randint(0, num, (self.recipe.batch,), generator=self.state.random).to(self.device)

@@ -24,6 +24,11 @@ class Terms:
     strong_classification: float
     """nu: how much the classifier learns from strong features."""
     is_adversarial: bool = True
+    contrast: float = 0.0
+    """How much a strong feature is to be nearer to what was generated of its own person than of the others in the batch.
+
+    Deviation: the paper has none; classification alone leaves features that are near to everybody's.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import orjson
@@ -40,6 +41,7 @@ from service.errors import BatchTooLargeError, InvalidInputError
 from service.galleries.port import Where
 from service.usecases.decisions import Wanted
 from service.usecases.identify import Identified
+from service.usecases.sampling import Draw
 from service.usecases.trust import TrustPolicy
 
 router = APIRouter(tags=["identify"])
@@ -69,7 +71,8 @@ async def identify(
         probe = body.probe.asked("/probe")
         trust = body.trust.policy if body.trust else None
         where = where_of(body.where)
-        found = await _run(services, body.gallery, [probe], body.top_k, where=where, wanted=body.wanted, trust=trust)
+        asked = _Asked(body.gallery, body.top_k, where, body.wanted, trust, body.draw)
+        found = await _run(services, [probe], asked)
         return IdentifyResponse(
             **Answered.head(found).model_dump(),
             **trusted_one(found.trusted),
@@ -80,9 +83,8 @@ async def identify(
         raise Problem(422, "invalid-request", "give gallery (and for npy also space) in the query")
     probes, keys = await _batch(request, declared, query.space or "", query.modality)
     where = _where(query.where)
-    found = await _run(
-        services, query.gallery, probes, query.top_k, where=where, wanted=query.wanted, trust=query.policy
-    )
+    asked = _Asked(query.gallery, query.top_k, where, query.wanted, query.policy, query.draw)
+    found = await _run(services, probes, asked)
     return Response(await asyncio.to_thread(_batch_answer, found, keys), media_type=JSON)
 
 
@@ -123,23 +125,34 @@ async def _batch(request: Request, declared: str, space: str, modality: str) -> 
     return rows_of_set, feature_set.image.tolist()
 
 
-async def _run(
-    services: Services,
-    gallery: str,
-    probes: Sequence[Probe] | ProbeRows,
-    top_k: int,
-    *,
-    where: Where | None,
-    wanted: Wanted | None,
-    trust: TrustPolicy | None,
-) -> Identified:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What both ways to write a request say."""
+
+    gallery: str
+    top_k: int
+    where: Where | None
+    wanted: Wanted | None
+    trust: TrustPolicy | None
+    draw: Draw
+
+
+async def _run(services: Services, probes: Sequence[Probe] | ProbeRows, asked: _Asked) -> Identified:
     settings = services.settings
     if len(probes) > settings.max_batch_rows:
         raise BatchTooLargeError(f"at most {settings.max_batch_rows} probes a request")
-    if top_k > settings.max_top_k:
+    if asked.top_k > settings.max_top_k:
         raise InvalidInputError(f"top_k may be at most {settings.max_top_k}")
-    if len(probes) * top_k > settings.max_candidates:
+    if len(probes) * asked.top_k > settings.max_candidates:
         raise BatchTooLargeError(f"probes times top_k may be at most {settings.max_candidates}; send fewer at a time")
-    found = await services.identify(gallery, probes, top_k=top_k, where=where, wanted=wanted, trust=trust)
+    found = await services.identify(
+        asked.gallery,
+        probes,
+        top_k=asked.top_k,
+        where=asked.where,
+        wanted=asked.wanted,
+        trust=asked.trust,
+        draw=asked.draw,
+    )
     services.metrics.count_translated(found.route, len(probes), len(found.trusted.flagged))
     return found

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from models.calibration import PHOTO
 from service.api.deps import ServicesDep
 from service.api.problems import documented
 from service.api.schemas.spaces import (
@@ -16,8 +17,10 @@ from service.api.schemas.spaces import (
     ListedSpace,
     RejectedView,
     RouteView,
+    SamplingView,
     SpaceView,
 )
+from service.entities import Route
 
 router = APIRouter(tags=["spaces"])
 
@@ -45,22 +48,23 @@ async def list_routes(
 ) -> list[ListedRoute]:
     """The ways to compare every two spaces: the best translators, and the common spaces, with their measured quality."""
     catalog = services.inference.catalog
-    routes = [
-        route
-        for route in catalog.routes()
+    routes: list[tuple[Route, str]] = [
+        (route, modality)
+        for route, modality in (*((route, PHOTO) for route in catalog.routes()), *catalog.routes_across())
         if source in (None, route.source.name, route.source.fingerprint)
         and target in (None, route.target.name, route.target.fingerprint)
     ]
     if source is not None and target is not None and not routes:
         # The same space twice, or the reason why there is none.
-        routes = [services.translate.find_route(source, target)]
+        routes = [(services.translate.find_route(source, target), PHOTO)]
     return [
         ListedRoute(
             **RouteView.of(route).model_dump(),
-            quality=catalog.quality(route),
-            false_match_rates=[point.fmr for point in catalog.operating_points(route)],
+            quality=catalog.quality(route) if modality == PHOTO else None,
+            false_match_rates=[point.fmr for point in catalog.operating_points(route, modality)],
+            modality=None if modality == PHOTO else modality,
         )
-        for route in routes
+        for route, modality in routes
     ]
 
 
@@ -85,6 +89,10 @@ async def list_bundles(services: ServicesDep) -> BundleList:
                     meaning=told.meaning, fmr=told.fmr or None, uses_norms=told.with_norm is not None
                 )
                 if told
+                else None,
+                modality=manifest.modality,
+                sampling=SamplingView(samples=manifest.sampling.num_samples, sigma=manifest.sampling.sigma)
+                if manifest.sampling
                 else None,
             )
         )

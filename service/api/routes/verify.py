@@ -8,6 +8,7 @@ from service.api.bodies import JsonBody
 from service.api.deps import ServicesDep
 from service.api.openapi import accepts
 from service.api.problems import documented
+from service.api.schemas.identify import DrawnView
 from service.api.schemas.spaces import RouteView
 from service.api.schemas.trust import trusted_one
 from service.api.schemas.verify import VerifyRequest, VerifyResponse
@@ -21,7 +22,9 @@ async def verify(
 ) -> VerifyResponse:
     """Compare two probes. With `fmr`, decide at the threshold measured for that false-match rate on this route."""
     a, b = body.a.asked("/a"), body.b.asked("/b")
-    verified = await services.verify(a, b, fmr=body.fmr, trust=body.trust.policy if body.trust else None)
+    verified = await services.verify(
+        a, b, fmr=body.fmr, trust=body.trust.policy if body.trust else None, draw=body.draw
+    )
     services.metrics.count_translated(verified.route, 1, len(verified.trusted.flagged))
     point = verified.operating_point
     decision = None if verified.is_match is None else "match" if verified.is_match else "non-match"
@@ -34,5 +37,6 @@ async def verify(
         score_fmr=verified.meaning.fmr,
         log10_likelihood_ratio=verified.meaning.log10_lr,
         route=RouteView.of(verified.route),
+        sampling=DrawnView.of(verified.drawn),
         **trusted_one(verified.trusted),
     )

@@ -6,12 +6,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from models.calibration import PHOTO
 from models.operating_point import fpir_for_fmr
+from models.samples import MAX_SEED
 from service.api.schemas.metadata import WhereBody
 from service.api.schemas.probes import STRICT, ComparedProbe, GalleryName, Modality
 from service.api.schemas.spaces import RouteView
 from service.api.schemas.trust import TrustBody, TrustedOne, TrustQuery
 from service.usecases.decisions import Wanted
 from service.usecases.identify import Identified, JudgedCandidate
+from service.usecases.sampling import Draw, Drawn
 
 
 class Rates(BaseModel):
@@ -47,7 +49,36 @@ class Rates(BaseModel):
         return None if self.fmr is None and self.fpir is None else Wanted(self.fmr, self.fpir)
 
 
-class IdentifyRequest(Rates):
+class DrawBody(BaseModel):
+    """How a probe of a weak modality, such as a sketch, is asked about: as so many features that a photo could have had."""
+
+    samples: Annotated[
+        int | None, Field(ge=1, description="features a probe is asked about as (default: the sampler's)")
+    ] = None
+    seed: Annotated[
+        int | None, Field(ge=0, le=MAX_SEED, description="of the noise: the same gives the same answer (default: 0)")
+    ] = None
+
+    @property
+    def draw(self) -> Draw:
+        """As the use case takes it."""
+        return Draw(self.samples, self.seed)
+
+
+class DrawnView(BaseModel):
+    """As what probes were asked about by a sampler; the score is the density of the samples on the scale of cosines."""
+
+    samples: int
+    seed: int
+    sigma: float
+
+    @classmethod
+    def of(cls, drawn: Drawn | None) -> Self | None:
+        """The view, null where nothing was sampled."""
+        return cls(samples=drawn.num_samples, seed=drawn.seed, sigma=drawn.sigma) if drawn else None
+
+
+class IdentifyRequest(Rates, DrawBody):
     """One probe against one gallery; with `fmr` or `fpir` the answer may be nobody."""
 
     model_config = STRICT
@@ -59,7 +90,7 @@ class IdentifyRequest(Rates):
     trust: TrustBody | None = None
 
 
-class BatchQuery(Rates, TrustQuery):
+class BatchQuery(Rates, DrawBody, TrustQuery):
     """With npy and npz, in the query; JSON bodies hold all of it themselves."""
 
     model_config = ConfigDict(extra="forbid")
@@ -73,12 +104,12 @@ class BatchQuery(Rates, TrustQuery):
     ] = None
 
 
-NOT_WITH_JSON = (*Rates.model_fields, *TrustQuery.model_fields, "modality", "where")
+NOT_WITH_JSON = (*Rates.model_fields, *DrawBody.model_fields, *TrustQuery.model_fields, "modality", "where")
 """What a JSON body must hold itself: ignored, it would change what an answer means."""
 
 
 class CandidateView(BaseModel):
-    """A subject by rank; its score is the cosine of its best template."""
+    """A subject by rank; its score is the cosine of its best template, or the density of a sampled probe there."""
 
     rank: int
     subject: str
@@ -135,6 +166,8 @@ class Answered(BaseModel):
     """The share of searches, of people who are not in the gallery, that finds somebody: asked for, or what follows from the FMR
     among so many templates, if comparisons were independent."""
     operating_points: list[OperatingPointView]
+    sampling: DrawnView | None
+    """Null where each probe is one feature."""
 
     @classmethod
     def head(cls, found: Identified) -> "Answered":
@@ -158,6 +191,7 @@ class Answered(BaseModel):
                 )
                 for used in found.points
             ],
+            sampling=DrawnView.of(found.drawn),
         )
 
 

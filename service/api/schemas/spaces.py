@@ -71,8 +71,11 @@ class RouteView(BaseModel):
 class ListedRoute(RouteView):
     """A route with its measured quality (product of mean cosines) and the false-match rates with a known threshold."""
 
-    quality: float
+    quality: float | None
+    """Null for ways of one modality: what they make of a picture is to be found by, and not to be like another of it."""
     false_match_rates: list[float]
+    modality: str | None
+    """Of the pictures that go this way alone; null for ways of photos, and of all that have none of their own."""
 
 
 class ConfidenceView(BaseModel):
@@ -84,6 +87,13 @@ class ConfidenceView(BaseModel):
     fmr: float | None
     uses_norms: bool
     """Whether it tells more of features that are sent as their encoder put them out, not made of length one."""
+
+
+class SamplingView(BaseModel):
+    """With how many samples a probe is asked about where a request does not say it, and how wide their kernels are."""
+
+    samples: int
+    sigma: float
 
 
 class BundleView(BaseModel):
@@ -99,6 +109,10 @@ class BundleView(BaseModel):
     licence: str
     confidence: ConfidenceView | None
     """Of a translator that tells how far its translations can be trusted."""
+    modality: str | None
+    """Of the pictures that it is for, where these are not all."""
+    sampling: SamplingView | None
+    """Of a sampler."""
 
 
 class RejectedView(BaseModel):

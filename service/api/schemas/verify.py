@@ -2,14 +2,15 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from service.api.schemas.identify import DrawBody, DrawnView
 from service.api.schemas.probes import STRICT, ComparedProbe
 from service.api.schemas.spaces import RouteView
 from service.api.schemas.trust import TrustBody, TrustedOne
 
 
-class VerifyRequest(BaseModel):
+class VerifyRequest(DrawBody):
     """Two probes, of one space or of two that a route joins, and the false-match rate to decide at."""
 
     model_config = STRICT
@@ -35,3 +36,5 @@ class VerifyResponse(TrustedOne):
     log10_likelihood_ratio: float | None
     """Log to the base 10 of how many times as likely the score is where both are of one person as where they are of two."""
     route: RouteView
+    sampling: DrawnView | None
+    """Null where both are one feature."""

@@ -1,0 +1,214 @@
+"""`fit` across modalities, as a user runs it in process: from sketches and photos to bundles."""
+
+import csv
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.bundle import Bundle, read_bundle
+from models.feature_set import FeatureSet
+from models.samples import draw_noise, rows_of
+from models.space import Space
+from training.commands import fit_across
+from training.data.feature_set_files import load_feature_set, save_feature_set
+from training.export.loaded import GraphSampler
+from training.recipes import modalities, wsgan
+from training.trainers.wsgan_recipe import Rule, WSGANRecipe
+
+Run = Callable[..., str]
+Fails = Callable[..., str]
+Picture = Callable[..., bytes]
+
+NUM_PEOPLE = 90
+SHARES = ("--validation", "0.2", "--test", "0.2")
+
+
+def people(name: str, dimension: int, *, modality: str, num: int, noise: float = 0.3, seed: int = 0) -> FeatureSet:
+    """Ninety people in six dimensions, seen through a random linear map and noise; of each so many pictures."""
+    identity = np.repeat(np.random.default_rng(0).normal(size=(NUM_PEOPLE, 6)), num, axis=0)
+    random = np.random.default_rng(seed)
+    feature = identity @ random.normal(size=(6, dimension)) + noise * random.normal(size=(len(identity), dimension))
+    keys = [f"{modality}-{row:04d}.png" for row in range(len(identity))]
+    columns = {
+        "feature": feature.astype(np.float32),
+        "image": np.array(keys),
+        "subject": np.array([f"p{row // num}" for row in range(len(identity))]),
+        "modality": np.full(len(identity), modality),
+    }
+    return FeatureSet.build(Space(name, dimension, f"external:{name}"), columns)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings of seconds."""
+    whole = wsgan.small()
+
+    def tiny() -> WSGANRecipe:
+        return replace(whole, num_hidden=32, num_noise=4, epochs=60, batch=16, generator=Rule("adamw", 3e-3, 0.1))
+
+    monkeypatch.setitem(wsgan.RECIPES, "small", tiny)
+    monkeypatch.setattr(fit_across, "small_end_to_end", lambda: replace(tiny(), epochs=30))
+    monkeypatch.setattr(modalities, "COUNTS", (1, 10))
+
+
+@pytest.fixture
+def sets(tmp_path: Path) -> tuple[Path, Path]:
+    """Sketches of one space and photos of another."""
+    weak, strong = tmp_path / "weak.npz", tmp_path / "strong.npz"
+    save_feature_set(people("weak", 8, modality="sketch", num=1, seed=1), weak)
+    save_feature_set(people("strong", 10, modality="photo", num=2, seed=2), strong)
+    return weak, strong
+
+
+def fit(run: Run, sets: tuple[Path, Path], method: str, out: Path, *more: object) -> tuple[str, Bundle]:
+    printed = run("fit", "--method", method, "--source", sets[0], "--target", sets[1], "--out", out, *SHARES, *more)
+    return printed, read_bundle(out)
+
+
+def test_wsgan_writes_a_sampler_that_draws_from_weak_features_and_noise(
+    run: Run, sets: tuple[Path, Path], tmp_path: Path
+) -> None:
+    printed, bundle = fit(run, sets, "wsgan", tmp_path / "sampler")
+    manifest, weak = bundle.manifest, load_feature_set(sets[0])
+    assert (manifest.kind, manifest.method, manifest.modality) == ("sampler", "wsgan", "sketch")
+    assert (manifest.input_name, manifest.output_name) == ("weak_feature", "strong_feature")
+    assert manifest.source is not None
+    assert (manifest.source.name, manifest.target.name) == ("weak", "strong")
+    assert manifest.sampling is not None
+    sampler = GraphSampler(bundle.model, manifest.sampling.num_noise, 3)
+    drawn = sampler(weak.feature[:2], seed=5)
+    assert drawn.shape == (2, 3, 10)
+    np.testing.assert_allclose(np.linalg.norm(drawn, axis=2), 1.0, atol=1e-5)
+    rows, noise = rows_of(weak.feature[:2], draw_noise(3, manifest.sampling.num_noise, 5))
+    assert not np.allclose(drawn[0, 0], drawn[0, 1], atol=1e-3)
+    np.testing.assert_allclose(sampler._session.run(rows, noise).reshape(2, 3, 10), drawn, atol=1e-6)
+    assert "wsgan" in printed
+    assert "10 samples" in printed
+
+
+@pytest.mark.parametrize("method", ["shrunken-ridge", "contrastive-head", "wsgan", "wsgan-c", "wsgan-ac"])
+def test_every_method_finds_people_whom_it_has_not_seen(
+    run: Run, sets: tuple[Path, Path], tmp_path: Path, method: str
+) -> None:
+    _, bundle = fit(run, sets, method, tmp_path / "bundle")
+    test = bundle.manifest.metrics["test"]
+    assert isinstance(test, dict)
+    figures = test["figures"]
+    assert isinstance(figures, dict)
+    # By chance 5 of 90 would be.
+    assert float(str(figures["rank5"])) > 0.3
+    assert test["untouched"] is None
+    is_sampler = method.startswith("wsgan")
+    assert (bundle.manifest.kind == "sampler") is is_sampler
+    assert bool(test["by_samples"]) is is_sampler
+
+
+def test_the_bundle_states_thresholds_of_its_modality(run: Run, sets: tuple[Path, Path], tmp_path: Path) -> None:
+    _, bundle = fit(run, sets, "contrastive-head", tmp_path / "bundle", "--validation", "0.4", "--test", "0.1")
+    assert set(bundle.calibration.scales) == {"translated/sketch"}
+    assert bundle.calibration.counted == "people"
+
+
+def test_sigma_is_one_of_those_that_were_tried(run: Run, sets: tuple[Path, Path], tmp_path: Path) -> None:
+    _, bundle = fit(run, sets, "wsgan", tmp_path / "bundle")
+    assert bundle.manifest.sampling is not None
+    assert bundle.manifest.sampling.sigma in (0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 1.0)
+    assert bundle.manifest.sampling.num_samples == 10
+
+
+def test_one_encoder_of_both_is_measured_beside_its_features_as_they_are(run: Run, tmp_path: Path) -> None:
+    both = tmp_path / "both.npz"
+    parts = [people("one", 8, modality=kind, num=1, seed=1, noise=0.4) for kind in ("sketch", "photo")]
+    columns = {name: np.concatenate([part.columns()[name] for part in parts]) for name in parts[0].columns()}
+    columns["image"] = np.array([f"{row}.png" for row in range(2 * NUM_PEOPLE)])
+    save_feature_set(FeatureSet.build(parts[0].space, columns), both)
+    printed, bundle = fit(run, (both, both), "shrunken-ridge", tmp_path / "bundle")
+    assert "as it is" in printed
+    assert bundle.manifest.source == bundle.manifest.target
+
+
+def test_the_report_draws_recall_variance_and_a_map(run: Run, sets: tuple[Path, Path], tmp_path: Path) -> None:
+    fit(run, sets, "wsgan", tmp_path / "bundle", "--report")
+    page = (tmp_path / "bundle" / "report" / "index.html").read_text()
+    for words in ("Number of samples", "Variance of generated features", "Features of a few people", "found first"):
+        assert words in page
+    assert "http" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
+        "http://creativecommons.org", ""
+    ).replace("https://matplotlib.org", "")
+
+
+def test_pictures_of_people_without_a_photo_are_left_out_and_told(
+    run: Run, sets: tuple[Path, Path], tmp_path: Path
+) -> None:
+    strong = load_feature_set(sets[1])
+    fewer = tmp_path / "fewer.npz"
+    save_feature_set(strong.take(np.flatnonzero(strong.subject != "p7")), fewer)
+    printed, _ = fit(run, (sets[0], fewer), "shrunken-ridge", tmp_path / "bundle")
+    assert "1 pictures were left out: of whoever is on them there is no photo" in printed
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (("--method", "shrunken-ridge", "--epochs", "3"), "--epochs has no effect on --method shrunken-ridge"),
+        (("--method", "wsgan", "--encoder", "x.json"), "give --images and --encoder, or neither"),
+        (("--method", "wsgan", "--modality", "caricature"), "no picture of the modality 'caricature'"),
+        (("--method", "wsgan", "--backbone", "resnet-50"), "--backbone is for --method encoder"),
+        (("--method", "ridge", "--encoder", "x.json"), "--encoder is for weak pictures"),
+    ],
+)
+def test_what_cannot_be_meant_is_one_line(
+    fails: Fails, sets: tuple[Path, Path], tmp_path: Path, more: tuple[str, ...], says: str
+) -> None:
+    assert says in fails("fit", "--source", sets[0], "--target", sets[1], "--out", tmp_path / "bundle", *more)
+    assert not (tmp_path / "bundle").exists()
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, picture: Picture) -> Path:
+    """A sketch and a photo of ninety people, of two colours each, alike but for some noise."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    with (folder / "labels.csv").open("w", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(["image", "subject", "modality"])
+        for number in range(NUM_PEOPLE):
+            for modality in ("sketch", "photo"):
+                name = f"{modality}-{number}.png"
+                (folder / name).write_bytes(picture(number))
+                rows.writerow([name, f"p{number}", modality])
+    return folder
+
+
+def test_with_pictures_and_an_encoder_this_is_trained_too_and_written_beside(
+    run: Run, fails: Fails, pictures: Path, encoder_file: Path, tmp_path: Path
+) -> None:
+    both = tmp_path / "both.npz"
+    run("extract", "--encoder", encoder_file, "--images", pictures, "--out", both)
+    end_to_end = ("--images", pictures, "--encoder", encoder_file)
+    _, bundle = fit(run, (both, both), "wsgan", tmp_path / "sketches", *end_to_end)
+    encoder = read_bundle(tmp_path / "sketches-encoder")
+    assert (encoder.manifest.kind, encoder.manifest.target.name) == ("encoder", "sketches-encoder")
+    assert bundle.manifest.source == encoder.manifest.target
+    assert bundle.manifest.target == load_feature_set(both).space
+    # What it was trained from is another space by now.
+    assert encoder.manifest.target.fingerprint != bundle.manifest.target.fingerprint
+    again = tmp_path / "again.npz"
+    run("extract", "--encoder", tmp_path / "sketches-encoder", "--images", pictures, "--out", again)
+    assert load_feature_set(again).space.fingerprint == bundle.manifest.source.fingerprint
+    assert "exists already" in fails(
+        "fit", "--method", "wsgan", "--source", both, "--target", both, "--out", tmp_path / "sketches", *end_to_end
+    )
+
+
+def test_an_encoder_that_did_not_make_the_features_is_refused(
+    fails: Fails, sets: tuple[Path, Path], pictures: Path, encoder_file: Path, tmp_path: Path
+) -> None:
+    said = fails(
+        "fit", "--method", "wsgan", "--source", sets[0], "--target", sets[1], "--out", tmp_path / "bundle",
+        "--images", pictures, "--encoder", encoder_file,
+    )  # fmt: skip
+    assert "did not make the features" in said

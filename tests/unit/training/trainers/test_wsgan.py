@@ -1,0 +1,279 @@
+"""Both phases of Weak-Strong GAN by hand, and what a training comes to, on people small enough to learn in seconds."""
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.features import FloatArray
+from models.space import InputPreparation
+from tests.api.world import COLOURS_TO_A, encoder_graph
+from training.errors import TrainingError
+from training.recipes.wsgan import RECIPES, VARIANTS, small
+from training.trainers.encoder_recipe import Report
+from training.trainers.fitted import Workplace
+from training.trainers.weak_strong import WeakPictures, WeakStrong
+from training.trainers.wsgan import TorchSampler, _Run, fit_wsgan
+from training.trainers.wsgan_recipe import Rule, WSGANRecipe
+
+NUM_PEOPLE, WEAK, STRONG = 24, 8, 6
+START = np.eye(WEAK, STRONG, dtype=np.float32)
+
+
+class KilledError(Exception):
+    pass
+
+
+def unit(rows: np.ndarray) -> FloatArray:
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
+
+
+def people(workplace: Workplace | None = None) -> WeakStrong:
+    """A weak feature of each, and two strong ones; of the last six strong ones alone."""
+    random = np.random.default_rng(0)
+    latent = random.normal(size=(NUM_PEOPLE, 4))
+    class_M = np.repeat(np.arange(NUM_PEOPLE), 2)
+    strong = latent[class_M] @ random.normal(size=(4, STRONG)) + 0.3 * random.normal(size=(len(class_M), STRONG))
+    weak = (latent @ random.normal(size=(4, WEAK)))[:-6]
+    return WeakStrong(
+        unit(weak),
+        np.arange(NUM_PEOPLE - 6),
+        unit(strong),
+        class_M,
+        NUM_PEOPLE,
+        is_one_space=False,
+        seed=3,
+        workplace=workplace or Workplace(),
+    )
+
+
+def recipe(name: str = "wsgan", **changes: object) -> WSGANRecipe:
+    tiny = replace(small(), num_hidden=16, num_noise=3, dropout=0.0, batch=8, epochs=3)
+    return replace(VARIANTS[name](tiny), **changes)  # type: ignore[arg-type]
+
+
+def run_of(name: str = "wsgan", **changes: object) -> _Run:
+    return _Run(people(), recipe(name, **changes), torch.from_numpy(START))
+
+
+def noise_as_drawn(run: _Run, draw: Callable[[torch.Generator], Tensor]) -> Tensor:
+    """What the run is going to draw, without taking it from it."""
+    copied = torch.Generator()
+    copied.set_state(run.state.random.get_state())
+    return draw(copied)
+
+
+def weights(network: nn.Module) -> list[Tensor]:
+    return [parameter.detach().clone() for parameter in network.parameters()]
+
+
+def moved(before: dict[str, list[Tensor]], run: _Run) -> set[str]:
+    return {
+        name
+        for name, old in before.items()
+        if not all(torch.equal(one, other) for one, other in zip(old, weights(run.state.networks[name]), strict=True))
+    }
+
+
+def cross_entropy(feature_BS: Tensor, run: _Run, class_B: Tensor) -> Tensor:
+    """Of scaled cosines with the class centres, written out."""
+    centre_CS = run.classifier.centre_CD / run.classifier.centre_CD.norm(dim=1, keepdim=True)
+    logit_BC = run.recipe.scale * feature_BS @ centre_CS.T
+    found: Tensor = (logit_BC.exp().sum(dim=1).log() - logit_BC[torch.arange(len(class_B)), class_B]).mean()
+    return found
+
+
+def test_the_d_phase_minimises_equation_9_over_critic_classifier_and_encoder_of_noise() -> None:
+    run = run_of()
+    networks = copy.deepcopy(dict(run.state.networks))
+
+    def draw(random: torch.Generator) -> Tensor:
+        weak = torch.randint(0, NUM_PEOPLE - 6, (8,), generator=random)
+        strong = torch.randint(0, 2 * NUM_PEOPLE, (8,), generator=random)
+        noise = torch.randn(8, 3, generator=random)
+        made = networks["generator"](run.kept.features[weak], noise).detach()
+        real = run.strong_MS[strong]
+        adversarial = networks["critic"](made).mean() - networks["critic"](real).mean()
+        classification = cross_entropy(real, run, run.strong_class_M[strong])
+        regression = (networks["noise_encoder"](made) - noise).square().sum(dim=1).sqrt().mean()
+        terms = run.recipe.terms
+        total: Tensor = adversarial + terms.strong_classification * classification + terms.noise * regression
+        return total
+
+    expected = noise_as_drawn(run, draw)
+    before = {name: weights(network) for name, network in run.state.networks.items()}
+    assert run.d_phase() == pytest.approx(float(expected.detach()), rel=1e-5)
+    assert moved(before, run) == {"critic", "classifier", "noise_encoder"}
+
+
+def test_the_g_phase_minimises_equation_8_over_the_generator_alone() -> None:
+    run = run_of()
+    run.d_phase()
+    networks = copy.deepcopy(dict(run.state.networks))
+    rows = torch.arange(8)
+
+    def draw(random: torch.Generator) -> Tensor:
+        noise = torch.randn(8, 3, generator=random)
+        made = networks["generator"](run.kept.features[rows], noise)
+        regression = (networks["noise_encoder"](made) - noise).square().sum(dim=1).sqrt().mean()
+        terms = run.recipe.terms
+        classification = cross_entropy(made, run, run.weak_class_N[rows])
+        adversarial = -networks["critic"](made).mean()
+        total: Tensor = adversarial + terms.classification * classification + terms.noise * regression
+        return total
+
+    expected = noise_as_drawn(run, draw)
+    before = {name: weights(network) for name, network in run.state.networks.items()}
+    assert run.g_phase(rows) == pytest.approx(float(expected.detach()), rel=1e-5)
+    assert moved(before, run) == {"generator"}
+
+
+def test_the_critics_weights_are_clipped_after_every_d_phase() -> None:
+    run = run_of(clip=0.01)
+    run.d_phase()
+    assert max(float(parameter.detach().abs().max()) for parameter in run.critic.parameters()) <= 0.01
+    # Or it would have nothing to clip.
+    assert max(float(parameter.detach().abs().max()) for parameter in run_of().critic.parameters()) > 0.01
+
+
+def test_the_d_phase_is_invoked_five_times_as_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+
+    def phase(name: str) -> float:
+        called.append(name)
+        return 0.0
+
+    monkeypatch.setattr(_Run, "d_phase", lambda run: phase("d"))
+    monkeypatch.setattr(_Run, "g_phase", lambda run, rows: phase("g"))
+    run_of().step(torch.arange(8), 0)
+    assert called == ["d"] * 5 + ["g"]
+
+
+@pytest.mark.parametrize(
+    ("name", "of_d"),
+    [("wsgan-c", {"classifier"}), ("wsgan-ac", {"classifier", "critic"})],
+)
+def test_each_row_of_table_3_trains_what_its_losses_are_of(name: str, of_d: set[str]) -> None:
+    run = run_of(name, clip=1e9)
+    before = {network: weights(module) for network, module in run.state.networks.items()}
+    run.d_phase()
+    assert moved(before, run) == of_d
+
+
+def test_the_published_recipe_has_the_papers_numbers() -> None:
+    paper = RECIPES["paper"]()
+    assert (paper.terms.classification, paper.terms.strong_classification, paper.terms.noise) == (0.1, 0.1, 0.01)
+    rules = (paper.generator, paper.critic, paper.classifier, paper.noise_encoder, paper.encoder)
+    assert [rule.kind for rule in rules] == ["rmsprop", "rmsprop", "sgd", "sgd", "sgd"]
+    assert {rule.learning_rate for rule in rules} == {0.005}
+    assert (paper.batch, paper.num_critic, paper.clip) == (512, 5, 0.01)
+    assert not paper.starts_linear
+
+
+def test_class_centres_begin_with_the_means_of_strong_features() -> None:
+    run, data = run_of(), people()
+    for number in (0, NUM_PEOPLE - 1):
+        mean = data.strong_MS[data.strong_class_M == number].mean(axis=0)
+        centre = run.classifier.centre_CD[number].detach().numpy()
+        np.testing.assert_allclose(centre, mean / np.linalg.norm(mean), atol=1e-6)
+
+
+def test_generated_features_find_their_people_more_often_than_the_start() -> None:
+    data = people()
+    fitted = fit_wsgan(data, recipe(epochs=150, generator=Rule("adamw", 1e-2)), START)
+    noise = np.random.default_rng(1).normal(size=(len(data.weak_NW), 3)).astype(np.float32)
+    centres = np.stack([data.strong_MS[data.strong_class_M == c].mean(axis=0) for c in range(NUM_PEOPLE)])
+
+    def share(strong: FloatArray) -> float:
+        return float(np.mean((strong @ unit(centres).T).argmax(axis=1) == data.weak_class_N))
+
+    assert share(fitted.sampler(data.weak_NW, noise)) > share(unit(data.weak_NW @ START)) + 0.3
+
+
+def test_an_interrupted_training_comes_to_the_same_numbers(tmp_path: Path) -> None:
+    def interrupt(report: Report) -> None:
+        if report.step == 5:
+            raise KilledError
+
+    whole = fit_wsgan(people(), recipe(epochs=30), START).sampler
+    kept = tmp_path / "checkpoint.npz"
+    with pytest.raises(KilledError):
+        fit_wsgan(people(Workplace(checkpoint=kept, on_step=interrupt)), recipe(epochs=30), START)
+    assert kept.exists()
+    resumed = fit_wsgan(people(Workplace(checkpoint=kept)), recipe(epochs=30), START).sampler
+    assert all(
+        torch.equal(one, other)
+        for one, other in zip(whole.network.state_dict().values(), resumed.network.state_dict().values(), strict=True)
+    )
+
+
+class Constant(nn.Module):
+    """Gives everybody one feature, or everybody their own whatever the noise."""
+
+    def __init__(self, *, heeds_weak: bool) -> None:
+        super().__init__()
+        self.heeds_weak = heeds_weak
+
+    def forward(self, weak_BW: Tensor, noise_BZ: Tensor) -> Tensor:
+        raw = weak_BW[:, :STRONG] if self.heeds_weak else torch.ones(len(noise_BZ), STRONG)
+        return functional.normalize(raw, dim=-1)
+
+
+@pytest.mark.parametrize(
+    ("heeds_weak", "says"), [(False, "everybody is given one feature"), (True, "whatever the noise")]
+)
+def test_a_collapsed_generator_stops_the_training_and_is_told(heeds_weak: bool, says: str) -> None:
+    run = run_of()
+    run.generator = Constant(heeds_weak=heeds_weak)  # type: ignore[assignment]
+    with pytest.raises(TrainingError, match=says):
+        run.check_varied(0)
+
+
+def test_without_a_loss_of_noise_a_generator_need_not_heed_it() -> None:
+    run = run_of("wsgan-ac")
+    run.generator = Constant(heeds_weak=True)  # type: ignore[assignment]
+    run.check_varied(0)
+
+
+def test_a_generator_that_starts_from_a_map_is_near_to_it_at_first() -> None:
+    run = run_of()
+    weak = run.kept.features
+    made = run.generator.eval()(weak, torch.zeros(len(weak), 3))
+    start = functional.normalize(weak @ torch.from_numpy(START), dim=-1)
+    assert float(functional.cosine_similarity(made, start).mean()) > 0.95
+
+
+def colours() -> WeakStrong:
+    """Pictures of one colour each, whose encoder takes their mean colour."""
+    random = np.random.default_rng(5)
+    picture = np.broadcast_to(random.integers(0, 256, size=(12, 1, 1, 3)), (12, 112, 112, 3)).astype(np.uint8)
+    strong = unit(random.normal(size=(12, 8)))
+    weak = WeakPictures(np.ascontiguousarray(picture), InputPreparation(), encoder_graph(COLOURS_TO_A))
+    return WeakStrong(strong, np.arange(12), strong, np.arange(12), 12, is_one_space=True, seed=0, pictures=weak)
+
+
+def test_the_encoder_of_weak_pictures_is_trained_with_the_generator() -> None:
+    data = colours()
+    run = _Run(data, recipe(num_counterparts=2, batch=6), torch.eye(8))
+    before = {name: weights(network) for name, network in run.state.networks.items()}
+    rows = torch.tensor([0, 1, 2, 3, 4, 5])
+    kept = run.kept.features.clone()
+    assert math.isfinite(run.g_phase(rows))
+    assert moved(before, run) == {"generator", "encoder"}
+    changed = (run.kept.features != kept).any(dim=1)
+    assert changed.tolist() == [True] * 6 + [False] * 6
+
+
+def test_an_encoder_that_was_trained_is_given_with_the_sampler() -> None:
+    fitted = fit_wsgan(colours(), recipe(batch=6, epochs=40), np.eye(8, dtype=np.float32))
+    assert fitted.encoder is not None
+    features = fitted.encoder(np.random.default_rng(0).normal(size=(2, 3, 112, 112)).astype(np.float32))
+    np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1.0, atol=1e-5)
+    assert isinstance(fitted.sampler, TorchSampler)
