@@ -105,6 +105,19 @@ class Side:
     bundles: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Density:
+    """A probe is several features, of which any may be right, and a score how many of them lie about a template, and how close.
+
+    Source: Weak-Strong GAN (AAAI 2019), Eq. 2 and 3; the scale is that of `models.parzen`.
+    """
+
+    num_samples: int
+    """Features of one probe."""
+    sigma: float
+    """The width of a kernel."""
+
+
 IndexKind = Literal["auto", "flat", "fp16", "sq8", "ivf", "hnsw"]
 """How a gallery is searched: `flat` is exact, the others look at less than everything; `auto` goes by size and memory."""
 
@@ -300,7 +313,9 @@ class Template:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A subject that a probe may be of, with its best template. `score` is the cosine, higher is more alike."""
+    """A subject that a probe may be of, with its best template. `score` is the cosine, or the density on its scale; higher is
+    more alike.
+    """
 
     subject: str
     score: float
