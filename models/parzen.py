@@ -6,6 +6,7 @@ the scale of cosines: with one feature it is their cosine, of several it lies be
 Source: Weak-Strong GAN (AAAI 2019), Eq. 2 and 3. Shapes: M features of one probe, G templates, D dimension; all of length one.
 """
 
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,8 @@ def density_scores(score_MG: npt.NDArray[np.floating[Any]], sigma: float) -> npt
     """Scores (G,) of templates by their cosines with each of a probe's features (M, G), exact and in float64.
 
     With |f - g|^2 = 2 - 2 cos, Eq. 2 is (1/M) sum_j exp((cos_j - 1) / sigma^2); this gives 1 + sigma^2 times its logarithm, which
-    orders templates as the density does. Raises `ValueError` for a `sigma` that is none.
+    orders templates as the density does. A template's score does not depend on which are scored together. Raises `ValueError` for
+    a `sigma` that is none.
 
     >>> density_scores(np.array([[0.5, 0.25]]), 0.3).tolist()
     [0.5, 0.25]
@@ -30,8 +32,10 @@ def density_scores(score_MG: npt.NDArray[np.floating[Any]], sigma: float) -> npt
     exact_MG = score_MG.astype(np.float64)
     largest_G = exact_MG.max(axis=0)
     # Of the largest, so that nothing overflows and not all of it underflows.
-    shares_G = np.exp((exact_MG - largest_G) / sigma**2).mean(axis=0)
-    scores_G: npt.NDArray[np.float64] = largest_G + sigma**2 * np.log(shares_G)
+    kernels_MG = np.exp((exact_MG - largest_G) / sigma**2)
+    # One after the other: numpy's own order depends on how many templates are scored together.
+    total_G: npt.NDArray[np.float64] = reduce(np.add, kernels_MG)
+    scores_G: npt.NDArray[np.float64] = largest_G + sigma**2 * np.log(total_G / len(kernels_MG))
     return scores_G
 
 

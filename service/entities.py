@@ -313,7 +313,9 @@ class Template:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A subject that a probe may be of, with its best template. `score` is the cosine, higher is more alike."""
+    """A subject that a probe may be of, with its best template. `score` is the cosine, or the density on its scale; higher is
+    more alike.
+    """
 
     subject: str
     score: float

@@ -3,7 +3,7 @@
 Invariant: a write is committed to the record first and projected next, both on the record's one writing thread; so what a call
 has acknowledged is in both, and a projection never holds what the record does not. Searches and reads go beside writes.
 
-Shapes: B probes, D dimension of the gallery's space.
+Shapes: B rows of probes, D dimension of the gallery's space.
 """
 
 import shutil
@@ -20,6 +20,7 @@ from models.space import Space
 from service.entities import (
     Answer,
     Check,
+    Density,
     Erased,
     FloatArray,
     Gallery,
@@ -47,7 +48,7 @@ from service.galleries.port import Enrolment, Project, SearchResult, TemplatePag
 from service.galleries.projection import Projection
 from service.galleries.record import Record
 from service.galleries.recorded import RecordedGallery
-from service.galleries.rules import check_probes
+from service.galleries.rules import ONE_FEATURE, check_probes
 from service.galleries.scan import tune_faiss
 from service.galleries.schema import GalleryEntry
 from service.galleries.snapshots import Snapshots
@@ -218,6 +219,7 @@ class EmbeddedGalleryStore:
         generation: int | None = None,
         without_ids: Sequence[str] = (),
         between: Callable[[], None] | None = None,
+        density: Density | None = None,
     ) -> SearchResult:
         """See the port. Where the gallery is put back or dropped meanwhile, it is asked as it is then."""
         while True:
@@ -232,6 +234,7 @@ class EmbeddedGalleryStore:
                 without=without,
                 without_ids=without_ids,
                 between=between,
+                density=density or ONE_FEATURE,
             )
             # Where another generation took its place, what was found is of one all the same.
             now = self._galleries.get(name)
@@ -250,6 +253,7 @@ class EmbeddedGalleryStore:
         without: Sequence[str],
         without_ids: Sequence[str],
         between: Callable[[], None] | None,
+        density: Density,
     ) -> SearchResult:
         among = None
         left_out = self._record.ids.seqs(without_ids) if without_ids else None
@@ -259,7 +263,7 @@ class EmbeddedGalleryStore:
                 # What is searched and what is recorded are of one moment then.
                 with reads.begun() if reads else nullcontext():
                     index = gallery.indexes.get(space.fingerprint)
-                    check_probes(probes_BD, space, index.space if index else gallery.entry.space)
+                    check_probes(probes_BD, space, index.space if index else gallery.entry.space, density)
                     projection = index.projection if index else gallery.projection
                     reader = stack.enter_context(projection.reading())
                 if reads is not None:
@@ -275,6 +279,7 @@ class EmbeddedGalleryStore:
                 among=among,
                 without=left_out,
                 between=between,
+                density=density,
             )
         num = reader.num_templates if among is None else len(among)
         return SearchResult(gallery.entry.generation, num, found)

@@ -1,6 +1,6 @@
 """The oracle: galleries in plain Python and numpy; exact, slow, obviously right, and what other stores must agree with.
 
-Shapes: B probes, G templates, D dimension of a gallery's space.
+Shapes: B rows of P probes, M of each; G templates, D dimension of a gallery's space.
 """
 
 import itertools
@@ -16,6 +16,7 @@ from service.entities import (
     Answer,
     Candidate,
     Check,
+    Density,
     Erased,
     FloatArray,
     Gallery,
@@ -37,10 +38,12 @@ from service.galleries.oracle_generations import OracleGenerations
 from service.galleries.oracle_shelf import Made, Row, Shelf, Version, origin_of
 from service.galleries.port import Enrolment, Project, SearchResult, TemplatePage, Where
 from service.galleries.rules import (
+    ONE_FEATURE,
     check_probes,
     check_projections,
     exact_scores,
     is_meant,
+    probes_of,
     timestamp,
 )
 
@@ -186,6 +189,7 @@ class OracleGalleryStore:
         generation: int | None = None,
         without_ids: Sequence[str] = (),
         between: Callable[[], None] | None = None,
+        density: Density | None = None,
     ) -> SearchResult:
         """See the port."""
         if between is not None:
@@ -196,13 +200,15 @@ class OracleGalleryStore:
             rows, indexes = shelf.searched(version), dict(version.indexes)
             feature_by_seq = shelf.features(rows, version)
         own, projections = indexes.get(space.fingerprint, (version.space, None))
-        check_probes(probes_BD, space, own)
+        density = density or ONE_FEATURE
+        check_probes(probes_BD, space, own, density)
+        probes_PMD = probes_of(probes_BD, density)
         rows = [row for row in rows if is_meant(row.template.metadata, where or {})]
         num = len(rows)
         rows = [row for row in rows if row.template.key is None or row.template.key not in without]
         rows = [row for row in rows if row.template.template_id not in without_ids]
         if not rows:
-            return SearchResult(version.number, num, ((),) * len(probes_BD))
+            return SearchResult(version.number, num, ((),) * len(probes_PMD))
         features = [
             shelf.projected(row, version, own, projections) if projections else feature_by_seq[row.seq] for row in rows
         ]
@@ -216,8 +222,8 @@ class OracleGalleryStore:
                 for origin in sorted(set(origins), key=lambda side: (side.space, side.bundles))
             ]
         candidates: list[tuple[Candidate, ...]] = []
-        for probe_D in probes_BD:
-            score_G = exact_scores(probe_D, features_GD)
+        for probe_MD in probes_PMD:
+            score_G = exact_scores(probe_MD, features_GD, density.sigma)
             found = [_ranked(score_G[part], [rows[place] for place in part], version, top_k) for part in parts]
             candidates.append(tuple(itertools.chain.from_iterable(found)))
         return SearchResult(version.number, num, tuple(candidates))

@@ -1,6 +1,7 @@
 """The port that every gallery store keeps. One contract suite (`tests/contract/test_gallery_store.py`) runs over all.
 
-Calls block; they are made from worker threads, from several at once. Shapes: B probes, D dimension of the gallery's space.
+Calls block; they are made from worker threads, from several at once. Shapes: B rows of probes, D
+dimension of the gallery's space.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +13,7 @@ from service.entities import (
     Answer,
     Candidate,
     Check,
+    Density,
     Erased,
     FloatArray,
     Gallery,
@@ -296,6 +298,7 @@ class GalleryStore(Protocol):
         generation: int | None = None,
         without_ids: Sequence[str] = (),
         between: Callable[[], None] | None = None,
+        density: Density | None = None,
     ) -> SearchResult:
         """The `top_k` (at least 1) most alike subjects for each probe, by their best template, from the highest score down; in
         the active generation or another.
@@ -305,11 +308,15 @@ class GalleryStore(Protocol):
         low one for another. A search that can wait gives `between`: it takes one core, calls that now and then, and
         ends by what that raises.
 
-        Exact: scores are float64 dot products rounded to float32; equal scores are ordered by subject, and of one
+        With `density` a probe is as many rows as that says, one after the other, and its scores are `density_scores` of their
+        cosines; of one row that is its cosine.
+
+        Exact: scores are of float64 dot products and rounded to float32; equal scores are ordered by subject, and of one
         subject's templates with equal scores the first enrolled is named. Raises `NotFoundError`;
         `SpaceMismatchError` where the gallery is not in `space` (any more) and has no index there;
         `DimensionMismatchError`;
-        `NonFiniteVectorError` and `InvalidInputError` for probes that are not unit vectors.
+        `NonFiniteVectorError` and `InvalidInputError` for probes that are not unit vectors, and for a `density` that divides no
+        rows into probes or has no `sigma`.
         """
 
     def erase(self, name: str, subjects: Sequence[str], *, once: Once | None = None) -> list[Erased]:

@@ -21,7 +21,8 @@ from service.galleries.indexes import BuiltIndex, IndexPolicy, build_best
 from service.galleries.part import Part
 from service.galleries.reader import CandidateRows, Reader
 from service.galleries.recorded import GalleryRows
-from service.galleries.scan import nominate
+from service.galleries.rules import ONE_FEATURE
+from service.galleries.scan import Probes, nominate
 from service.galleries.segments import RowArray, Segment, SeqArray, View, rows_of
 
 
@@ -266,8 +267,8 @@ class Projection:
 
 def _nearest(view: View, probes_BD: FloatArray, num: int) -> list[set[int]]:
     """The numbers of the live templates nearest to each probe, by FAISS's scores."""
-    nominated = nominate(view, probes_BD, num)
-    of_probes = zip(nominated.segment_BK.tolist(), nominated.row_BK.tolist(), strict=True)
+    nominated = nominate(view, Probes(probes_BD[:, None], ONE_FEATURE.sigma), num)
+    of_probes = zip(nominated.segment_PK.tolist(), nominated.row_PK.tolist(), strict=True)
     found = [[(view.segments[place], row) for place, row in zip(*of_probe, strict=True)] for of_probe in of_probes]
     return [{int(segment.seqs[row]) for segment, row in one if not segment.is_dead[row]} for one in found]
 

@@ -1,9 +1,9 @@
 """One search in a projection as it was at some moment.
 
-FAISS's float32 scores only nominate. Candidates are ranked by the exact scores of the nominated templates, and accepted
+Scores in float32 only nominate. Candidates are ranked by the exact scores of the nominated templates, and accepted
 only when no template left out could still be among them; else more are nominated. The oracle would answer the same.
 
-Shapes: B probes, D dimension, G templates, K nominated templates of one probe.
+Shapes: B rows of P probes, M of each; D dimension, G templates, K nominated templates of one probe.
 """
 
 import heapq
@@ -14,11 +14,11 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from service.entities import Candidate, FloatArray, Side
+from service.entities import Candidate, Density, FloatArray, Side
 from service.galleries.ids import TemplateIds
 from service.galleries.indexes import BuiltIndex
-from service.galleries.rules import LENGTH_TOLERANCE, exact_scores
-from service.galleries.scan import MAX_NUMBERS, Nominated, nominate
+from service.galleries.rules import LENGTH_TOLERANCE, ONE_FEATURE, exact_scores, probes_of
+from service.galleries.scan import MAX_NUMBERS, Nominated, Probes, nominate
 from service.galleries.segments import Segment, SeqArray, View
 
 CandidateRows: TypeAlias = tuple[tuple[Candidate, ...], ...]
@@ -67,37 +67,40 @@ class Reader:
         among: SeqArray | None = None,
         without: SeqArray | None = None,
         between: Callable[[], None] | None = None,
+        density: Density = ONE_FEATURE,
     ) -> CandidateRows:
-        """The best `top_k` subjects of each checked probe (B, D), as the port defines them.
+        """The best `top_k` subjects of each probe in checked rows (B, D), as the port defines them.
 
         `crowd` is how many templates a subject has, about. With `among`, ascending, only those templates are looked at, and
         never those in `without`, ascending. Between its pieces it calls `between`.
         """
         which = _Which(self._moment, among, without, between)
-        found = [_Search(part, self._ids, self._dimension, which)(probes_BD, top_k, crowd) for part in self._parts]
+        probes = Probes(probes_of(probes_BD, density), density.sigma)
+        found = [_Search(part, self._ids, self._dimension, which)(probes, top_k, crowd) for part in self._parts]
         ranked: list[_Candidates] = []
-        for row in range(len(probes_BD)):
-            of_parts = [one for of_part in found for one in of_part[row]]
+        for place in range(len(probes)):
+            of_parts = [one for of_part in found for one in of_part[place]]
             ranked.append(of_parts if by_origin or len(found) == 1 else _merged(of_parts, top_k))
         candidates = [tuple(one.candidate for one in of_probe) for of_probe in ranked]
         # Whoever was removed while others were looked at is not answered.
         changed = [
-            row
-            for row, of_probe in enumerate(ranked)
+            place
+            for place, of_probe in enumerate(ranked)
             if not all(one.segment.is_seen(one.row, self._moment) for one in of_probe)
         ]
         if changed:
             again = self.search(
-                probes_BD[changed],
+                probes.take(changed).rows,
                 top_k,
                 crowd=crowd,
                 by_origin=by_origin,
                 among=among,
                 without=without,
                 between=between,
+                density=density,
             )
-            for row, of_probe_again in zip(changed, again, strict=True):
-                candidates[row] = of_probe_again
+            for place, of_probe_again in zip(changed, again, strict=True):
+                candidates[place] = of_probe_again
         return tuple(candidates)
 
 
@@ -122,52 +125,53 @@ class _Search:
         self._origin, self._index, self._view = part
         self._ids = ids
         self._which = which
-        # The bound for a float32 sum of D products of unit vectors, in any order, and two roundings to float32 more.
+        # The bound for a float32 sum of D products of unit vectors, in any order, and two roundings to float32 more. It is
+        # that of densities as well, as one moves by no more than the cosine that moves most.
         self._score_error = max(1e-5, (dimension + 4) * 2.0**-24 * (1 + LENGTH_TOLERANCE) ** 2)
 
-    def __call__(self, probes_BD: FloatArray, top_k: int, crowd: int) -> list[_Candidates]:
+    def __call__(self, probes: Probes, top_k: int, crowd: int) -> list[_Candidates]:
         """The best `top_k` subjects of each probe."""
         num_rows = self._view.num_rows
         if not num_rows:
-            return [[] for _ in probes_BD]
+            return [[] for _ in range(len(probes))]
         settled: dict[int, _Candidates] = {}
-        open_rows = list(range(len(probes_BD)))
+        unsettled = list(range(len(probes)))
         num_nominated = min(top_k * crowd + 8, num_rows)
-        while open_rows:
-            for part in _parts(open_rows, num_nominated * probes_BD.shape[1]):
-                settled.update(self._settle(part, probes_BD[part], num_nominated, top_k))
-            open_rows = [row for row in open_rows if row not in settled]
+        while unsettled:
+            for part in _parts(unsettled, num_nominated * probes.features_PMD[0].size):
+                settled.update(self._settle(part, probes.take(part), num_nominated, top_k))
+            unsettled = [place for place in unsettled if place not in settled]
             num_nominated = min(num_nominated * _GROWTH, num_rows)
-        return [settled[row] for row in range(len(probes_BD))]
+        return [settled[place] for place in range(len(probes))]
 
     def _settle(
-        self, rows: list[int], probes_BD: FloatArray, num_nominated: int, top_k: int
+        self, places: list[int], probes: Probes, num_nominated: int, top_k: int
     ) -> Iterator[tuple[int, _Candidates]]:
         """Candidates of those probes for which this many nominated templates (at most all) are enough."""
         nominated = nominate(
             self._view,
-            probes_BD,
+            probes,
             num_nominated,
             among=self._which.among,
             without=self._which.without,
             index=self._index,
             between=self._which.between,
         )
-        score_BK = self._exact_scores(probes_BD, nominated)
-        for place, row in enumerate(rows):
-            candidates = self._ranked(nominated, place, score_BK[place].tolist(), top_k)
+        score_PK = self._exact_scores(probes, nominated)
+        for row, place in enumerate(places):
+            candidates = self._ranked(nominated, row, score_PK[row].tolist(), top_k)
             # Strictly above, so that nothing left out can tie with a candidate either.
-            out_of_reach = nominated.floor_B[place] + self._score_error
+            out_of_reach = nominated.floor_P[row] + self._score_error
             is_enough = len(candidates) == top_k and (
                 not nominated.is_exact or candidates[-1].candidate.score > out_of_reach
             )
             if nominated.is_all or is_enough:
-                yield row, candidates
+                yield place, candidates
 
     def _ranked(self, nominated: Nominated, place: int, scores: list[float], top_k: int) -> _Candidates:
         segments = self._view.segments
         best: dict[int, tuple[float, int, int, int]] = {}
-        of_probe = zip(scores, nominated.segment_BK[place].tolist(), nominated.row_BK[place].tolist(), strict=True)
+        of_probe = zip(scores, nominated.segment_PK[place].tolist(), nominated.row_PK[place].tolist(), strict=True)
         for score, number, row in of_probe:
             segment = segments[number]
             if row < 0 or not segment.is_seen(row, self._which.moment):
@@ -187,19 +191,19 @@ class _Search:
             for (score, subject, seq, number, row), template_id in zip(ranked, template_ids, strict=True)
         ]
 
-    def _exact_scores(self, probes_BD: FloatArray, nominated: Nominated) -> FloatArray:
-        """(B, K), 0 of nominated templates that are in no segment."""
-        num_probes, num_nominated = nominated.row_BK.shape
-        score_BK = np.empty((num_probes, num_nominated), dtype=np.float32)
-        for place, probe_D in enumerate(probes_BD):
-            for part in _parts(list(range(num_nominated)), len(probe_D)):
-                vectors = np.zeros((len(part), len(probe_D)), dtype=np.float32)
-                numbers, rows = nominated.segment_BK[place, part], nominated.row_BK[place, part]
+    def _exact_scores(self, probes: Probes, nominated: Nominated) -> FloatArray:
+        """(P, K), 0 of nominated templates that are in no segment."""
+        score_PK = np.zeros(nominated.row_PK.shape, dtype=np.float32)
+        dimension = probes.dimension
+        for place, probe_MD in enumerate(probes.features_PMD):
+            for part in _parts(list(range(score_PK[0].size)), dimension):
+                vectors = np.zeros((len(part), dimension), dtype=np.float32)
+                numbers, rows = nominated.segment_PK[place, part], nominated.row_PK[place, part]
                 for number in set(numbers.tolist()):
                     is_here = numbers == number
                     vectors[is_here] = self._view.segments[number].vectors[rows[is_here]]
-                score_BK[place, part] = exact_scores(probe_D, vectors)
-        return score_BK
+                score_PK[place, part] = exact_scores(probe_MD, vectors, probes.sigma)
+        return score_PK
 
 
 def _merged(found: _Candidates, top_k: int) -> _Candidates:

@@ -1,7 +1,7 @@
 """The rules that every gallery store keeps, stated once: what may be enrolled or asked, and what a score is.
 
 Invariant: what is searchable in a gallery is a finite float32 vector of length one, in the gallery's space.
-Shapes: B probes, G templates, D dimension of a gallery's space.
+Shapes: B rows of P probes, M of each; G templates, D dimension of a gallery's space.
 """
 
 import re
@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from models.parzen import check_sigma, density_scores
 from models.space import Space
-from service.entities import FloatArray, Metadata, NewTemplates, Scalar, Translation
+from service.entities import Density, FloatArray, Metadata, NewTemplates, Scalar, Translation
 from service.errors import (
     DimensionMismatchError,
     EngineError,
@@ -181,7 +182,7 @@ def check_projected(projected_GD: FloatArray, space: Space, num: int) -> FloatAr
     return projected_GD.astype(np.float32)
 
 
-def check_probes(probes_BD: FloatArray, probe_space: Space, space: Space) -> None:
+def check_probes(probes_BD: FloatArray, probe_space: Space, space: Space, density: Density) -> None:
     """Raises what `GalleryStore.search` raises for a gallery in `space`, and the errors of `_check_unit`."""
     if probe_space.fingerprint != space.fingerprint:
         raise SpaceMismatchError(f"probes of this gallery must be of its space, {space.name} ({space.fingerprint})")
@@ -189,7 +190,18 @@ def check_probes(probes_BD: FloatArray, probe_space: Space, space: Space) -> Non
         raise DimensionMismatchError(
             f"a probe of this gallery has {space.dimension} numbers, as its space {space.name}"
         )
+    try:
+        check_sigma(density.sigma)
+    except ValueError as wrong:
+        raise InvalidInputError(str(wrong)) from None
+    if density.num_samples < 1 or len(probes_BD) % density.num_samples:
+        raise InvalidInputError(f"{len(probes_BD)} features are no probes of {density.num_samples} each")
     _check_unit(probes_BD)
+
+
+def probes_of(probes_BD: FloatArray, density: Density) -> FloatArray:
+    """Checked rows as probes (P, M, D)."""
+    return probes_BD.reshape(-1, density.num_samples, probes_BD.shape[1])
 
 
 def _check_unit(features_GD: FloatArray) -> None:
@@ -232,18 +244,22 @@ def in_rounds(of_each: Mapping[Key, Sequence[Value]]) -> Iterator[tuple[Key, Val
         left = going_on
 
 
-def exact_scores(probe_D: FloatArray, features_GD: npt.NDArray[np.floating[Any]]) -> FloatArray:
-    """Scores of one probe against G float32 features, (G,): float64 dot products rounded to float32.
+ONE_FEATURE = Density(num_samples=1, sigma=1.0)
+"""A probe is one feature: its density is its cosine, whatever `sigma` is."""
+
+
+def exact_scores(probe_MD: FloatArray, features_GD: npt.NDArray[np.floating[Any]], sigma: float) -> FloatArray:
+    """Scores of one probe against G float32 features, (G,): densities of float64 dot products, rounded to float32.
 
     Each row is summed by itself, so a score does not depend on which rows are scored together (a BLAS product's does).
 
-    >>> exact_scores(np.float32([0.6, 0.8]), np.float32([[1, 0], [0, 1]])).tolist()
+    >>> exact_scores(np.float32([[0.6, 0.8]]), np.float32([[1, 0], [0, 1]]), 1.0).tolist()
     [0.6000000238418579, 0.800000011920929]
     """
-    products_GD = features_GD.astype(np.float64, order="C", copy=False) * probe_D.astype(np.float64)
+    exact_GD = features_GD.astype(np.float64, order="C", copy=False)
+    score_MG = np.stack([(exact_GD * feature_D).sum(axis=1) for feature_D in probe_MD.astype(np.float64)])
     # Rounding may take the product of a unit vector with itself past one.
-    scores_G: FloatArray = np.clip(products_GD.sum(axis=1), -1.0, 1.0).astype(np.float32)
-    return scores_G
+    return density_scores(np.clip(score_MG, -1.0, 1.0), sigma).astype(np.float32)
 
 
 def is_meant(metadata: Metadata, where: Where) -> bool:

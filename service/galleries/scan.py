@@ -1,6 +1,7 @@
-"""Which templates may be most alike to a probe, by FAISS, over all segments of a view at once.
+"""Which templates may be most alike to a probe, over all segments of a view at once: by FAISS for one feature, by `densest` for
+several.
 
-Shapes: B probes, D dimension, K nominated templates of one probe.
+Shapes: P probes, M features of each, D dimension, K nominated templates of one probe.
 """
 
 import os
@@ -14,7 +15,9 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
+from models.parzen import density_scores
 from service.entities import FloatArray
+from service.galleries.densest import densest, densities
 from service.galleries.gpu import GpuFailedError
 from service.galleries.indexes import BuiltIndex
 from service.galleries.segments import RowArray, Segment, SeqArray, View, rows_of
@@ -34,23 +37,53 @@ others need no copies.
 """
 
 _Found = tuple[FloatArray, RowArray, RowArray]
-"""Scores, places of segments in the view, and rows there, (B, K) each."""
+"""Scores, places of segments in the view, and rows there, (P, K) each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """What is asked about; one feature each or several, of which any may be right."""
+
+    features_PMD: FloatArray
+    sigma: float
+
+    def __len__(self) -> int:
+        return len(self.features_PMD)
+
+    def take(self, places: list[int]) -> "Probes":
+        """Some of them."""
+        return Probes(self.features_PMD[places], self.sigma)
+
+    @property
+    def num_samples(self) -> int:
+        """Features of each."""
+        return int(self.features_PMD.shape[1])
+
+    @property
+    def dimension(self) -> int:
+        """Of the space."""
+        return int(self.features_PMD.shape[2])
+
+    @property
+    def rows(self) -> FloatArray:
+        """All features (B, D), those of one probe after those of another."""
+        return np.ascontiguousarray(self.features_PMD.reshape(-1, self.dimension))
 
 
 @dataclass(frozen=True, slots=True)
 class Nominated:
     """As many templates for each probe, in no order."""
 
-    segment_BK: npt.NDArray[np.int64]
+    segment_PK: npt.NDArray[np.int64]
     """The place of a template's segment in the view."""
-    row_BK: RowArray
+    row_PK: RowArray
     """-1 for none."""
-    floor_B: FloatArray
+    floor_P: FloatArray
     """No template that is left out scores higher than this, but for float32's error."""
     is_all: bool
     """Whether none is left out."""
     is_exact: bool
-    """Whether `floor_B` holds."""
+    """Whether `floor_P` holds. Of an index that leaves templates out, it does so among those that it looks at."""
 
 
 def tune_faiss() -> None:
@@ -66,7 +99,7 @@ def tune_faiss() -> None:
 
 def nominate(
     view: View,
-    probes_BD: FloatArray,
+    probes: Probes,
     num: int,
     *,
     among: SeqArray | None = None,
@@ -80,31 +113,55 @@ def nominate(
     the best of those that came after it. With `between`, all in one thread, a segment after the other, and that is
     called after each.
     """
-    probes_BD = np.ascontiguousarray(probes_BD)
     parts = list(zip(view.segments, view.nums, strict=True))
     is_all_meant = among is None and without is None
-    is_of_use = index is not None and is_all_meant and num * _INDEX_SHARE <= view.num_rows and index.can_nominate(num)
-    indexed = index if is_of_use else None
+    num_found = num * probes.num_samples
+    is_of_use = index is not None and num_found * _INDEX_SHARE <= view.num_rows and index.can_nominate(num)
+    indexed = index if is_all_meant and is_of_use else None
     if indexed is not None:
         bounds = zip(view.starts_after(indexed.last_seq), view.nums, strict=True)
         picked = [_Picked(slice(start, end), _NONE) for start, end in bounds]
     else:
         picked = [_meant(segment, num_rows, among, without) for segment, num_rows in parts]
     tasks = [
-        _task(segment, place, one, probes_BD, num)
+        _task(segment, place, one, probes, num)
         for place, ((segment, _), one) in enumerate(zip(parts, picked, strict=True))
         if len(one)
     ]
     num_looked_at = sum(len(one) for one in picked)
-    found = _run(tasks, probes_BD.size * num_looked_at, between)
+    found = _run(tasks, probes.features_PMD.size * num_looked_at, between)
+    floor_P = np.full(len(probes), -1.0, dtype=np.float32)
     if indexed is not None:
         try:
-            scores, seqs = indexed.nominate(probes_BD, num)
+            of_index, floor_P = _of_index(indexed, view, probes, num)
         except GpuFailedError:
-            return nominate(view, probes_BD, num, between=between)
-        found.append((scores, *view.places(seqs)))
-    is_all, is_exact = indexed is None and num >= num_looked_at, indexed is None or indexed.is_exact
-    return _best_of(found, len(probes_BD), num, is_all=is_all, is_exact=is_exact)
+            return nominate(view, probes, num, between=between)
+        found.append(of_index)
+    is_all = indexed is None and num >= num_looked_at
+    # One feature's nearest are what an index says. What is near to several together may be far down for each.
+    is_exact = indexed is None or indexed.is_exact or probes.num_samples > 1
+    return _best_of(found, num, floor_P, is_all=is_all, is_exact=is_exact)
+
+
+def _of_index(index: BuiltIndex, view: View, probes: Probes, num: int) -> tuple[_Found, FloatArray]:
+    """What an index finds for any feature of each probe, and the score (P,) above which it finds nothing else: the density of the
+    lowest cosines that it finds, as a density rises with each cosine.
+    """
+    scores, seqs = index.nominate(probes.rows, num)
+    # Exact scores are cut there: one that is left out with a product below minus one may be as good as another.
+    lowest_PM = np.clip(scores.min(axis=1), -1.0, 1.0).reshape(len(probes), -1)
+    if probes.num_samples == 1:
+        return (scores, *view.places(seqs)), lowest_PM[:, 0]
+    seqs = np.sort(seqs.reshape(len(probes), -1), axis=1)
+    seqs[:, 1:][seqs[:, 1:] == seqs[:, :-1]] = 0
+    places, rows = view.places(seqs)
+    scores = np.full(rows.shape, -np.inf, dtype=np.float32)
+    for of_probe, features_MD in enumerate(probes.features_PMD):
+        for place in np.unique(places[of_probe]).tolist():
+            here = np.flatnonzero((places[of_probe] == place) & (rows[of_probe] >= 0))
+            vectors = view.segments[place].vectors[rows[of_probe, here]]
+            scores[of_probe, here] = densities(features_MD, probes.sigma, vectors)
+    return (scores, places, rows), density_scores(lowest_PM.T, probes.sigma).astype(np.float32)
 
 
 _NONE: RowArray = np.empty(0, dtype=np.int64)
@@ -132,13 +189,15 @@ def _meant(segment: Segment, num: int, among: SeqArray | None, without: SeqArray
     return _Picked(np.delete(np.arange(num), out), _NONE)
 
 
-def _best_of(found: list[_Found], num_probes: int, num: int, *, is_all: bool, is_exact: bool) -> Nominated:
-    empty = np.empty((num_probes, 0), dtype=np.int64)
+def _best_of(found: list[_Found], num: int, floor_P: FloatArray, *, is_all: bool, is_exact: bool) -> Nominated:
+    """Those of the highest scores; of what was not found, none is above `floor_P`."""
+    empty = np.empty((len(floor_P), 0), dtype=np.int64)
     columns = [(empty.astype(np.float32), empty, empty), *found]
     scores, segments, rows = (np.concatenate(column, axis=1) for column in zip(*columns, strict=True))
     scores, (segments, rows) = _highest(num, scores, [segments, rows])
-    floor_B = scores.min(axis=1) if scores.shape[1] else np.full(num_probes, np.inf, dtype=np.float32)
-    return Nominated(segments, rows, floor_B, is_all, is_exact)
+    if scores.shape[1]:
+        floor_P = np.maximum(floor_P, scores.min(axis=1))
+    return Nominated(segments, rows, floor_P, is_all, is_exact)
 
 
 def _highest(num: int, scores: FloatArray, others: list[RowArray]) -> tuple[FloatArray, list[RowArray]]:
@@ -149,22 +208,22 @@ def _highest(num: int, scores: FloatArray, others: list[RowArray]) -> tuple[Floa
     return np.take_along_axis(scores, kept, axis=1), [np.take_along_axis(one, kept, axis=1) for one in others]
 
 
-def _task(segment: Segment, place: int, picked: _Picked, probes_BD: FloatArray, num: int) -> Callable[[], _Found]:
+def _task(segment: Segment, place: int, picked: _Picked, probes: Probes, num: int) -> Callable[[], _Found]:
     """The scan of some rows of a segment, which has its place in the view."""
     rows, left_out = picked.rows, picked.left_out
 
     def scan() -> _Found:
         if isinstance(rows, slice):
-            scores, found = _best(probes_BD, segment.vectors[rows], num + len(left_out))
+            scores, found = _best(probes, segment.vectors[rows], num + len(left_out))
             found += rows.start
             if len(left_out):
                 is_out = np.isin(found, left_out)
                 scores[is_out], found[is_out] = -np.inf, -1
                 scores, (found,) = _highest(num, scores, [found])
             return scores, np.full(found.shape, place), found
-        step = max(1, MAX_NUMBERS // probes_BD.shape[1])
+        step = max(1, MAX_NUMBERS // segment.vectors.shape[1])
         blocks = [rows[start : start + step] for start in range(0, len(rows), step)]
-        best = [(block, *_best(probes_BD, segment.vectors[block], num)) for block in blocks]
+        best = [(block, *_best(probes, segment.vectors[block], num)) for block in blocks]
         scores = np.concatenate([scores for _, scores, _ in best], axis=1)
         found = np.concatenate([block[places] for block, _, places in best], axis=1)
         return scores, np.full(found.shape, place), found
@@ -172,9 +231,11 @@ def _task(segment: Segment, place: int, picked: _Picked, probes_BD: FloatArray, 
     return scan
 
 
-def _best(probes_BD: FloatArray, vectors_GD: FloatArray, num: int) -> tuple[FloatArray, RowArray]:
-    num = min(num, len(vectors_GD))
-    scores, rows = faiss.knn(probes_BD, np.ascontiguousarray(vectors_GD), num, metric=faiss.METRIC_INNER_PRODUCT)
+def _best(probes: Probes, vectors_GD: FloatArray, num: int) -> tuple[FloatArray, RowArray]:
+    vectors_GD, num = np.ascontiguousarray(vectors_GD), min(num, len(vectors_GD))
+    if probes.num_samples > 1:
+        return densest(probes.features_PMD, probes.sigma, vectors_GD, num)
+    scores, rows = faiss.knn(probes.rows, vectors_GD, num, metric=faiss.METRIC_INNER_PRODUCT)
     return scores, rows
 
 

@@ -3,6 +3,7 @@
 Shapes: B probes, G templates, D dimension.
 """
 
+import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ import numpy.typing as npt
 import pytest
 
 from models.space import Space
-from service.entities import Answer, Candidate, FloatArray, Metadata, NewTemplates, Once, Side, Template
+from service.entities import Answer, Candidate, Density, FloatArray, Metadata, NewTemplates, Once, Side, Template
 from service.errors import (
     AlreadyExistsError,
     DimensionMismatchError,
@@ -506,12 +507,17 @@ class Twins:
         top_k = int(self.rng.integers(1, 12))
         self.assert_same_candidates(name, probes_BD, top_k)
 
+    def some_density(self) -> Density | None:
+        """By which three features are one probe, or three."""
+        sigma = float(self.rng.choice([1e-3, 0.1, 0.4, 5.0, 1e3]))
+        return (None, Density(1, sigma), Density(3, sigma))[self.rng.integers(3)]
+
     def assert_same_candidates(self, name: str, probes_BD: FloatArray, top_k: int) -> None:
         wheres: list[Where | None] = [None, {"site": Condition(any_of=("north",)), "year": Condition(at_least=2)}]
         keys = [f"key-{number}" for number in self.rng.choice(8, size=3)]
         ways = list(product((False, True), wheres, ([], keys)))
         for by_origin, where, without in [ways[number] for number in self.rng.integers(len(ways), size=2)]:
-            asked: Any = {"by_origin": by_origin, "where": where, "without": without}
+            asked: Any = {"by_origin": by_origin, "where": where, "without": without, "density": self.some_density()}
             truth = self.oracle.search(name, probes_BD, self.space, top_k, **asked)
             expected = tuple(
                 tuple(replace(c, template_id=self.same_id[c.template_id]) for c in candidates)
@@ -573,6 +579,150 @@ def test_over_ten_thousand_templates_the_embedded_store_finds_the_oracles_candid
             for candidates in truth
         )
         assert twins.embedded.search("staff", probes_BD, twins.space, top_k).candidates == expected
+    twins.embedded.close()
+
+
+def density_of(probe: Sequence[FloatArray], template: FloatArray, sigma: float) -> float:
+    """On the scale of cosines, number by number."""
+    cosines = [math.fsum(float(a) * float(b) for a, b in zip(one, template, strict=True)) for one in probe]
+    return 1 + sigma**2 * math.log(math.fsum(math.exp((one - 1) / sigma**2) for one in cosines) / len(cosines))
+
+
+@pytest.mark.parametrize("sigma", [0.15, 0.4, 2.0])
+def test_a_probe_of_several_features_ranks_subjects_by_density(store: GalleryStore, sigma: float) -> None:
+    rng = np.random.default_rng(1)
+    space = Space("random", 8, "external:random")
+    features_GD, probes_BD = random_units(rng, 60, 8), random_units(rng, 12, 8)
+    subjects = [f"subject-{number}" for number in rng.integers(20, size=60)]
+    store.create("staff", space)
+    ids = enrolled(store, "staff", [native(*one, space) for one in zip(subjects, features_GD, strict=True)])
+    result = store.search("staff", probes_BD, space, 6, density=Density(4, sigma))
+    assert (result.num_templates, len(result.candidates)) == (60, 3)
+    for place, candidates in enumerate(result.candidates):
+        probe = list(probes_BD[4 * place : 4 * place + 4])
+        scores = [density_of(probe, feature_D, sigma) for feature_D in features_GD]
+        best: dict[str, tuple[float, str]] = {}
+        for subject, score, template_id in zip(subjects, scores, ids, strict=True):
+            best[subject] = max(best.get(subject, (-2.0, "")), (score, template_id))
+        ranked = sorted(((score, subject, template_id) for subject, (score, template_id) in best.items()), reverse=True)
+        assert [(c.subject, c.template_id) for c in candidates] == [one[1:] for one in ranked[:6]]
+        assert [c.score for c in candidates] == pytest.approx([one[0] for one in ranked[:6]], abs=1e-6)
+
+
+@pytest.mark.parametrize("sigma", [1e-3, 0.3, 1e3])
+def test_by_density_of_one_feature_is_by_cosine(store: GalleryStore, sigma: float) -> None:
+    rng = np.random.default_rng(2)
+    space = Space("random", 8, "external:random")
+    store.create("staff", space)
+    enrolled(store, "staff", [native(f"s{row % 9}", one, space) for row, one in enumerate(random_units(rng, 40, 8))])
+    probes_BD = random_units(rng, 5, 8)
+    plain = store.search("staff", probes_BD, space, 7)
+    assert store.search("staff", probes_BD, space, 7, density=Density(1, sigma)) == plain
+
+
+def test_who_is_near_to_all_features_is_found_though_nearest_to_none(store: GalleryStore) -> None:
+    space = Space("random", 16, "external:random")
+    axes = np.eye(16, dtype=np.float32)
+    # Of each feature fifty are at a cosine of 0.8, who have nothing of the others.
+    beside = [
+        native(f"{axis}-{row}", 0.8 * axes[axis] + 0.6 * axes[4 + row % 12], space)
+        for axis in range(3)
+        for row in range(50)
+    ]
+    store.create("staff", space)
+    enrolled(store, "staff", [*beside, native("between", axes[:3].sum(axis=0) / np.float32(3**0.5), space)])
+    (near_all, *_) = store.search("staff", axes[:3], space, 1, density=Density(3, 1.0)).candidates[0]
+    assert near_all.subject == "between"
+    assert near_all.score == pytest.approx(3**-0.5)
+    for candidates in store.search("staff", axes[:3], space, 50).candidates:
+        assert "between" not in {candidate.subject for candidate in candidates}
+    # One feature decides alone where kernels are narrow.
+    assert store.search("staff", axes[:3], space, 1, density=Density(3, 0.05)).candidates[0][0].subject == "0-0"
+
+
+def test_by_density_templates_are_meant_and_left_out_as_by_cosine(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    north: Metadata = {"site": "north"}
+    ann, bob = native("ann", EAST, key="a"), native("bob", NORTH_EAST, key="b", metadata=north)
+    ids = enrolled(store, "staff", [ann, bob, replace(translated("eve", UP, NORTH_EAST), metadata=north)])
+    store.ensure_index("staff", OTHER_PLANE, {PLANE.fingerprint: turned})
+    probe = np.stack([vector(*EAST), vector(*NORTH_EAST)])
+
+    def subjects(space: Space = PLANE, features_BD: FloatArray = probe, **asked: Any) -> list[str]:
+        (candidates,) = store.search("staff", features_BD, space, 2, density=Density(2, 1.0), **asked).candidates
+        return [candidate.subject for candidate in candidates]
+
+    waited: list[bool] = []
+    assert subjects() == ["ann", "bob"]
+    assert subjects(generation=1, between=lambda: waited.append(True)) == ["ann", "bob"]
+    assert waited
+    assert sorted(subjects(by_origin=True)) == ["ann", "bob", "eve"]
+    assert subjects(where={"site": Condition(any_of=("north",))}) == ["bob", "eve"]
+    assert subjects(without=["a"]) == ["bob", "eve"]
+    assert subjects(without_ids=ids[1:2]) == ["ann", "eve"]
+    assert subjects(OTHER_PLANE, turned(probe)) == ["ann", "bob"]
+    store.remove_subject("staff", "ann")
+    assert subjects() == ["bob", "eve"]
+    assert store.search("staff", probe[:0], PLANE, 2, density=Density(2, 1.0)).candidates == ()
+
+
+@pytest.mark.parametrize("density", [Density(3, 0.3), Density(0, 0.3), Density(-2, 0.3)])
+def test_search_refuses_features_that_make_no_whole_probes(store: GalleryStore, density: Density) -> None:
+    store.create("staff", PLANE)
+    with pytest.raises(InvalidInputError, match="4 features are no probes"):
+        store.search("staff", random_units(np.random.default_rng(0), 4, 2), PLANE, 1, density=density)
+
+
+@pytest.mark.parametrize("sigma", [0.0, -0.3, math.nan, math.inf, 1e-4, 1e4])
+def test_search_refuses_what_is_no_width_of_a_kernel(store: GalleryStore, sigma: float) -> None:
+    store.create("staff", PLANE)
+    with pytest.raises(InvalidInputError, match="sigma"):
+        store.search("staff", np.stack([vector(*EAST)] * 2), PLANE, 1, density=Density(2, sigma))
+
+
+def test_scores_that_are_cut_at_minus_one_are_equal_whatever_their_float32_products(store: GalleryStore) -> None:
+    """All are of length one but for less than what is let through."""
+    store.create("staff", PLANE)
+    lengths = [1.0004, *np.linspace(1.0001, 1.0003, 40)]
+    enrolled(store, "staff", [native(f"s{row:02}", (-length, 0.0)) for row, length in enumerate(lengths)])
+    for density in (None, Density(2, 0.3)):
+        probe = np.stack([vector(*EAST)] * (density.num_samples if density else 1))
+        (candidates,) = store.search("staff", probe, PLANE, 2, density=density).candidates
+        assert [(c.subject, c.score) for c in candidates] == [("s00", -1.0), ("s01", -1.0)]
+
+
+@pytest.mark.parametrize("num_samples", [2, 5, 30])
+def test_over_several_segments_densities_are_those_of_the_oracle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_samples: int
+) -> None:
+    monkeypatch.setattr("service.galleries.segments.SEGMENT_BYTES", 4 * 32 * 150)
+    monkeypatch.setattr("service.galleries.densest._SCORES_AT_ONCE", 400)
+    rng = np.random.default_rng(num_samples)
+    twins = Twins(tmp_path, rng, 32)
+    for store in (twins.oracle, twins.embedded):
+        store.create("staff", twins.space)
+    features_GD = random_units(rng, 900, 32)
+    features_GD[700:] = features_GD[:200]
+    sites: list[Metadata] = [{"site": "north", "year": year} for year in range(5)]
+    twins.enrol_these(
+        "staff",
+        [
+            native(f"s{rng.integers(300)}", one, twins.space, metadata=sites[row % 5])
+            for row, one in enumerate(features_GD)
+        ],
+    )
+    twins.enrol_these("staff", [replace(twins.some_template(), key=f"key-{number}") for number in range(8)])
+    for number in rng.choice(300, size=60, replace=False):
+        if any(template.subject == f"s{number}" for template in all_templates(twins.oracle, "staff", 1000)):
+            assert twins.oracle.remove_subject("staff", f"s{number}") == twins.embedded.remove_subject(
+                "staff", f"s{number}"
+            )
+    for spread, sigma in product((0.3, 1.0, 3.0), (0.01, 0.2, 1.0, 100.0)):
+        centres_PD = features_GD[rng.integers(900, size=3)]
+        raw_PMD = centres_PD[:, None] + spread * random_units(rng, 3 * num_samples, 32).reshape(3, num_samples, 32)
+        probes_BD = (raw_PMD / np.linalg.norm(raw_PMD, axis=2, keepdims=True)).reshape(-1, 32).astype(np.float32)
+        monkeypatch.setattr(twins, "some_density", lambda sigma=sigma: Density(num_samples, sigma))
+        twins.assert_same_candidates("staff", probes_BD, int(rng.integers(1, 30)))
     twins.embedded.close()
 
 

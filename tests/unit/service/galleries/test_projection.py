@@ -16,7 +16,7 @@ from service.galleries.projection import Projection
 from service.galleries.reader import Reader
 from service.galleries.recorded import GalleryRows
 from service.galleries.rules import exact_scores
-from service.galleries.scan import nominate, tune_faiss
+from service.galleries.scan import Probes, nominate, tune_faiss
 from service.galleries.segments import Segment, View
 
 IDS = TemplateIds(bytes(16))
@@ -50,7 +50,7 @@ def test_templates_closer_together_than_float32_can_tell_are_ranked_exactly(num_
     projection.add(rows_of(features_GD))
     probes_BD = features_GD[:num_probes]
     for probe_D, candidates in zip(probes_BD, projection.search(probes_BD, 3), strict=True):
-        scores = exact_scores(probe_D, features_GD).tolist()
+        scores = exact_scores(probe_D[None], features_GD, 1.0).tolist()
         expected = sorted((-score, f"subject-{seq}") for seq, score in enumerate(scores, start=1))[:3]
         assert [(-candidate.score, candidate.subject) for candidate in candidates] == expected
 
@@ -248,9 +248,9 @@ def test_a_search_without_some_looks_at_no_more_for_that(monkeypatch: pytest.Mon
     projection.add(rows_of(features_GD))
     looked: list[int] = []
 
-    def scanned(view: View, probes_BD: FloatArray, num: int, **named: Any) -> Any:
+    def scanned(view: View, probes: Probes, num: int, **named: Any) -> Any:
         looked.append(num)
-        return nominate(view, probes_BD, num, **named)
+        return nominate(view, probes, num, **named)
 
     monkeypatch.setattr("service.galleries.reader.nominate", scanned)
     with projection.reading() as reader:

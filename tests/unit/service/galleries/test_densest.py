@@ -1,0 +1,168 @@
+"""Probes of several features in a projection: how they are nominated, and that no round is left out.
+
+Shapes: P probes, M features of each, G templates, D dimension.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import faiss
+import numpy as np
+import pytest
+from scipy.special import logsumexp
+
+from models.features import unit_features
+from service.entities import Density, FloatArray, IndexKind, Side
+from service.galleries import gpu
+from service.galleries.densest import densest
+from service.galleries.ids import TemplateIds
+from service.galleries.indexes import BuiltIndex
+from service.galleries.projection import Projection
+from service.galleries.reader import CandidateRows, Reader
+from service.galleries.recorded import GalleryRows
+from service.galleries.scan import Nominated, Probes, nominate
+from service.galleries.segments import View
+
+IDS = TemplateIds(bytes(16))
+
+
+def units(num: int, dimension: int, seed: int) -> FloatArray:
+    return unit_features(np.random.default_rng(seed).standard_normal((num, dimension)))
+
+
+def projection_of(features_GD: FloatArray, subjects: list[str] | None = None) -> Projection:
+    seqs = np.arange(1, len(features_GD) + 1, dtype=np.int64)
+    names = subjects or [f"subject-{seq:05}" for seq in seqs]
+    numbers = np.unique(names, return_inverse=True)[1].astype(np.int64)
+    projection = Projection(features_GD.shape[1], IDS)
+    projection.add(
+        GalleryRows(seqs, numbers, tuple(names), features_GD, (Side("space"),), np.zeros(len(seqs), dtype=np.intp))
+    )
+    return projection
+
+
+def searched(projection: Projection, probes_BD: FloatArray, top_k: int, density: Density) -> CandidateRows:
+    with projection.reading() as reader:
+        return reader.search(probes_BD, top_k, density=density)
+
+
+def by_hand(probe_MD: FloatArray, features_GD: FloatArray, sigma: float) -> np.ndarray[Any, np.dtype[np.float64]]:
+    cosines_MG = probe_MD.astype(np.float64) @ features_GD.astype(np.float64).T
+    scores: np.ndarray[Any, np.dtype[np.float64]] = 1 + sigma**2 * (
+        logsumexp((cosines_MG - 1) / sigma**2, axis=0) - np.log(len(probe_MD))
+    )
+    return scores
+
+
+@pytest.fixture
+def rounds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many are nominated, round by round."""
+    nums: list[int] = []
+
+    def noted(view: View, probes: Probes, num: int, **named: Any) -> Nominated:
+        nums.append(num)
+        return nominate(view, probes, num, **named)
+
+    monkeypatch.setattr("service.galleries.reader.nominate", noted)
+    return nums
+
+
+@pytest.mark.parametrize("sigma", [0.01, 0.3, 10.0])
+@pytest.mark.parametrize(
+    ("num_probes", "num_samples", "num_templates"), [(1, 2, 1000), (7, 3, 700), (3, 40, 130), (1, 600, 65)]
+)
+def test_the_densest_are_those_of_the_highest_densities(
+    monkeypatch: pytest.MonkeyPatch, num_probes: int, num_samples: int, num_templates: int, sigma: float
+) -> None:
+    monkeypatch.setattr("service.galleries.densest._SCORES_AT_ONCE", 600)
+    features_GD = units(num_templates, 48, 1)
+    probes_PMD = units(num_probes * num_samples, 48, 2).reshape(num_probes, num_samples, 48)
+    scores_PK, rows_PK = densest(probes_PMD, sigma, features_GD, 20)
+    for probe_MD, scores, rows in zip(probes_PMD, scores_PK, rows_PK, strict=True):
+        expected = by_hand(probe_MD, features_GD, sigma)
+        assert set(rows.tolist()) == set(np.argsort(expected)[-20:].tolist())
+        assert scores == pytest.approx(expected[rows], abs=2e-6)
+
+
+def test_densities_closer_together_than_float32_can_tell_are_ranked_exactly(rounds: list[int]) -> None:
+    centre_D, rng = units(1, 256, 5)[0], np.random.default_rng(6)
+    features_GD = unit_features(centre_D.astype(np.float64) + 2e-7 * rng.standard_normal((400, 256)))
+    probes_BD = unit_features(centre_D + 0.05 * rng.standard_normal((8, 256)))
+    for probe_MD, candidates in zip(
+        probes_BD.reshape(2, 4, 256), searched(projection_of(features_GD), probes_BD, 3, Density(4, 0.2)), strict=True
+    ):
+        scores = by_hand(probe_MD, features_GD, 0.2).astype(np.float32).tolist()
+        expected = sorted((-score, f"subject-{seq:05}") for seq, score in enumerate(scores, start=1))[:3]
+        assert [(-candidate.score, candidate.subject) for candidate in candidates] == expected
+    assert len(rounds) > 1
+
+
+def test_a_subject_with_a_crowd_of_templates_does_not_hide_the_next(rounds: list[int]) -> None:
+    near_GD = unit_features(np.eye(8)[:1] + 0.01 * np.random.default_rng(1).standard_normal((300, 8)))
+    features_GD = np.concatenate([near_GD, np.eye(8, dtype=np.float32)[1:3]])
+    projection = projection_of(features_GD, ["crowd"] * 300 + ["second", "third"])
+    probe = unit_features(np.array([[9, 3, 2, 0, 0, 0, 0, 0], [9, 3, 1, 0, 0, 0, 0, 0]], dtype=np.float64))
+    (candidates,) = searched(projection, probe, 3, Density(2, 0.5))
+    assert [candidate.subject for candidate in candidates] == ["crowd", "second", "third"]
+    assert rounds == [11, 44, 176, 302]
+
+
+def beside_an_index(projection: Projection, features_GD: FloatArray, kind: IndexKind) -> Reader:
+    """A reader with an index over all templates but the last ten, which came after it."""
+    num = len(features_GD) - 10
+    described = {"flat": "Flat", "ivf": "IVF8,Flat"}[kind]
+    index = faiss.index_factory(features_GD.shape[1], described, faiss.METRIC_INNER_PRODUCT)
+    index.train(features_GD[:num])
+    index.add(features_GD[:num])
+    built = BuiltIndex(kind, np.arange(1, num + 1), 8, 1.0, index)
+    ((origin, view),) = projection.views().items()
+    return Reader(IDS, features_GD.shape[1], 0, len(features_GD), [(origin, built, view)])
+
+
+@pytest.mark.parametrize("kind", ["flat", "ivf"])
+@pytest.mark.parametrize(("spread", "sigma"), [(0.3, 0.2), (0.8, 0.5), (2.0, 0.1), (3.0, 2.0)])
+def test_an_index_that_looks_at_all_leaves_out_no_density(
+    monkeypatch: pytest.MonkeyPatch, rounds: list[int], kind: IndexKind, spread: float, sigma: float
+) -> None:
+    monkeypatch.setattr(gpu, "is_there", lambda: True)
+    features_GD = units(3000, 32, 3)
+    features_GD[2000:2100] = features_GD[:100]
+    projection = projection_of(features_GD)
+    projection.remove(list(range(100, 900)))
+    with projection.reading() as without_index:
+        reader = beside_an_index(projection, features_GD, kind)
+        centres_PD = features_GD[[5, 2995, 1500, 40]]
+        raw_PMD = centres_PD[:, None] + spread * units(4 * 5, 32, 4).reshape(4, 5, 32)
+        probes_BD = unit_features(raw_PMD.reshape(-1, 32))
+        for top_k in (1, 6):
+            density = Density(5, sigma)
+            expected = without_index.search(probes_BD, top_k, density=density)
+            rounds.clear()
+            assert reader.search(probes_BD, top_k, density=density) == expected
+    if spread > 1 and sigma > 1:
+        assert len(rounds) > 1
+
+
+def test_of_several_probes_the_one_whose_candidate_is_removed_meanwhile_is_looked_for_again() -> None:
+    features_GD = np.eye(6, dtype=np.float32)
+    projection = projection_of(features_GD[:5])
+    probes_BD = np.concatenate([features_GD[:2], features_GD[2:4]])
+
+    class Removing(TemplateIds):
+        """Names the candidates of one probe after the other, and when it has named the last removes one."""
+
+        num_named = 0
+
+        def of(self, seqs: Iterable[int]) -> list[str]:
+            named = super().of(seqs)
+            self.num_named += 1
+            if self.num_named == 2:
+                projection.remove([3])
+            return named
+
+    with projection.reading() as reader:
+        ids = reader._ids = Removing(bytes(16))
+        first, second = reader.search(probes_BD, 2, density=Density(2, 0.5))
+    assert ids.num_named == 3
+    assert [one.subject for one in first] == ["subject-00001", "subject-00002"]
+    assert [one.subject for one in second] == ["subject-00004", "subject-00001"]
