@@ -6,6 +6,10 @@ import torch
 
 from training.losses.adversarial import discriminator_loss, generator_loss
 from training.losses.contrastive import contrastive_regression
+from training.losses.domain_adversarial import domain_loss, reversed_gradient
+from training.losses.domain_confusion import confusion_loss, soft_label_loss, soft_labels
+from training.losses.joint_mmd import joint_mmd
+from training.losses.modality_statistics import feature_statistics, statistical_loss
 from training.losses.noise_regression import noise_regression
 from training.losses.reconstruction import l2_reconstruction
 from training.losses.regression import cosine_regression, l2_regression
@@ -148,3 +152,107 @@ def test_noise_regression_is_the_mean_distance() -> None:
         sum(math.sqrt(sum((p - q) ** 2 for p, q in zip(x, y, strict=True))) for x, y in zip(a, b, strict=True)) / 7
     )
     assert noise_regression(torch.tensor(a), torch.tensor(b)).item() == pytest.approx(expected)
+
+
+def gaussian_features(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_telling_modalities_apart_is_cross_entropy_of_both_sides() -> None:
+    weak, strong = gaussian_features(5, seed=1), gaussian_features(7, seed=2)
+    of_weak = [-math.log(1 / (1 + math.exp(-x))) for x in weak.tolist()]
+    of_strong = [-math.log(1 - 1 / (1 + math.exp(-x))) for x in strong.tolist()]
+    expected = (sum(of_weak) / 5 + sum(of_strong) / 7) / 2
+    assert domain_loss(weak, strong).item() == pytest.approx(expected)
+
+
+def test_a_reversed_gradient_comes_back_turned_round_and_what_goes_through_is_the_same() -> None:
+    feature = gaussian_features(3, 4).requires_grad_()
+    through = reversed_gradient(feature, 0.25)
+    assert torch.equal(through, feature)
+    (gradient,) = torch.autograd.grad((through * torch.arange(4.0)).sum(), feature)
+    assert torch.equal(gradient, -0.25 * torch.arange(4.0, dtype=torch.float64).expand(3, 4))
+
+
+def test_confusion_is_least_where_the_classifier_says_an_even_chance() -> None:
+    even = confusion_loss(torch.zeros(4), torch.zeros(3)).item()
+    assert even == pytest.approx(math.log(2))
+    for weak, strong in ((1.0, -1.0), (-1.0, 1.0), (2.0, 2.0)):
+        assert confusion_loss(torch.full((4,), weak), torch.full((3,), strong)).item() > even
+
+
+def test_confusion_equals_a_loop() -> None:
+    weak, strong = gaussian_features(5, seed=1), gaussian_features(7, seed=2)
+
+    def of_side(logits: torch.Tensor) -> float:
+        chances = [1 / (1 + math.exp(-x)) for x in logits.tolist()]
+        return sum(-(math.log(p) + math.log(1 - p)) / 2 for p in chances) / len(chances)
+
+    assert confusion_loss(weak, strong).item() == pytest.approx((of_side(weak) + of_side(strong)) / 2)
+
+
+def test_soft_labels_are_mean_softmaxes_and_their_loss_equals_a_loop() -> None:
+    logits, classes = gaussian_features(6, 4, seed=3), torch.tensor([0, 0, 1, 2, 2, 2])
+    labels = soft_labels(logits, classes, 4, temperature=2.0)
+    for number in range(3):
+        rows = [
+            [math.exp(x / 2) / sum(math.exp(y / 2) for y in row) for x in row]
+            for row, of in zip(logits.tolist(), classes.tolist(), strict=True)
+            if of == number
+        ]
+        assert labels[number].tolist() == pytest.approx([sum(column) / len(rows) for column in zip(*rows, strict=True)])
+    assert labels[3].tolist() == [0.0] * 4
+    weak = gaussian_features(2, 4, seed=4)
+    expected = 0.0
+    for row, label in zip(weak.tolist(), labels[[1, 2]].tolist(), strict=True):
+        total = sum(math.exp(x / 2) for x in row)
+        expected -= sum(share * math.log(math.exp(x / 2) / total) for x, share in zip(row, label, strict=True))
+    assert soft_label_loss(weak, labels[[1, 2]], temperature=2.0).item() == pytest.approx(expected / 2)
+
+
+def naive_joint_mmd(weak: list[torch.Tensor], strong: list[torch.Tensor]) -> float:
+    layers = [torch.cat([one, other]).tolist() for one, other in zip(weak, strong, strict=True)]
+    num, total = len(layers[0]), 0.0
+
+    def square(one: list[float], other: list[float]) -> float:
+        return sum((a - b) ** 2 for a, b in zip(one, other, strict=True))
+
+    widths = [sum(square(one, other) for one in rows for other in rows) / (num * (num - 1)) for rows in layers]
+    half = len(weak[0])
+    for i in range(num):
+        for j in range(num):
+            kernel = 1.0
+            for rows, width in zip(layers, widths, strict=True):
+                of_widths = [math.exp(-square(rows[i], rows[j]) / (f * width)) for f in (0.25, 0.5, 1.0, 2.0, 4.0)]
+                kernel *= sum(of_widths) / 5
+            sign = 1.0 if (i < half) == (j < half) else -1.0
+            total += sign * kernel / ((half if i < half else num - half) * (half if j < half else num - half))
+    return total
+
+
+def test_joint_mmd_equals_a_loop() -> None:
+    weak = [gaussian_features(4, 3, seed=1), gaussian_features(4, 2, seed=2)]
+    strong = [gaussian_features(5, 3, seed=3) + 1, gaussian_features(5, 2, seed=4)]
+    assert joint_mmd(weak, strong).item() == pytest.approx(naive_joint_mmd(weak, strong), abs=1e-12)
+
+
+def test_joint_mmd_is_zero_of_the_same_and_sees_what_is_only_joint() -> None:
+    one, other = gaussian_features(64, 1, seed=5), gaussian_features(64, 1, seed=6)
+    assert joint_mmd([one, other], [one, other]).item() == pytest.approx(0.0, abs=1e-12)
+    # The same of each layer, in another order: together they are not the same.
+    together, apart = [one, one], [one, one[torch.randperm(64, generator=torch.Generator().manual_seed(0))]]
+    assert joint_mmd(together, apart).item() > 10 * abs(joint_mmd([one], [one[torch.randperm(64)]]).item()) + 1e-3
+
+
+def test_statistics_are_moments_and_their_loss_is_that_of_a_gaussian() -> None:
+    feature = gaussian_features(50, 3, seed=7) * torch.tensor([1.0, 2.0, 0.5]) + 1
+    mean, variance = feature_statistics(feature)
+    assert mean.tolist() == pytest.approx(np.mean(feature.numpy(), axis=0).tolist())
+    assert variance.tolist() == pytest.approx(np.var(feature.numpy(), axis=0).tolist())
+    # The features themselves deviate by one standard deviation on average.
+    assert statistical_loss(feature, mean, variance).item() == pytest.approx(0.5)
+    point = torch.tensor([[0.0, 0.0, 0.0]], dtype=torch.float64)
+    normal = torch.distributions.Normal(mean, variance.sqrt())
+    constant = (0.5 * torch.log(2 * math.pi * variance)).mean()
+    expected = -normal.log_prob(point).mean() - constant
+    assert statistical_loss(point, mean, variance).item() == pytest.approx(expected.item())

@@ -46,7 +46,7 @@ from training.recipes.encoders import PARITY_PICTURES, prepared
 from training.recipes.translators import PARITY_ROWS, load
 from training.recipes.wsgan import VARIANTS, small
 from training.trainers.fitted import Translate, Workplace
-from training.trainers.weak_strong import WeakPictures, WeakStrong
+from training.trainers.weak_strong import EncodedPictures, WeakStrong
 from training.trainers.wsgan_recipe import WSGANRecipe
 
 NUM_SAMPLES = 10
@@ -198,7 +198,7 @@ def weak_strong(parts: ModalityParts, seed: int, extras: Extras) -> WeakStrong:
         items = extras.weak.items_of(train.weak)
         extras.weak.folder.mkdir(parents=True, exist_ok=True)
         decoded = decode_pictures(extras.weak.source, items, preparation, extras.weak.folder, extras.on_decoded)
-        pictures = WeakPictures(decoded, preparation, model)
+        pictures = EncodedPictures(decoded, preparation, model)
     return WeakStrong(
         train.weak.feature,
         np.searchsorted(names, train.weak.subject).astype(np.int64),
@@ -208,7 +208,7 @@ def weak_strong(parts: ModalityParts, seed: int, extras: Extras) -> WeakStrong:
         train.is_one_space,
         seed,
         pictures,
-        extras.workplace,
+        workplace=extras.workplace,
     )
 
 

@@ -17,8 +17,8 @@ IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class WeakPictures:
-    """The pictures that weak features were made from, and the encoder that made them, to be trained."""
+class EncodedPictures:
+    """The pictures that features were made from, and the encoder that made them, to be trained."""
 
     picture_NHW3: npt.NDArray[np.uint8]
     """As the encoder's preparation cuts and resizes them, in its order of colours."""
@@ -39,8 +39,10 @@ class WeakStrong:
     is_one_space: bool
     """Whether both were made by the same encoder."""
     seed: int
-    pictures: WeakPictures | None = None
-    """None where the features are all there is."""
+    pictures: EncodedPictures | None = None
+    """Weak ones; None where the features are all there is."""
+    strong_pictures: npt.NDArray[np.uint8] | None = None
+    """(M, H, W, 3), for methods that encode them too, by the same encoder."""
     workplace: Workplace = field(default_factory=Workplace)
 
     @property
@@ -51,6 +53,8 @@ class WeakStrong:
         if self.pictures is not None:
             digest.update(self.pictures.encoder)
             arrays.append(self.pictures.picture_NHW3)
+        if self.strong_pictures is not None:
+            arrays.append(self.strong_pictures)
         for array in arrays:
             digest.update(repr(array.shape).encode())
             digest.update(np.ascontiguousarray(array).data)

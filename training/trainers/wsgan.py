@@ -24,8 +24,8 @@ from training.trainers.checkpoint import State, load_checkpoint, save_checkpoint
 from training.trainers.encoder import TorchEncoder
 from training.trainers.encoder_recipe import Report
 from training.trainers.optimisers import Optimisers
+from training.trainers.picture_encoder import PictureEncoder
 from training.trainers.schedule import rate
-from training.trainers.weak_encoder import WeakEncoder
 from training.trainers.weak_strong import WeakStrong
 from training.trainers.wsgan_recipe import WSGANRecipe
 
@@ -118,7 +118,7 @@ class _Run:
         self.classifier = ArcFace(data.num_classes, num_strong, scale=recipe.scale)
         self.classifier.start_from(torch.from_numpy(data.strong_MS), torch.from_numpy(data.strong_class_M))
         self.kept = Kept(torch.from_numpy(data.weak_NW))
-        self.weak = WeakEncoder(data.pictures, recipe.num_layers, self.device) if data.pictures is not None else None
+        self.weak = PictureEncoder(data.pictures, recipe.num_layers, self.device) if data.pictures is not None else None
         networks: dict[str, nn.Module] = {
             "generator": self.generator,
             "critic": self.critic,

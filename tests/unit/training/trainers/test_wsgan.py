@@ -19,7 +19,7 @@ from training.errors import TrainingError
 from training.recipes.wsgan import RECIPES, VARIANTS, small
 from training.trainers.encoder_recipe import Report
 from training.trainers.fitted import Workplace
-from training.trainers.weak_strong import WeakPictures, WeakStrong
+from training.trainers.weak_strong import EncodedPictures, WeakStrong
 from training.trainers.wsgan import TorchSampler, _Run, fit_wsgan
 from training.trainers.wsgan_recipe import Rule, WSGANRecipe
 
@@ -255,7 +255,7 @@ def colours() -> WeakStrong:
     random = np.random.default_rng(5)
     picture = np.broadcast_to(random.integers(0, 256, size=(12, 1, 1, 3)), (12, 112, 112, 3)).astype(np.uint8)
     strong = unit(random.normal(size=(12, 8)))
-    weak = WeakPictures(np.ascontiguousarray(picture), InputPreparation(), encoder_graph(COLOURS_TO_A))
+    weak = EncodedPictures(np.ascontiguousarray(picture), InputPreparation(), encoder_graph(COLOURS_TO_A))
     return WeakStrong(strong, np.arange(12), strong, np.arange(12), 12, is_one_space=True, seed=0, pictures=weak)
 
 

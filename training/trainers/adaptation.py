@@ -1,0 +1,128 @@
+"""Training encoders that came as ONNX graphs to make comparable features of a weak and a strong modality; resumable.
+
+Shapes: N weak pictures, M strong ones, B batch, D feature dimension.
+"""
+
+import json
+import math
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from pydantic import JsonValue
+from torch import Tensor, nn
+
+from training.errors import TrainingError
+from training.trainers.adaptation_recipe import AdaptationRecipe
+from training.trainers.checkpoint import State, load_checkpoint, save_checkpoint
+from training.trainers.encoder import TorchEncoder
+from training.trainers.encoder_recipe import Report
+from training.trainers.objectives import Batch, Objectives
+from training.trainers.optimisers import Optimisers
+from training.trainers.picture_encoder import PictureEncoder
+from training.trainers.schedule import rate
+from training.trainers.weak_strong import WeakStrong
+
+VERSION = 1
+"""Raised where a training comes to other numbers than before; checkpoints of another version are refused."""
+_AVERAGED = 50
+
+
+@dataclass(frozen=True, slots=True)
+class FittedAdaptation:
+    """The encoders of both modalities, which may be one, and the hyperparameters."""
+
+    weak: TorchEncoder
+    strong: TorchEncoder | None
+    """None where strong pictures are encoded as before."""
+    hyperparameters: dict[str, JsonValue]
+
+
+def fit_adaptation(data: WeakStrong, recipe: AdaptationRecipe) -> FittedAdaptation:
+    """Minimise one objective over the encoder of both modalities, or over two that share their last layers.
+
+    Source: the baselines of Weak-Strong GAN (AAAI 2019), Method Comparison. Deviation: what is fine-tuned is the encoder that
+    one has, with unit class centres that begin with its strong features' means, in all of them.
+
+    Raises `TrainingError` where there are no pictures, or the loss is no number.
+    """
+    run = _Run(data, recipe)
+    checkpoint, on_step = data.workplace.checkpoint, data.workplace.on_step
+    done = load_checkpoint(checkpoint, run.state) if checkpoint else 0
+    losses: list[float] = []
+    for epoch in range(done, recipe.epochs):
+        order = torch.randperm(len(data.weak_class_N), generator=run.state.random)
+        for place in range(run.steps_an_epoch):
+            step = epoch * run.steps_an_epoch + place
+            losses = [*losses[-_AVERAGED:], run.step(order[place * run.batch : (place + 1) * run.batch], step)]
+            if not math.isfinite(losses[-1]):
+                raise TrainingError(f"the loss is no number after {step + 1} steps; lower --learning-rate")
+            on_step(Report(step + 1, run.num_steps, float(np.mean(losses))))
+        if checkpoint:
+            save_checkpoint(checkpoint, run.state)
+    weak, strong = run.encoders()
+    return FittedAdaptation(weak, strong, asdict(recipe) | run.state.all_rates)
+
+
+class _Run:
+    """Encoders, objective and optimisers of one training, and its step."""
+
+    def __init__(self, data: WeakStrong, recipe: AdaptationRecipe) -> None:
+        if data.pictures is None or data.strong_pictures is None:
+            raise TrainingError("this method trains encoders, and needs the pictures of both modalities")
+        torch.manual_seed(data.seed)
+        self.recipe, self._device = recipe, data.workplace.device
+        self.batch = min(recipe.batch, len(data.weak_class_N))
+        self.steps_an_epoch = len(data.weak_class_N) // self.batch
+        self.num_steps = self.steps_an_epoch * recipe.epochs
+        self.weak_class_N = torch.from_numpy(data.weak_class_N).to(self._device)
+        self.strong_class_M = torch.from_numpy(data.strong_class_M).to(self._device)
+        strong_MD = torch.from_numpy(data.strong_MS).to(self._device)
+        self.objectives = Objectives(recipe, strong_MD.cpu(), self.strong_class_M.cpu(), data.num_classes)
+        self.objectives.to(self._device).train()
+        self.weak = PictureEncoder(data.pictures, recipe.num_layers, self._device)
+        self.strong = self.weak.beside(data.strong_pictures)
+        networks: dict[str, nn.Module] = {"encoder": self.weak.network.train(), "head": self.objectives}
+        rules = {"encoder": recipe.encoder, "head": recipe.head}
+        if recipe.num_shared:
+            self.strong = PictureEncoder(data.pictures, 0, self._device).beside(data.strong_pictures)
+            self.weak.share_last(self.strong, recipe.num_shared, is_trained=recipe.objective == "cross-modal-b")
+            networks["strong_encoder"] = self.strong.network.train()
+        self.optimisers = Optimisers({name: networks[name] for name in rules}, rules)
+        plan = json.dumps([VERSION, asdict(recipe), data.seed, data.digest])
+        random = torch.Generator().manual_seed(data.seed)
+        self.state = State(plan, networks, self.optimisers.by_name, random, recipe.encoder.learning_rate)
+
+    def step(self, rows_B: Tensor, number: int) -> float:
+        """One step on these weak pictures, and as many strong ones drawn at random; the loss before it."""
+        done = number / self.num_steps
+        self.optimisers.set_rate(rate(done, "cosine", ()))
+        batch = self._batch(rows_B, done)
+        of_domain = self.objectives.domain_step(batch)
+        if of_domain is not None:
+            self.optimisers.step({"head": of_domain})
+        loss = self.objectives(batch)
+        self.optimisers.step_together(("encoder", "head"), loss)
+        return float(loss.detach())
+
+    def encoders(self) -> tuple[TorchEncoder, TorchEncoder | None]:
+        """Of weak and of strong pictures, None for the latter where it is as it was."""
+        if not self.recipe.num_shared:
+            both = self.weak.encoder()
+            return both, both
+        is_as_it_was = self.recipe.objective == "cross-modal-a"
+        return self.weak.encoder(), None if is_as_it_was else self.strong.encoder()
+
+    def _batch(self, rows_B: Tensor, done: float) -> Batch:
+        random = self.state.random
+        if not self.recipe.sees_strong:
+            weak_BD = self.weak(rows_B, random)
+            none = weak_BD[:0]
+            return Batch(weak_BD, self.weak_class_N[rows_B], none, self.strong_class_M[:0], done)
+        strong_B = torch.randint(0, len(self.strong_class_M), (len(rows_B),), generator=random)
+        if self.recipe.num_shared:
+            sides = self.weak(rows_B, random), self.strong(strong_B, random)
+        else:
+            # Together, so that batch normalisation sees both.
+            sides = self.weak.with_others(rows_B, self.strong, strong_B, random)
+        return Batch(sides[0], self.weak_class_N[rows_B], sides[1], self.strong_class_M[strong_B], done)

@@ -1,0 +1,86 @@
+"""An encoder of pictures while it is trained: a network that came as an ONNX graph.
+
+Shapes: N pictures, B batch, H W picture, D feature dimension.
+"""
+
+import copy
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.onnx_network import read_network
+from training.trainers.augmentation import augmented
+from training.trainers.encoder import Normalise, TorchEncoder, has_bfloat16
+from training.trainers.weak_strong import EncodedPictures
+
+
+class PictureEncoder:
+    """Pictures by row to unit features (B, D), a little changed each time, with gradients."""
+
+    def __init__(self, pictures: EncodedPictures, num_layers: int | None, device: str) -> None:
+        """Train the last `num_layers` of the encoder, all where that is None. Raises `GraphError`."""
+        self._picture_NHW3, self._device = pictures.picture_NHW3, device
+        self._normalise = Normalise(pictures.preparation, device)
+        width, height = pictures.preparation.resize
+        self.network = read_network(pictures.encoder, (width, height))
+        self.network.train_last(len(self.network.layers) if num_layers is None else num_layers)
+        self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def beside(self, picture_NHW3: npt.NDArray[np.uint8]) -> "PictureEncoder":
+        """The same network over other pictures."""
+        other = copy.copy(self)
+        other._picture_NHW3 = picture_NHW3
+        return other
+
+    def share_last(self, other: "PictureEncoder", num_layers: int, *, is_trained: bool) -> None:
+        """Have the last layers in common with another encoder of the same graph, and train these in both or in none.
+
+        Those before stay as they are in the other, and are trained here.
+        """
+        layers = self.network.layers
+        self.network.train_last(len(layers))
+        for layer in layers[len(layers) - num_layers :]:
+            for name in layer.weights:
+                owner, _, last = name.rpartition(".")
+                shared = self.network.get_parameter(name).requires_grad_(is_trained)
+                setattr(other.network.get_submodule(owner), last, shared)
+
+    def __call__(self, rows_B: Tensor, random: torch.Generator) -> Tensor:
+        """Encode these rows, in training."""
+        return self._encode(self._changed(rows_B, random))
+
+    def with_others(
+        self, rows_B: Tensor, others: "PictureEncoder", other_rows_B: Tensor, random: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Encode rows of its own and of others of the same network, in one batch."""
+        both = torch.cat([self._changed(rows_B, random), others._changed(other_rows_B, random)])
+        feature_BD = self._encode(both)
+        return feature_BD[: len(rows_B)], feature_BD[len(rows_B) :]
+
+    def encoder(self) -> TorchEncoder:
+        """The network as an encoder."""
+        return TorchEncoder(_Unit(self.network))
+
+    def _changed(self, rows_B: Tensor, random: torch.Generator) -> Tensor:
+        picture_BCHW = self._normalise(np.ascontiguousarray(self._picture_NHW3[rows_B.numpy()]))
+        return augmented(picture_BCHW, random)
+
+    def _encode(self, picture_BCHW: Tensor) -> Tensor:
+        with torch.autocast(torch.device(self._device).type, torch.bfloat16, enabled=has_bfloat16(self._device)):
+            raw_BD = self.network(picture_BCHW.contiguous(memory_format=torch.channels_last))
+        return functional.normalize(raw_BD.float(), dim=-1)
+
+
+class _Unit(nn.Module):
+    """A network whose features are made of length one."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, picture_BCHW: Tensor) -> Tensor:
+        """Unit features (B, D)."""
+        return functional.normalize(self.network(picture_BCHW), dim=-1)
