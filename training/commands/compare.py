@@ -3,6 +3,9 @@
 Native is each encoder alone, none the two side by side without any translation; then each method, with translated
 probes against a native gallery and native probes against a translated gallery. Without --images, the methods that learn
 from pictures are left out. Long trainings go on where they were interrupted.
+
+With --modality, methods across modalities: pictures of it in --source against photos in --target, joined by subject. With
+--images and --encoder the encoder is trained too, by WSGAN and by its published baselines.
 """
 
 import argparse
@@ -13,12 +16,14 @@ from pathlib import Path
 
 from models.bundle import COMMON_SPACE_METHODS
 from models.split import SplitRule
-from training.commands.arguments import add_split_arguments, check_shares
+from training.commands import compare_across
+from training.commands.arguments import add_registry_argument, add_split_arguments, check_shares, positive
 from training.commands.terminal import StepWatch, comparison_table, out, progress_bar
 from training.data.feature_set_files import load_feature_set
 from training.data.pairs import join_by_image
 from training.data.partial import sole_partial
 from training.errors import TrainingError
+from training.recipes import modal_comparison
 from training.recipes.comparison import QUICK, WITH_PICTURES, Comparison, compare_methods, needs_pictures
 from training.recipes.r3an import ARCHITECTURES, LEFT, RECIPES, PicturesOfPairs
 from training.recipes.translators import METHODS, Extras, SplitPairs
@@ -35,13 +40,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--methods",
         nargs="+",
-        choices=(*METHODS, *COMMON_SPACE_METHODS),
+        choices=tuple(dict.fromkeys((*METHODS, *COMMON_SPACE_METHODS, *modal_comparison.METHODS))),
         metavar="METHOD",
         help=f"default: {' '.join(QUICK)}, and with --images {' '.join(WITH_PICTURES)}",
     )
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help=f"new folder for {FIGURES} and {PLOT}")
     parser.add_argument("--recipe", choices=tuple(RECIPES), default="small", help="of R3AN (default: %(default)s)")
     add_split_arguments(parser)
+    group = parser.add_argument_group("across modalities")
+    group.add_argument("--modality", help="that is asked about, such as sketch")
+    group.add_argument("--encoder", metavar="ENCODER", help="to be trained, as `extract` takes it")
+    add_registry_argument(group)
+    group.add_argument("--epochs", type=positive, help="of all that train an encoder (default: the recipe's)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
 
 
@@ -50,6 +60,12 @@ def run(options: argparse.Namespace) -> None:
     if options.out.exists():
         raise TrainingError(f"{options.out}: exists already; choose another name or delete it")
     check_shares(options)
+    if options.modality is not None:
+        compare_across.run(options)
+        return
+    across = [f"--{name}" for name in ("encoder", "epochs") if getattr(options, name) is not None]
+    if across:
+        raise TrainingError(f"{across[0]} is for a comparison across modalities: give --modality too")
     methods = _methods(options)
     pairs = join_by_image(load_feature_set(options.source), load_feature_set(options.target))
     by = "subject" if pairs.source.has_subjects else "image"
@@ -79,6 +95,9 @@ def run(options: argparse.Namespace) -> None:
 def _methods(options: argparse.Namespace) -> Sequence[str]:
     if options.methods is None:
         return QUICK if options.images is None else (*QUICK, *WITH_PICTURES)
+    unknown = [method for method in options.methods if method not in (*METHODS, *COMMON_SPACE_METHODS)]
+    if unknown:
+        raise TrainingError(f"--methods {unknown[0]} is across modalities: give --modality too")
     blind = [method for method in options.methods if needs_pictures(method)]
     if blind and options.images is None:
         raise TrainingError(f"--methods {blind[0]} needs the pictures that the features were made from: --images")

@@ -20,7 +20,8 @@ from training.export.bundles import all_or_none, check_bundle_path, write_encode
 from training.export.cross_modal_bundle import write_cross_modal_bundle
 from training.export.cross_modal_page import CrossModalPlots, cross_modal_page
 from training.export.manifest import provenance
-from training.recipes.modalities import LEFT, TRANSLATORS, Extras, FittedAcross, WeakSource, fit_across
+from training.recipes.modal_pictures import ModalPictures
+from training.recipes.modalities import LEFT, TRANSLATORS, Extras, FittedAcross, fit_across
 from training.recipes.wsgan import RECIPES, small_end_to_end
 from training.trainers.fitted import Workplace
 from training.trainers.wsgan_recipe import WSGANRecipe
@@ -74,48 +75,58 @@ def _fit(options: argparse.Namespace, parts: ModalityParts, partial: Path) -> Fi
             raise TrainingError(f"--{given[0].replace('_', '-')} has no effect on --method {options.method}")
         with out().status(f"fitting {options.method}"):
             return fit_across(parts, options.method, options.seed)
-    weak = _weak_source(options, parts, partial)
+    pictures = modal_pictures(options, parts, _encoder_folder(options.out), partial)
+    if pictures:
+        check_bundle_path(_encoder_folder(options.out))
     # By name: whoever asks for help need not wait for torch.
     device = importlib.import_module("training.trainers.encoder").choose_torch_device(options.device or "auto")
-    recipe = _recipe(options, is_end_to_end=weak is not None)
+    recipe = wsgan_recipe(options, is_end_to_end=pictures is not None)
     with progress_bar() as progress:
-        decoding = progress.add_task("decoding", total=len(parts.train.weak), rate="", visible=weak is not None)
+        decoding = progress.add_task("decoding", total=len(parts.train.weak), rate="", visible=pictures is not None)
         training = progress.add_task("training", total=None, rate="")
         watch = StepWatch(progress, training, recipe().batch)
         workplace = Workplace(device, partial / "checkpoint.npz", watch)
-        extras = Extras(recipe, workplace, weak, lambda done: progress.advance(decoding, done))
+        if pictures:
+            pictures = replace(pictures, on_decoded=lambda done: progress.advance(decoding, done))
+        extras = Extras(recipe, workplace, pictures)
         return fit_across(parts, options.method, options.seed, extras)
 
 
-def _weak_source(options: argparse.Namespace, parts: ModalityParts, partial: Path) -> WeakSource | None:
+def modal_pictures(
+    options: argparse.Namespace, parts: ModalityParts, name: Path, partial: Path
+) -> ModalPictures | None:
+    """The pictures and the encoder that are named, None where there are none; `name` is that of the space to be made.
+
+    Raises `TrainingError`.
+    """
     if options.images is None and options.encoder is None:
         return None
     if options.images is None or options.encoder is None:
         raise TrainingError(
             "an encoder is trained with the pictures of --source: give --images and --encoder, or neither"
         )
-    check_bundle_path(_encoder_folder(options.out))
     encoder = find_encoder(options.encoder, options.encoders)
     if encoder.space.fingerprint != parts.train.weak.space.fingerprint:
         raise TrainingError(f"--encoder {options.encoder}: did not make the features of {options.source}")
-    return WeakSource(open_source(options.images), encoder, _encoder_folder(options.out).name, partial)
+    return ModalPictures(open_source(options.images), encoder, name.name, partial)
 
 
-def _recipe(options: argparse.Namespace, *, is_end_to_end: bool) -> Callable[[], WSGANRecipe]:
-    base = RECIPES[options.recipe or "small"]
-    if is_end_to_end and (options.recipe or "small") == "small":
-        base = small_end_to_end
-    changes = {name: getattr(options, name) for name in ("epochs", "batch") if getattr(options, name) is not None}
+def wsgan_recipe(options: argparse.Namespace, *, is_end_to_end: bool) -> Callable[[], WSGANRecipe]:
+    """As options name and change it."""
+    name = options.recipe or "small"
+    base = small_end_to_end if is_end_to_end and name == "small" else RECIPES[name]
+    names = ("epochs", "batch")
+    changes = {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
 
     def recipe() -> WSGANRecipe:
         found = replace(base(), **changes)
-        rate = options.learning_rate
-        if rate is None:
+        learning_rate = getattr(options, "learning_rate", None)
+        if learning_rate is None:
             return found
         return replace(
             found,
-            generator=replace(found.generator, learning_rate=rate),
-            encoder=replace(found.encoder, learning_rate=rate),
+            generator=replace(found.generator, learning_rate=learning_rate),
+            encoder=replace(found.encoder, learning_rate=learning_rate),
         )
 
     return recipe

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from training.evaluation.cross_space import Figures
 from training.recipes.comparison import Comparison
+from training.recipes.modal_comparison import ModalComparison
 
 _NATIVE = {"native source": "#8c8c8c", "native target": "#222222"}
 _SIDES = {"probes": "#0b6fb8", "gallery": "#d1660f"}
@@ -39,6 +40,28 @@ def draw_comparison(comparison: Comparison, path: Path) -> None:
     handles, labels = accuracy.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
     figure.suptitle(f"{comparison.source} to {comparison.target}, {comparison.measured_on}")
+    figure.savefig(path)
+
+
+def draw_modal_comparison(comparison: ModalComparison, path: Path) -> None:
+    """Rank-5 and TAR of every method, as a PNG."""
+    names = [row.method for row in comparison.rows]
+    figure = Figure(figsize=(9, 1.6 + _ROW_INCHES * len(names)), layout="constrained", dpi=150)
+    fields = (("rank5", "rank-5"), ("tar_far_1e2", "TAR at FAR 1e-2"))
+    for axes, (field, title) in zip(figure.subplots(1, len(fields), sharey=True), fields, strict=True):
+        points = [(getattr(row.figures, field), place) for place, row in enumerate(comparison.rows)]
+        known = [(value, place) for value, place in points if value is not None]
+        if known:
+            x, y = zip(*known, strict=True)
+            axes.scatter(x, y, color=_SIDES["probes"], s=28)
+        axes.set_title(title)
+        axes.set_yticks(range(len(names)), names)
+        axes.grid(axis="x", color="#e5e5e5")
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+    axes.invert_yaxis()
+    figure.suptitle(f"{comparison.modality} to photo, {comparison.num_probes} probes of {comparison.measured_on}")
     figure.savefig(path)
 
 

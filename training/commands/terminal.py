@@ -26,6 +26,7 @@ from training.evaluation.details import Detail
 from training.evaluation.protocols import FPIR, FoldFigure, IdentificationFigures, PairFigures
 from training.evaluation.references import FEWEST_PEOPLE, MIN_DIMENSION
 from training.recipes.comparison import Comparison
+from training.recipes.modal_comparison import ModalComparison
 from training.recipes.modalities import Measured
 from training.recipes.privacy import PrivacyReport
 from training.trainers.encoder_recipe import Report
@@ -217,6 +218,25 @@ def cross_modal_table(title: str, method: str, measured: Measured, real: Varianc
     for num, figures in measured.by_samples.items():
         table.add_row(f"{num} sample{'s' * (num > 1)}", *_figures_of(figures), "", "")
     table.add_row("photos", *[""] * 6, *of_photos)
+    return table
+
+
+def compared_across_table(comparison: ModalComparison) -> Table:
+    """A row a method; of a sampler one more with one sample, and how much its features vary beside photos."""
+    kind = ", encoders trained with WSGAN too" if comparison.is_end_to_end else ""
+    title = (
+        f"{comparison.modality} to photo in {comparison.space}: {comparison.num_probes} probes of {comparison.measured_on} "
+        f"among {comparison.num_photos} photos{kind}"
+    )
+    columns = ("method", "rank-1", "rank-5", "rank-10", "rank-50", "TAR@1e-2", "TAR@1e-3", "intra-sim", "inter-sim")
+    table = Table(*columns, title=Text(title), title_justify="left")
+    for row in comparison.rows:
+        made = row.generated or Variance(None, None)
+        if row.one_sample:
+            table.add_row(f"{row.method}, 1 sample", *_figures_of(row.one_sample), "", "")
+        variance = (_number(made.intra_sim), _number(made.inter_sim)) if row.generated else ("", "")
+        table.add_row(row.method, *_figures_of(row.figures), *variance)
+    table.add_row("photos", *[""] * 6, _number(comparison.real.intra_sim), _number(comparison.real.inter_sim))
     return table
 
 

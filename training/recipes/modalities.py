@@ -6,24 +6,17 @@ Shapes: N rows, P probes, M samples of each, G gallery pictures, W weak and S st
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydantic import JsonValue
 
 from models.bundle import Sampling
 from models.calibration import Calibration, comparison_of
-from models.documents import sha256_hex
 from models.feature_set import FeatureSet
 from models.samples import draw_noise
 from models.space import Space
 from training.data.encoders import Encoder
-from training.data.extraction import ExtractionSettings, extract_features
 from training.data.modalities import ModalityParts
-from training.data.picture_store import decode_pictures
-from training.data.sources import ChosenPictures, PictureItem, PictureSource
-from training.errors import TrainingError
 from training.evaluation.calibration import calibrate_scores
 from training.evaluation.cross_modal import (
     CrossModalFigures,
@@ -42,7 +35,8 @@ from training.evaluation.cross_modal import (
 )
 from training.export.loaded import GraphSampler, GraphTranslator
 from training.export.parity import check_parity, check_sampler_parity
-from training.recipes.encoders import PARITY_PICTURES, prepared
+from training.recipes import modal_pictures
+from training.recipes.modal_pictures import ModalPictures
 from training.recipes.translators import PARITY_ROWS, load
 from training.recipes.wsgan import VARIANTS, small
 from training.trainers.fitted import Translate, Workplace
@@ -69,30 +63,8 @@ TRANSLATORS: Mapping[str, tuple[str, str]] = {
 }
 """Trainer and exporter of methods that give one feature of each."""
 METHODS = (*TRANSLATORS, *VARIANTS)
-LEFT = ("pictures.npy", "pictures.json", "checkpoint.npz", "checkpoint.draft", "validation", "test")
+LEFT = (*modal_pictures.LEFT, "checkpoint.npz", "checkpoint.draft")
 """What an interrupted training leaves in its folder."""
-
-
-@dataclass(frozen=True, slots=True)
-class WeakSource:
-    """Where weak pictures are, and the encoder to train on them."""
-
-    source: PictureSource
-    encoder: Encoder
-    space: str
-    """The name of the space that the trained encoder makes."""
-    folder: Path
-    """For unfinished work."""
-
-    def items_of(self, feature_set: FeatureSet) -> list[PictureItem]:
-        """The pictures of features, in their order. Raises `TrainingError` where some are not there."""
-        by_key = {item.key: item for item in self.source.items}
-        missing = [key for key in feature_set.image.tolist() if key not in by_key]
-        if missing:
-            raise TrainingError(
-                f"{len(missing)} of the pictures that the features were made from are not there, {missing[0]!r} first"
-            )
-        return [by_key[key] for key in feature_set.image.tolist()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +73,8 @@ class Extras:
 
     recipe: Callable[[], WSGANRecipe] = small
     workplace: Workplace = field(default_factory=Workplace)
-    weak: WeakSource | None = None
+    pictures: ModalPictures | None = None
     """Where the encoder of weak pictures is to be trained too."""
-    on_decoded: Callable[[int], None] = lambda done: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +132,11 @@ def fit_across(parts: ModalityParts, method: str, seed: int, extras: Extras | No
     trainer = importlib.import_module("training.trainers.wsgan")
     start_WS = importlib.import_module("training.trainers.weak_linear").start_of(data)
     fitted = trainer.fit_wsgan(data, recipe, start_WS)
-    encoder = _exported_encoder(fitted.encoder, extras.weak, parts) if extras.weak else None
-    if extras.weak and encoder:
-        parts = _encoded(parts, encoder, extras.weak)
+    encoder = extras.pictures.exported(fitted.encoder, parts.validation) if extras.pictures else None
+    if extras.pictures and encoder:
+        again = extras.pictures.encoded
+        test = again(parts.test, encoder, "test") if parts.test is not None else None
+        parts = replace(parts, validation=again(parts.validation, encoder, "validation"), test=test)
     graph: bytes = load("training.export.torch_graph:sampler_torch_graph")(
         fitted.sampler, parts.validation.space.dimension, recipe.num_noise
     )
@@ -188,17 +161,16 @@ def fit_across(parts: ModalityParts, method: str, seed: int, extras: Extras | No
     )
 
 
-def weak_strong(parts: ModalityParts, seed: int, extras: Extras) -> WeakStrong:
-    """What a trainer takes."""
+def weak_strong(parts: ModalityParts, seed: int, extras: Extras, *, with_strong: bool = False) -> WeakStrong:
+    """What a trainer takes; `with_strong` the pictures of strong features too."""
     train = parts.train
     names, strong_class_M = np.unique(train.strong.subject, return_inverse=True)
-    pictures = None
-    if extras.weak:
-        preparation, model = extras.weak.encoder.preparation, extras.weak.encoder.model
-        items = extras.weak.items_of(train.weak)
-        extras.weak.folder.mkdir(parents=True, exist_ok=True)
-        decoded = decode_pictures(extras.weak.source, items, preparation, extras.weak.folder, extras.on_decoded)
-        pictures = EncodedPictures(decoded, preparation, model)
+    pictures, strong_pictures = None, None
+    if extras.pictures:
+        encoder = extras.pictures.encoder
+        decoded = extras.pictures.decoded(train.weak, "weak")
+        pictures = EncodedPictures(decoded, encoder.preparation, encoder.model)
+        strong_pictures = extras.pictures.decoded(train.strong, "strong") if with_strong else None
     return WeakStrong(
         train.weak.feature,
         np.searchsorted(names, train.weak.subject).astype(np.int64),
@@ -208,7 +180,8 @@ def weak_strong(parts: ModalityParts, seed: int, extras: Extras) -> WeakStrong:
         train.is_one_space,
         seed,
         pictures,
-        workplace=extras.workplace,
+        strong_pictures,
+        extras.workplace,
     )
 
 
@@ -281,25 +254,3 @@ class _Measure:
         comparison = comparison_of("translated", self.parts_.modality)
         score_N = np.concatenate([score_PG.reshape(-1) for score_PG in scores])
         return calibrate_scores(one * len(scores), other * len(scores), score_N, comparison)
-
-
-def _exported_encoder(model: Any, weak: WeakSource, parts: ModalityParts) -> Encoder:
-    """The encoder as it was trained, in a space of its own. Raises `ExportError`."""
-    preparation = weak.encoder.preparation
-    graph: bytes = load("training.export.torch_graph:encoder_torch_graph")(model, preparation.resize)
-    some = weak.items_of(parts.validation)[:PARITY_PICTURES]
-    # A network of fifty layers is not rounded alike everywhere.
-    check_parity(graph, model, prepared(weak.source, some, preparation), tolerance=1e-4)
-    space = Space(weak.space, weak.encoder.space.dimension, f"sha256:{sha256_hex(graph)}", preparation)
-    return Encoder(space, preparation, graph, weak.encoder.licence)
-
-
-def _encoded(parts: ModalityParts, encoder: Encoder, weak: WeakSource) -> ModalityParts:
-    """The same with weak features by another encoder."""
-
-    def again(feature_set: FeatureSet, name: str) -> FeatureSet:
-        source = ChosenPictures(weak.source, weak.items_of(feature_set))
-        return extract_features(encoder, source, weak.folder / name, ExtractionSettings()).feature_set
-
-    test = again(parts.test, "test") if parts.test is not None else None
-    return replace(parts, validation=again(parts.validation, "validation"), test=test)

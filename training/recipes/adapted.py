@@ -1,0 +1,93 @@
+"""Methods of `fit` that train the encoder of both modalities: how each is exported and measured. Galleries are made anew."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+
+import numpy as np
+from pydantic import JsonValue
+
+from models.calibration import Calibration
+from models.feature_set import FeatureSet
+from training.data.encoders import Encoder
+from training.data.modalities import ModalityParts
+from training.errors import TrainingError
+from training.evaluation.calibration import calibrate_native
+from training.evaluation.cross_modal import CrossModalFigures, figures_of
+from training.recipes.adaptation import VARIANTS, small
+from training.recipes.modal_pictures import ModalPictures
+from training.recipes.modalities import Extras, Measured, weak_strong
+from training.trainers.adaptation_recipe import AdaptationRecipe
+from training.trainers.fitted import Workplace
+
+METHODS = tuple(VARIANTS)
+OF_ONE_ENCODER = tuple(name for name in METHODS if not name.startswith("cross-modal"))
+"""Those that come to one encoder of both modalities, which can be a bundle."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptationExtras:
+    """What they take besides features."""
+
+    pictures: ModalPictures
+    recipe: Callable[[], AdaptationRecipe] = small
+    workplace: Workplace = field(default_factory=Workplace)
+
+
+@dataclass(frozen=True, slots=True)
+class FittedEncoders:
+    """The encoders, and how they do on people whom they have not seen."""
+
+    method: str
+    weak: Encoder
+    strong: Encoder | None
+    """The same one, another, or None where photos are encoded as before."""
+    hyperparameters: dict[str, JsonValue]
+    validation: Measured
+    test: Measured | None
+    calibration: Calibration
+
+    def metrics(self) -> dict[str, JsonValue]:
+        """What the bundle's manifest says of it."""
+        parts = {"validation": self.validation, "test": self.test}
+        return {name: asdict(part) if part else None for name, part in parts.items()}
+
+
+def fit_adapted(parts: ModalityParts, method: str, seed: int, extras: AdaptationExtras) -> FittedEncoders:
+    """Train, export, encode both modalities anew, and measure. Raises `TrainingError`."""
+    pictures = extras.pictures
+    if not parts.train.is_one_space:
+        raise TrainingError(f"--method {method} trains one encoder: both sets must be of it")
+    data = weak_strong(parts, seed, Extras(workplace=extras.workplace, pictures=pictures), with_strong=True)
+    trainer = importlib.import_module("training.trainers.adaptation")
+    fitted = trainer.fit_adaptation(data, VARIANTS[method](extras.recipe()))
+    weak = pictures.exported(fitted.weak, parts.validation)
+    strong = weak if fitted.strong is fitted.weak else None
+    if strong is None and fitted.strong is not None:
+        strong = replace(pictures, space=f"{pictures.space}-strong").exported(fitted.strong, parts.gallery)
+    gallery = pictures.encoded(parts.gallery, strong, "gallery") if strong else parts.gallery
+
+    def measured(probes: FeatureSet, name: str) -> Measured:
+        encoded = pictures.encoded(probes, weak, name)
+        return Measured(len(probes), _figures(encoded, gallery), _figures(probes, parts.gallery), {}, None)
+
+    validation, test = measured(parts.validation, "validation"), None
+    if parts.test is not None:
+        test = measured(parts.test, "test")
+    calibration = _calibrated(parts, pictures, weak) if strong is weak else Calibration()
+    return FittedEncoders(method, weak, strong, fitted.hyperparameters, validation, test, calibration)
+
+
+def _figures(probes: FeatureSet, gallery: FeatureSet) -> CrossModalFigures:
+    return figures_of(probes.feature @ gallery.feature.T, probes.subject, gallery.subject)
+
+
+def _calibrated(parts: ModalityParts, pictures: ModalPictures, encoder: Encoder) -> Calibration:
+    """Of validation people, whose weak pictures and photos are of one space now."""
+    own = parts.gallery.take(np.isin(parts.gallery.subject, np.unique(parts.validation.subject)))
+    sides = [
+        pictures.encoded(side, encoder, name) for side, name in ((parts.validation, "validation"), (own, "gallery"))
+    ]
+    shared = sides[0].columns().keys() & sides[1].columns().keys()
+    columns = {name: np.concatenate([side.columns()[name] for side in sides]) for name in shared}
+    return calibrate_native(FeatureSet.build(encoder.space, columns))

@@ -1,0 +1,74 @@
+"""The pictures behind features of two modalities, the encoder that made these, and what becomes of it when it is trained.
+
+Shapes: N pictures, H W picture.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.documents import sha256_hex
+from models.feature_set import FeatureSet
+from models.space import Space
+from training.data.encoders import Encoder
+from training.data.extraction import ExtractionSettings, extract_features
+from training.data.picture_store import decode_pictures
+from training.data.sources import ChosenPictures, PictureItem, PictureSource
+from training.errors import TrainingError
+from training.export.parity import check_parity
+from training.recipes.encoders import PARITY_PICTURES, prepared
+from training.recipes.translators import load
+
+PARITY = 1e-4
+"""Between a network of fifty layers and its graph: they are not rounded alike."""
+LEFT = ("weak", "strong", "validation", "test", "gallery")
+"""What an interrupted training leaves of pictures in its folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModalPictures:
+    """Where pictures are, and the encoder that is to be trained on them."""
+
+    source: PictureSource
+    encoder: Encoder
+    space: str
+    """The name of the space that the trained encoder makes."""
+    folder: Path
+    """For unfinished work."""
+    on_decoded: Callable[[int], None] = lambda done: None
+
+    def items_of(self, feature_set: FeatureSet) -> list[PictureItem]:
+        """The pictures of features, in their order. Raises `TrainingError` where some are not there."""
+        by_key = {item.key: item for item in self.source.items}
+        missing = [key for key in feature_set.image.tolist() if key not in by_key]
+        if missing:
+            raise TrainingError(
+                f"{len(missing)} of the pictures that the features were made from are not there, {missing[0]!r} first"
+            )
+        return [by_key[key] for key in feature_set.image.tolist()]
+
+    def decoded(self, feature_set: FeatureSet, name: str) -> npt.NDArray[np.uint8]:
+        """The pictures of features (N, H, W, 3), kept below the folder by that name. Raises `SourceError`."""
+        folder = self.folder / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return decode_pictures(
+            self.source, self.items_of(feature_set), self.encoder.preparation, folder, self.on_decoded
+        )
+
+    def exported(self, model: Any, some: FeatureSet) -> Encoder:
+        """The encoder as it was trained, in a space of its own. Raises `ExportError`."""
+        preparation = self.encoder.preparation
+        graph: bytes = load("training.export.torch_graph:encoder_torch_graph")(model, preparation.resize)
+        items = self.items_of(some)[:PARITY_PICTURES]
+        check_parity(graph, model, prepared(self.source, items, preparation), tolerance=PARITY)
+        space = Space(self.space, self.encoder.space.dimension, f"sha256:{sha256_hex(graph)}", preparation)
+        return Encoder(space, preparation, graph, self.encoder.licence)
+
+    def encoded(self, feature_set: FeatureSet, encoder: Encoder, name: str) -> FeatureSet:
+        """The same pictures by another encoder; unfinished work is kept below the folder by that name."""
+        source = ChosenPictures(self.source, self.items_of(feature_set))
+        return extract_features(encoder, source, self.folder / name, ExtractionSettings()).feature_set
