@@ -22,10 +22,21 @@ class Generator(nn.Module):
     """G(f, z): strong features (B, S) of unit length from weak ones (B, W) and noise (B, Z)."""
 
     def __init__(
-        self, num_weak: int, num_strong: int, num_noise: int, num_hidden: int, *, dropout: float = 0.0
+        self,
+        num_weak: int,
+        num_strong: int,
+        num_noise: int,
+        num_hidden: int,
+        *,
+        dropout: float = 0.0,
+        is_centred: bool = False,
     ) -> None:
+        """With `is_centred` no noise adds nothing to the map that it starts from: where the encoder is trained too, that says who
+        it is, and the layers how photos of that person differ.
+        """
         super().__init__()
         self.num_noise = num_noise
+        self._is_centred = is_centred
         self.layers = _layers(num_weak + num_noise, num_hidden, num_strong, dropout)
         self.register_buffer("start_WS", torch.zeros(num_weak, num_strong))
 
@@ -47,8 +58,23 @@ class Generator(nn.Module):
         unit_BW = functional.normalize(weak_BW, dim=-1)
         # As much of it as there is noise, or noise would hardly be heard.
         scaled_BW = unit_BW * math.sqrt(self.num_noise)
-        learned_BS: Tensor = self.layers(torch.cat([scaled_BW, noise_BZ], dim=-1))
+        learned_BS: Tensor = self._learned(scaled_BW, noise_BZ)
         return functional.normalize(unit_BW @ self.get_buffer("start_WS") + learned_BS, dim=-1)
+
+
+    def _learned(self, scaled_BW: Tensor, noise_BZ: Tensor) -> Tensor:
+        asked = torch.cat([scaled_BW, noise_BZ], dim=-1)
+        if not self._is_centred:
+            whole_BS: Tensor = self.layers(asked)
+            return whole_BS
+        without = torch.cat([scaled_BW, torch.zeros_like(noise_BZ)], dim=-1)
+        if not self.training:
+            apart_BS: Tensor = self.layers(asked) - self.layers(without)
+            return apart_BS
+        # In one batch, so that batch normalisation means the same in both.
+        both_BS = self.layers(torch.cat([asked, without]))
+        together_BS: Tensor = both_BS[: len(asked)] - both_BS[len(asked) :]
+        return together_BS
 
 
 class Critic(nn.Module):

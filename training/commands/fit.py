@@ -13,6 +13,8 @@ the same command goes on after the last epoch. A student learns from an R3AN tha
 Across modalities (--method wsgan, its parts wsgan-c and wsgan-ac, contrastive-head, shrunken-ridge): --source holds
 pictures of a weak modality such as sketches, --target photos of the same people, in whatever picture; they are joined by
 subject. With --images and --encoder, WSGAN trains the encoder of the weak pictures too, and writes it as BUNDLE-encoder.
+Its published baselines (--method fine-tuning, fixed-fine-tuning, joint-training, dann-u, dann-s, sdt, jan-s) train one encoder
+for both.
 
 A common space (--method cca, two-sided): every set gets a projection, a bundle each, and is compared there.
 
@@ -33,7 +35,7 @@ from models.bundle import COMMON_SPACE_METHODS, Manifest, read_bundle
 from models.calibration import Calibration
 from models.confidence import ConfidenceModel
 from models.split import SplitRule
-from training.commands import fit_across, fit_common, fit_encoder, fit_r3an
+from training.commands import fit_across, fit_adapted, fit_common, fit_encoder, fit_r3an
 from training.commands.arguments import add_registry_argument, add_split_arguments, check_shares
 from training.commands.report import draw_report
 from training.commands.terminal import NO_CONFIDENCE, evaluation_table, out, thresholds_line
@@ -43,13 +45,14 @@ from training.data.partial import sole_partial
 from training.errors import TrainingError
 from training.evaluation.calibration import HeldOut, calibrate
 from training.export.bundles import all_or_none, check_bundle_path, write_translator_bundle
-from training.recipes import modalities
+from training.recipes import adapted, modalities
 from training.recipes.confidence import fit_confidence
 from training.recipes.cross_fitting import NUM_FOLDS, cross_fitted
 from training.recipes.r3an import LEFT
 from training.recipes.translators import AUTO, METHODS, STUDENT, FittedMethod, SplitPairs, fit_methods
 
 ENCODER = "encoder"
+_ACROSS = (*modalities.METHODS, *adapted.OF_ONE_ENCODER)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--method",
-        choices=(*METHODS, *modalities.METHODS, *COMMON_SPACE_METHODS, AUTO, ENCODER),
+        choices=(*METHODS, *modalities.METHODS, *adapted.OF_ONE_ENCODER, *COMMON_SPACE_METHODS, AUTO, ENCODER),
         default=AUTO,
         help="default: %(default)s",
     )
@@ -118,9 +121,9 @@ def run(options: argparse.Namespace) -> None:
         raise TrainingError("--with-reconstruction is for r3an and the parts of it that paint")
     if options.method == ENCODER:
         fit_encoder.run(options)
-    elif options.method in modalities.METHODS:
+    elif options.method in _ACROSS:
         _check_heeded(options)
-        fit_across.run(options)
+        (fit_across if options.method in modalities.METHODS else fit_adapted).run(options)
     elif options.method in COMMON_SPACE_METHODS:
         _fit_common_space(options)
     else:
@@ -209,7 +212,7 @@ def _check_heeded(options: argparse.Namespace) -> None:
         methods = " or ".join(COMMON_SPACE_METHODS)
         raise TrainingError(f"--also is for --method {methods}: a translator has one source and one target")
     is_trained = _is_trained(options.method)
-    is_across = options.method in modalities.METHODS
+    is_across = options.method in _ACROSS
     if options.encoder is not None and not is_across:
         raise TrainingError(f"--encoder is for weak pictures, and has no effect on --method {options.method}")
     for name in fit_encoder.given(options):

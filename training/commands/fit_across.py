@@ -34,7 +34,7 @@ _OF_TRAINING = ("images", "recipe", "epochs", "batch", "learning_rate", "device"
 
 def run(options: argparse.Namespace) -> None:
     """Fit, measure, write."""
-    found = _joined(options)
+    found = joined(options)
     rule = SplitRule("subject", options.seed, options.validation, options.test)
     parts = ModalityParts.of(found, rule)
     with sole_partial(options.out, LEFT) as partial:
@@ -62,7 +62,8 @@ def run(options: argparse.Namespace) -> None:
     _tell(options, parts, fitted, manifest, found.num_lonely)
 
 
-def _joined(options: argparse.Namespace) -> Modalities:
+def joined(options: argparse.Namespace) -> Modalities:
+    """Both sets by subject. Raises `TrainingError`."""
     if options.source is None or options.target is None:
         raise TrainingError(f"--method {options.method} is fitted on --source, with a weak modality, and --target")
     return join_by_subject(load_feature_set(options.source), load_feature_set(options.target), options.modality)
@@ -155,12 +156,18 @@ def _page(manifest: Manifest, fitted: FittedAcross) -> bytes:
     return cross_modal_page(manifest, fitted.calibration, drawn)
 
 
+def tell_lonely(num_lonely: int) -> None:
+    """Say how many pictures were left out, if any were."""
+    if num_lonely:
+        words = f"{num_lonely} pictures were left out: of whoever is on them there is no photo"
+        out().print(words, soft_wrap=True)
+
+
 def _tell(
     options: argparse.Namespace, parts: ModalityParts, fitted: FittedAcross, manifest: Manifest, num_lonely: int
 ) -> None:
     console = out()
-    if num_lonely:
-        console.print(f"{num_lonely} pictures were left out: of whoever is on them there is no photo", soft_wrap=True)
+    tell_lonely(num_lonely)
     measured, part = (fitted.test, "test") if fitted.test else (fitted.validation, "validation")
     assert measured is not None
     title = (

@@ -19,6 +19,7 @@ def paper() -> WSGANRecipe:
         num_noise=128,
         dropout=0.0,
         starts_linear=False,
+        is_centred=False,
         scale=64.0,
         generator=rmsprop,
         critic=rmsprop,
@@ -38,6 +39,7 @@ def small() -> WSGANRecipe:
         num_noise=16,
         dropout=0.3,
         starts_linear=True,
+        is_centred=False,
         scale=16.0,
         generator=Rule("adamw", 1e-3, 0.1),
         critic=Rule("rmsprop", 5e-4),
@@ -51,7 +53,7 @@ def small() -> WSGANRecipe:
 
 def small_end_to_end() -> WSGANRecipe:
     """The same with the encoder of drawings: fewer epochs, as each takes longer, and of each drawing several counterparts."""
-    return replace(small(), epochs=20, batch=96, num_counterparts=4)
+    return replace(small(), epochs=20, batch=96, num_counterparts=4, is_centred=True)
 
 
 RECIPES: Mapping[str, Callable[[], WSGANRecipe]] = {"small": small, "paper": paper}

@@ -110,7 +110,7 @@ class _Run:
         self.num_steps = self.steps_an_epoch * recipe.epochs
         num_weak, num_strong = data.weak_NW.shape[1], data.strong_MS.shape[1]
         sizes = (num_weak, num_strong, recipe.num_noise, recipe.num_hidden)
-        self.generator = Generator(*sizes, dropout=recipe.dropout)
+        self.generator = Generator(*sizes, dropout=recipe.dropout, is_centred=recipe.is_centred)
         if recipe.starts_linear:
             self.generator.start_from(start_WS)
         self.critic = Critic(num_strong, recipe.num_hidden)

@@ -42,6 +42,8 @@ class WSGANRecipe:
     """Of the generator's hidden layers."""
     starts_linear: bool
     """Whether the generator adds to a linear map; else it learns everything."""
+    is_centred: bool
+    """Whether it adds nothing where there is no noise."""
     scale: float
     """Of the cosines with class centres, before the softmax."""
     generator: Rule

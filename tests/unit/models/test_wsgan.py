@@ -60,3 +60,14 @@ def test_clipped_weights_are_no_larger_and_small_ones_stay() -> None:
     for parameter, old in zip(critic.parameters(), before, strict=True):
         assert torch.equal(parameter, old.clamp(-0.01, 0.01))
     assert max(parameter.abs().max().item() for parameter in critic.parameters()) == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("is_training", [True, False])
+def test_a_centred_generator_adds_nothing_where_there_is_no_noise(is_training: bool) -> None:
+    generator = Generator(WEAK, STRONG, NOISE, HIDDEN, is_centred=True).train(is_training)
+    start = random(WEAK, STRONG)
+    generator.start_from(start)
+    weak = random(4, WEAK)
+    mapped = nn.functional.normalize(nn.functional.normalize(weak, dim=-1) @ start, dim=-1)
+    assert torch.allclose(generator(weak, torch.zeros(4, NOISE)), mapped, atol=1e-6)
+    assert not torch.allclose(generator(weak, random(4, NOISE)), mapped, atol=1e-3)
