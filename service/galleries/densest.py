@@ -17,21 +17,21 @@ from models.parzen import density_scores
 from service.entities import FloatArray
 from service.galleries.segments import RowArray
 
-_MATRIX_NUMBERS, _FEWEST_ROWS, _MOST_ROWS = 1 << 18, 8, 64
+_MATRIX_PRODUCTS, _FEWEST_ROWS, _MOST_ROWS = 1 << 18, 8, 64
 """Matrices of so many products (rows x features x D) OpenBLAS multiplies on the calling thread, and without copying the rows."""
 
 _FEATURES_AT_ONCE = 20
 """Of as many probes as have no more together: fewer are slower, more leave too few rows for one matrix."""
 
-_SCORES_AT_ONCE, _FIRST_SHARE = 1 << 17, 8
-"""They fit into a core's own cache; and of the first templates one in so many of these."""
+_NUMBERS_AT_ONCE, _SCORES_AT_ONCE, _FIRST_SHARE = 1 << 17, 1 << 16, 8
+"""Of vectors and of products; either fit into a core's own cache. Of the first templates there are one in so many products."""
 
 
 def densest(probes_PMD: FloatArray, sigma: float, vectors_GD: FloatArray, num: int) -> tuple[FloatArray, RowArray]:
     """The `num` (at most G) rows of the highest float32 densities for each probe, in no order: these and those (P, K)."""
     num_samples, dimension = probes_PMD.shape[1:]
     highest = [_Highest(num, sigma) for _ in probes_PMD]
-    size = max(1, _FEATURES_AT_ONCE // num_samples)
+    size = max(1, min(len(probes_PMD), _FEATURES_AT_ONCE // num_samples))
     groups = [
         (highest[start : start + size], probes_PMD[start : start + size]) for start in range(0, len(highest), size)
     ]
@@ -41,10 +41,11 @@ def densest(probes_PMD: FloatArray, sigma: float, vectors_GD: FloatArray, num: i
     starts = [0, *range(step // _FIRST_SHARE or step, len(vectors_GD), step)]
     for start, end in pairwise([*starts, len(vectors_GD)]):
         block_GD = vectors_GD[start:end]
-        for of_group, features_DB in columns:
-            score_GPM = _products(block_GD, features_DB).reshape(len(block_GD), -1, num_samples)
-            for place, of_probe in enumerate(of_group):
-                of_probe.offer(start, np.ascontiguousarray(score_GPM[:, place]))
+        for place, (of_group, features_DB) in enumerate(columns):
+            score_GB = _products(block_GD, features_DB, is_read=place > 0)
+            score_GPM = score_GB.reshape(len(block_GD), -1, num_samples)
+            for of_probe, score_GM in zip(of_group, score_GPM.transpose(1, 0, 2), strict=True):
+                of_probe.offer(start, np.ascontiguousarray(score_GM))
     return np.stack([one.scores for one in highest]), np.stack([one.rows for one in highest])
 
 
@@ -86,21 +87,25 @@ class _Highest:
         return np.unique(above // score_GM.shape[1])
 
 
-def _products(vectors_GD: FloatArray, features_DB: FloatArray) -> FloatArray:
-    """(G, B)."""
+def _products(vectors_GD: FloatArray, features_DB: FloatArray, *, is_read: bool = False) -> FloatArray:
+    """(G, B); of vectors that were read before, or not."""
     dimension, num = features_DB.shape
     score_GB = np.empty((len(vectors_GD), num), dtype=np.float32)
-    for rows, num_rows in _matrices(len(vectors_GD), dimension * num):
+    for rows, num_rows in _pieces(len(vectors_GD), dimension, num):
         together = vectors_GD[rows].reshape(-1, num_rows, dimension)
+        if not is_read:
+            # From one end to the other: memory is slow to give what matrices are multiplied of, here and there.
+            together.max()
         np.matmul(together, features_DB, out=score_GB[rows].reshape(-1, num_rows, num))
     return score_GB
 
 
-def _matrices(num: int, numbers_per_row: int) -> Iterator[tuple[slice, int]]:
-    """All of so many rows, in matrices of so many rows each: those that are full, and the rest."""
-    size = max(_FEWEST_ROWS, min(_MOST_ROWS, _MATRIX_NUMBERS // numbers_per_row))
-    full = num // size * size
-    if full:
-        yield slice(0, full), size
-    if full < num:
-        yield slice(full, num), num - full
+def _pieces(num_rows: int, dimension: int, num: int) -> Iterator[tuple[slice, int]]:
+    """Some rows after others, and of how many each a matrix is made; but for the last these are whole ones."""
+    size = max(_FEWEST_ROWS, min(_MOST_ROWS, _MATRIX_PRODUCTS // (dimension * num)))
+    step = max(1, _NUMBERS_AT_ONCE // (dimension * size)) * size
+    full = num_rows // size * size
+    for start in range(0, full, step):
+        yield slice(start, min(full, start + step)), size
+    if full < num_rows:
+        yield slice(full, num_rows), num_rows - full

@@ -200,7 +200,7 @@ class _Search:
                 vectors = np.zeros((len(part), dimension), dtype=np.float32)
                 numbers, rows = nominated.segment_PK[place, part], nominated.row_PK[place, part]
                 for number in set(numbers.tolist()):
-                    is_here = numbers == number
+                    is_here = (numbers == number) & (rows >= 0)
                     vectors[is_here] = self._view.segments[number].vectors[rows[is_here]]
                 score_PK[place, part] = exact_scores(probe_MD, vectors, probes.sigma)
         return score_PK

@@ -259,6 +259,18 @@ def test_a_search_without_some_looks_at_no_more_for_that(monkeypatch: pytest.Mon
     assert max(looked) <= 64
 
 
+def test_no_number_is_read_where_no_template_is() -> None:
+    projection = Projection(32, IDS)
+    projection.add(rows_of(np.eye(32, dtype=np.float32)[:20]))
+    ((segment,),) = (view.segments for view in projection.views().values())
+    assert segment.num < segment.capacity
+    # What memory may hold: a number that is none, at whose conversion the processor complains.
+    segment.vectors[segment.num :].view(np.uint32)[:] = 0x7FA00000
+    with projection.reading() as reader:
+        found = names(reader, np.eye(32, dtype=np.float32)[0], without=np.array([2, 3, 4, 5]))
+    assert [seq for _, seq, _ in found] == [1, 10, 11, 12, 13, 14, 15, 16, 17]
+
+
 def test_a_search_that_can_wait_does_so_after_each_segment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.galleries.segments.SEGMENT_BYTES", 64 * 4 * 16)
     raw_GD = np.random.default_rng(6).standard_normal((300, 16))
