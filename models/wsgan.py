@@ -61,7 +61,6 @@ class Generator(nn.Module):
         learned_BS: Tensor = self._learned(scaled_BW, noise_BZ)
         return functional.normalize(unit_BW @ self.get_buffer("start_WS") + learned_BS, dim=-1)
 
-
     def _learned(self, scaled_BW: Tensor, noise_BZ: Tensor) -> Tensor:
         asked = torch.cat([scaled_BW, noise_BZ], dim=-1)
         if not self._is_centred:

@@ -9,14 +9,16 @@ from pydantic import JsonValue
 
 from models.calibration import Calibration
 from models.feature_set import FeatureSet
+from models.features import FloatArray
 from training.data.encoders import Encoder
 from training.data.modalities import ModalityParts
 from training.errors import TrainingError
 from training.evaluation.calibration import calibrate_native
-from training.evaluation.cross_modal import CrossModalFigures, figures_of
+from training.evaluation.cross_modal import CrossModalFigures, figures_of, mean_reciprocal_rank
 from training.recipes.adaptation import VARIANTS, small
 from training.recipes.modal_pictures import ModalPictures
 from training.recipes.modalities import Extras, Measured, weak_strong
+from training.recipes.shares import best_share, some_of
 from training.trainers.adaptation_recipe import AdaptationRecipe
 from training.trainers.fitted import Workplace
 
@@ -61,9 +63,10 @@ def fit_adapted(parts: ModalityParts, method: str, seed: int, extras: Adaptation
     data = weak_strong(parts, seed, Extras(workplace=extras.workplace, pictures=pictures), with_strong=True)
     trainer = importlib.import_module("training.trainers.adaptation")
     fitted = trainer.fit_adaptation(data, VARIANTS[method](extras.recipe()))
-    weak = pictures.exported(fitted.weak, parts.validation)
-    strong = weak if fitted.strong is fitted.weak else None
-    if strong is None and fitted.strong is not None:
+    share = best_share(fitted.weak_at, *_merit_of(parts, pictures)) if fitted.is_one else 1.0
+    weak = pictures.exported(fitted.weak_at(share), parts.validation)
+    strong = weak if fitted.is_one else None
+    if fitted.strong is not None:
         strong = replace(pictures, space=f"{pictures.space}-strong").exported(fitted.strong, parts.gallery)
     gallery = pictures.encoded(parts.gallery, strong, "gallery") if strong else parts.gallery
 
@@ -75,7 +78,25 @@ def fit_adapted(parts: ModalityParts, method: str, seed: int, extras: Adaptation
     if parts.test is not None:
         test = measured(parts.test, "test")
     calibration = _calibrated(parts, pictures, weak) if strong is weak else Calibration()
-    return FittedEncoders(method, weak, strong, fitted.hyperparameters, validation, test, calibration)
+    hyperparameters = fitted.hyperparameters | {"encoder_share": share}
+    return FittedEncoders(method, weak, strong, hyperparameters, validation, test, calibration)
+
+
+def _merit_of(parts: ModalityParts, pictures: ModalPictures) -> tuple[FloatArray, Callable[[FloatArray], float]]:
+    """Pictures of validation people of both modalities, and how well one finds the other."""
+    probes = some_of(parts.validation)
+    photos = some_of(_own_photos(parts, probes))
+    probes = probes.take(np.isin(probes.subject, photos.subject))
+
+    def merit(feature_ND: FloatArray) -> float:
+        weak_PD, photo_GD = feature_ND[: len(probes)], feature_ND[len(probes) :]
+        return mean_reciprocal_rank(weak_PD @ photo_GD.T, probes, photos)
+
+    return np.concatenate([pictures.prepared(probes), pictures.prepared(photos)]), merit
+
+
+def _own_photos(parts: ModalityParts, probes: FeatureSet) -> FeatureSet:
+    return parts.gallery.take(np.isin(parts.gallery.subject, np.unique(probes.subject)))
 
 
 def _figures(probes: FeatureSet, gallery: FeatureSet) -> CrossModalFigures:
@@ -84,7 +105,7 @@ def _figures(probes: FeatureSet, gallery: FeatureSet) -> CrossModalFigures:
 
 def _calibrated(parts: ModalityParts, pictures: ModalPictures, encoder: Encoder) -> Calibration:
     """Of validation people, whose weak pictures and photos are of one space now."""
-    own = parts.gallery.take(np.isin(parts.gallery.subject, np.unique(parts.validation.subject)))
+    own = _own_photos(parts, parts.validation)
     sides = [
         pictures.encoded(side, encoder, name) for side, name in ((parts.validation, "validation"), (own, "gallery"))
     ]

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from models.documents import sha256_hex
 from models.feature_set import FeatureSet
+from models.features import FloatArray
 from models.space import Space
 from training.data.encoders import Encoder
 from training.data.extraction import ExtractionSettings, extract_features
@@ -59,12 +60,16 @@ class ModalPictures:
             self.source, self.items_of(feature_set), self.encoder.preparation, folder, self.on_decoded
         )
 
+    def prepared(self, feature_set: FeatureSet) -> FloatArray:
+        """The pictures of features as the encoder takes them, (N, 3, H, W). Raises `SourceError`."""
+        return prepared(self.source, self.items_of(feature_set), self.encoder.preparation)
+
     def exported(self, model: Any, some: FeatureSet) -> Encoder:
         """The encoder as it was trained, in a space of its own. Raises `ExportError`."""
         preparation = self.encoder.preparation
         graph: bytes = load("training.export.torch_graph:encoder_torch_graph")(model, preparation.resize)
-        items = self.items_of(some)[:PARITY_PICTURES]
-        check_parity(graph, model, prepared(self.source, items, preparation), tolerance=PARITY)
+        few = some.take(np.arange(min(len(some), PARITY_PICTURES)))
+        check_parity(graph, model, self.prepared(few), tolerance=PARITY)
         space = Space(self.space, self.encoder.space.dimension, f"sha256:{sha256_hex(graph)}", preparation)
         return Encoder(space, preparation, graph, self.encoder.licence)
 

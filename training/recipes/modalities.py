@@ -13,12 +13,14 @@ from pydantic import JsonValue
 from models.bundle import Sampling
 from models.calibration import Calibration, comparison_of
 from models.feature_set import FeatureSet
-from models.samples import draw_noise
+from models.features import FloatArray
+from models.samples import draw_noise, rows_of
 from models.space import Space
 from training.data.encoders import Encoder
 from training.data.modalities import ModalityParts
 from training.evaluation.calibration import calibrate_scores
 from training.evaluation.cross_modal import (
+    SIGMAS,
     CrossModalFigures,
     CrossModalMap,
     Sample,
@@ -37,6 +39,7 @@ from training.export.loaded import GraphSampler, GraphTranslator
 from training.export.parity import check_parity, check_sampler_parity
 from training.recipes import modal_pictures
 from training.recipes.modal_pictures import ModalPictures
+from training.recipes.shares import best_share, some_of
 from training.recipes.translators import PARITY_ROWS, load
 from training.recipes.wsgan import VARIANTS, small
 from training.trainers.fitted import Translate, Workplace
@@ -132,8 +135,14 @@ def fit_across(parts: ModalityParts, method: str, seed: int, extras: Extras | No
     trainer = importlib.import_module("training.trainers.wsgan")
     start_WS = importlib.import_module("training.trainers.weak_linear").start_of(data)
     fitted = trainer.fit_wsgan(data, recipe, start_WS)
-    encoder = extras.pictures.exported(fitted.encoder, parts.validation) if extras.pictures else None
-    if extras.pictures and encoder:
+    encoder, share = None, {}
+    if extras.pictures:
+        noise_MZ = draw_noise(NUM_SAMPLES, recipe.num_noise, seed)
+        share["encoder_share"] = best_share(
+            fitted.encoder_at, *_merit_of(parts, extras.pictures, fitted.sampler, noise_MZ)
+        )
+        model = fitted.encoder_at(share["encoder_share"])
+        encoder = extras.pictures.exported(model, parts.validation)
         again = extras.pictures.encoded
         test = again(parts.test, encoder, "test") if parts.test is not None else None
         parts = replace(parts, validation=again(parts.validation, encoder, "validation"), test=test)
@@ -152,13 +161,30 @@ def fit_across(parts: ModalityParts, method: str, seed: int, extras: Extras | No
         parts.validation.space,
         Sampling(recipe.num_noise, NUM_SAMPLES, sigma),
         encoder,
-        fitted.hyperparameters,
+        fitted.hyperparameters | share,
         parity,
         *measure.parts(),
         real_variance(parts.gallery),
         measure.calibration(),
         measure.feature_map(),
     )
+
+
+def _merit_of(
+    parts: ModalityParts,
+    pictures: ModalPictures,
+    sampler: Callable[[FloatArray, FloatArray], FloatArray],
+    noise_MZ: FloatArray,
+) -> tuple[FloatArray, Callable[[FloatArray], float]]:
+    """Pictures of validation people, and how well what is sampled of their features finds them."""
+    probes = some_of(parts.validation)
+
+    def merit(weak_PW: FloatArray) -> float:
+        sample_PMS = sampler(*rows_of(weak_PW, noise_MZ)).reshape(len(weak_PW), NUM_SAMPLES, -1)
+        score_PG = score_samples(sample_PMS, parts.gallery.feature, SIGMAS[-1])
+        return mean_reciprocal_rank(score_PG, probes, parts.gallery)
+
+    return pictures.prepared(probes), merit
 
 
 def weak_strong(parts: ModalityParts, seed: int, extras: Extras, *, with_strong: bool = False) -> WeakStrong:

@@ -5,6 +5,7 @@ Shapes: N weak pictures, M strong ones, B batch, D feature dimension.
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -32,9 +33,12 @@ _AVERAGED = 50
 class FittedAdaptation:
     """The encoders of both modalities, which may be one, and the hyperparameters."""
 
-    weak: TorchEncoder
+    weak_at: Callable[[float], TorchEncoder]
+    """So far on the way from what it was."""
     strong: TorchEncoder | None
-    """None where strong pictures are encoded as before."""
+    """None where strong pictures are encoded as before, or by the same encoder as weak ones."""
+    is_one: bool
+    """Whether one encoder is of both."""
     hyperparameters: dict[str, JsonValue]
 
 
@@ -60,8 +64,9 @@ def fit_adaptation(data: WeakStrong, recipe: AdaptationRecipe) -> FittedAdaptati
             on_step(Report(step + 1, run.num_steps, float(np.mean(losses))))
         if checkpoint:
             save_checkpoint(checkpoint, run.state)
-    weak, strong = run.encoders()
-    return FittedAdaptation(weak, strong, asdict(recipe) | run.state.all_rates)
+    is_one = not recipe.num_shared
+    strong = run.strong.encoder() if recipe.objective == "cross-modal-b" else None
+    return FittedAdaptation(run.weak.encoder, strong, is_one, asdict(recipe) | run.state.all_rates)
 
 
 class _Run:
@@ -104,14 +109,6 @@ class _Run:
         loss = self.objectives(batch)
         self.optimisers.step_together(("encoder", "head"), loss)
         return float(loss.detach())
-
-    def encoders(self) -> tuple[TorchEncoder, TorchEncoder | None]:
-        """Of weak and of strong pictures, None for the latter where it is as it was."""
-        if not self.recipe.num_shared:
-            both = self.weak.encoder()
-            return both, both
-        is_as_it_was = self.recipe.objective == "cross-modal-a"
-        return self.weak.encoder(), None if is_as_it_was else self.strong.encoder()
 
     def _batch(self, rows_B: Tensor, done: float) -> Batch:
         random = self.state.random

@@ -27,6 +27,7 @@ class PictureEncoder:
         width, height = pictures.preparation.resize
         self.network = read_network(pictures.encoder, (width, height))
         self.network.train_last(len(self.network.layers) if num_layers is None else num_layers)
+        self._start = {name: value.clone() for name, value in self.network.state_dict().items()}
         self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def beside(self, picture_NHW3: npt.NDArray[np.uint8]) -> "PictureEncoder":
@@ -60,9 +61,19 @@ class PictureEncoder:
         feature_BD = self._encode(both)
         return feature_BD[: len(rows_B)], feature_BD[len(rows_B) :]
 
-    def encoder(self) -> TorchEncoder:
-        """The network as an encoder."""
-        return TorchEncoder(_Unit(self.network))
+    def encoder(self, share: float = 1.0) -> TorchEncoder:
+        """The network as an encoder, with weights `share` of the way from those it came with to those it has.
+
+        Source: Wortsman et al., Robust fine-tuning of zero-shot models (CVPR 2022).
+        """
+        network = copy.deepcopy(self.network).cpu()
+        trained = network.state_dict()
+        mixed = {
+            name: torch.lerp(self._start[name], value, share) if value.is_floating_point() else value
+            for name, value in trained.items()
+        }
+        network.load_state_dict(mixed)
+        return TorchEncoder(_Unit(network))
 
     def _changed(self, rows_B: Tensor, random: torch.Generator) -> Tensor:
         picture_BCHW = self._normalise(np.ascontiguousarray(self._picture_NHW3[rows_B.numpy()]))

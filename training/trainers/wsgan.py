@@ -5,6 +5,7 @@ Shapes: N weak pictures, M strong features, B batch, W weak and S strong dimensi
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -58,8 +59,8 @@ class FittedSampler:
     """What a training comes to, and the hyperparameters of it."""
 
     sampler: TorchSampler
-    encoder: TorchEncoder | None
-    """Of weak pictures, where it was trained: its features are what the sampler takes."""
+    encoder_at: Callable[[float], TorchEncoder] | None
+    """Of weak pictures, where it was trained, so far on the way from what it was: its features are what the sampler takes."""
     hyperparameters: dict[str, JsonValue]
 
 
@@ -92,8 +93,8 @@ def fit_wsgan(data: WeakStrong, recipe: WSGANRecipe, start_WS: FloatArray) -> Fi
             run.check_varied(epoch)
         if checkpoint:
             save_checkpoint(checkpoint, run.state)
-    encoder = run.weak.encoder() if run.weak is not None else None
-    return FittedSampler(TorchSampler(run.generator), encoder, asdict(recipe) | run.state.all_rates)
+    encoder_at = run.weak.encoder if run.weak is not None else None
+    return FittedSampler(TorchSampler(run.generator), encoder_at, asdict(recipe) | run.state.all_rates)
 
 
 class _Run:
@@ -174,6 +175,8 @@ class _Run:
         loss = terms.classification * self.classifier(made_BS, self.weak_class_N[rows_B].repeat(num), 0.0)
         if terms.contrast:
             loss = loss + terms.contrast * self._contrast(made_BS, self.weak_class_N[rows_B].repeat(num))
+        if self.weak is not None and not self.recipe.encoder_learns_all:
+            made_BS = self.generator(weak_BW.detach().repeat(num, 1), noise_BZ)
         if terms.is_adversarial:
             loss = loss + generator_loss(self.critic(made_BS))
         if terms.noise:

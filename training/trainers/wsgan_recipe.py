@@ -59,6 +59,8 @@ class WSGANRecipe:
     """D-phases for each G-phase."""
     clip: float = 0.01
     """Largest weight of the critic."""
+    encoder_learns_all: bool = True
+    """Whether the adversarial loss and that of noise teach the encoder too, or classification alone."""
     num_counterparts: int = 1
     """Strong features that are generated of each weak one in a G-phase."""
     num_layers: int | None = None

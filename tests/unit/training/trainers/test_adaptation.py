@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from models.features import FloatArray
+from models.onnx_network import read_network
 from models.space import InputPreparation
 from training.errors import TrainingError
 from training.recipes.adaptation import VARIANTS, paper, small
@@ -192,11 +193,25 @@ def test_unsupervised_dann_does_not_look_at_labels_of_weak_pictures() -> None:
 def test_every_method_gives_encoders_of_unit_features(name: str) -> None:
     fitted = fit_adaptation(colours(), recipe(name))
     picture = np.random.default_rng(0).normal(size=(3, 3, SIDE, SIDE)).astype(np.float32)
-    np.testing.assert_allclose(np.linalg.norm(fitted.weak(picture), axis=1), 1.0, atol=1e-5)
-    assert (fitted.strong is None) is (name == "cross-modal-a")
+    weak = fitted.weak_at(1.0)(picture)
+    np.testing.assert_allclose(np.linalg.norm(weak, axis=1), 1.0, atol=1e-5)
+    assert fitted.is_one is not name.startswith("cross-modal")
+    assert (fitted.strong is not None) is (name == "cross-modal-b")
     if fitted.strong is not None:
-        alike = np.allclose(fitted.weak(picture), fitted.strong(picture))
-        assert alike is (name != "cross-modal-b")
+        assert not np.allclose(weak, fitted.strong(picture))
+
+
+def test_between_what_an_encoder_was_and_what_it_became_weights_are_mixed() -> None:
+    fitted = fit_adaptation(colours(), recipe("fine-tuning"))
+    picture = np.random.default_rng(0).normal(size=(2, 3, SIDE, SIDE)).astype(np.float32)
+    with torch.inference_mode():
+        raw = read_network(network_graph(), (SIDE, SIDE))(torch.from_numpy(picture))
+    untouched = unit(raw.numpy())
+    np.testing.assert_allclose(fitted.weak_at(0.0)(picture), untouched, atol=1e-6)
+    assert not np.allclose(fitted.weak_at(1.0)(picture), untouched, atol=1e-4)
+    half = fitted.weak_at(0.5)(picture)
+    assert not np.allclose(half, untouched, atol=1e-5)
+    assert not np.allclose(half, fitted.weak_at(1.0)(picture), atol=1e-5)
 
 
 def test_an_interrupted_training_comes_to_the_same_numbers(tmp_path: Path) -> None:
@@ -205,14 +220,13 @@ def test_an_interrupted_training_comes_to_the_same_numbers(tmp_path: Path) -> No
             raise KilledError
 
     picture = np.random.default_rng(0).normal(size=(2, 3, SIDE, SIDE)).astype(np.float32)
-    whole = fit_adaptation(colours(), recipe("cross-modal-b")).weak(picture)
+    whole = fit_adaptation(colours(), recipe("cross-modal-b")).weak_at(1.0)(picture)
     kept = tmp_path / "checkpoint.npz"
     with pytest.raises(KilledError):
         fit_adaptation(colours(Workplace(checkpoint=kept, on_step=interrupt)), recipe("cross-modal-b"))
     assert kept.exists()
-    assert np.array_equal(
-        fit_adaptation(colours(Workplace(checkpoint=kept)), recipe("cross-modal-b")).weak(picture), whole
-    )
+    resumed = fit_adaptation(colours(Workplace(checkpoint=kept)), recipe("cross-modal-b"))
+    assert np.array_equal(resumed.weak_at(1.0)(picture), whole)
 
 
 def test_without_pictures_there_is_nothing_to_train() -> None:

@@ -273,7 +273,7 @@ def test_the_encoder_of_weak_pictures_is_trained_with_the_generator() -> None:
 
 def test_an_encoder_that_was_trained_is_given_with_the_sampler() -> None:
     fitted = fit_wsgan(colours(), recipe(batch=6, epochs=40), np.eye(8, dtype=np.float32))
-    assert fitted.encoder is not None
-    features = fitted.encoder(np.random.default_rng(0).normal(size=(2, 3, 112, 112)).astype(np.float32))
+    assert fitted.encoder_at is not None
+    features = fitted.encoder_at(1.0)(np.random.default_rng(0).normal(size=(2, 3, 112, 112)).astype(np.float32))
     np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1.0, atol=1e-5)
     assert isinstance(fitted.sampler, TorchSampler)
