@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> None:
                 options.out,
                 kind="sampler" if fitted.sampling else "translator",
                 method=fitted.method,
-                spaces=(fitted.source, found.strong.space),
+                spaces=(fitted.source, fitted.target),
                 graph=fitted.graph,
                 modality=parts.modality,
                 sampling=fitted.sampling,

@@ -6,6 +6,7 @@ Shapes: N rows, P probes, M samples of each, G gallery pictures, W weak and S st
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from pydantic import JsonValue
@@ -100,6 +101,8 @@ class FittedAcross:
     method: str
     graph: bytes
     source: Space
+    target: Space
+    """Of photos: that of a trained encoder where it is shared, and then galleries are enrolled anew."""
     sampling: Sampling | None
     """None for a translator."""
     encoder: Encoder | None
@@ -128,24 +131,20 @@ def fit_across(parts: ModalityParts, method: str, seed: int, extras: Extras | No
     Raises `TrainingError`.
     """
     extras = extras or Extras()
-    data = weak_strong(parts, seed, extras)
     if method in TRANSLATORS:
-        return _fit_translator(parts, method, data)
+        return _fit_translator(parts, method, weak_strong(parts, seed, extras))
     recipe = VARIANTS[method](extras.recipe())
+    data = weak_strong(parts, seed, extras, with_strong=recipe.shares_encoder)
     trainer = importlib.import_module("training.trainers.wsgan")
     start_WS = importlib.import_module("training.trainers.weak_linear").start_of(data)
     fitted = trainer.fit_wsgan(data, recipe, start_WS)
-    encoder, share = None, {}
+    encoder, hyperparameters = None, fitted.hyperparameters
     if extras.pictures:
-        noise_MZ = draw_noise(NUM_SAMPLES, recipe.num_noise, seed)
-        share["encoder_share"] = best_share(
-            fitted.encoder_at, *_merit_of(parts, extras.pictures, fitted.sampler, noise_MZ)
-        )
-        model = fitted.encoder_at(share["encoder_share"])
-        encoder = extras.pictures.exported(model, parts.validation)
-        again = extras.pictures.encoded
-        test = again(parts.test, encoder, "test") if parts.test is not None else None
-        parts = replace(parts, validation=again(parts.validation, encoder, "validation"), test=test)
+        # An encoder of both modalities is as it was published.
+        share = 1.0 if recipe.shares_encoder else _best_share(parts, extras.pictures, fitted, seed)
+        hyperparameters |= {"encoder_share": share}
+        encoder = extras.pictures.exported(fitted.encoder_at(share), parts.validation)
+        parts = _encoded(parts, extras.pictures, encoder, with_strong=recipe.shares_encoder)
     graph: bytes = load("training.export.torch_graph:sampler_torch_graph")(
         fitted.sampler, parts.validation.space.dimension, recipe.num_noise
     )
@@ -159,9 +158,10 @@ def fit_across(parts: ModalityParts, method: str, seed: int, extras: Extras | No
         method,
         graph,
         parts.validation.space,
+        parts.gallery.space,
         Sampling(recipe.num_noise, NUM_SAMPLES, sigma),
         encoder,
-        fitted.hyperparameters | share,
+        hyperparameters,
         parity,
         *measure.parts(),
         real_variance(parts.gallery),
@@ -170,21 +170,25 @@ def fit_across(parts: ModalityParts, method: str, seed: int, extras: Extras | No
     )
 
 
-def _merit_of(
-    parts: ModalityParts,
-    pictures: ModalPictures,
-    sampler: Callable[[FloatArray, FloatArray], FloatArray],
-    noise_MZ: FloatArray,
-) -> tuple[FloatArray, Callable[[FloatArray], float]]:
-    """Pictures of validation people, and how well what is sampled of their features finds them."""
+def _best_share(parts: ModalityParts, pictures: ModalPictures, fitted: Any, seed: int) -> float:
+    """By how well what is sampled of validation people's features finds them."""
     probes = some_of(parts.validation)
+    noise_MZ = draw_noise(NUM_SAMPLES, fitted.sampler.num_noise, seed)
 
     def merit(weak_PW: FloatArray) -> float:
-        sample_PMS = sampler(*rows_of(weak_PW, noise_MZ)).reshape(len(weak_PW), NUM_SAMPLES, -1)
+        sample_PMS = fitted.sampler(*rows_of(weak_PW, noise_MZ)).reshape(len(weak_PW), NUM_SAMPLES, -1)
         score_PG = score_samples(sample_PMS, parts.gallery.feature, SIGMAS[-1])
         return mean_reciprocal_rank(score_PG, probes, parts.gallery)
 
-    return pictures.prepared(probes), merit
+    return best_share(fitted.encoder_at, pictures.prepared(probes), merit)
+
+
+def _encoded(parts: ModalityParts, pictures: ModalPictures, encoder: Encoder, *, with_strong: bool) -> ModalityParts:
+    """The same, measured features by another encoder."""
+    again = pictures.encoded
+    test = again(parts.test, encoder, "test") if parts.test is not None else None
+    gallery = again(parts.gallery, encoder, "gallery") if with_strong else parts.gallery
+    return replace(parts, validation=again(parts.validation, encoder, "validation"), test=test, gallery=gallery)
 
 
 def weak_strong(parts: ModalityParts, seed: int, extras: Extras, *, with_strong: bool = False) -> WeakStrong:
@@ -227,6 +231,7 @@ def _fit_translator(parts: ModalityParts, method: str, data: WeakStrong) -> Fitt
         method,
         graph,
         parts.validation.space,
+        parts.gallery.space,
         None,
         None,
         fitted.hyperparameters,

@@ -28,6 +28,7 @@ def paper() -> WSGANRecipe:
         encoder=sgd,
         epochs=1000,
         batch=512,
+        shares_encoder=True,
     )
 
 

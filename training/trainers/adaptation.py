@@ -105,9 +105,9 @@ class _Run:
         batch = self._batch(rows_B, done)
         of_domain = self.objectives.domain_step(batch)
         if of_domain is not None:
-            self.optimisers.step({"head": of_domain})
+            self.optimisers.step(("head",), of_domain)
         loss = self.objectives(batch)
-        self.optimisers.step_together(("encoder", "head"), loss)
+        self.optimisers.step(("encoder", "head"), loss)
         return float(loss.detach())
 
     def _batch(self, rows_B: Tensor, done: float) -> Batch:

@@ -31,19 +31,14 @@ class Optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = self._rules[name].learning_rate * share
 
-    def step(self, losses: Mapping[str, Tensor]) -> None:
-        """One step of each network named against a loss of its own."""
-        for name, loss in losses.items():
-            self.step_together((name,), loss)
-
-    def step_together(self, names: Sequence[str], loss: Tensor) -> None:
-        """One step of some networks against one loss; the others get no gradient."""
+    def step(self, names: Sequence[str], loss: Tensor) -> None:
+        """One step of each of some networks against one loss; the others get no gradient."""
         parameters = [parameter for name in names for parameter in self._parameters[name]]
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
-        nn.utils.clip_grad_norm_(parameters, _LARGEST_GRADIENT)
         for name in names:
+            nn.utils.clip_grad_norm_(self._parameters[name], _LARGEST_GRADIENT)
             self.by_name[name].step()
 
 

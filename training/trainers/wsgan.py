@@ -65,15 +65,15 @@ class FittedSampler:
 
 
 def fit_wsgan(data: WeakStrong, recipe: WSGANRecipe, start_WS: FloatArray) -> FittedSampler:
-    """Train generator, critic, classifier and encoder of noise, and the encoder of weak pictures where there are any.
+    """Train generator, critic, classifier and encoder of noise, and the encoder of pictures where there are any.
 
-    `start_WS` is the linear map that a recipe may start from. Strong features stay as they are, so that galleries do.
+    `start_WS` is the linear map that a recipe may start from.
 
-    Source: Weak-Strong GAN (AAAI 2019), End-to-End Training. Deviations: F_S is not trained; the classifier has unit centres,
-    and begins with the means of its classes. Where F_W is trained, D-phases take each picture's feature as it came out of
-    its last G-phase: to encode it again five times would take most of the training.
+    Source: Weak-Strong GAN (AAAI 2019), End-to-End Training. Deviations: the classifier has unit centres, and begins with the
+    means of its classes. Unless the recipe shares the encoder, F_S stays as it is, so that galleries do, and D-phases take
+    each weak picture's feature as it came out of its last G-phase: to encode it again five times would take most of the training.
 
-    Raises `TrainingError` where a loss is no number, or the generator collapses.
+    Raises `TrainingError` where a loss is no number, the generator collapses, or pictures are missing.
     """
     run = _Run(data, recipe, torch.from_numpy(start_WS))
     checkpoint, on_step = data.workplace.checkpoint, data.workplace.on_step
@@ -120,6 +120,11 @@ class _Run:
         self.classifier.start_from(torch.from_numpy(data.strong_MS), torch.from_numpy(data.strong_class_M))
         self.kept = Kept(torch.from_numpy(data.weak_NW))
         self.weak = PictureEncoder(data.pictures, recipe.num_layers, self.device) if data.pictures is not None else None
+        self.strong: PictureEncoder | None = None
+        if self.weak is not None and recipe.shares_encoder:
+            if data.strong_pictures is None:
+                raise TrainingError("an encoder of both modalities is trained with the pictures of both")
+            self.strong = self.weak.beside(data.strong_pictures)
         networks: dict[str, nn.Module] = {
             "generator": self.generator,
             "critic": self.critic,
@@ -145,23 +150,25 @@ class _Run:
         return self.g_phase(rows_B)
 
     def d_phase(self) -> float:
-        """Minimise J_D of Eq. 9 over the critic, the classifier and the encoder of noise; what it was before."""
+        """Minimise J_D of Eq. 9 over critic, classifier and encoder of noise, and F_S where it is shared; what it was before."""
         terms = self.recipe.terms
         weak_B, strong_B = (self._draw(len(side)) for side in (self.weak_class_N, self.strong_MS))
-        real_BS, noise_BZ = self.strong_MS[strong_B], self._noise(len(weak_B))
+        real_BS, noise_BZ = self._strong_features(strong_B), self._noise(len(weak_B))
         with torch.no_grad():
-            made_BS = self.generator(self.kept.features[weak_B], noise_BZ)
-        losses: dict[str, Tensor] = {}
+            made_BS = self.generator(self._weak_features(weak_B), noise_BZ)
+        trained = ["classifier"] if self.strong is None else ["classifier", "encoder"]
+        loss = terms.strong_classification * self.classifier(
+            real_BS, self.strong_class_M[strong_B.to(self.device)], 0.0
+        )
         if terms.is_adversarial:
-            losses["critic"] = critic_loss(self.critic(made_BS), self.critic(real_BS))
-        if terms.strong_classification:
-            loss = self.classifier(real_BS, self.strong_class_M[strong_B], 0.0)
-            losses["classifier"] = terms.strong_classification * loss
+            trained.append("critic")
+            loss = loss + critic_loss(self.critic(made_BS), self.critic(real_BS))
         if terms.noise:
-            losses["noise_encoder"] = terms.noise * noise_regression(self.noise_encoder(made_BS), noise_BZ)
-        self.optimisers.step(losses)
+            trained.append("noise_encoder")
+            loss = loss + terms.noise * noise_regression(self.noise_encoder(made_BS), noise_BZ)
+        self.optimisers.step(trained, loss)
         self.critic.clip(self.recipe.clip)
-        return float(sum(loss.detach() for loss in losses.values()))
+        return float(loss.detach())
 
     def g_phase(self, rows_B: Tensor) -> float:
         """Minimise J_G of Eq. 8 over the generator and the encoder of weak pictures; what it was before."""
@@ -182,7 +189,7 @@ class _Run:
         if terms.noise:
             loss = loss + terms.noise * noise_regression(self.noise_encoder(made_BS), noise_BZ)
         trained = ("generator",) if self.weak is None else ("generator", "encoder")
-        self.optimisers.step_together(trained, loss)
+        self.optimisers.step(trained, loss)
         return float(loss.detach())
 
     @torch.no_grad()
@@ -211,8 +218,19 @@ class _Run:
         own_BS = functional.normalize(self.classifier.centre_CD[class_B], dim=-1)
         return contrastive_regression(made_BS, own_BS, class_B, temperature=1 / self.recipe.scale)
 
+    def _strong_features(self, rows_B: Tensor) -> Tensor:
+        """As they are, or by the encoder that is trained, with gradients."""
+        return self.strong_MS[rows_B] if self.strong is None else self.strong(rows_B, self.state.random)
+
+    def _weak_features(self, rows_B: Tensor) -> Tensor:
+        """As they were when they were last encoded, or where strong pictures are encoded too as they are now."""
+        if self.weak is None or self.strong is None:
+            return self.kept.features[rows_B]
+        return self.weak(rows_B, self.state.random)
+
     def _draw(self, num: int) -> Tensor:
-        return torch.randint(0, num, (self.recipe.batch,), generator=self.state.random).to(self.device)
+        """Row numbers, on the CPU as pictures are."""
+        return torch.randint(0, num, (self.recipe.batch,), generator=self.state.random)
 
     def _noise(self, num: int) -> Tensor:
         return torch.randn(num, self.recipe.num_noise, generator=self.state.random).to(self.device)

@@ -59,6 +59,10 @@ class WSGANRecipe:
     """D-phases for each G-phase."""
     clip: float = 0.01
     """Largest weight of the critic."""
+    shares_encoder: bool = False
+    """Whether one encoder is of both modalities, and trained in both phases, where pictures are there; else strong features stay
+    as they are.
+    """
     encoder_learns_all: bool = True
     """Whether the adversarial loss and that of noise teach the encoder too, or classification alone."""
     num_counterparts: int = 1

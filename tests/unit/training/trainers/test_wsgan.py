@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -247,16 +248,26 @@ def test_a_generator_that_starts_from_a_map_is_near_to_it_at_first() -> None:
     weak = run.kept.features
     made = run.generator.eval()(weak, torch.zeros(len(weak), 3))
     start = functional.normalize(weak @ torch.from_numpy(START), dim=-1)
-    assert float(functional.cosine_similarity(made, start).mean()) > 0.85
+    assert float(functional.cosine_similarity(made, start).mean().detach()) > 0.85
 
 
-def colours() -> WeakStrong:
+def colours(*, with_strong: bool = False) -> WeakStrong:
     """Pictures of one colour each, whose encoder takes their mean colour."""
     random = np.random.default_rng(5)
     picture = np.broadcast_to(random.integers(0, 256, size=(12, 1, 1, 3)), (12, 112, 112, 3)).astype(np.uint8)
     strong = unit(random.normal(size=(12, 8)))
     weak = EncodedPictures(np.ascontiguousarray(picture), InputPreparation(), encoder_graph(COLOURS_TO_A))
-    return WeakStrong(strong, np.arange(12), strong, np.arange(12), 12, is_one_space=True, seed=0, pictures=weak)
+    return WeakStrong(
+        strong,
+        np.arange(12),
+        strong,
+        np.arange(12),
+        12,
+        is_one_space=True,
+        seed=0,
+        pictures=weak,
+        strong_pictures=255 - weak.picture_NHW3 if with_strong else None,
+    )
 
 
 def test_the_encoder_of_weak_pictures_is_trained_with_the_generator() -> None:
@@ -277,3 +288,35 @@ def test_an_encoder_that_was_trained_is_given_with_the_sampler() -> None:
     features = fitted.encoder_at(1.0)(np.random.default_rng(0).normal(size=(2, 3, 112, 112)).astype(np.float32))
     np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1.0, atol=1e-5)
     assert isinstance(fitted.sampler, TorchSampler)
+
+
+def test_an_encoder_of_both_modalities_is_trained_in_both_phases_as_published() -> None:
+    run = _Run(colours(with_strong=True), recipe(batch=6, shares_encoder=True), torch.eye(8))
+    before = {name: weights(network) for name, network in run.state.networks.items()}
+    assert math.isfinite(run.d_phase())
+    assert moved(before, run) == {"critic", "classifier", "noise_encoder", "encoder"}
+    before = {name: weights(network) for name, network in run.state.networks.items()}
+    run.g_phase(torch.arange(6))
+    assert moved(before, run) == {"generator", "encoder"}
+
+
+def test_an_encoder_of_both_modalities_needs_the_pictures_of_both() -> None:
+    with pytest.raises(TrainingError, match="pictures of both"):
+        _Run(colours(), recipe(batch=6, shares_encoder=True), torch.eye(8))
+
+
+def test_an_encoder_that_learns_by_classification_alone_gets_no_gradient_of_the_others() -> None:
+    def of_encoder(**changes: Any) -> list[Tensor]:
+        run = _Run(colours(), recipe(batch=6, encoder_learns_all=False, num_hidden=4, **changes), torch.eye(8))
+        run.g_phase(torch.arange(6))
+        return [
+            parameter.grad for parameter in run.state.networks["encoder"].parameters() if parameter.grad is not None
+        ]
+
+    terms = recipe().terms
+    without = replace(terms, noise=0.0, is_adversarial=False)
+    assert all(torch.equal(one, other) for one, other in zip(of_encoder(), of_encoder(terms=without), strict=True))
+    all_of_it = _Run(colours(), recipe(batch=6, num_hidden=4), torch.eye(8))
+    all_of_it.g_phase(torch.arange(6))
+    learned = [p.grad for p in all_of_it.state.networks["encoder"].parameters() if p.grad is not None]
+    assert not all(torch.equal(one, other) for one, other in zip(of_encoder(), learned, strict=True))
