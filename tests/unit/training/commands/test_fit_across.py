@@ -26,9 +26,18 @@ NUM_PEOPLE = 90
 SHARES = ("--validation", "0.2", "--test", "0.2")
 
 
-def people(name: str, dimension: int, *, modality: str, num: int, noise: float = 0.3, seed: int = 0) -> FeatureSet:
-    """Ninety people in six dimensions, seen through a random linear map and noise; of each so many pictures."""
-    identity = np.repeat(np.random.default_rng(0).normal(size=(NUM_PEOPLE, 6)), num, axis=0)
+def people(
+    name: str,
+    dimension: int,
+    *,
+    modality: str,
+    num: int,
+    noise: float = 0.3,
+    seed: int = 0,
+    num_people: int = NUM_PEOPLE,
+) -> FeatureSet:
+    """People in six dimensions, seen through a random linear map and noise; of each so many pictures."""
+    identity = np.repeat(np.random.default_rng(0).normal(size=(num_people, 6)), num, axis=0)
     random = np.random.default_rng(seed)
     feature = identity @ random.normal(size=(6, dimension)) + noise * random.normal(size=(len(identity), dimension))
     keys = [f"{modality}-{row:04d}.png" for row in range(len(identity))]
@@ -106,10 +115,15 @@ def test_every_method_finds_people_whom_it_has_not_seen(
     assert bool(test["by_samples"]) is is_sampler
 
 
-def test_the_bundle_states_thresholds_of_its_modality(run: Run, sets: tuple[Path, Path], tmp_path: Path) -> None:
-    _, bundle = fit(run, sets, "contrastive-head", tmp_path / "bundle", "--validation", "0.4", "--test", "0.1")
+def test_the_bundle_states_thresholds_of_its_modality_where_there_are_people_enough(run: Run, tmp_path: Path) -> None:
+    weak, strong = tmp_path / "weak.npz", tmp_path / "strong.npz"
+    save_feature_set(people("weak", 8, modality="sketch", num=1, seed=1, num_people=240), weak)
+    save_feature_set(people("strong", 10, modality="photo", num=2, seed=2, num_people=240), strong)
+    _, bundle = fit(run, (weak, strong), "contrastive-head", tmp_path / "bundle", "--validation", "0.4")
     assert set(bundle.calibration.scales) == {"translated/sketch"}
     assert bundle.calibration.counted == "people"
+    (point,) = bundle.calibration.points["translated/sketch"]
+    assert point.fmr == 0.01
 
 
 def test_sigma_is_one_of_those_that_were_tried(run: Run, sets: tuple[Path, Path], tmp_path: Path) -> None:
