@@ -35,10 +35,10 @@ def paper() -> WSGANRecipe:
 def small() -> WSGANRecipe:
     """For some thousand drawings of people on a CPU."""
     return WSGANRecipe(
-        Terms(classification=1.0, noise=1.0, strong_classification=1.0),
+        Terms(classification=1.0, noise=2.0, strong_classification=1.0, contrast=1.0),
         num_hidden=256,
         num_noise=16,
-        dropout=0.3,
+        dropout=0.5,
         starts_linear=True,
         is_centred=False,
         scale=16.0,
@@ -47,14 +47,24 @@ def small() -> WSGANRecipe:
         classifier=Rule("sgd", 0.05),
         noise_encoder=Rule("adamw", 2e-3),
         encoder=Rule("adamw", 1e-3, 1e-2),
-        epochs=100,
+        epochs=40,
         batch=256,
     )
 
 
 def small_end_to_end() -> WSGANRecipe:
     """The same with the encoder of drawings: fewer epochs, as each takes longer, and of each drawing several counterparts."""
-    return replace(small(), epochs=20, batch=96, num_counterparts=4, is_centred=True, encoder_learns_all=False)
+    terms = replace(small().terms, noise=1.0)
+    return replace(
+        small(),
+        terms=terms,
+        dropout=0.3,
+        epochs=20,
+        batch=96,
+        num_counterparts=4,
+        is_centred=True,
+        encoder_learns_all=False,
+    )
 
 
 RECIPES: Mapping[str, Callable[[], WSGANRecipe]] = {"small": small, "paper": paper}
