@@ -22,7 +22,7 @@ from training.evaluation.identification import rank_k
 from training.evaluation.scoring import StrArray, Subjects
 from training.evaluation.verification import tar_at_far
 
-SIGMAS = (0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 1.0)
+SIGMAS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 1.0)
 """Widths of kernels to choose from. Cosines of photos of two people differ by some tenths."""
 _VARIED, _MAPPED = 512, 8
 

@@ -138,7 +138,7 @@ def fit_across(parts: ModalityParts, method: str, seed: int, extras: Extras | No
     trainer = importlib.import_module("training.trainers.wsgan")
     start_WS = importlib.import_module("training.trainers.weak_linear").start_of(data)
     fitted = trainer.fit_wsgan(data, recipe, start_WS)
-    encoder, hyperparameters = None, fitted.hyperparameters
+    encoder, hyperparameters, before = None, fitted.hyperparameters, parts
     if extras.pictures:
         # An encoder of both modalities is as it was published.
         share = 1.0 if recipe.shares_encoder else _best_share(parts, extras.pictures, fitted, seed)
@@ -153,7 +153,7 @@ def fit_across(parts: ModalityParts, method: str, seed: int, extras: Extras | No
     parity = check_sampler_parity(graph, fitted.sampler, weak_NW, noise_NZ)
     few, many = (GraphSampler(graph, recipe.num_noise, num) for num in (NUM_SAMPLES, max(COUNTS)))
     sigma = best_sigma(few(parts.validation.feature, seed), parts.validation, parts.gallery)
-    measure = _Measure(parts, few, sigma, many)
+    measure = _Measure(parts, few, sigma, many, before)
     return FittedAcross(
         method,
         graph,
@@ -226,7 +226,7 @@ def _fit_translator(parts: ModalityParts, method: str, data: WeakStrong) -> Fitt
     graph: bytes = exporter(fitted.model, data.weak_NW.shape[1])
     parity = check_parity(graph, fitted.model, parts.validation.feature[:PARITY_ROWS])
     translate = GraphTranslator(graph)
-    measure = _Measure(parts, lambda weak_NW, seed: translate(weak_NW)[:, None], sigma=1.0, many=None)
+    measure = _Measure(parts, lambda weak_NW, seed: translate(weak_NW)[:, None], sigma=1.0, many=None, before=parts)
     return FittedAcross(
         method,
         graph,
@@ -250,19 +250,22 @@ class _Measure:
     sigma: float
     many: Sample | None
     """More samples than are asked for, of a sampler."""
+    before: ModalityParts
+    """With features as they were before an encoder was trained."""
 
     def parts(self) -> tuple[Measured, Measured | None]:
         """On validation and test people."""
         test = self.parts_.test
-        return self._of(self.parts_.validation), self._of(test) if test is not None else None
+        validation = self._of(self.parts_.validation, self.before.validation)
+        return validation, self._of(test, self.before.test) if test is not None else None
 
-    def _of(self, probes: FeatureSet) -> Measured:
+    def _of(self, probes: FeatureSet, before: FeatureSet | None) -> Measured:
         gallery = self.parts_.gallery
         seeds = range(ROUNDS) if self.many else range(1)
         scores = [score_samples(self.sample(probes.feature, seed), gallery.feature, self.sigma) for seed in seeds]
-        untouched = None
-        if probes.space.fingerprint == gallery.space.fingerprint:
-            untouched = figures_of(probes.feature @ gallery.feature.T, probes.subject, gallery.subject)
+        untouched, photos = None, self.before.gallery
+        if before is not None and before.space.fingerprint == photos.space.fingerprint:
+            untouched = figures_of(before.feature @ photos.feature.T, before.subject, photos.subject)
         by_samples, generated = {}, None
         if self.many:
             by_samples = recall_by_samples(self.many, probes, gallery, self.sigma, nums=COUNTS, seeds=seeds)

@@ -49,6 +49,7 @@ def small() -> WSGANRecipe:
         encoder=Rule("adamw", 1e-3, 1e-2),
         epochs=40,
         batch=256,
+        fewest_steps=120,
     )
 
 
@@ -61,6 +62,7 @@ def small_end_to_end() -> WSGANRecipe:
         dropout=0.3,
         epochs=20,
         batch=96,
+        fewest_steps=0,
         num_counterparts=4,
         is_centred=True,
         encoder_learns_all=False,

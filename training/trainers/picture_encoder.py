@@ -37,13 +37,14 @@ class PictureEncoder:
         return other
 
     def share_last(self, other: "PictureEncoder", num_layers: int, *, is_trained: bool) -> None:
-        """Have the last layers in common with another encoder of the same graph, and train these in both or in none.
+        """Have the last layers, at most half of them, in common with another encoder of the same graph, and train these in both
+        or in none.
 
         Those before stay as they are in the other, and are trained here.
         """
         layers = self.network.layers
         self.network.train_last(len(layers))
-        for layer in layers[len(layers) - num_layers :]:
+        for layer in layers[len(layers) - min(num_layers, len(layers) // 2) :]:
             for name in layer.weights:
                 owner, _, last = name.rpartition(".")
                 shared = self.network.get_parameter(name).requires_grad_(is_trained)

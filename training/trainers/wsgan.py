@@ -32,8 +32,10 @@ from training.trainers.wsgan_recipe import WSGANRecipe
 
 VERSION = 1
 """Raised where a training comes to other numbers than before; checkpoints of another version are refused."""
-LEAST_VARIANCE = 2e-3
-"""Mean 1 - cos of two features of one person, or of two people: below, a generator has collapsed."""
+LEAST_SHARES = (2e-3, 0.05)
+"""Of the mean 1 - cos of two photos of two people: where that of two features of one person, or of two people, is less, a generator
+has collapsed.
+"""
 _CHECKED = 512
 _AVERAGED = 50
 _ROWS_A_RUN = 4096
@@ -79,7 +81,7 @@ def fit_wsgan(data: WeakStrong, recipe: WSGANRecipe, start_WS: FloatArray) -> Fi
     checkpoint, on_step = data.workplace.checkpoint, data.workplace.on_step
     done = load_checkpoint(checkpoint, run.state) if checkpoint else 0
     losses: list[float] = []
-    for epoch in range(done, recipe.epochs):
+    for epoch in range(done, run.num_epochs):
         order = torch.randperm(len(data.weak_NW), generator=run.state.random)
         for place in range(run.steps_an_epoch):
             step = epoch * run.steps_an_epoch + place
@@ -89,7 +91,7 @@ def fit_wsgan(data: WeakStrong, recipe: WSGANRecipe, start_WS: FloatArray) -> Fi
                 raise TrainingError(f"the loss is no number after {step + 1} steps; lower --learning-rate")
             on_step(Report(step + 1, run.num_steps, float(np.mean(losses))))
         # At first what noise does is next to nothing.
-        if 2 * (epoch + 1) >= recipe.epochs:
+        if 2 * (epoch + 1) >= run.num_epochs:
             run.check_varied(epoch)
         if checkpoint:
             save_checkpoint(checkpoint, run.state)
@@ -108,7 +110,8 @@ class _Run:
         self.strong_class_M = torch.from_numpy(data.strong_class_M).to(self.device)
         self.batch = min(recipe.batch, len(data.weak_NW))
         self.steps_an_epoch = len(data.weak_NW) // self.batch
-        self.num_steps = self.steps_an_epoch * recipe.epochs
+        self.num_epochs = recipe.num_epochs(self.steps_an_epoch)
+        self.num_steps = self.steps_an_epoch * self.num_epochs
         num_weak, num_strong = data.weak_NW.shape[1], data.strong_MS.shape[1]
         sizes = (num_weak, num_strong, recipe.num_noise, recipe.num_hidden)
         self.generator = Generator(*sizes, dropout=recipe.dropout, is_centred=recipe.is_centred)
@@ -204,13 +207,22 @@ class _Run:
             for _ in range(2)
         )
         self.generator.train()
-        within = 1 - float(functional.cosine_similarity(one_BS, other_BS).mean())
-        across = 1 - float((one_BS @ other_BS.T).mean())
-        same = "everybody" if across < LEAST_VARIANCE else "a person, whatever the noise,"
-        if across < LEAST_VARIANCE or (self.recipe.is_varied and within < LEAST_VARIANCE):
+        real_BS = self.strong_MS[:_CHECKED]
+        within, across, real = (
+            1 - float(cosine)
+            for cosine in (
+                functional.cosine_similarity(one_BS, other_BS).mean(),
+                (one_BS @ other_BS.T).mean(),
+                (real_BS @ real_BS.T).mean(),
+            )
+        )
+        is_one_for_all = across < LEAST_SHARES[1] * real
+        same = "everybody" if is_one_for_all else "a person, whatever the noise,"
+        if is_one_for_all or (self.recipe.is_varied and within < LEAST_SHARES[0] * real):
             raise TrainingError(
                 f"the generator collapsed after {epoch + 1} epochs: {same} is given one feature (1 - cosine of two is "
-                f"{within:.1e} of one person, {across:.1e} of two); give the noise more weight, or bring more people"
+                f"{within:.1e} of one person, {across:.1e} of two, {real:.1e} of two photos); give the noise more weight, or "
+                "bring more people"
             )
 
     def _contrast(self, made_BS: Tensor, class_B: Tensor) -> Tensor:

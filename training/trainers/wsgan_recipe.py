@@ -53,8 +53,10 @@ class WSGANRecipe:
     encoder: Rule
     """Of pictures, where it is trained too."""
     epochs: int
-    """Of all weak pictures, in G-phases."""
+    """Of all weak pictures, in G-phases; as many more as `fewest_steps` takes."""
     batch: int
+    fewest_steps: int = 0
+    """Of G-phases: of few pictures an epoch has hardly any."""
     num_critic: int = 5
     """D-phases for each G-phase."""
     clip: float = 0.01
@@ -69,6 +71,10 @@ class WSGANRecipe:
     """Strong features that are generated of each weak one in a G-phase."""
     num_layers: int | None = None
     """Of the encoder that are trained, the last ones; None for all."""
+
+    def num_epochs(self, steps_an_epoch: int) -> int:
+        """Whole epochs."""
+        return max(self.epochs, -(-self.fewest_steps // steps_an_epoch))
 
     @property
     def is_varied(self) -> bool:

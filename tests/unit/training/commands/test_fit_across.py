@@ -14,6 +14,7 @@ from models.samples import draw_noise, rows_of
 from models.space import Space
 from training.commands import fit_across
 from training.data.feature_set_files import load_feature_set, save_feature_set
+from training.evaluation.cross_modal import SIGMAS
 from training.export.loaded import GraphSampler
 from training.recipes import modalities, wsgan
 from training.trainers.wsgan_recipe import Rule, WSGANRecipe
@@ -129,7 +130,7 @@ def test_the_bundle_states_thresholds_of_its_modality_where_there_are_people_eno
 def test_sigma_is_one_of_those_that_were_tried(run: Run, sets: tuple[Path, Path], tmp_path: Path) -> None:
     _, bundle = fit(run, sets, "wsgan", tmp_path / "bundle")
     assert bundle.manifest.sampling is not None
-    assert bundle.manifest.sampling.sigma in (0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 1.0)
+    assert bundle.manifest.sampling.sigma in SIGMAS
     assert bundle.manifest.sampling.num_samples == 10
 
 

@@ -56,7 +56,8 @@ def people(workplace: Workplace | None = None) -> WeakStrong:
 
 
 def recipe(name: str = "wsgan", **changes: object) -> WSGANRecipe:
-    tiny = replace(small(), num_hidden=16, num_noise=3, dropout=0.0, batch=8, epochs=3)
+    terms = replace(small().terms, contrast=0.0)
+    tiny = replace(small(), terms=terms, num_hidden=16, num_noise=3, dropout=0.0, batch=8, epochs=3, fewest_steps=0)
     return replace(VARIANTS[name](tiny), **changes)  # type: ignore[arg-type]
 
 
@@ -320,3 +321,23 @@ def test_an_encoder_that_learns_by_classification_alone_gets_no_gradient_of_the_
     all_of_it.g_phase(torch.arange(6))
     learned = [p.grad for p in all_of_it.state.networks["encoder"].parameters() if p.grad is not None]
     assert not all(torch.equal(one, other) for one, other in zip(of_encoder(), learned, strict=True))
+
+
+def test_contrast_asks_that_a_person_finds_what_was_generated_of_them() -> None:
+    run = run_of()
+    random = np.random.default_rng(4)
+    made = torch.from_numpy(unit(random.normal(size=(5, STRONG))))
+    classes = torch.tensor([3, 0, 7, 7, 1])
+    centre_CS = run.classifier.centre_CD.detach() / run.classifier.centre_CD.detach().norm(dim=1, keepdim=True)
+    logits = (run.recipe.scale * made @ centre_CS[classes].T).double()
+    expected = 0.0
+    for side in (logits, logits.T):
+        for row in range(5):
+            others = [j for j in range(5) if j == row or classes[j] != classes[row]]
+            expected += math.log(sum(math.exp(float(side[row, j])) for j in others)) - float(side[row, row])
+    assert float(run._contrast(made, classes).detach()) == pytest.approx(expected / 10, rel=1e-5)
+
+
+def test_few_pictures_are_seen_more_often() -> None:
+    few = recipe(epochs=3, fewest_steps=11)
+    assert (few.num_epochs(2), few.num_epochs(5), few.num_epochs(20)) == (6, 3, 3)
