@@ -67,7 +67,7 @@ class Sampling:
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
-    num_noise: Annotated[int, Field(ge=1, le=65_536)]
+    num_noise: Annotated[int, Field(ge=1, le=4096)]
     num_samples: Annotated[int, Field(ge=1, le=1024)]
     """With which its thresholds were measured."""
     sigma: Annotated[float, Field(ge=SMALLEST_SIGMA, le=LARGEST_SIGMA)]

@@ -103,6 +103,8 @@ class Session:
     def run(self, rows: FloatArray, noise: FloatArray | None = None) -> FloatArray:
         """Run one batch, (N, ...) to (N, ...), with noise (N, Z) where the model takes any. Raises `InferenceError`."""
         inputs = {self._input: rows}
+        if (self._noise is None) != (noise is None):
+            raise InferenceError("the model takes noise" if noise is None else "the model takes no noise")
         if self._noise is not None and noise is not None:
             inputs[self._noise] = noise
         try:

@@ -80,6 +80,7 @@ def create_app(
         settings.bundles,
         engines or OnnxEngines(settings.device, settings.max_pixels),
         allow_reconstruction=settings.allow_reconstruction,
+        max_samples=settings.max_samples,
     )
     may_use_gpu = settings.device != "cpu"
     policy = IndexPolicy(settings.gallery_index, settings.index_recall, settings.index_memory_bytes, may_use_gpu)

@@ -24,11 +24,11 @@ class Catalog:
     def __init__(self, translators: Iterable[Bundle], encoders: Iterable[Bundle]) -> None:
         """`translators`, samplers among them; those for pictures of one modality lead nowhere by themselves."""
         everything = {bundle.manifest.name: bundle for bundle in translators}
-        self.across = Across(bundle for bundle in everything.values() if bundle.manifest.modality)
         self._translators = {name: one for name, one in everything.items() if not one.manifest.modality}
         self._encoders: dict[str, Bundle] = {}
         encoders = tuple(encoders)
         self.thresholds = Thresholds((*everything.values(), *encoders))
+        self.across = Across((one for one in everything.values() if one.manifest.modality), self.thresholds)
         for bundle in encoders:
             self._encoders.setdefault(bundle.manifest.target.fingerprint, bundle)
         self._spaces: dict[str, Space] = {}
@@ -283,9 +283,15 @@ def _quality(metrics: Mapping[str, Any], against: str = "") -> float:
     Not rank-1: that depends on how many people were in each bundle's own gallery, and not every bundle has it.
     """
     for part in ("test", "validation"):
-        of_pair = (metrics.get("against") or {}).get(part, {}).get(against)
-        rows = (of_pair or metrics.get(part) or {}).get("rows", {})
-        figure = rows.get("translated probes", {}).get("mean_cosine")
+        measured = _at(metrics, "against", part, against) or _at(metrics, part)
+        figure = _at(measured, "rows", "translated probes", "mean_cosine")
         if isinstance(figure, int | float):
             return min(1.0, max(0.0, float(figure)))
     return 0.5
+
+
+def _at(document: Any, *names: str) -> Any:
+    """What stands there in nested objects; None where nothing does, as a stranger's metrics may be anything."""
+    for name in names:
+        document = document.get(name) if isinstance(document, dict) else None
+    return document

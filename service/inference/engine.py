@@ -14,6 +14,7 @@ from models.features import FloatArray, ZeroNormError, unit_features
 from models.graph import NOISE
 from models.picture import Landmarks, prepare_picture
 from models.runtime import Device, InferenceError, Session
+from models.samples import rows_of
 from models.space import InputPreparation
 from service.errors import EngineError, ImageRejectedError, ZeroNormVectorError
 
@@ -90,7 +91,7 @@ class TranslatorEngine(_OnnxEngine):
 
 
 class SamplerEngine(_OnnxEngine):
-    """Items are unit features with noise behind them (n, W + Z)."""
+    """Items are unit features (n, W) with noise (M, Z), of each M rows with noise behind it (n M, W + Z)."""
 
     max_rows = 4096
 
@@ -99,9 +100,9 @@ class SamplerEngine(_OnnxEngine):
         assert bundle.manifest.source is not None
         self._num_weak = bundle.manifest.source.dimension
 
-    def prepare(self, item: FloatArray) -> FloatArray:
-        """Features are ready as they are."""
-        return item
+    def prepare(self, item: tuple[FloatArray, FloatArray]) -> FloatArray:
+        """Every feature with all of the noise, one after the other."""
+        return np.concatenate(rows_of(*item), axis=1)
 
     def run(self, rows: FloatArray) -> FloatArray:
         """The model over the rows."""

@@ -14,7 +14,6 @@ import numpy as np
 
 from models.confidence import ConfidenceModel
 from models.features import FloatArray
-from models.samples import rows_of
 from models.space import Space
 from service.entities import RouteStep
 from service.errors import ImageRejectedError, NoRouteError
@@ -111,8 +110,7 @@ class Inference:
 
     async def sample(self, features: FloatArray, step: RouteStep, noise_MZ: FloatArray) -> FloatArray:
         """Unit features (n, W) of a weak modality and noise to unit features (n M, T), M of each one after the other."""
-        rows = np.concatenate(rows_of(features, noise_MZ), axis=1)
-        made: FloatArray = await self._batchers[step.bundle].submit(rows)
+        made: FloatArray = await self._batchers[step.bundle].submit((features, noise_MZ))
         return made
 
     def is_told(self, steps: Iterable[RouteStep]) -> bool:

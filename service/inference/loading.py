@@ -10,6 +10,7 @@ from models.features import FloatArray
 from models.runtime import Device, DeviceError, InferenceError
 from service.errors import StartupError
 from service.inference.engine import EncoderEngine, Engine, GeneratorEngine, Picture, SamplerEngine, TranslatorEngine
+from service.inference.trial import try_sampler
 
 
 class EngineFactory(Protocol):
@@ -24,7 +25,7 @@ class EngineFactory(Protocol):
     def generator(self, bundle: Bundle) -> Engine[FloatArray]:
         """Raises `InferenceError`."""
 
-    def sampler(self, bundle: Bundle) -> Engine[FloatArray]:
+    def sampler(self, bundle: Bundle) -> Engine[tuple[FloatArray, FloatArray]]:
         """Raises `InferenceError`."""
 
 
@@ -50,7 +51,7 @@ class OnnxEngines:
         """A generator's engine."""
         return GeneratorEngine(bundle, self.device)
 
-    def sampler(self, bundle: Bundle) -> Engine[FloatArray]:
+    def sampler(self, bundle: Bundle) -> Engine[tuple[FloatArray, FloatArray]]:
         """A sampler's engine."""
         return SamplerEngine(bundle, self.device)
 
@@ -61,8 +62,8 @@ class LoadedBundle:
 
     bundle: Bundle
     engine: Engine[Any]
-    """Takes features (n, S) where the bundle is a translator or generator, with noise behind them (n, W + Z) where it is a
-    sampler, a `Picture` where it is an encoder.
+    """Takes features (n, S) where the bundle is a translator or generator, with noise (M, Z) where it is a sampler, a `Picture`
+    where it is an encoder.
     """
 
 
@@ -90,8 +91,11 @@ class LoadedBundles:
         return (*self.encoders, *self.translators, *self.samplers, *self.generators)
 
 
-def load_bundles(folder: Path, engines: EngineFactory, *, allow_reconstruction: bool = False) -> LoadedBundles:
-    """Load every bundle below `folder`, in order of their names; generators are refused unless they are allowed.
+def load_bundles(
+    folder: Path, engines: EngineFactory, *, allow_reconstruction: bool = False, max_samples: int = 1024
+) -> LoadedBundles:
+    """Load every bundle below `folder`, in order of their names; generators are refused unless they are allowed, and samplers
+    that draw more than `max_samples` of a probe.
 
     Raises `StartupError` where the folder is missing, or where CUDA was asked for and a bundle did not get it.
     """
@@ -108,7 +112,14 @@ def load_bundles(folder: Path, engines: EngineFactory, *, allow_reconstruction: 
                 raise InferenceError(f"another bundle has the name {manifest.name} already")
             if manifest.kind == "generator" and not allow_reconstruction:
                 raise InferenceError("it paints the faces that features are of; --allow-reconstruction serves it")
+            sampling = manifest.sampling
+            if sampling and sampling.num_samples > max_samples:
+                raise InferenceError(
+                    f"it draws {sampling.num_samples} samples of a probe, --max-samples is {max_samples}"
+                )
             entry = LoadedBundle(bundle, _engine(bundle, engines))
+            if sampling:
+                try_sampler(bundle, entry.engine)
             loaded[manifest.kind].append(entry)
             names.add(manifest.name)
         except DeviceError as failure:

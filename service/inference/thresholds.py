@@ -62,6 +62,10 @@ class Thresholds:
             self._known[key] = self._between(*key)
         return self._known[key]
 
+    def of_bundle(self, name: str, modality: str) -> Measured:
+        """What a translator or sampler has measured of pictures of a modality that it brings to native ones."""
+        return self._of([name], comparison_of("translated", modality))
+
     def _between(self, one: Side, other: Side, modality: str) -> Measured:
         if not one.bundles and not other.bundles:
             return self._native(one.space, modality) if one.space == other.space else NOTHING

@@ -182,8 +182,8 @@ class Probes:
 
         Raises `SpaceMismatchError` where no way leads together, `LowConfidenceError`, and as `across`.
         """
-        step = self.step_across(native, target)
-        if step is not None:
+        step = self.step_across(native, target, fmr)
+        if step is not None and not self._states_more(native, target, step, fmr):
             return await self.across(native, step, draw)
         refuse_draw(draw)
         try:
@@ -192,10 +192,24 @@ class Probes:
             raise _mismatch(native.space, target, "no translator leads there, and they have no common space") from None
         return await self.along(native, route, asked)
 
-    def step_across(self, native: NativeFeatures, target: Space) -> RouteStep | None:
+    def _states_more(self, native: NativeFeatures, target: Space, step: RouteStep, fmr: float | None) -> bool:
+        """Whether pictures of this modality have a threshold at a rate the way of photos, and none by a bundle of their own: a
+        bundle that is added takes no decision away.
+        """
+        catalog = self._inference.catalog
+        (modality,) = native.modalities
+        if fmr is None or catalog.across.states(step, modality, fmr):
+            return False
+        try:
+            route = catalog.comparison(native.space, target, fmr=fmr, modalities=native.modalities)
+        except NoRouteError:
+            return False
+        return catalog.thresholds.between(*route.sides, modality).point_at(fmr) is not None
+
+    def step_across(self, native: NativeFeatures, target: Space, fmr: float | None = None) -> RouteStep | None:
         """The bundle that is for features of this modality. Raises `InvalidInputError` where only some of them are of it."""
         across = self._inference.catalog.across
-        steps = {across.step(native.space, target, modality): modality for modality in native.modalities}
+        steps = {across.step(native.space, target, modality, fmr=fmr): modality for modality in native.modalities}
         if len(steps) > 1:
             named = next(modality for step, modality in steps.items() if step)
             raise InvalidInputError(
@@ -214,7 +228,7 @@ class Probes:
             refuse_draw(draw)
             features = await self._inference.translate(native.features, route.steps)
             return RoutedFeatures(native, features, route, Trusted())
-        drawn = self._limits.drawn(sampling, draw or Draw(), len(native.features))
+        drawn = self._limits.drawn(sampling, draw or Draw(), *native.features.shape)
         noise_MZ = draw_noise(drawn.num_samples, sampling.num_noise, drawn.seed)
         features = await self._inference.sample(native.features, step, noise_MZ)
         return RoutedFeatures(native, features, route, Trusted(), drawn)

@@ -6,6 +6,9 @@ from models.bundle import Sampling
 from service.entities import Density
 from service.errors import BatchTooLargeError, InvalidInputError
 
+_MAX_NUMBERS = 1 << 26
+"""In rows of features and noise of one request: 256 MiB."""
+
 
 @dataclass(frozen=True, slots=True)
 class Draw:
@@ -44,11 +47,14 @@ class SampleLimits:
     max_rows: int = 65_536
     """Of all its probes together."""
 
-    def drawn(self, sampling: Sampling, draw: Draw, num_probes: int) -> Drawn:
-        """As it is going to be asked. Raises `InvalidInputError`, `BatchTooLargeError`."""
-        num_samples = draw.num_samples or min(sampling.num_samples, self.max_samples)
+    def drawn(self, sampling: Sampling, draw: Draw, num_probes: int, dimension: int) -> Drawn:
+        """As it is going to be asked, of probes of a dimension. Raises `InvalidInputError`, `BatchTooLargeError`."""
+        num_samples = draw.num_samples or sampling.num_samples
         if num_samples > self.max_samples:
             raise InvalidInputError(f"samples may be at most {self.max_samples}")
-        if num_samples * num_probes > self.max_rows:
-            raise BatchTooLargeError(f"probes times samples may be at most {self.max_rows}; send fewer at a time")
+        most = min(self.max_rows, _MAX_NUMBERS // (dimension + sampling.num_noise))
+        if num_samples * num_probes > most:
+            raise BatchTooLargeError(
+                f"probes times samples may be at most {most}; send fewer probes at a time, or ask for fewer samples"
+            )
         return Drawn(num_samples, draw.seed or 0, sampling.sigma, num_samples == sampling.num_samples)

@@ -6,10 +6,10 @@ import numpy as np
 
 from models.calibration import PHOTO
 from models.operating_point import OperatingPoint
-from models.parzen import density_scores
 from models.space import Space
 from service.entities import Probe, Route, RouteStep
 from service.errors import NoRouteError, SpaceMismatchError
+from service.galleries.rules import exact_scores
 from service.inference.inference import Inference
 from service.inference.thresholds import NOTHING, Measured
 from service.usecases.decisions import Meaning, meaning_of, threshold_for
@@ -64,7 +64,7 @@ class Verify:
         """
         native_a, native_b = await self._probes.read([a]), await self._probes.read([b])
         for weak, strong in ((native_a, native_b), (native_b, native_a)):
-            step = self._probes.step_across(weak, strong.space) if strong.modalities == {PHOTO} else None
+            step = self._probes.step_across(weak, strong.space, fmr) if strong.modalities == {PHOTO} else None
             if step is not None:
                 return await self._across(weak, strong, step, fmr, draw)
         refuse_draw(draw)
@@ -83,14 +83,13 @@ class Verify:
     ) -> Verified:
         """A picture of a weak modality with a photo, as their people are identified."""
         routed = await self._probes.across(weak, step, draw)
-        cosine_M1 = routed.features.astype(np.float64) @ strong.features[0].astype(np.float64)[:, None]
         drawn = routed.drawn
-        score = float(cosine_M1[0, 0] if drawn is None else density_scores(cosine_M1, drawn.sigma)[0])
+        # As a gallery would score it, to the last bit.
+        score = float(exact_scores(routed.features, strong.features, drawn.sigma if drawn else 1.0)[0])
         (modality,) = weak.modalities
         is_measured = drawn is None or drawn.is_measured
         measured = self._measured(routed.route, modality) if is_measured else NOTHING
         point = None if fmr is None else threshold_for(measured, fmr)
-        score = float(np.clip(score, -1.0, 1.0))
         return Verified(score, meaning_of(score, measured), routed.route, point, routed.trusted, drawn)
 
     def _comparison(self, a: Space, b: Space, fmr: float | None, modalities: set[str]) -> Route:

@@ -277,3 +277,74 @@ async def test_translation_does_not_go_by_bundles_of_one_modality(asked: httpx.A
     body = {"source": "a", "target": "b", "features": [SKETCH.tolist()]}
     answer = (await asked.post("/translate", json=body)).json()
     assert answer["route"]["bundles"] == ["a-to-b"]
+
+
+def write_sampler(folder: Path, name: str, *, points: bool = True, **measured: Any) -> None:
+    write(
+        folder / name,
+        sampler_graph(),
+        A,
+        B,
+        kind="sampler",
+        modality="sketch",
+        sampling=Sampling(NUM_NOISE, NUM_SAMPLES, SIGMA),
+        calibration=Calibration({"translated/sketch": POINTS} if points else {}, counted="people"),
+        metrics=measured,
+    )
+
+
+async def chosen(folder: Path, data: Path, **more: Any) -> httpx.Response:
+    """What is answered to the sketch over these bundles."""
+    settings = Settings(bundles=folder, data=data, device="cpu")
+    async with running(create_app(settings, store=OracleGalleryStore())) as client:
+        await client.post("/galleries", json={"name": "people", "space": "b"})
+        rows = [{"subject": s, "feature": row.tolist()} for s, row in zip(SUBJECTS, GALLERY_B, strict=True)]
+        await client.post("/galleries/people/templates", json={"space": "b", "templates": rows})
+        return await identify(client, **more)
+
+
+def figures(rank5: float) -> dict[str, Any]:
+    return {"num_probes": 100, "figures": {"rank5": rank5}}
+
+
+async def test_of_two_samplers_that_which_found_more_people_is_asked(tmp_path: Path) -> None:
+    folder = write_world(tmp_path / "bundles")
+    write_sampler(folder, "one", test=figures(0.6))
+    write_sampler(folder, "other", test=figures(0.7))
+    # What was measured on validation people was chosen by them.
+    write_sampler(folder, "validated", validation=figures(0.9))
+    assert (await chosen(folder, tmp_path / "data")).json()["route"]["bundles"] == ["other"]
+
+
+async def test_where_a_rate_is_asked_for_a_sampler_that_states_it_goes_before(tmp_path: Path) -> None:
+    folder = write_world(tmp_path / "bundles")
+    write_sampler(folder, "better", points=False, test=figures(0.9))
+    write_sampler(folder, "stating", test=figures(0.5))
+    assert (await chosen(folder, tmp_path / "data", fmr=0.01)).json()["route"]["bundles"] == ["stating"]
+    assert (await chosen(folder, tmp_path / "data")).json()["route"]["bundles"] == ["better"]
+
+
+async def test_a_sampler_that_states_nothing_takes_no_decision_away(tmp_path: Path) -> None:
+    folder = tmp_path / "bundles"
+    calibration = Calibration({"translated": POINTS, "translated/sketch": POINTS}, counted="people")
+    write(folder / "a-to-b", linear_graph(A_TO_B, 8), A, B, quality=0.9, calibration=calibration)
+    write_sampler(folder, "silent", points=False)
+    answer = (await chosen(folder, tmp_path / "data", fmr=0.01)).json()
+    assert (answer["route"]["bundles"], answer["sampling"]) == (["a-to-b"], None)
+    assert (await chosen(folder, tmp_path / "data")).json()["route"]["bundles"] == ["silent"]
+
+
+@pytest.mark.parametrize("odd", ["text", 3, [1], {"figures": [1]}, {"figures": {"rank5": "high"}}, {"rows": 3}])
+async def test_metrics_of_any_shape_do_not_stop_the_service(tmp_path: Path, odd: Any) -> None:
+    folder = write_world(tmp_path / "bundles")
+    write_sampler(folder, "odd", test=odd)
+    write(folder / "odd-translator", linear_graph(A_TO_B, 8), A, B, metrics={"test": odd, "against": odd})
+    assert (await chosen(folder, tmp_path / "data")).status_code == 200
+
+
+async def test_a_sketch_has_one_score_whether_identified_or_verified(asked: httpx.AsyncClient) -> None:
+    found = (await identify(asked, top_k=4, samples=6, seed=1)).json()["candidates"]
+    sketch = {"space": "a", "feature": SKETCH.tolist(), "modality": "sketch"}
+    photo = {"space": "b", "feature": GALLERY_B[2].tolist()}
+    verified = (await asked.post("/verify", json={"a": sketch, "b": photo, "samples": 6, "seed": 1})).json()
+    assert verified["score"] == next(one["score"] for one in found if one["subject"] == "cid")

@@ -188,6 +188,7 @@ def write(
     data_digests: Mapping[str, str] | None = None,
     modality: str | None = None,
     sampling: Sampling | None = None,
+    metrics: Mapping[str, Any] | None = None,
 ) -> Manifest:
     """Write a bundle: an encoder where there is no source, else a translator."""
     signature = check_graph(graph, takes_noise=kind == "sampler")
@@ -204,7 +205,9 @@ def write(
         provenance=Provenance(
             created_at="2026-01-01T00:00:00Z", code_version="0", libraries={}, data_digests=dict(data_digests or {})
         ),
-        metrics={} if quality is None else {"test": {"rows": {"translated probes": {"mean_cosine": quality}}}},
+        metrics=dict(metrics or {})
+        if quality is None
+        else {"test": {"rows": {"translated probes": {"mean_cosine": quality}}}},
         modality=modality,
         sampling=sampling,
     )
@@ -296,7 +299,7 @@ class FakeEngines:
     def generator(self, bundle: Bundle) -> Engine[FloatArray]:
         return self._make(bundle)
 
-    def sampler(self, bundle: Bundle) -> Engine[FloatArray]:
+    def sampler(self, bundle: Bundle) -> Engine[Any]:
         return self._make(bundle)
 
     def _make(self, bundle: Bundle) -> FakeEngine:

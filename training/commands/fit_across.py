@@ -15,6 +15,7 @@ from training.data.feature_set_files import load_feature_set
 from training.data.modalities import Modalities, ModalityParts, join_by_subject
 from training.data.partial import sole_partial
 from training.data.sources import open_source
+from training.data.views import ViewSource
 from training.errors import TrainingError
 from training.export.bundles import all_or_none, check_bundle_path, write_encoder_bundle
 from training.export.cross_modal_bundle import write_cross_modal_bundle
@@ -109,7 +110,7 @@ def modal_pictures(
     encoder = find_encoder(options.encoder, options.encoders)
     if encoder.space.fingerprint != parts.train.weak.space.fingerprint:
         raise TrainingError(f"--encoder {options.encoder}: did not make the features of {options.source}")
-    return ModalPictures(open_source(options.images), encoder, name.name, partial)
+    return ModalPictures(ViewSource(open_source(options.images)), encoder, name.name, partial)
 
 
 def wsgan_recipe(options: argparse.Namespace, *, is_end_to_end: bool) -> Callable[[], WSGANRecipe]:
@@ -175,10 +176,12 @@ def _tell(
     )
     console.print(cross_modal_table(title, fitted.method, measured, fitted.real))
     chosen = f"{fitted.method} {json.dumps(fitted.hyperparameters)}" if not fitted.sampling else fitted.method
+    is_anew = fitted.encoder is not None and fitted.target == fitted.source
+    anew = "; it is of photos too, and galleries are enrolled with it anew" if is_anew else ""
     beside = f", with the encoder {_encoder_folder(options.out)}" if fitted.encoder else ""
     console.print(
         f"{options.out}: {chosen}, fitted on {len(parts.train.weak)} pictures and {len(parts.train.strong)} photos, digest "
-        f"{manifest.digest[:16]}{beside}",
+        f"{manifest.digest[:16]}{beside}{anew}",
         soft_wrap=True,
     )
     comparison = f"translated/{parts.modality}"

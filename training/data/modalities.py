@@ -48,6 +48,13 @@ class ModalityParts:
     """Strong pictures of everybody, whatever their part: who was seen is somebody to be mistaken for."""
 
     @property
+    def known(self) -> FeatureSet:
+        """The gallery without test people, by which everything is chosen."""
+        if self.test is None:
+            return self.gallery
+        return self.gallery.take(self.rule.parts(self.gallery) != "test")
+
+    @property
     def num_validation(self) -> int:
         """Of people to validate on."""
         return len(np.unique(self.validation.subject))
@@ -83,8 +90,9 @@ def join_by_subject(source: FeatureSet, target: FeatureSet, modality: str | None
         if not feature_set.has_subjects:
             raise JoinError(f"the {side} set does not say who is on its pictures, by which they are joined")
     modality = modality or _only_modality(source)
-    is_weak = _is_of(source, modality)
-    is_strong = _is_of(target, PHOTO)
+    # A blend is of two people, and of neither as they are.
+    is_weak = _is_of(source, modality) & ~source.is_blend
+    is_strong = _is_of(target, PHOTO) & ~target.is_blend
     if modality == PHOTO or not is_weak.any() or not is_strong.any():
         missing = "weak modality" if modality == PHOTO else modality if not is_weak.any() else PHOTO
         side = "target" if is_weak.any() and modality != PHOTO else "source"

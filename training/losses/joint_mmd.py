@@ -31,7 +31,8 @@ def joint_mmd(weak: Sequence[Tensor], strong: Sequence[Tensor]) -> Tensor:
 
 def _kernel(value_ND: Tensor) -> Tensor:
     """A mean of Gaussian kernels (N, N), as wide as values are apart."""
-    square_NN = (value_ND[:, None] - value_ND[None]).square().sum(dim=-1)
+    length_N1 = value_ND.square().sum(dim=1, keepdim=True)
+    square_NN = (length_N1 + length_N1.T - 2 * value_ND @ value_ND.T).clamp_min(0.0)
     num = len(value_ND)
     width = (square_NN.detach().sum() / (num * (num - 1))).clamp_min(1e-12)
     return torch.stack([torch.exp(-square_NN / (factor * width)) for factor in _WIDTHS]).mean(dim=0)

@@ -18,7 +18,8 @@ from models.space import Space
 from training.data.encoders import Encoder
 from training.data.extraction import ExtractionSettings, extract_features
 from training.data.picture_store import decode_pictures
-from training.data.sources import ChosenPictures, PictureItem, PictureSource
+from training.data.sources import ChosenPictures, PictureItem
+from training.data.views import ViewSource
 from training.errors import TrainingError
 from training.export.parity import check_parity
 from training.recipes.encoders import PARITY_PICTURES, prepared
@@ -34,7 +35,7 @@ LEFT = ("weak", "strong", "validation", "test", "gallery")
 class ModalPictures:
     """Where pictures are, and the encoder that is to be trained on them."""
 
-    source: PictureSource
+    source: ViewSource
     encoder: Encoder
     space: str
     """The name of the space that the trained encoder makes."""
@@ -44,13 +45,13 @@ class ModalPictures:
 
     def items_of(self, feature_set: FeatureSet) -> list[PictureItem]:
         """The pictures of features, in their order. Raises `TrainingError` where some are not there."""
-        by_key = {item.key: item for item in self.source.items}
-        missing = [key for key in feature_set.image.tolist() if key not in by_key]
+        found = {key: self.source.find(key) for key in feature_set.image.tolist()}
+        missing = [key for key, item in found.items() if item is None]
         if missing:
             raise TrainingError(
                 f"{len(missing)} of the pictures that the features were made from are not there, {missing[0]!r} first"
             )
-        return [by_key[key] for key in feature_set.image.tolist()]
+        return [item for item in found.values() if item is not None]
 
     def decoded(self, feature_set: FeatureSet, name: str) -> npt.NDArray[np.uint8]:
         """The pictures of features (N, H, W, 3), kept below the folder by that name. Raises `SourceError`."""

@@ -19,6 +19,7 @@ from models.samples import draw_noise, rows_of
 from models.space import Space
 from training.data.encoders import Encoder
 from training.data.modalities import ModalityParts
+from training.errors import TrainingError
 from training.evaluation.calibration import calibrate_scores
 from training.evaluation.cross_modal import (
     SIGMAS,
@@ -134,6 +135,8 @@ def fit_across(parts: ModalityParts, method: str, seed: int, extras: Extras | No
     if method in TRANSLATORS:
         return _fit_translator(parts, method, weak_strong(parts, seed, extras))
     recipe = VARIANTS[method](extras.recipe())
+    if recipe.shares_encoder and extras.pictures and not parts.train.is_one_space:
+        raise TrainingError("this recipe trains one encoder of both modalities: both sets must be of it")
     data = weak_strong(parts, seed, extras, with_strong=recipe.shares_encoder)
     trainer = importlib.import_module("training.trainers.wsgan")
     start_WS = importlib.import_module("training.trainers.weak_linear").start_of(data)
@@ -152,7 +155,7 @@ def fit_across(parts: ModalityParts, method: str, seed: int, extras: Extras | No
     noise_NZ = draw_noise(len(weak_NW), recipe.num_noise, seed)
     parity = check_sampler_parity(graph, fitted.sampler, weak_NW, noise_NZ)
     few, many = (GraphSampler(graph, recipe.num_noise, num) for num in (NUM_SAMPLES, max(COUNTS)))
-    sigma = best_sigma(few(parts.validation.feature, seed), parts.validation, parts.gallery)
+    sigma = best_sigma(few(parts.validation.feature, seed), parts.validation, parts.known)
     measure = _Measure(parts, few, sigma, many, before)
     return FittedAcross(
         method,
@@ -172,13 +175,13 @@ def fit_across(parts: ModalityParts, method: str, seed: int, extras: Extras | No
 
 def _best_share(parts: ModalityParts, pictures: ModalPictures, fitted: Any, seed: int) -> float:
     """By how well what is sampled of validation people's features finds them."""
-    probes = some_of(parts.validation)
+    probes, photos = some_of(parts.validation), parts.known
     noise_MZ = draw_noise(NUM_SAMPLES, fitted.sampler.num_noise, seed)
 
     def merit(weak_PW: FloatArray) -> float:
         sample_PMS = fitted.sampler(*rows_of(weak_PW, noise_MZ)).reshape(len(weak_PW), NUM_SAMPLES, -1)
-        score_PG = score_samples(sample_PMS, parts.gallery.feature, SIGMAS[-1])
-        return mean_reciprocal_rank(score_PG, probes, parts.gallery)
+        score_PG = score_samples(sample_PMS, photos.feature, SIGMAS[-1])
+        return mean_reciprocal_rank(score_PG, probes, photos)
 
     return best_share(fitted.encoder_at, pictures.prepared(probes), merit)
 
@@ -195,6 +198,7 @@ def weak_strong(parts: ModalityParts, seed: int, extras: Extras, *, with_strong:
     """What a trainer takes; `with_strong` the pictures of strong features too."""
     train = parts.train
     names, strong_class_M = np.unique(train.strong.subject, return_inverse=True)
+    assert np.isin(train.weak.subject, names).all()
     pictures, strong_pictures = None, None
     if extras.pictures:
         encoder = extras.pictures.encoder
@@ -218,9 +222,11 @@ def weak_strong(parts: ModalityParts, seed: int, extras: Extras, *, with_strong:
 def _fit_translator(parts: ModalityParts, method: str, data: WeakStrong) -> FittedAcross:
     trainer, exporter = (load(place) for place in TRANSLATORS[method])
 
+    photos = parts.known
+
     def merit(translate: Translate) -> float:
-        score_PG = translate(parts.validation.feature) @ parts.gallery.feature.T
-        return mean_reciprocal_rank(score_PG, parts.validation, parts.gallery)
+        score_PG = translate(parts.validation.feature) @ photos.feature.T
+        return mean_reciprocal_rank(score_PG, parts.validation, photos)
 
     fitted = trainer(data, merit) if method == "shrunken-ridge" else trainer(data)
     graph: bytes = exporter(fitted.model, data.weak_NW.shape[1])

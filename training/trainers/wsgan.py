@@ -33,9 +33,7 @@ from training.trainers.wsgan_recipe import WSGANRecipe
 VERSION = 1
 """Raised where a training comes to other numbers than before; checkpoints of another version are refused."""
 LEAST_SHARES = (2e-3, 0.05)
-"""Of the mean 1 - cos of two photos of two people: where that of two features of one person, or of two people, is less, a generator
-has collapsed.
-"""
+"""Of the mean 1 - cos of photos: where that of features of one person, or of two, is less, a generator has collapsed."""
 _CHECKED = 512
 _AVERAGED = 50
 _ROWS_A_RUN = 4096
@@ -82,6 +80,7 @@ def fit_wsgan(data: WeakStrong, recipe: WSGANRecipe, start_WS: FloatArray) -> Fi
     done = load_checkpoint(checkpoint, run.state) if checkpoint else 0
     losses: list[float] = []
     for epoch in range(done, run.num_epochs):
+        torch.manual_seed(data.seed + epoch)  # Of dropout, which an interrupted training draws again.
         order = torch.randperm(len(data.weak_NW), generator=run.state.random)
         for place in range(run.steps_an_epoch):
             step = epoch * run.steps_an_epoch + place
@@ -199,15 +198,15 @@ class _Run:
     def check_varied(self, epoch: int) -> None:
         """Raises `TrainingError` where everybody is given the same feature, or one person is where noise was to tell."""
         self.generator.eval()
-        weak_BW = self.kept.features[:_CHECKED]
         # Of a generator of its own: what is looked at changes nothing.
         random = torch.Generator().manual_seed(epoch)
+        weak_BW = self.kept.features[torch.randperm(len(self.kept.features), generator=random)[:_CHECKED]]
         one_BS, other_BS = (
             self.generator(weak_BW, torch.randn(len(weak_BW), self.recipe.num_noise, generator=random).to(self.device))
             for _ in range(2)
         )
         self.generator.train()
-        real_BS = self.strong_MS[:_CHECKED]
+        real_BS = self.strong_MS[torch.randperm(len(self.strong_MS), generator=random)[:_CHECKED]]
         within, across, real = (
             1 - float(cosine)
             for cosine in (

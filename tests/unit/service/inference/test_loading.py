@@ -3,7 +3,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
+from models.bundle import Sampling
 from models.features import FloatArray
 from models.runtime import DeviceError
 from service.errors import EngineError, StartupError, ZeroNormVectorError
@@ -14,6 +16,7 @@ from tests.api.world import (
     COLOURS_TO_A,
     A,
     B,
+    C,
     FakeEngines,
     by_hand,
     encoded_by_hand,
@@ -24,7 +27,6 @@ from tests.api.world import (
     write_translator,
     write_world,
 )
-from training.export.linear_graph import linear_graph
 
 ENGINES = OnnxEngines("cpu", 40_000_000)
 
@@ -84,11 +86,62 @@ def test_of_two_bundles_with_one_name_the_first_by_folder_is_served(folder: Path
     assert reasons(loaded) == {"z-copy": "another bundle has the name a-to-b already"}
 
 
-def test_kinds_that_are_not_served_are_named(folder: Path) -> None:
-    write(folder / "sampler", linear_graph(A_TO_B, 8), A, B, kind="sampler")
-    assert reasons(load_bundles(folder, ENGINES)) == {
-        "sampler": "bundles of kind sampler are not served by this version"
-    }
+def sampler_graph(mixed: str) -> bytes:
+    """Feature and noise, mixed by one operator: `weak_feature` (N, 8) and `noise` (N, 8) to `strong_feature` (N, 8)."""
+    nodes = {
+        "sound": [helper.make_node("Add", ["weak_feature", "noise"], ["strong_feature"])],
+        "deaf": [
+            helper.make_node("Sub", ["noise", "noise"], ["nothing"]),
+            helper.make_node("Add", ["weak_feature", "nothing"], ["strong_feature"]),
+        ],
+        "social": [
+            helper.make_node("ReduceMean", ["weak_feature", "axis"], ["everybody"], keepdims=1),
+            helper.make_node("Add", ["everybody", "noise"], ["strong_feature"]),
+        ],
+        "nan": [
+            helper.make_node("Sub", ["noise", "noise"], ["nothing"]),
+            helper.make_node("Div", ["weak_feature", "nothing"], ["strong_feature"]),
+        ],
+    }[mixed]
+    values = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 8])
+        for name in ("weak_feature", "noise", "strong_feature")
+    ]
+    axis = [numpy_helper.from_array(np.array([0]), "axis")] if mixed == "social" else []
+    graph = helper.make_graph(nodes, "mixes", values[:2], values[2:], axis)
+    opset = helper.make_opsetid("", 18)
+    data: bytes = helper.make_model(graph, opset_imports=[opset], ir_version=8).SerializeToString()
+    return data
+
+
+def write_sampler(folder: Path, mixed: str, num_samples: int = 10) -> None:
+    sampling = Sampling(8, num_samples, 0.3)
+    write(folder / mixed, sampler_graph(mixed), A, C, kind="sampler", modality="sketch", sampling=sampling)
+
+
+def test_a_sampler_that_is_sound_is_served(folder: Path) -> None:
+    write_sampler(folder, "sound")
+    loaded = load_bundles(folder, ENGINES)
+    assert [entry.bundle.manifest.name for entry in loaded.samplers] == ["sound"]
+    assert loaded.rejected == ()
+
+
+@pytest.mark.parametrize(
+    ("mixed", "says"),
+    [("deaf", "whatever the noise"), ("social", "depends on the others in the batch"), ("nan", "tried on features")],
+)
+def test_a_sampler_is_tried_and_named_where_it_is_not_sound(folder: Path, mixed: str, says: str) -> None:
+    write_sampler(folder, mixed)
+    found = reasons(load_bundles(folder, ENGINES))
+    assert list(found) == [mixed]
+    assert says in found[mixed]
+
+
+def test_a_sampler_that_draws_more_than_may_be_is_named(folder: Path) -> None:
+    write_sampler(folder, "sound", num_samples=65)
+    found = reasons(load_bundles(folder, ENGINES, max_samples=64))
+    assert found == {"sound": "it draws 65 samples of a probe, --max-samples is 64"}
+    assert len(load_bundles(folder, ENGINES, max_samples=65).samplers) == 1
 
 
 def test_an_encoder_that_does_not_say_how_pictures_are_prepared_is_named(folder: Path) -> None:

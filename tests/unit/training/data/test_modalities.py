@@ -97,3 +97,22 @@ def test_too_few_people_are_refused() -> None:
     both = people(FEWEST_PEOPLE)
     with pytest.raises(TrainingError, match=f"at least {FEWEST_PEOPLE}"):
         ModalityParts.of(join_by_subject(both, both), SplitRule("subject", 0, 0.2, 0.2))
+
+
+def test_blends_are_of_nobody_and_views_of_whoever_their_picture_is_of() -> None:
+    columns = people(40).columns()
+    images = columns["image"].tolist()
+    images[0], images[2] = f"{images[4]}#view-1", f"{images[6]}#blend-{images[8]}"
+    both = FeatureSet.build(SPACE, columns | {"image": np.array(images)})
+    found = join_by_subject(both, both)
+    assert f"{images[4]}#view-1" in found.weak.image
+    assert not found.weak.is_blend.any()
+    assert len(found.weak) == 39
+
+
+def test_nothing_is_chosen_by_photos_of_test_people() -> None:
+    both = people(120)
+    parts = ModalityParts.of(join_by_subject(both, both), SplitRule("subject", 0, 0.2, 0.2))
+    assert parts.test is not None
+    assert not set(parts.known.subject.tolist()) & set(parts.test.subject.tolist())
+    assert len(np.unique(parts.known.subject)) == 120 - len(np.unique(parts.test.subject))

@@ -204,12 +204,13 @@ def test_an_interrupted_training_comes_to_the_same_numbers(tmp_path: Path) -> No
         if report.step == 5:
             raise KilledError
 
-    whole = fit_wsgan(people(), recipe(epochs=30), START).sampler
+    with_dropout = recipe(epochs=30, dropout=0.5)
+    whole = fit_wsgan(people(), with_dropout, START).sampler
     kept = tmp_path / "checkpoint.npz"
     with pytest.raises(KilledError):
-        fit_wsgan(people(Workplace(checkpoint=kept, on_step=interrupt)), recipe(epochs=30), START)
+        fit_wsgan(people(Workplace(checkpoint=kept, on_step=interrupt)), with_dropout, START)
     assert kept.exists()
-    resumed = fit_wsgan(people(Workplace(checkpoint=kept)), recipe(epochs=30), START).sampler
+    resumed = fit_wsgan(people(Workplace(checkpoint=kept)), with_dropout, START).sampler
     assert all(
         torch.equal(one, other)
         for one, other in zip(whole.network.state_dict().values(), resumed.network.state_dict().values(), strict=True)
