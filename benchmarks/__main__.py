@@ -27,6 +27,7 @@ from benchmarks import (
     privacy,
     r3an_tables,
     routes,
+    sketches,
     speed,
     startup,
     synthesis,
@@ -62,6 +63,7 @@ BENCHMARKS: dict[str, Callable[[Faces], str]] = {
     "migration": migration.measure,
     "migration-quality": migration_quality.measure,
     "vector-stores": vector_stores.measure,
+    "sketches": sketches.measure,
     "synthesis": synthesis.measure,
     "demo": demo.measure,
 }

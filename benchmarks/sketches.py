@@ -1,0 +1,141 @@
+"""Sketches among photos: the simple methods, WSGAN and its parts on features as they are, and with the encoder of sketches."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean
+
+from benchmarks.document import table
+from benchmarks.faces import Faces
+from models.feature_set import FeatureSet
+from models.split import SplitRule
+from training.data.extraction import ExtractionSettings, discard_partial, extract_features
+from training.data.modalities import ModalityParts, join_by_subject
+from training.data.sources import open_source
+from training.data.views import ViewSource
+from training.evaluation.cross_modal import CrossModalFigures, figures_of, mean_figures, score_samples
+from training.export.loaded import GraphSampler, GraphTranslator
+from training.recipes.modal_pictures import ModalPictures
+from training.recipes.modalities import NUM_SAMPLES, ROUNDS, TRANSLATORS, Extras, FittedAcross, Measured, fit_across
+from training.recipes.wsgan import VARIANTS, small_end_to_end
+from training.trainers.fitted import Workplace
+
+ENCODER = "mobilefacenet-128"
+SPLITS = (0, 1, 2)
+VALIDATION, TEST = 0.15, 0.2
+DRAWN, OTHERS = "fs2k112", "cuhk112"
+END_TO_END = "wsgan, with the encoder"
+_HEADER = ["rank-1", "rank-5", "rank-10", "TAR@1e-2", "TAR@1e-3"]
+_FIELDS = ("rank1", "rank5", "rank10", "tar_far_1e2", "tar_far_1e3")
+
+
+def measure(faces: Faces) -> str:
+    """Three splits of FS2K on features, one with the encoder, and what each makes of CUHK, whose artist none of them saw."""
+    both, others = (_features(faces, name) for name in (DRAWN, OTHERS))
+    found = join_by_subject(both, both)
+    parts = {seed: ModalityParts.of(found, SplitRule("subject", seed, VALIDATION, TEST)) for seed in SPLITS}
+    fitted = {
+        method: [fit_across(parts[seed], method, seed) for seed in SPLITS] for method in (*TRANSLATORS, *VARIANTS)
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        pictures = ModalPictures(_pictures(faces, DRAWN), faces.encoder(ENCODER), "sketches", Path(folder))
+        extras = Extras(small_end_to_end, Workplace(), pictures)
+        trained = fit_across(parts[SPLITS[0]], "wsgan", SPLITS[0], extras)
+        drawn = _encoded(trained, faces, others, Path(folder))
+    seeds = ", ".join(map(str, SPLITS))
+    text = (
+        f"`{DRAWN}.zip`, encoder {ENCODER}; people split by {100 - 100 * (VALIDATION + TEST):.0f} : {100 * VALIDATION:.0f} : "
+        f"{100 * TEST:.0f}, everything chosen on validation people, test people's sketches among all "
+        f"{len(parts[0].gallery)} photos; "
+        f"{NUM_SAMPLES} samples of each, figures are means of {ROUNDS} rounds of noise."
+    )
+    return "\n\n".join(
+        [
+            text,
+            f"Features as they are, mean over splits {seeds}:",
+            table(["method", *_HEADER, "one sample: rank-5", "intra-sim"], _frozen_rows(fitted)),
+            f"With the encoder of sketches trained too, split {SPLITS[0]} alone, beside the same split on features:",
+            table(["method", *_HEADER, "one sample: rank-5", "intra-sim"], _trained_rows(fitted, trained)),
+            f"The bundles of split {SPLITS[0]} asked about `{OTHERS}.zip`, 88 students drawn by another artist in another "
+            "manner, of whom none was seen:",
+            table(["method", *_HEADER], _others_rows(fitted, trained, others, drawn)),
+        ]
+    )
+
+
+def _frozen_rows(fitted: dict[str, list[FittedAcross]]) -> list[list[str]]:
+    first = [_test(one) for one in fitted["shrunken-ridge"]]
+    rows = [["none", *_cells([one.untouched for one in first if one.untouched]), "", ""]]
+    return rows + [_row(method, [_test(one) for one in of_splits]) for method, of_splits in fitted.items()]
+
+
+def _trained_rows(fitted: dict[str, list[FittedAcross]], trained: FittedAcross) -> list[list[str]]:
+    of_split = {method: [_test(of_splits[0])] for method, of_splits in fitted.items()}
+    untouched = of_split["wsgan"][0].untouched
+    assert untouched is not None
+    kept = [_row(method, of_split[method]) for method in ("contrastive-head", "wsgan")]
+    share = trained.hyperparameters["encoder_share"]
+    return [["none", *_cells([untouched]), "", ""], *kept, _row(f"{END_TO_END} (share {share})", [_test(trained)])]
+
+
+def _others_rows(
+    fitted: dict[str, list[FittedAcross]], trained: FittedAcross, others: FeatureSet, drawn: FeatureSet
+) -> list[list[str]]:
+    assert others.modality is not None
+    photos, sketches = others.take(others.modality == "photo"), others.take(others.modality == "sketch")
+    untouched = figures_of(sketches.feature @ photos.feature.T, sketches.subject, photos.subject)
+    rows = [["none", *_cells([untouched])]]
+    for method, of_splits in fitted.items():
+        rows.append([method, *_cells([_asked(of_splits[0], sketches, photos)])])
+    return [*rows, [END_TO_END, *_cells([_asked(trained, drawn, photos)])]]
+
+
+def _asked(fitted: FittedAcross, sketches: FeatureSet, photos: FeatureSet) -> CrossModalFigures:
+    if fitted.sampling is None:
+        scores = [GraphTranslator(fitted.graph)(sketches.feature) @ photos.feature.T]
+    else:
+        sampler = GraphSampler(fitted.graph, fitted.sampling.num_noise, fitted.sampling.num_samples)
+        scores = [
+            score_samples(sampler(sketches.feature, seed), photos.feature, fitted.sampling.sigma)
+            for seed in range(ROUNDS)
+        ]
+    return mean_figures([figures_of(score_PG, sketches.subject, photos.subject) for score_PG in scores])
+
+
+def _encoded(trained: FittedAcross, faces: Faces, others: FeatureSet, folder: Path) -> FeatureSet:
+    """The other sketches by the encoder that was trained."""
+    assert trained.encoder is not None
+    assert others.modality is not None
+    pictures = ModalPictures(_pictures(faces, OTHERS), trained.encoder, "others", folder)
+    return pictures.encoded(others.take(others.modality == "sketch"), trained.encoder, "others")
+
+
+def _row(method: str, measured: Sequence[Measured]) -> list[str]:
+    one_sample = [one.by_samples[1].rank5 for one in measured if one.by_samples]
+    intra = [one.generated.intra_sim for one in measured if one.generated and one.generated.intra_sim is not None]
+    more = [f"{mean(values):.3f}" if values else "" for values in (one_sample, intra)]
+    return [method, *_cells([one.figures for one in measured]), *more]
+
+
+def _cells(figures: Sequence[CrossModalFigures]) -> list[str]:
+    found = mean_figures(figures)
+    values = [getattr(found, field) for field in _FIELDS]
+    return ["-" if value is None else f"{value:.3f}" for value in values]
+
+
+def _test(fitted: FittedAcross) -> Measured:
+    assert fitted.test is not None
+    return fitted.test
+
+
+def _pictures(faces: Faces, name: str) -> ViewSource:
+    return ViewSource(open_source(faces.folder / "data" / f"{name}.zip"))
+
+
+def _features(faces: Faces, name: str) -> FeatureSet:
+    with tempfile.TemporaryDirectory() as folder:
+        partial = Path(folder) / "partial"
+        source = open_source(faces.folder / "data" / f"{name}.zip")
+        found = extract_features(faces.encoder(ENCODER), source, partial, ExtractionSettings()).feature_set
+        discard_partial(partial)
+    return found
