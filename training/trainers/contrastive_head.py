@@ -20,7 +20,8 @@ WIDTH = 256
 DROPOUT = 0.5
 EPOCHS = 40
 BATCH = 256
-LEARNING_RATE = 1e-3
+LEARNING_RATE = 1e-4
+"""With ten times as much, validation people are found no more often than by the linear map."""
 WEIGHT_DECAY = 0.1
 TEMPERATURE = 0.07
 
