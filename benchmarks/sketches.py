@@ -53,12 +53,12 @@ def measure(faces: Faces) -> str:
         [
             text,
             f"Features as they are, mean over splits {seeds}:",
-            table(["method", *_HEADER, "one sample: rank-5", "intra-sim"], _frozen_rows(fitted)),
+            table(["method", *_HEADER, "one sample: rank-5", "intra-sim"], _best_bold(_frozen_rows(fitted))),
             f"With the encoder of sketches trained too, split {SPLITS[0]} alone, beside the same split on features:",
-            table(["method", *_HEADER, "one sample: rank-5", "intra-sim"], _trained_rows(fitted, trained)),
+            table(["method", *_HEADER, "one sample: rank-5", "intra-sim"], _best_bold(_trained_rows(fitted, trained))),
             f"The bundles of split {SPLITS[0]} asked about `{OTHERS}.zip`, 88 students drawn by another artist in another "
             "manner, of whom none was seen:",
-            table(["method", *_HEADER], _others_rows(fitted, trained, others, drawn)),
+            table(["method", *_HEADER], _best_bold(_others_rows(fitted, trained, others, drawn))),
         ]
     )
 
@@ -108,6 +108,19 @@ def _encoded(trained: FittedAcross, faces: Faces, others: FeatureSet, folder: Pa
     assert others.modality is not None
     pictures = ModalPictures(_pictures(faces, OTHERS), trained.encoder, "others", folder)
     return pictures.encoded(others.take(others.modality == "sketch"), trained.encoder, "others")
+
+
+def _best_bold(rows: list[list[str]]) -> list[list[str]]:
+    """The highest figure of each column stands out."""
+    best = [max(row[column] for row in rows) for column in range(1, len(_HEADER) + 1)]
+    return [
+        [
+            row[0],
+            *(f"**{cell}**" if cell == best[at] else cell for at, cell in enumerate(row[1 : len(best) + 1])),
+            *row[len(best) + 1 :],
+        ]
+        for row in rows
+    ]
 
 
 def _row(method: str, measured: Sequence[Measured]) -> list[str]:

@@ -170,6 +170,7 @@ def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -
     manifest = parse_document(_MANIFEST, _text(manifest, str(folder)), what=f"{folder}/{MANIFEST}", error=BundleError)
     complete = replace(manifest, files={name: sha256_hex(data) for name, data in sorted(files.items())})
     complete = replace(complete, digest=complete.own_digest())
+    _check_kind(complete, str(folder))
     signature = check_graph(files[MODEL], takes_noise=manifest.kind == "sampler")
     _check_signature(complete, signature, str(folder))
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -195,6 +196,7 @@ def read_bundle(folder: Path) -> Bundle:
     if _text(manifest, where) != text or manifest.own_digest() != manifest.digest:
         raise BundleError(f"{where}/{MANIFEST}: was changed after it was written; export or copy the bundle again")
     contents = _read_files(folder, manifest, where)
+    _check_kind(manifest, where)
     try:
         graph = check_graph(contents[MODEL], takes_noise=manifest.kind == "sampler")
     except GraphError as failure:
@@ -255,12 +257,24 @@ def _read(path: Path, where: str) -> bytes:
         raise BundleError(f"{where}/{path.name}: cannot be read ({failure.strerror})") from None
 
 
-def _check_signature(manifest: Manifest, graph: GraphSignature, where: str) -> None:
+def _check_kind(manifest: Manifest, where: str) -> None:
+    """That a manifest says what its kind needs, and nothing that belongs to another."""
     if manifest.kind != "encoder" and manifest.source is None:
         raise BundleError(f"{where}/{MANIFEST}: a {manifest.kind} needs a source space")
     if manifest.kind == "encoder" and manifest.source is not None:
         raise BundleError(f"{where}/{MANIFEST}: an encoder has no source space")
-    _check_modality(manifest, graph, where)
+    if (manifest.kind == "sampler") != (manifest.sampling is not None):
+        raise BundleError(f"{where}/{MANIFEST}: a sampler, and nothing else, says how it is sampled")
+    if manifest.kind == "sampler" and manifest.modality is None:
+        raise BundleError(f"{where}/{MANIFEST}: a sampler must say of which modality its pictures are")
+    if manifest.modality == PHOTO or (manifest.modality and manifest.kind not in ("sampler", "translator")):
+        raise BundleError(f"{where}/{MANIFEST}: samplers and translators are for a modality other than photos")
+
+
+def _check_signature(manifest: Manifest, graph: GraphSignature, where: str) -> None:
+    """That a manifest says what its model is."""
+    if manifest.sampling and graph.noise_shape not in ((None, manifest.sampling.num_noise), (None, None)):
+        raise BundleError(f"{where}: manifest and model disagree on the noise")
     if (manifest.input_name, manifest.output_name) != (graph.input_name, graph.output_name):
         raise BundleError(f"{where}: manifest and model disagree on the names of input and output")
     if manifest.opset != graph.opset:
@@ -274,14 +288,3 @@ def _check_signature(manifest: Manifest, graph: GraphSignature, where: str) -> N
             raise BundleError(f"{where}: a generator's model must give colour pictures, (batch, 3, height, width)")
     elif graph.output_shape[-1:] not in ((manifest.target.dimension,), (None,)):
         raise BundleError(f"{where}: the model's output is not of the target space's dimension")
-
-
-def _check_modality(manifest: Manifest, graph: GraphSignature, where: str) -> None:
-    if (manifest.kind == "sampler") != (manifest.sampling is not None):
-        raise BundleError(f"{where}/{MANIFEST}: a sampler, and nothing else, says how it is sampled")
-    if manifest.sampling and graph.noise_shape not in ((None, manifest.sampling.num_noise), (None, None)):
-        raise BundleError(f"{where}: manifest and model disagree on the noise")
-    if manifest.kind == "sampler" and manifest.modality is None:
-        raise BundleError(f"{where}/{MANIFEST}: a sampler must say of which modality its pictures are")
-    if manifest.modality == PHOTO or (manifest.modality and manifest.kind not in ("sampler", "translator")):
-        raise BundleError(f"{where}/{MANIFEST}: samplers and translators are for a modality other than photos")

@@ -90,8 +90,9 @@ class Session:
         num_wanted = 1 if noise_name is None else 2
         has_noise = noise_name is None or noise_name in [value.name for value in inputs]
         if {value.type for value in (*inputs, *outputs)} != {_FLOATS} or len(inputs) != num_wanted or len(outputs) != 1:
+            wanted = f"one {_FLOATS}" if noise_name is None else f"two of {_FLOATS}"
             raise InferenceError(
-                f"the model takes {_types(inputs)} and gives {_types(outputs)}; it must take {num_wanted} {_FLOATS} and give one"
+                f"the model takes {_types(inputs)} and gives {_types(outputs)}; it must take {wanted} and give one"
             )
         if not has_noise:
             raise InferenceError(f"the model has no input named {noise_name!r}")

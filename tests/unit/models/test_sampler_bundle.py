@@ -122,7 +122,7 @@ def test_a_session_runs_with_noise() -> None:
     session = Session(graph(), device="cpu", noise_name="noise")
     weak, noise = np.ones((2, 4), dtype=np.float32), np.array([[1, 2, 3], [0, 0, 0]], dtype=np.float32)
     assert session.run(weak, noise).tolist() == [[7.0] * 4, [1.0] * 4]
-    with pytest.raises(InferenceError, match="must take 1"):
+    with pytest.raises(InferenceError, match="must take one"):
         Session(graph(), device="cpu")
     with pytest.raises(InferenceError, match="no input named 'other'"):
         Session(graph(), device="cpu", noise_name="other")
