@@ -182,7 +182,7 @@ def _clip(inputs: Sequence[Tensor], attributes: Attributes) -> Tensor:
         return x
     # Tensors or numbers, both of a kind.
     if low is not None and high is not None and float(low) < float(high) and x.is_floating_point():
-        # The same, and on a CPU its gradient takes a third of the time.
+        # The same, with a gradient of one operation in place of four.
         return functional.hardtanh(x, float(low), float(high))
     return torch.clamp(x, None if low is None else float(low), None if high is None else float(high))
 

@@ -10,7 +10,6 @@ With --modality, methods across modalities: pictures of it in --source against p
 
 import argparse
 import importlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,18 +17,17 @@ from models.bundle import COMMON_SPACE_METHODS
 from models.split import SplitRule
 from training.commands import compare_across
 from training.commands.arguments import add_registry_argument, add_split_arguments, check_shares, positive
+from training.commands.comparison_files import FIGURES, PLOT, write_comparison
 from training.commands.terminal import StepWatch, comparison_table, out, progress_bar
 from training.data.feature_set_files import load_feature_set
 from training.data.pairs import join_by_image
 from training.data.partial import sole_partial
 from training.errors import TrainingError
 from training.recipes import modal_comparison
-from training.recipes.comparison import QUICK, WITH_PICTURES, Comparison, compare_methods, needs_pictures
+from training.recipes.comparison import QUICK, WITH_PICTURES, compare_methods, needs_pictures
 from training.recipes.r3an import ARCHITECTURES, LEFT, RECIPES, PicturesOfPairs
 from training.recipes.translators import METHODS, Extras, SplitPairs
 from training.trainers.fitted import Workplace
-
-FIGURES, PLOT = "comparison.json", "comparison.png"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,7 +87,8 @@ def run(options: argparse.Namespace) -> None:
                 on_method=lambda name: progress.update(fitting, description=name, completed=0, total=None, rate=""),
             )
         out().print(comparison_table(comparison))
-        _write(options.out, comparison)
+        draw = importlib.import_module("training.commands.plot").draw_comparison
+        write_comparison(options.out, comparison.to_json(), lambda path: draw(comparison, path))
 
 
 def _methods(options: argparse.Namespace) -> Sequence[str]:
@@ -105,13 +104,3 @@ def _methods(options: argparse.Namespace) -> Sequence[str]:
         raise TrainingError("--images has no effect on these methods, which look at features alone")
     methods: Sequence[str] = list(dict.fromkeys(options.methods))
     return methods
-
-
-def _write(folder: Path, comparison: Comparison) -> None:
-    try:
-        folder.mkdir(parents=True)
-        (folder / FIGURES).write_text(json.dumps(comparison.to_json(), indent=2) + "\n")
-    except OSError as failure:
-        raise TrainingError(f"{folder}: cannot be written ({failure.strerror})") from None
-    importlib.import_module("training.commands.plot").draw_comparison(comparison, folder / PLOT)
-    out().print(f"{folder / FIGURES}, {folder / PLOT}", soft_wrap=True)

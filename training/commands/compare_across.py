@@ -2,12 +2,11 @@
 
 import argparse
 import importlib
-import json
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from models.split import SplitRule
+from training.commands.comparison_files import write_comparison
 from training.commands.fit_across import modal_pictures, wsgan_recipe
 from training.commands.terminal import StepWatch, compared_across_table, out, progress_bar
 from training.data.feature_set_files import load_feature_set
@@ -16,12 +15,10 @@ from training.data.partial import sole_partial
 from training.errors import TrainingError
 from training.recipes import adaptation, adapted
 from training.recipes.adapted import AdaptationExtras
-from training.recipes.modal_comparison import METHODS, WITHOUT_PICTURES, ModalComparison, compare_across
+from training.recipes.modal_comparison import METHODS, WITHOUT_PICTURES, compare_across
 from training.recipes.modalities import Extras
 from training.trainers.adaptation_recipe import AdaptationRecipe
 from training.trainers.fitted import Workplace
-
-FIGURES, PLOT = "comparison.json", "comparison.png"
 
 
 def run(options: argparse.Namespace) -> None:
@@ -48,7 +45,8 @@ def run(options: argparse.Namespace) -> None:
                 on_method=lambda name: progress.update(fitting, description=name, completed=0, total=None, rate=""),
             )
         out().print(compared_across_table(comparison))
-        _write(options.out, comparison)
+        draw = importlib.import_module("training.commands.plot").draw_modal_comparison
+        write_comparison(options.out, comparison.to_json(), lambda path: draw(comparison, path))
 
 
 def _methods(options: argparse.Namespace) -> Sequence[str]:
@@ -67,13 +65,3 @@ def _methods(options: argparse.Namespace) -> Sequence[str]:
 def _adaptation(options: argparse.Namespace) -> AdaptationRecipe:
     recipe = adaptation.RECIPES[options.recipe]()
     return replace(recipe, epochs=options.epochs) if options.epochs is not None else recipe
-
-
-def _write(folder: Path, comparison: ModalComparison) -> None:
-    try:
-        folder.mkdir(parents=True)
-        (folder / FIGURES).write_text(json.dumps(comparison.to_json(), indent=2) + "\n")
-    except OSError as failure:
-        raise TrainingError(f"{folder}: cannot be written ({failure.strerror})") from None
-    importlib.import_module("training.commands.plot").draw_modal_comparison(comparison, folder / PLOT)
-    out().print(f"{folder / FIGURES}, {folder / PLOT}", soft_wrap=True)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from training.trainers.adaptation_recipe import AdaptationRecipe, Objective
-from training.trainers.wsgan_recipe import Rule
+from training.trainers.rule import Rule
 
 
 def small() -> AdaptationRecipe:

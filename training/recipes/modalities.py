@@ -251,7 +251,7 @@ def _fit_translator(parts: ModalityParts, method: str, data: WeakStrong) -> Fitt
 
 @dataclass(frozen=True, slots=True)
 class _Measure:
-    parts_: ModalityParts
+    people: ModalityParts
     sample: Sample
     sigma: float
     many: Sample | None
@@ -261,12 +261,12 @@ class _Measure:
 
     def parts(self) -> tuple[Measured, Measured | None]:
         """On validation and test people."""
-        test = self.parts_.test
-        validation = self._of(self.parts_.validation, self.before.validation)
+        test = self.people.test
+        validation = self._of(self.people.validation, self.before.validation)
         return validation, self._of(test, self.before.test) if test is not None else None
 
     def _of(self, probes: FeatureSet, before: FeatureSet | None) -> Measured:
-        gallery = self.parts_.gallery
+        gallery = self.people.gallery
         seeds = range(ROUNDS) if self.many else range(1)
         scores = [score_samples(self.sample(probes.feature, seed), gallery.feature, self.sigma) for seed in seeds]
         untouched, photos = None, self.before.gallery
@@ -281,16 +281,16 @@ class _Measure:
 
     def feature_map(self) -> CrossModalMap | None:
         """Of test people, or validation people where there are no others."""
-        probes = self.parts_.test or self.parts_.validation
-        return map_of(self.sample(probes.feature, 0), probes, self.parts_.gallery)
+        probes = self.people.test or self.people.validation
+        return map_of(self.sample(probes.feature, 0), probes, self.people.gallery)
 
     def calibration(self) -> Calibration:
         """Of validation people's weak pictures against their photos, over several rounds of noise."""
-        probes, gallery = self.parts_.validation, self.parts_.gallery
+        probes, gallery = self.people.validation, self.people.gallery
         own = gallery.take(np.isin(gallery.subject, np.unique(probes.subject)))
         seeds = range(ROUNDS) if self.many else range(1)
         scores = [score_samples(self.sample(probes.feature, seed), own.feature, self.sigma) for seed in seeds]
         one, other = (names.reshape(-1).tolist() for names in np.meshgrid(probes.subject, own.subject, indexing="ij"))
-        comparison = comparison_of("translated", self.parts_.modality)
+        comparison = comparison_of("translated", self.people.modality)
         score_N = np.concatenate([score_PG.reshape(-1) for score_PG in scores])
         return calibrate_scores(one * len(scores), other * len(scores), score_N, comparison)

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from training.trainers.wsgan_recipe import Rule, Terms, WSGANRecipe
+from training.trainers.rule import Rule
+from training.trainers.wsgan_recipe import Terms, WSGANRecipe
 
 
 def paper() -> WSGANRecipe:

@@ -4,20 +4,18 @@ Shapes: N weak pictures, M strong ones, B batch, D feature dimension.
 """
 
 import json
-import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-import numpy as np
 import torch
 from pydantic import JsonValue
 from torch import Tensor, nn
 
 from training.errors import TrainingError
 from training.trainers.adaptation_recipe import AdaptationRecipe
-from training.trainers.checkpoint import State, load_checkpoint, save_checkpoint
+from training.trainers.checkpoint import State
 from training.trainers.encoder import TorchEncoder
-from training.trainers.encoder_recipe import Report
+from training.trainers.epochs import run_epochs
 from training.trainers.objectives import Batch, Objectives
 from training.trainers.optimisers import Optimisers
 from training.trainers.picture_encoder import PictureEncoder
@@ -26,7 +24,6 @@ from training.trainers.weak_strong import WeakStrong
 
 VERSION = 1
 """Raised where a training comes to other numbers than before; checkpoints of another version are refused."""
-_AVERAGED = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +48,7 @@ def fit_adaptation(data: WeakStrong, recipe: AdaptationRecipe) -> FittedAdaptati
     Raises `TrainingError` where there are no pictures, or the loss is no number.
     """
     run = _Run(data, recipe)
-    checkpoint, on_step = data.workplace.checkpoint, data.workplace.on_step
-    done = load_checkpoint(checkpoint, run.state) if checkpoint else 0
-    losses: list[float] = []
-    for epoch in range(done, recipe.epochs):
-        order = torch.randperm(len(data.weak_class_N), generator=run.state.random)
-        for place in range(run.steps_an_epoch):
-            step = epoch * run.steps_an_epoch + place
-            losses = [*losses[-_AVERAGED:], run.step(order[place * run.batch : (place + 1) * run.batch], step)]
-            if not math.isfinite(losses[-1]):
-                raise TrainingError(f"the loss is no number after {step + 1} steps; lower --learning-rate")
-            on_step(Report(step + 1, run.num_steps, float(np.mean(losses))))
-        if checkpoint:
-            save_checkpoint(checkpoint, run.state)
+    run_epochs(run, data)
     is_one = not recipe.num_shared
     strong = run.strong.encoder() if recipe.objective == "cross-modal-b" else None
     return FittedAdaptation(run.weak.encoder, strong, is_one, asdict(recipe) | run.state.all_rates)
@@ -79,7 +64,8 @@ class _Run:
         self.recipe, self._device = recipe, data.workplace.device
         self.batch = min(recipe.batch, len(data.weak_class_N))
         self.steps_an_epoch = len(data.weak_class_N) // self.batch
-        self.num_steps = self.steps_an_epoch * recipe.epochs
+        self.num_epochs = recipe.epochs
+        self.num_steps = self.steps_an_epoch * self.num_epochs
         self.weak_class_N = torch.from_numpy(data.weak_class_N).to(self._device)
         self.strong_class_M = torch.from_numpy(data.strong_class_M).to(self._device)
         strong_MD = torch.from_numpy(data.strong_MS).to(self._device)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from training.trainers.wsgan_recipe import Rule
+from training.trainers.rule import Rule
 
 Objective = Literal["weak", "joint", "dann-u", "dann-s", "sdt", "jan-s", "cross-modal-a", "cross-modal-b"]
 """What is minimised: of weak pictures alone, of both, or of both with what brings them together."""

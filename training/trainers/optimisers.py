@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from training.trainers.wsgan_recipe import Rule
+from training.trainers.rule import Rule
 
 _LARGEST_GRADIENT = 5.0
 _MOMENTUM = 0.9

@@ -4,7 +4,6 @@ Shapes: N weak pictures, M strong features, B batch, W weak and S strong dimensi
 """
 
 import json
-import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
@@ -21,9 +20,9 @@ from training.losses.arcface import ArcFace
 from training.losses.contrastive import contrastive_regression
 from training.losses.noise_regression import noise_regression
 from training.losses.wasserstein import critic_loss, generator_loss
-from training.trainers.checkpoint import State, load_checkpoint, save_checkpoint
+from training.trainers.checkpoint import State
 from training.trainers.encoder import TorchEncoder
-from training.trainers.encoder_recipe import Report
+from training.trainers.epochs import run_epochs
 from training.trainers.optimisers import Optimisers
 from training.trainers.picture_encoder import PictureEncoder
 from training.trainers.schedule import rate
@@ -35,7 +34,6 @@ VERSION = 1
 LEAST_SHARES = (2e-3, 0.05)
 """Of the mean 1 - cos of photos: where that of features of one person, or of two, is less, a generator has collapsed."""
 _CHECKED = 512
-_AVERAGED = 50
 _ROWS_A_RUN = 4096
 
 
@@ -76,24 +74,7 @@ def fit_wsgan(data: WeakStrong, recipe: WSGANRecipe, start_WS: FloatArray) -> Fi
     Raises `TrainingError` where a loss is no number, the generator collapses, or pictures are missing.
     """
     run = _Run(data, recipe, torch.from_numpy(start_WS))
-    checkpoint, on_step = data.workplace.checkpoint, data.workplace.on_step
-    done = load_checkpoint(checkpoint, run.state) if checkpoint else 0
-    losses: list[float] = []
-    for epoch in range(done, run.num_epochs):
-        torch.manual_seed(data.seed + epoch)  # Of dropout, which an interrupted training draws again.
-        order = torch.randperm(len(data.weak_NW), generator=run.state.random)
-        for place in range(run.steps_an_epoch):
-            step = epoch * run.steps_an_epoch + place
-            loss = run.step(order[place * run.batch : (place + 1) * run.batch], step)
-            losses = [*losses[-_AVERAGED:], loss]
-            if not math.isfinite(loss):
-                raise TrainingError(f"the loss is no number after {step + 1} steps; lower --learning-rate")
-            on_step(Report(step + 1, run.num_steps, float(np.mean(losses))))
-        # At first what noise does is next to nothing.
-        if 2 * (epoch + 1) >= run.num_epochs:
-            run.check_varied(epoch)
-        if checkpoint:
-            save_checkpoint(checkpoint, run.state)
+    run_epochs(run, data, run.check_varied)
     encoder_at = run.weak.encoder if run.weak is not None else None
     return FittedSampler(TorchSampler(run.generator), encoder_at, asdict(recipe) | run.state.all_rates)
 
@@ -196,7 +177,12 @@ class _Run:
 
     @torch.no_grad()
     def check_varied(self, epoch: int) -> None:
-        """Raises `TrainingError` where everybody is given the same feature, or one person is where noise was to tell."""
+        """Raises `TrainingError` where everybody is given the same feature, or one person is where noise was to tell.
+
+        In the second half of the training: at first what noise does is next to nothing.
+        """
+        if 2 * (epoch + 1) < self.num_epochs:
+            return
         self.generator.eval()
         # Of a generator of its own: what is looked at changes nothing.
         random = torch.Generator().manual_seed(epoch)

@@ -1,16 +1,8 @@
 """How Weak-Strong GAN is trained; free of torch, so that a command line can name it."""
 
 from dataclasses import dataclass
-from typing import Literal
 
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """An optimiser of one network."""
-
-    kind: Literal["sgd", "rmsprop", "adamw"]
-    learning_rate: float
-    weight_decay: float = 0.0
+from training.trainers.rule import Rule
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,6 +105,20 @@ def picture_folder(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def drawn_folder(tmp_path: Path) -> Path:
+    """A sketch and a photo of ninety people, alike, with a list that tells them apart."""
+    folder = tmp_path / "drawn"
+    folder.mkdir()
+    lines = ["image,subject,modality"]
+    for number in range(90):
+        for modality in ("sketch", "photo"):
+            (folder / f"{modality}-{number}.png").write_bytes(_picture(number))
+            lines.append(f"{modality}-{number}.png,p{number},{modality}")
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
 def _feature_set(
     name: str = "a", dimension: int = 4, num: int = 6, *, seed: int = 0, subjects: bool = True
 ) -> FeatureSet:

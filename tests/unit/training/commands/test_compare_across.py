@@ -1,6 +1,5 @@
 """Methods across modalities side by side, as a user compares them in process."""
 
-import csv
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,13 +13,12 @@ from training.commands import fit_across
 from training.recipes import adaptation, modal_comparison, wsgan
 from training.recipes.adapted import OF_ONE_ENCODER
 from training.trainers.adaptation_recipe import AdaptationRecipe
-from training.trainers.wsgan_recipe import Rule, WSGANRecipe
+from training.trainers.rule import Rule
+from training.trainers.wsgan_recipe import WSGANRecipe
 
 Run = Callable[..., str]
 Fails = Callable[..., str]
-Picture = Callable[..., bytes]
 
-NUM_PEOPLE = 60
 SHARES = ("--validation", "0.2", "--test", "0.2")
 
 
@@ -41,25 +39,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path, picture: Picture) -> Path:
-    """A sketch and a photo of sixty people."""
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    with (folder / "labels.csv").open("w", newline="") as stream:
-        rows = csv.writer(stream)
-        rows.writerow(["image", "subject", "modality"])
-        for number in range(NUM_PEOPLE):
-            for modality in ("sketch", "photo"):
-                name = f"{modality}-{number}.png"
-                (folder / name).write_bytes(picture(number))
-                rows.writerow([name, f"p{number}", modality])
-    return folder
-
-
-@pytest.fixture
-def both(run: Run, pictures: Path, encoder_file: Path, tmp_path: Path) -> Path:
+def both(run: Run, drawn_folder: Path, encoder_file: Path, tmp_path: Path) -> Path:
     path = tmp_path / "both.npz"
-    run("extract", "--encoder", encoder_file, "--images", pictures, "--out", path)
+    run("extract", "--encoder", encoder_file, "--images", drawn_folder, "--out", path)
     return path
 
 
@@ -79,9 +61,9 @@ def test_features_alone_are_compared_without_pictures(run: Run, both: Path, tmp_
 
 
 def test_with_pictures_and_an_encoder_everything_is_compared(
-    run: Run, both: Path, pictures: Path, encoder_file: Path, tmp_path: Path
+    run: Run, both: Path, drawn_folder: Path, encoder_file: Path, tmp_path: Path
 ) -> None:
-    more = ("--images", pictures, "--encoder", encoder_file)
+    more = ("--images", drawn_folder, "--encoder", encoder_file)
     _, found = compare(run, both, tmp_path / "compared", *more)
     assert [row["method"] for row in found["rows"]] == list(modal_comparison.METHODS)
     assert found["is_end_to_end"]
@@ -94,9 +76,9 @@ def test_with_pictures_and_an_encoder_everything_is_compared(
 
 @pytest.mark.parametrize("method", OF_ONE_ENCODER)
 def test_an_encoder_of_both_modalities_is_written_as_a_bundle(
-    run: Run, both: Path, pictures: Path, encoder_file: Path, tmp_path: Path, method: str
+    run: Run, both: Path, drawn_folder: Path, encoder_file: Path, tmp_path: Path, method: str
 ) -> None:
-    sets = ("--source", both, "--target", both, "--images", pictures, "--encoder", encoder_file)
+    sets = ("--source", both, "--target", both, "--images", drawn_folder, "--encoder", encoder_file)
     printed = run("fit", "--method", method, *sets, "--out", tmp_path / "mine", *SHARES)
     manifest = read_bundle(tmp_path / "mine").manifest
     assert (manifest.kind, manifest.target.name, manifest.target.dimension) == ("encoder", "mine", 4)

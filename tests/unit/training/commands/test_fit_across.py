@@ -1,6 +1,5 @@
 """`fit` across modalities, as a user runs it in process: from sketches and photos to bundles."""
 
-import csv
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +16,11 @@ from training.data.feature_set_files import load_feature_set, save_feature_set
 from training.evaluation.cross_modal import SIGMAS
 from training.export.loaded import GraphSampler
 from training.recipes import modalities, wsgan
-from training.trainers.wsgan_recipe import Rule, WSGANRecipe
+from training.trainers.rule import Rule
+from training.trainers.wsgan_recipe import WSGANRecipe
 
 Run = Callable[..., str]
 Fails = Callable[..., str]
-Picture = Callable[..., bytes]
 
 NUM_PEOPLE = 90
 SHARES = ("--validation", "0.2", "--test", "0.2")
@@ -182,28 +181,12 @@ def test_what_cannot_be_meant_is_one_line(
     assert not (tmp_path / "bundle").exists()
 
 
-@pytest.fixture
-def pictures(tmp_path: Path, picture: Picture) -> Path:
-    """A sketch and a photo of ninety people, of two colours each, alike but for some noise."""
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    with (folder / "labels.csv").open("w", newline="") as stream:
-        rows = csv.writer(stream)
-        rows.writerow(["image", "subject", "modality"])
-        for number in range(NUM_PEOPLE):
-            for modality in ("sketch", "photo"):
-                name = f"{modality}-{number}.png"
-                (folder / name).write_bytes(picture(number))
-                rows.writerow([name, f"p{number}", modality])
-    return folder
-
-
 def test_with_pictures_and_an_encoder_this_is_trained_too_and_written_beside(
-    run: Run, fails: Fails, pictures: Path, encoder_file: Path, tmp_path: Path
+    run: Run, fails: Fails, drawn_folder: Path, encoder_file: Path, tmp_path: Path
 ) -> None:
     both = tmp_path / "both.npz"
-    run("extract", "--encoder", encoder_file, "--images", pictures, "--out", both)
-    end_to_end = ("--images", pictures, "--encoder", encoder_file)
+    run("extract", "--encoder", encoder_file, "--images", drawn_folder, "--out", both)
+    end_to_end = ("--images", drawn_folder, "--encoder", encoder_file)
     _, bundle = fit(run, (both, both), "wsgan", tmp_path / "sketches", *end_to_end)
     encoder = read_bundle(tmp_path / "sketches-encoder")
     assert (encoder.manifest.kind, encoder.manifest.target.name) == ("encoder", "sketches-encoder")
@@ -212,7 +195,7 @@ def test_with_pictures_and_an_encoder_this_is_trained_too_and_written_beside(
     # What it was trained from is another space by now.
     assert encoder.manifest.target.fingerprint != bundle.manifest.target.fingerprint
     again = tmp_path / "again.npz"
-    run("extract", "--encoder", tmp_path / "sketches-encoder", "--images", pictures, "--out", again)
+    run("extract", "--encoder", tmp_path / "sketches-encoder", "--images", drawn_folder, "--out", again)
     assert load_feature_set(again).space.fingerprint == bundle.manifest.source.fingerprint
     assert "exists already" in fails(
         "fit", "--method", "wsgan", "--source", both, "--target", both, "--out", tmp_path / "sketches", *end_to_end
@@ -220,10 +203,10 @@ def test_with_pictures_and_an_encoder_this_is_trained_too_and_written_beside(
 
 
 def test_an_encoder_that_did_not_make_the_features_is_refused(
-    fails: Fails, sets: tuple[Path, Path], pictures: Path, encoder_file: Path, tmp_path: Path
+    fails: Fails, sets: tuple[Path, Path], drawn_folder: Path, encoder_file: Path, tmp_path: Path
 ) -> None:
     said = fails(
         "fit", "--method", "wsgan", "--source", sets[0], "--target", sets[1], "--out", tmp_path / "bundle",
-        "--images", pictures, "--encoder", encoder_file,
+        "--images", drawn_folder, "--encoder", encoder_file,
     )  # fmt: skip
     assert "did not make the features" in said
