@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
+from onnx import TensorProto, helper
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -28,6 +29,11 @@ _FAULTS = (
 _EXCLUSIVE = (("onnxruntime", "onnxruntime-gpu"), ("faiss-cpu", "faiss-gpu", "faiss-gpu-cuvs"))
 _ERRORS_ONLY = 3
 _FLOATS = "tensor(float)"
+_OPSET, _IR_VERSION = 10, 5
+LARGEST_FACTOR = 63
+"""Of what `ByteProducts` multiplies by: processors without instructions for it add two products in 16 bits."""
+BYTE_ZERO = 128
+"""The byte that stands for zero."""
 
 
 class InferenceError(RuntimeError):
@@ -113,6 +119,31 @@ class Session:
         except (*_FAULTS, ValueError) as failure:
             raise InferenceError(f"the model failed: {_first_line(failure)}") from None
         return output
+
+
+class ByteProducts:
+    """Products of vectors of bytes with vectors of small integers, exact, on the calling thread."""
+
+    def __init__(self) -> None:
+        inputs = [
+            helper.make_tensor_value_info("bytes", TensorProto.UINT8, ["G", "D"]),
+            helper.make_tensor_value_info("factors", TensorProto.INT8, ["D", "B"]),
+        ]
+        output = helper.make_tensor_value_info("products", TensorProto.INT32, ["G", "B"])
+        zero = helper.make_tensor("zero", TensorProto.UINT8, [], [BYTE_ZERO])
+        node = helper.make_node("MatMulInteger", ["bytes", "factors", "zero"], ["products"])
+        graph = helper.make_graph([node], "byte_products", inputs, [output], [zero])
+        opset = helper.make_opsetid("", _OPSET)
+        model = helper.make_model(graph, opset_imports=[opset], ir_version=_IR_VERSION)
+        options = ort.SessionOptions()
+        options.log_severity_level = _ERRORS_ONLY
+        options.intra_op_num_threads = 1
+        self._session = ort.InferenceSession(model.SerializeToString(), options, providers=[_PROVIDERS["cpu"]])
+
+    def __call__(self, bytes_GD: npt.NDArray[np.uint8], factors_DB: npt.NDArray[np.int8]) -> npt.NDArray[np.int32]:
+        """The products (G, B) of bytes less `BYTE_ZERO` with factors from -`LARGEST_FACTOR` to `LARGEST_FACTOR`."""
+        product_GB: npt.NDArray[np.int32] = self._session.run(None, {"bytes": bytes_GD, "factors": factors_DB})[0]
+        return product_GB
 
 
 def _provider_order(chosen: Literal["cpu", "cuda"]) -> list[str]:

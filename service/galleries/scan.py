@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from models.parzen import density_scores
 from service.entities import FloatArray
+from service.galleries.codes import CodedBlock
 from service.galleries.densest import densest, densities
 from service.galleries.gpu import GpuFailedError
 from service.galleries.indexes import BuiltIndex
@@ -214,7 +215,8 @@ def _task(segment: Segment, place: int, picked: _Picked, probes: Probes, num: in
 
     def scan() -> _Found:
         if isinstance(rows, slice):
-            scores, found = _best(probes, segment.vectors[rows], num + len(left_out))
+            coded = None if rows.start else segment.coded
+            scores, found = _best(probes, segment.vectors[rows], num + len(left_out), coded)
             found += rows.start
             if len(left_out):
                 is_out = np.isin(found, left_out)
@@ -231,10 +233,12 @@ def _task(segment: Segment, place: int, picked: _Picked, probes: Probes, num: in
     return scan
 
 
-def _best(probes: Probes, vectors_GD: FloatArray, num: int) -> tuple[FloatArray, RowArray]:
+def _best(
+    probes: Probes, vectors_GD: FloatArray, num: int, coded: Callable[[int], CodedBlock] | None = None
+) -> tuple[FloatArray, RowArray]:
     vectors_GD, num = np.ascontiguousarray(vectors_GD), min(num, len(vectors_GD))
     if probes.num_samples > 1:
-        return densest(probes.features_PMD, probes.sigma, vectors_GD, num)
+        return densest(probes.features_PMD, probes.sigma, vectors_GD, num, coded)
     scores, rows = faiss.knn(probes.rows, vectors_GD, num, metric=faiss.METRIC_INNER_PRODUCT)
     return scores, rows
 

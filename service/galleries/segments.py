@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.entities import FloatArray
+from service.galleries.codes import CodedBlock, block_rows
 
 SEGMENT_BYTES = 64 << 20
 """Of vectors in a full segment: enough to be searched at the speed of memory, few enough to be written again at once."""
@@ -39,6 +40,7 @@ class Segment:
 
     __slots__ = (
         "__weakref__",
+        "_coded",
         "capacity",
         "file",
         "is_dead",
@@ -76,6 +78,19 @@ class Segment:
         """The name of the file that holds its vectors, where memory does not."""
         self.on_disk: np.memmap[tuple[int, ...], np.dtype[np.float32]] | None = None
         """The vectors of that file where it has no name any more: what is written to them is written to it."""
+        self._coded: dict[int, CodedBlock] = {}
+
+    def coded(self, block: int) -> CodedBlock:
+        """The vectors of a block, all of whose rows are in, as bytes; they are made when they are first asked for."""
+        found = self._coded.get(block)
+        if found is None:
+            size = block_rows(self.vectors.shape[1])
+            first = block * size
+            found = self._coded[block] = CodedBlock.of(self.vectors[first : first + size])
+            # What was forgotten while they were made; whoever forgets from here on finds them.
+            dead = np.flatnonzero(self.is_dead[first : first + size])
+            found.forget(dead[~np.isin(dead + first, list(self.replaced_at))])
+        return found
 
     def append(self, rows: "Columns") -> None:
         """Put in rows for which there is room, of higher `seq` than those that are in. Readers know of them by `num`."""
@@ -142,6 +157,11 @@ class Segment:
 
     def _forget_vectors(self, rows: RowArray | Sequence[int]) -> None:
         self.vectors[rows] = 0.0
+        if self._coded:
+            number_K, place_K = np.divmod(np.asarray(rows, dtype=np.int64), block_rows(self.vectors.shape[1]))
+            for number in np.unique(number_K).tolist():
+                if number in self._coded:
+                    self._coded[number].forget(place_K[number_K == number])
         if self.on_disk is not None:
             self.on_disk[rows] = 0.0
             self.on_disk.flush()

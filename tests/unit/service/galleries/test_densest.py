@@ -3,7 +3,7 @@
 Shapes: P probes, M features of each, G templates, D dimension.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import faiss
@@ -13,7 +13,8 @@ from scipy.special import logsumexp
 
 from models.features import unit_features
 from service.entities import Density, FloatArray, IndexKind, Side
-from service.galleries import gpu
+from service.galleries import codes, gpu
+from service.galleries.codes import CodedBlock, CodedFeatures, block_rows, least_steps
 from service.galleries.densest import densest
 from service.galleries.ids import TemplateIds
 from service.galleries.indexes import BuiltIndex
@@ -21,7 +22,7 @@ from service.galleries.projection import Projection
 from service.galleries.reader import CandidateRows, Reader
 from service.galleries.recorded import GalleryRows
 from service.galleries.scan import Nominated, Probes, nominate
-from service.galleries.segments import View
+from service.galleries.segments import Columns, Segment, View
 
 IDS = TemplateIds(bytes(16))
 
@@ -82,6 +83,115 @@ def test_the_densest_are_those_of_the_highest_densities(
         expected = by_hand(probe_MD, features_GD, sigma)
         assert set(rows.tolist()) == set(np.argsort(expected)[-20:].tolist())
         assert scores == pytest.approx(expected[rows], abs=2e-6)
+
+
+def crowded(num: int, dimension: int) -> FloatArray:
+    """Vectors about a few centres, one of them many times, some with all of their length in one number."""
+    random = np.random.default_rng(3)
+    features_GD = unit_features(units(9, dimension, 4)[random.integers(0, 9, num)] + 0.4 * units(num, dimension, 5))
+    features_GD[num // 2 : num // 2 + 30] = features_GD[0]
+    features_GD[::97] = np.eye(dimension, dtype=np.float32)[random.integers(0, dimension, len(features_GD[::97]))]
+    return features_GD
+
+
+@pytest.mark.parametrize("sigma", [0.01, 0.3, 10.0])
+@pytest.mark.parametrize(("num_probes", "num_samples"), [(1, 2), (1, 10), (30, 3), (3, 90)])
+@pytest.mark.parametrize("num_templates", [640, 1000, 1024])
+def test_vectors_as_bytes_leave_none_of_the_densest_out(
+    monkeypatch: pytest.MonkeyPatch, num_probes: int, num_samples: int, num_templates: int, sigma: float
+) -> None:
+    monkeypatch.setattr("service.galleries.densest._SCORES_AT_ONCE", 600)
+    monkeypatch.setattr(codes, "_BLOCK_BYTES", 128 * 48)
+    features_GD = crowded(num_templates, 48)
+    near_BD = features_GD[np.arange(num_probes * num_samples) % num_templates]
+    probes_PMD = unit_features(near_BD + 0.5 * units(len(near_BD), 48, 2)).reshape(num_probes, num_samples, 48)
+    segment = segment_of(features_GD)
+    asked: list[int] = []
+
+    def coded(block: int) -> CodedBlock:
+        asked.append(block)
+        return segment.coded(block)
+
+    scores_PK, rows_PK = densest(probes_PMD, sigma, features_GD, 20, coded)
+    plain_PK, _rows = densest(probes_PMD, sigma, features_GD, 20)
+    assert asked == list(range(asked[0], num_templates // 128))
+    for scores, plain, rows in zip(scores_PK, plain_PK, rows_PK, strict=True):
+        assert len(set(rows.tolist())) == 20
+        assert np.sort(scores) == pytest.approx(np.sort(plain), abs=1e-6)
+
+
+@pytest.mark.parametrize("made", [units, lambda num, dimension, seed: crowded(num, dimension)])
+@pytest.mark.parametrize("dimension", [8, 128, 512])
+def test_products_of_bytes_are_off_by_no_more_than_they_say(dimension: int, made: Callable[..., FloatArray]) -> None:
+    features_GD = made(500, dimension, 1)
+    probes_PMD = made(24, dimension, 2).reshape(6, 4, dimension)
+    block, coded = CodedBlock.of(features_GD), CodedFeatures(probes_PMD)
+    found_GB = coded.products(block, 500) * np.repeat(coded.scale_P, 4) * block.scale
+    off_PGM = np.abs(found_GB - features_GD.astype(np.float64) @ probes_PMD.reshape(24, dimension).T).reshape(500, 6, 4)
+    worst_P = off_PGM.max(axis=(0, 2))
+    assert (worst_P <= coded.errors(block)).all()
+    if made is units:
+        # And not by much less: a bound that anything keeps to would have every template looked at.
+        assert (coded.errors(block) < 0.05).all()
+
+
+def test_the_largest_products_of_bytes_are_exact() -> None:
+    block = CodedBlock.of(np.full((3, 2048), 2048**-0.5, dtype=np.float32))
+    one_D = np.full(2048, 2048**-0.5, dtype=np.float32)
+    coded = CodedFeatures(np.stack([one_D, -one_D])[None])
+    assert coded.products(block, 3).tolist() == [[2048 * 127 * 63, -2048 * 127 * 63]] * 3
+
+
+def test_a_block_of_nothing_is_nothing() -> None:
+    block = CodedBlock.of(np.zeros((4, 8), dtype=np.float32))
+    assert (block.scale, block.error) == (1.0, 0.0)
+    assert not CodedFeatures(units(2, 8, 1).reshape(1, 2, 8)).products(block, 4).any()
+
+
+def test_no_cosine_is_too_large_for_an_int32() -> None:
+    assert [least_steps(cosine, 1e-12) for cosine in (-1.0, 1.0, 0.0)] == [-(2**31), 2**31 - 1, 0]
+
+
+def segment_of(features_GD: FloatArray) -> Segment:
+    segment = Segment(features_GD.shape[1], len(features_GD))
+    seqs = np.arange(1, len(features_GD) + 1, dtype=np.int64)
+    segment.append(Columns(seqs, seqs, ["somebody"] * len(seqs), features_GD))
+    return segment
+
+
+@pytest.mark.parametrize("is_made_before", [True, False])
+def test_what_is_forgotten_is_not_left_as_bytes(monkeypatch: pytest.MonkeyPatch, is_made_before: bool) -> None:
+    monkeypatch.setattr(codes, "_BLOCK_BYTES", 128 * 16)
+    segment = segment_of(units(400, 16, 1))
+    if is_made_before:
+        kept = [segment.coded(block).bytes_GD.copy() for block in range(3)]
+    segment.bury(np.array([1, 130, 140, 399]))
+    segment.bury(np.array([131, 200]), replaced_at=7)
+    segment.forget_replaced(199)
+    blocks = [segment.coded(block) for block in range(3)]
+    gone = [np.flatnonzero((block.bytes_GD == 128).all(axis=1)).tolist() for block in blocks]
+    assert gone == [[0], [129 - 128, 139 - 128, 199 - 128], []]
+    if is_made_before:
+        changed = [
+            np.flatnonzero((block.bytes_GD != old).any(axis=1)).tolist()
+            for block, old in zip(blocks, kept, strict=True)
+        ]
+        assert changed == gone
+
+
+def test_what_is_forgotten_while_bytes_are_made_is_not_left_in_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codes, "_BLOCK_BYTES", 128 * 16)
+    segment = segment_of(units(128, 16, 1))
+    make = CodedBlock.of
+
+    def slowly(vectors_GD: FloatArray) -> CodedBlock:
+        made = make(vectors_GD)
+        segment.bury(np.array([5]))
+        return made
+
+    monkeypatch.setattr(CodedBlock, "of", slowly)
+    assert (segment.coded(0).bytes_GD[4] == 128).all()
+    assert block_rows(16) == 128
 
 
 def test_densities_closer_together_than_float32_can_tell_are_ranked_exactly(rounds: list[int]) -> None:
