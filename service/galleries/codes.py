@@ -15,8 +15,8 @@ from models.runtime import BYTE_ZERO, LARGEST_FACTOR, ByteProducts
 from service.entities import FloatArray
 from service.galleries.rules import LENGTH_TOLERANCE
 
-_BLOCK_BYTES = 1 << 21
-"""Of a block: with products of some features it fits into a core's own cache."""
+_BLOCK_BYTES = 1 << 22
+"""Of a block: few enough that its products stay near a core, so many that what is done once a block takes no time."""
 _LARGEST_CODE = 127
 _FEWEST_ROWS = 64
 

@@ -29,7 +29,7 @@ _FEATURES_AT_ONCE = 20
 _NUMBERS_AT_ONCE, _SCORES_AT_ONCE, _FIRST_SHARE = 1 << 17, 1 << 16, 8
 """Of vectors and of products; either fit into a core's own cache. Of the first templates there are one in so many products."""
 
-_CODED_FEATURES_AT_ONCE = 80
+_CODED_FEATURES_AT_ONCE = 40
 """Of probes whose bytes are multiplied together: products of a block stay near a core."""
 
 _ROWS_ALONG = 64
@@ -41,17 +41,20 @@ def densest(
     sigma: float,
     vectors_GD: FloatArray,
     num: int,
+    *,
     coded: Callable[[int], CodedBlock] | None = None,
+    floors: "Floors | None" = None,
 ) -> tuple[FloatArray, RowArray]:
     """The `num` (at most G) rows of the highest float32 densities for each probe, in no order: these and those (P, K).
 
-    `coded` gives of the vectors a block, by its number, as bytes.
+    `coded` gives of the vectors a block, by its number, as bytes. With `floors`, some of those below them may be others.
     """
-    highest = [_Highest(probe_MD, num, sigma) for probe_MD in probes_PMD]
+    floors = floors or Floors(len(probes_PMD))
+    highest = [_Highest(probe_MD, num, sigma, floors, place) for place, probe_MD in enumerate(probes_PMD)]
     size = block_rows(vectors_GD.shape[1])
     num_coded = len(vectors_GD) // size * size if coded is not None else 0
     # From the first few on it is known what is of no account.
-    num_first = max(num, _SCORES_AT_ONCE // (_FIRST_SHARE * probes_PMD.shape[1]))
+    num_first = num if floors.are_known else max(num, _SCORES_AT_ONCE // (_FIRST_SHARE * probes_PMD.shape[1]))
     if coded is None or num_first >= num_coded:
         _offer_all(highest, vectors_GD, slice(0, len(vectors_GD)))
     else:
@@ -78,19 +81,34 @@ def _densities(score_GM: FloatArray, sigma: float) -> FloatArray:
     return density_scores(np.ascontiguousarray(score_GM.T), sigma).astype(np.float32)
 
 
+class Floors:
+    """Of each probe a density which as many templates of a gallery have as are looked for, so that none below is of account: what
+    is found in one part of it spares work in the others.
+    """
+
+    def __init__(self, num_probes: int) -> None:
+        self.least_P = np.full(num_probes, -np.inf)
+
+    @property
+    def are_known(self) -> bool:
+        """Whether there is one of each probe."""
+        return bool(np.isfinite(self.least_P).all())
+
+
 class _Highest:
     """Of all rows that were offered, those of the highest densities for one probe."""
 
-    def __init__(self, probe_MD: FloatArray, num: int, sigma: float) -> None:
+    def __init__(self, probe_MD: FloatArray, num: int, sigma: float, floors: Floors, place: int) -> None:
         self.probe_MD = probe_MD
         self._num, self._sigma = num, sigma
+        self._floors, self._place = floors, place
         self.scores: FloatArray = np.empty(0, dtype=np.float32)
         self.rows: RowArray = np.empty(0, dtype=np.int64)
 
     @property
     def least(self) -> float:
         """The density that others must be above, once there are as many as are looked for."""
-        return float(self.scores.min())
+        return max(float(self.scores.min()), float(self._floors.least_P[self._place]))
 
     def offer(self, first_row: int, score_GM: FloatArray) -> None:
         """Rows from `first_row` on, with their cosines."""
@@ -113,6 +131,8 @@ class _Highest:
         if len(self.scores) > self._num:
             kept = np.argpartition(self.scores, -self._num)[-self._num :]
             self.scores, self.rows = self.scores[kept], self.rows[kept]
+            # Another thread may put a lower one in between: it is one all the same.
+            self._floors.least_P[self._place] = self.least
 
 
 def _offer_all(highest: Sequence[_Highest], vectors_GD: FloatArray, rows: slice) -> None:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from models.parzen import density_scores
 from service.entities import FloatArray
 from service.galleries.codes import CodedBlock
-from service.galleries.densest import densest, densities
+from service.galleries.densest import Floors, densest, densities
 from service.galleries.gpu import GpuFailedError
 from service.galleries.indexes import BuiltIndex
 from service.galleries.segments import RowArray, Segment, SeqArray, View, rows_of
@@ -124,8 +124,9 @@ def nominate(
         picked = [_Picked(slice(start, end), _NONE) for start, end in bounds]
     else:
         picked = [_meant(segment, num_rows, among, without) for segment, num_rows in parts]
+    floors = Floors(len(probes))
     tasks = [
-        _task(segment, place, one, probes, num)
+        _task(segment, place, one, probes, num, floors=floors)
         for place, ((segment, _), one) in enumerate(zip(parts, picked, strict=True))
         if len(one)
     ]
@@ -209,14 +210,16 @@ def _highest(num: int, scores: FloatArray, others: list[RowArray]) -> tuple[Floa
     return np.take_along_axis(scores, kept, axis=1), [np.take_along_axis(one, kept, axis=1) for one in others]
 
 
-def _task(segment: Segment, place: int, picked: _Picked, probes: Probes, num: int) -> Callable[[], _Found]:
+def _task(
+    segment: Segment, place: int, picked: _Picked, probes: Probes, num: int, *, floors: Floors
+) -> Callable[[], _Found]:
     """The scan of some rows of a segment, which has its place in the view."""
     rows, left_out = picked.rows, picked.left_out
 
     def scan() -> _Found:
         if isinstance(rows, slice):
             coded = None if rows.start else segment.coded
-            scores, found = _best(probes, segment.vectors[rows], num + len(left_out), coded)
+            scores, found = _best(probes, segment.vectors[rows], num + len(left_out), coded=coded, floors=floors)
             found += rows.start
             if len(left_out):
                 is_out = np.isin(found, left_out)
@@ -234,11 +237,18 @@ def _task(segment: Segment, place: int, picked: _Picked, probes: Probes, num: in
 
 
 def _best(
-    probes: Probes, vectors_GD: FloatArray, num: int, coded: Callable[[int], CodedBlock] | None = None
+    probes: Probes,
+    vectors_GD: FloatArray,
+    num: int,
+    *,
+    coded: Callable[[int], CodedBlock] | None = None,
+    floors: Floors | None = None,
 ) -> tuple[FloatArray, RowArray]:
+    # Where there are fewer, what the least of them has is no floor.
+    floors = floors if len(vectors_GD) >= num else None
     vectors_GD, num = np.ascontiguousarray(vectors_GD), min(num, len(vectors_GD))
     if probes.num_samples > 1:
-        return densest(probes.features_PMD, probes.sigma, vectors_GD, num, coded)
+        return densest(probes.features_PMD, probes.sigma, vectors_GD, num, coded=coded, floors=floors)
     scores, rows = faiss.knn(probes.rows, vectors_GD, num, metric=faiss.METRIC_INNER_PRODUCT)
     return scores, rows
 

@@ -31,9 +31,11 @@ from service.errors import (
     SpaceMismatchError,
     ZeroNormVectorError,
 )
+from service.galleries.codes import CodedBlock
 from service.galleries.embedded import EmbeddedGalleryStore
 from service.galleries.oracle import OracleGalleryStore
 from service.galleries.port import Condition, GalleryStore, Project, Where
+from service.galleries.segments import Segment
 
 PLANE = Space("plane", 2, "external:plane")
 OTHER_PLANE = Space("other-plane", 2, "external:other")
@@ -697,6 +699,15 @@ def test_over_several_segments_densities_are_those_of_the_oracle(
 ) -> None:
     monkeypatch.setattr("service.galleries.segments.SEGMENT_BYTES", 4 * 32 * 150)
     monkeypatch.setattr("service.galleries.densest._SCORES_AT_ONCE", 400)
+    monkeypatch.setattr("service.galleries.codes._BLOCK_BYTES", 32 * 64)
+    looked_at: list[int] = []
+    of_block = Segment.coded
+
+    def coded(self: Segment, block: int) -> CodedBlock:
+        looked_at.append(block)
+        return of_block(self, block)
+
+    monkeypatch.setattr(Segment, "coded", coded)
     rng = np.random.default_rng(num_samples)
     twins = Twins(tmp_path, rng, 32)
     for store in (twins.oracle, twins.embedded):
@@ -712,6 +723,10 @@ def test_over_several_segments_densities_are_those_of_the_oracle(
         ],
     )
     twins.enrol_these("staff", [replace(twins.some_template(), key=f"key-{number}") for number in range(8)])
+    # Known as bytes before some of them are removed.
+    monkeypatch.setattr(twins, "some_density", lambda: Density(num_samples, 0.2))
+    twins.assert_same_candidates("staff", np.repeat(features_GD[:3], num_samples, axis=0), 5)
+    assert set(looked_at) == {0, 1}
     for number in rng.choice(300, size=60, replace=False):
         if any(template.subject == f"s{number}" for template in all_templates(twins.oracle, "staff", 1000)):
             assert twins.oracle.remove_subject("staff", f"s{number}") == twins.embedded.remove_subject(

@@ -15,14 +15,14 @@ from models.features import unit_features
 from service.entities import Density, FloatArray, IndexKind, Side
 from service.galleries import codes, gpu
 from service.galleries.codes import CodedBlock, CodedFeatures, block_rows, least_steps
-from service.galleries.densest import densest
+from service.galleries.densest import Floors, _Highest, densest
 from service.galleries.ids import TemplateIds
 from service.galleries.indexes import BuiltIndex
 from service.galleries.projection import Projection
 from service.galleries.reader import CandidateRows, Reader
 from service.galleries.recorded import GalleryRows
 from service.galleries.scan import Nominated, Probes, nominate
-from service.galleries.segments import Columns, Segment, View
+from service.galleries.segments import Columns, RowArray, Segment, View
 
 IDS = TemplateIds(bytes(16))
 
@@ -112,12 +112,63 @@ def test_vectors_as_bytes_leave_none_of_the_densest_out(
         asked.append(block)
         return segment.coded(block)
 
-    scores_PK, rows_PK = densest(probes_PMD, sigma, features_GD, 20, coded)
+    scores_PK, rows_PK = densest(probes_PMD, sigma, features_GD, 20, coded=coded)
     plain_PK, _rows = densest(probes_PMD, sigma, features_GD, 20)
     assert asked == list(range(asked[0], num_templates // 128))
     for scores, plain, rows in zip(scores_PK, plain_PK, rows_PK, strict=True):
         assert len(set(rows.tolist())) == 20
         assert np.sort(scores) == pytest.approx(np.sort(plain), abs=1e-6)
+
+
+def test_what_is_found_in_one_part_spares_work_in_the_others_and_leaves_nobody_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(codes, "_BLOCK_BYTES", 64 * 48)
+    features_GD = units(1280, 48, 7)
+    probes_PMD = units(2 * 4, 48, 8).reshape(2, 4, 48)
+    monkeypatch.setattr("service.galleries.densest._SCORES_AT_ONCE", 400)
+    offered: list[int] = []
+    offer = _Highest.offer_about
+
+    def counted(self: _Highest, row_K: RowArray, *more: Any) -> None:
+        offered.append(len(row_K))
+        offer(self, row_K, *more)
+
+    monkeypatch.setattr(_Highest, "offer_about", counted)
+
+    def found(floors: Floors | None) -> list[set[int]]:
+        best: list[list[tuple[float, int]]] = [[], []]
+        for part in range(4):
+            segment = segment_of(features_GD[part * 320 : (part + 1) * 320])
+            scores_PK, rows_PK = densest(probes_PMD, 0.2, segment.vectors, 5, coded=segment.coded, floors=floors)
+            for own, scores, rows in zip(best, scores_PK.tolist(), rows_PK.tolist(), strict=True):
+                own += [(score, part * 320 + row) for score, row in zip(scores, rows, strict=True)]
+        return [{row for _, row in sorted(own)[-5:]} for own in best]
+
+    apart = found(None)
+    num_apart = sum(offered)
+    offered.clear()
+    floors = Floors(2)
+    expected = [set(np.argsort(by_hand(probe_MD, features_GD, 0.2))[-5:].tolist()) for probe_MD in probes_PMD]
+    assert found(floors) == apart == expected
+    assert sum(offered) < 0.7 * num_apart
+
+
+def test_a_part_of_fewer_than_are_looked_for_says_nothing_of_the_others() -> None:
+    features_GD = np.eye(8, dtype=np.float32)
+    projection = projection_of(features_GD)
+    num_last = 2
+    ((_, view),) = projection.views().items()
+    (segment,) = view.segments
+    last = segment_of(features_GD[-num_last:])
+    both = View((last, segment), (num_last, 8 - num_last))
+    probe_MD = features_GD[[7, 6]]
+    nominated = nominate(both, Probes(probe_MD[None], 0.3), 3)
+    assert sorted(zip(nominated.segment_PK[0].tolist(), nominated.row_PK[0].tolist(), strict=True))[:2] == [
+        (0, 0),
+        (0, 1),
+    ]
+    assert len(nominated.row_PK[0]) == 3
 
 
 @pytest.mark.parametrize("made", [units, lambda num, dimension, seed: crowded(num, dimension)])
