@@ -34,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.add_argument("--source", required=True, type=Path, metavar="SET", help="features to translate from")
     parser.add_argument("--target", required=True, type=Path, metavar="SET", help="features to translate to")
-    parser.add_argument("--images", type=Path, metavar="DIR|ZIP|CSV", help="the pictures that the features are of")
+    parser.add_argument(
+        "--images", nargs="+", type=Path, metavar="DIR|ZIP|CSV", help="the pictures that the features are of"
+    )
     parser.add_argument(
         "--methods",
         nargs="+",

@@ -1,8 +1,8 @@
 """Extract features of pictures with an ONNX encoder.
 
 The encoder is NAME (looked up in --encoders), FILE.json, FILE.json#NAME, or a bundle folder. Pictures come from a
-folder, a zip archive or a CSV list; with a labels.csv beside them, it says who is on them. Interrupted, the same
-command goes on where it stopped.
+folder, a zip archive or a CSV list; with a labels.csv beside them, it says who is on them. Of several such sets the names of
+pictures and people begin with the set's. Interrupted, the same command goes on where it stopped.
 """
 
 import argparse
@@ -17,14 +17,16 @@ from training.data.encoders import find_encoder
 from training.data.extraction import LEFT, ExtractionSettings, extract_features
 from training.data.feature_set_files import check_feature_set_path, load_feature_set, save_feature_set
 from training.data.partial import sole_partial
-from training.data.sources import open_source
+from training.data.sources import open_sources
 from training.data.views import ViewSource
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     add_encoder_arguments(parser)
-    parser.add_argument("--images", required=True, type=Path, metavar="DIR|ZIP|CSV", help="the pictures")
+    parser.add_argument(
+        "--images", required=True, nargs="+", type=Path, metavar="DIR|ZIP|CSV", help="the pictures; several sets as one"
+    )
     parser.add_argument("--out", required=True, type=Path, metavar="SET", help="feature set to write (.npz, .parquet)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
     parser.add_argument(
@@ -46,7 +48,7 @@ def run(options: argparse.Namespace) -> None:
     """Extract and write the feature set."""
     check_feature_set_path(options.out)
     encoder = find_encoder(options.encoder, options.encoders)
-    source = ViewSource(open_source(options.images), options.views, options.blends, encoder.preparation.size)
+    source = ViewSource(open_sources(options.images), options.views, options.blends, encoder.preparation.size)
     settings = ExtractionSettings(options.device, options.batch_size, options.workers, options.skip_unreadable)
     with sole_partial(options.out, LEFT) as partial:
         started = time.monotonic()

@@ -14,7 +14,7 @@ from training.data.encoders import find_encoder
 from training.data.feature_set_files import load_feature_set
 from training.data.modalities import Modalities, ModalityParts, join_by_subject
 from training.data.partial import sole_partial
-from training.data.sources import open_source
+from training.data.sources import open_sources
 from training.data.views import ViewSource
 from training.errors import TrainingError
 from training.export.bundles import all_or_none, check_bundle_path, write_encoder_bundle
@@ -110,7 +110,7 @@ def modal_pictures(
     encoder = find_encoder(options.encoder, options.encoders)
     if encoder.space.fingerprint != parts.train.weak.space.fingerprint:
         raise TrainingError(f"--encoder {options.encoder}: did not make the features of {options.source}")
-    return ModalPictures(ViewSource(open_source(options.images)), encoder, name.name, partial)
+    return ModalPictures(ViewSource(open_sources(options.images)), encoder, name.name, partial)
 
 
 def wsgan_recipe(options: argparse.Namespace, *, is_end_to_end: bool) -> Callable[[], WSGANRecipe]:

@@ -12,7 +12,7 @@ from models.split import SplitRule
 from training.commands.arguments import positive
 from training.commands.terminal import StepWatch, native_table, out, progress_bar, thresholds_line
 from training.data.partial import sole_partial
-from training.data.sources import open_source
+from training.data.sources import open_sources
 from training.errors import TrainingError
 from training.export.bundles import write_encoder_bundle
 from training.export.manifest import provenance
@@ -30,7 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "R3AN and what is built on it heed --images, --recipe, --epochs, --batch, --learning-rate, --device",
     )
     group.add_argument(
-        "--images", type=Path, metavar="DIR|ZIP|CSV", help="labelled pictures; for r3an those that the features are of"
+        "--images",
+        nargs="+",
+        type=Path,
+        metavar="DIR|ZIP|CSV",
+        help="labelled pictures; for r3an those that the features are of",
     )
     group.add_argument("--modality", help="only pictures of this modality (default: all)")
     group.add_argument("--backbone", choices=BACKBONES, help=f"default: {BACKBONES[0]}")
@@ -56,7 +60,7 @@ def run(options: argparse.Namespace) -> None:
     if options.images is None or options.source is not None or options.target is not None:
         raise TrainingError("an encoder is trained on --images; --source and --target are for translators")
     recipe = _recipe(options)
-    source = open_source(options.images)
+    source = open_sources(options.images)
     rule = SplitRule("subject", options.seed, options.validation, options.test)
     parts = PictureParts.of(source, rule, options.modality)
     with sole_partial(options.out, LEFT) as partial:

@@ -13,7 +13,7 @@ import lzma
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -141,6 +141,49 @@ class ChosenPictures:
     def read(self, item: PictureItem) -> bytes:
         """The picture's bytes."""
         return self._source.read(item)
+
+
+class JoinedSources:
+    """Several sources as one. Nobody in one of them is anybody in another: keys and subjects begin with the source's own name."""
+
+    def __init__(self, sources: Mapping[str, PictureSource]) -> None:
+        """By name. Raises `SourceError` where some say who is on their pictures and others do not."""
+        self.items: list[PictureItem] = []
+        self._own: dict[str, tuple[PictureSource, PictureItem]] = {}
+        unknown = [name for name, source in sources.items() if not source.items[0].subject]
+        if 0 < len(unknown) < len(sources):
+            raise SourceError(
+                f"{unknown[0]} does not say who is on its pictures, as the others do; leave it out, or label it"
+            )
+        labels = set.intersection(*(set(item.labels) for source in sources.values() for item in source.items[:1]))
+        for name, source in sources.items():
+            for item in source.items:
+                joined = replace(
+                    item,
+                    key=f"{name}/{item.key}",
+                    subject=item.subject and f"{name}/{item.subject}",
+                    labels={label: value for label, value in item.labels.items() if label in labels},
+                )
+                self.items.append(joined)
+                self._own[joined.key] = source, item
+
+    def read(self, item: PictureItem) -> bytes:
+        """The picture's bytes. Raises `SourceError`."""
+        source, own = self._own[item.key]
+        return source.read(own)
+
+
+def open_sources(paths: Sequence[Path]) -> PictureSource:
+    """Open one source as it is, or several as one. Raises `SourceError`."""
+    if len(paths) == 1:
+        return open_source(paths[0])
+    sources: dict[str, PictureSource] = {}
+    for path in paths:
+        name = path.resolve().stem
+        if name in sources:
+            raise SourceError(f"two of the sources are named {name!r}, which pictures are told apart by; rename one")
+        sources[name] = open_source(path)
+    return JoinedSources(sources)
 
 
 def open_source(path: Path) -> PictureSource:

@@ -54,6 +54,8 @@ ROUNDS = 5
 """Of noise, over which figures are the mean. Source: Weak-Strong GAN (AAAI 2019), Results."""
 COUNTS = (1, 2, 5, 10, 20, 50)
 """Of samples, over which recall is drawn."""
+SKETCH = "sketch"
+"""The modality of which more can be made of photos."""
 NOTHING = "none"
 """What compares weak features as they are."""
 TRANSLATORS: Mapping[str, tuple[str, str]] = {
@@ -137,7 +139,10 @@ def fit_across(parts: ModalityParts, method: str, seed: int, extras: Extras | No
     recipe = VARIANTS[method](extras.recipe())
     if recipe.shares_encoder and extras.pictures and not parts.train.is_one_space:
         raise TrainingError("this recipe trains one encoder of both modalities: both sets must be of it")
-    data = weak_strong(parts, seed, extras, with_strong=recipe.shares_encoder)
+    if parts.modality != SKETCH:
+        recipe = replace(recipe, num_drawings=0)
+    with_strong = recipe.shares_encoder or recipe.num_drawings > 0
+    data = weak_strong(parts, seed, extras, with_strong=with_strong)
     trainer = importlib.import_module("training.trainers.wsgan")
     start_WS = importlib.import_module("training.trainers.weak_linear").start_of(data)
     fitted = trainer.fit_wsgan(data, recipe, start_WS)

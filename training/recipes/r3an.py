@@ -1,6 +1,6 @@
 """R3AN's architectures (Table 3) and how they are trained: on a CPU in minutes, or as published."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from models.space import InputPreparation
 from training.data.pairs import Pairs
 from training.data.picture_store import decode_pictures
-from training.data.sources import PictureItem, PictureSource, open_source
+from training.data.sources import PictureItem, PictureSource, open_sources
 from training.data.views import ViewSource
 from training.errors import TrainingError
 from training.trainers.r3an_recipe import Paths, R3ANRecipe
@@ -73,15 +73,16 @@ class PicturesOfPairs:
     items: list[PictureItem]
 
     @classmethod
-    def find(cls, pairs: Pairs, images: Path) -> "PicturesOfPairs":
+    def find(cls, pairs: Pairs, images: Sequence[Path]) -> "PicturesOfPairs":
         """Look them up by key, views and blends too. Raises `TrainingError` where some are not there."""
         keys = pairs.source.image.tolist()
-        source = ViewSource(open_source(images))
+        source = ViewSource(open_sources(images))
         found = {key: source.find(key) for key in keys}
         missing = [key for key in keys if found[key] is None]
         if missing:
+            where = ", ".join(map(str, images))
             raise TrainingError(
-                f"{images}: {len(missing)} of the {len(keys)} pictures that the features were made from are not there, "
+                f"{where}: {len(missing)} of the {len(keys)} pictures that the features were made from are not there, "
                 f"{missing[0]!r} first; extract features of these pictures again, or bring those"
             )
         return cls(source, [item for item in found.values() if item is not None])

@@ -6,6 +6,7 @@ Shapes: N weak pictures, M strong ones, B batch, D feature dimension.
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import torch
 from pydantic import JsonValue
@@ -50,8 +51,9 @@ def fit_adaptation(data: WeakStrong, recipe: AdaptationRecipe) -> FittedAdaptati
     run = _Run(data, recipe)
     run_epochs(run, data)
     is_one = not recipe.num_shared
-    strong = run.strong.encoder() if recipe.objective == "cross-modal-b" else None
-    return FittedAdaptation(run.weak.encoder, strong, is_one, asdict(recipe) | run.state.all_rates)
+    weak_at, strong_at = (partial(one.encoder, is_mirrored=recipe.is_mirrored) for one in (run.weak, run.strong))
+    strong = strong_at() if recipe.objective == "cross-modal-b" else None
+    return FittedAdaptation(weak_at, strong, is_one, asdict(recipe) | run.state.all_rates)
 
 
 class _Run:

@@ -25,6 +25,8 @@ class AdaptationRecipe:
     """Of each modality."""
     num_layers: int | None = None
     """Of the encoder that are trained, the last ones; None for all."""
+    is_mirrored: bool = False
+    """Whether encoders that are exported look at each picture and its mirror image, which takes twice as long."""
     num_shared: int = 0
     """Of the encoder's last layers that both modalities share, where each has others of its own; 0 where they share all."""
     weight: float = 1.0

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from models.onnx_network import read_network
 from training.trainers.augmentation import augmented
+from training.trainers.drawing import drawn
 from training.trainers.encoder import Normalise, TorchEncoder, has_bfloat16
 from training.trainers.weak_strong import EncodedPictures
 
@@ -24,6 +25,7 @@ class PictureEncoder:
         """Train the last `num_layers` of the encoder, all where that is None. Raises `GraphError`."""
         self._picture_NHW3, self._device = pictures.picture_NHW3, device
         self._normalise = Normalise(pictures.preparation, device)
+        self._is_bgr = pictures.preparation.colour == "BGR"
         width, height = pictures.preparation.resize
         self.network = read_network(pictures.encoder, (width, height))
         self.network.train_last(len(self.network.layers) if num_layers is None else num_layers)
@@ -62,8 +64,18 @@ class PictureEncoder:
         feature_BD = self._encode(both)
         return feature_BD[: len(rows_B)], feature_BD[len(rows_B) :]
 
-    def encoder(self, share: float = 1.0) -> TorchEncoder:
-        """The network as an encoder, with weights `share` of the way from those it came with to those it has.
+    def with_drawn(
+        self, rows_B: Tensor, photos: "PictureEncoder", photo_rows_B: Tensor, random: torch.Generator
+    ) -> Tensor:
+        """Encode rows of its own, and after them drawings that are made of other pictures, in one batch."""
+        picture_BHW3 = np.ascontiguousarray(photos._picture_NHW3[photo_rows_B.numpy()])
+        made_BHW3 = drawn(picture_BHW3, random, is_bgr=self._is_bgr)
+        made = augmented(self._normalise(made_BHW3), random)
+        return self._encode(torch.cat([self._changed(rows_B, random), made]))
+
+    def encoder(self, share: float = 1.0, *, is_mirrored: bool = False) -> TorchEncoder:
+        """The network as an encoder, with weights `share` of the way from those it came with to those it has; with `is_mirrored`
+        of each picture and its mirror image.
 
         Source: Wortsman et al., Robust fine-tuning of zero-shot models (CVPR 2022).
         """
@@ -74,7 +86,7 @@ class PictureEncoder:
             for name, value in trained.items()
         }
         network.load_state_dict(mixed)
-        return TorchEncoder(_Unit(network))
+        return TorchEncoder(_Both(_Unit(network)) if is_mirrored else _Unit(network))
 
     def _changed(self, rows_B: Tensor, random: torch.Generator) -> Tensor:
         picture_BCHW = self._normalise(np.ascontiguousarray(self._picture_NHW3[rows_B.numpy()]))
@@ -96,3 +108,15 @@ class _Unit(nn.Module):
     def forward(self, picture_BCHW: Tensor) -> Tensor:
         """Unit features (B, D)."""
         return functional.normalize(self.network(picture_BCHW), dim=-1)
+
+
+class _Both(nn.Module):
+    """Unit features of a picture and its mirror image, together."""
+
+    def __init__(self, network: _Unit) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, picture_BCHW: Tensor) -> Tensor:
+        """Unit features (B, D)."""
+        return functional.normalize(self.network(picture_BCHW) + self.network(picture_BCHW.flip(3)), dim=-1)

@@ -6,6 +6,7 @@ Shapes: N weak pictures, M strong features, B batch, W weak and S strong dimensi
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -75,7 +76,7 @@ def fit_wsgan(data: WeakStrong, recipe: WSGANRecipe, start_WS: FloatArray) -> Fi
     """
     run = _Run(data, recipe, torch.from_numpy(start_WS))
     run_epochs(run, data, run.check_varied)
-    encoder_at = run.weak.encoder if run.weak is not None else None
+    encoder_at = partial(run.weak.encoder, is_mirrored=recipe.is_mirrored) if run.weak is not None else None
     return FittedSampler(TorchSampler(run.generator), encoder_at, asdict(recipe) | run.state.all_rates)
 
 
@@ -104,10 +105,15 @@ class _Run:
         self.kept = Kept(torch.from_numpy(data.weak_NW))
         self.weak = PictureEncoder(data.pictures, recipe.num_layers, self.device) if data.pictures is not None else None
         self.strong: PictureEncoder | None = None
-        if self.weak is not None and recipe.shares_encoder:
+        self.photos: PictureEncoder | None = None
+        if self.weak is not None and (recipe.shares_encoder or recipe.num_drawings):
             if data.strong_pictures is None:
-                raise TrainingError("an encoder of both modalities is trained with the pictures of both")
-            self.strong = self.weak.beside(data.strong_pictures)
+                raise TrainingError(
+                    "an encoder of both modalities, or of drawings of photos, is trained with the pictures of both"
+                )
+            photos = self.weak.beside(data.strong_pictures)
+            self.strong = photos if recipe.shares_encoder else None
+            self.photos = photos if recipe.num_drawings else None
         networks: dict[str, nn.Module] = {
             "generator": self.generator,
             "critic": self.critic,
@@ -156,15 +162,12 @@ class _Run:
     def g_phase(self, rows_B: Tensor) -> float:
         """Minimise J_G of Eq. 8 over the generator and the encoder of weak pictures; what it was before."""
         terms, num = self.recipe.terms, self.recipe.num_counterparts
-        weak_BW = self.kept.features[rows_B]
-        if self.weak is not None:
-            weak_BW = self.weak(rows_B, self.state.random)
-            self.kept.put(rows_B, weak_BW.detach())
-        noise_BZ = self._noise(num * len(rows_B))
+        weak_BW, class_B = self._seen(rows_B)
+        noise_BZ = self._noise(num * len(weak_BW))
         made_BS = self.generator(weak_BW.repeat(num, 1), noise_BZ)
-        loss = terms.classification * self.classifier(made_BS, self.weak_class_N[rows_B].repeat(num), 0.0)
+        loss = terms.classification * self.classifier(made_BS, class_B.repeat(num), 0.0)
         if terms.contrast:
-            loss = loss + terms.contrast * self._contrast(made_BS, self.weak_class_N[rows_B].repeat(num))
+            loss = loss + terms.contrast * self._contrast(made_BS, class_B.repeat(num))
         if self.weak is not None and not self.recipe.encoder_learns_all:
             made_BS = self.generator(weak_BW.detach().repeat(num, 1), noise_BZ)
         if terms.is_adversarial:
@@ -174,6 +177,21 @@ class _Run:
         trained = ("generator",) if self.weak is None else ("generator", "encoder")
         self.optimisers.step(trained, loss)
         return float(loss.detach())
+
+    def _seen(self, rows_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Weak features of these rows and of drawings, as they are now, and who they are of."""
+        class_B = self.weak_class_N[rows_B]
+        if self.weak is None:
+            return self.kept.features[rows_B], class_B
+        if self.photos is None:
+            weak_BW = self.weak(rows_B, self.state.random)
+        else:
+            num_photos = len(self.strong_class_M)
+            photo_B = torch.randint(0, num_photos, (self.recipe.num_drawings,), generator=self.state.random)
+            weak_BW = self.weak.with_drawn(rows_B, self.photos, photo_B, self.state.random)
+            class_B = torch.cat([class_B, self.strong_class_M[photo_B.to(self.device)]])
+        self.kept.put(rows_B, weak_BW[: len(rows_B)].detach())
+        return weak_BW, class_B
 
     @torch.no_grad()
     def check_varied(self, epoch: int) -> None:

@@ -61,6 +61,10 @@ class WSGANRecipe:
     """Whether the adversarial loss and that of noise teach the encoder too, or classification alone."""
     num_counterparts: int = 1
     """Strong features that are generated of each weak one in a G-phase."""
+    is_mirrored: bool = False
+    """Whether the encoder that is exported looks at each picture and its mirror image, which takes twice as long."""
+    num_drawings: int = 0
+    """That are made of photos for each G-phase, of anybody, beside the weak pictures of the batch, where these are sketches."""
     num_layers: int | None = None
     """Of the encoder that are trained, the last ones; None for all."""
 

@@ -235,10 +235,10 @@ def test_pictures_of_nobody_are_refused(fails: Fails, picture_folder: Path, tmp_
 def test_a_bundle_that_is_there_already_is_refused_before_any_work(
     fails: Fails, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def opened(path: Path) -> None:
+    def opened(path: list[Path]) -> None:
         raise AssertionError(f"{path} was opened")
 
-    monkeypatch.setattr("training.commands.fit_encoder.open_source", opened)
+    monkeypatch.setattr("training.commands.fit_encoder.open_sources", opened)
     (tmp_path / "there").mkdir()
     assert "exists already; bundles are immutable" in fails(*fit(world, tmp_path / "there"))
     assert "the folder's name is the bundle's" in fails(*fit(world, tmp_path / "Upper"))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from training.data.sources import PictureItem, PictureSource, open_source
+from training.data.sources import PictureItem, PictureSource, open_source, open_sources
 from training.errors import SourceError
 
 Picture = Callable[..., bytes]
@@ -256,3 +256,56 @@ def test_an_encrypted_member_is_named(tmp_path: Path, picture: Picture) -> None:
     source = open_source(path)
     with pytest.raises(SourceError, match=r"a\.png: cannot be read from the archive"):
         source.read(source.items[0])
+
+
+def listed(folder: Path, picture: Picture, header: str, *rows: str) -> Path:
+    """A folder of two pictures that says what is on them."""
+    folder.mkdir()
+    for seed, name in enumerate(("a.png", "b.png")):
+        (folder / name).write_bytes(picture(seed))
+    (folder / "labels.csv").write_text("\n".join([header, *rows]) + "\n")
+    return folder
+
+
+def test_of_several_sources_nobody_is_anybody_in_another(tmp_path: Path, picture: Picture) -> None:
+    one = listed(
+        tmp_path / "one", picture, "image,subject,modality,site", "a.png,ann,photo,north", "b.png,ann,sketch,south"
+    )
+    other = listed(tmp_path / "other", picture, "image,subject,artist,site", "b.png,ann,eve,west", "a.png,bob,eve,east")
+    (other / "b.png").write_bytes(picture(7))
+    source = open_sources([one, other])
+    assert seen(source) == [
+        ("one/a.png", "one/ann"),
+        ("one/b.png", "one/ann"),
+        ("other/b.png", "other/ann"),
+        ("other/a.png", "other/bob"),
+    ]
+    assert [item.modality for item in source.items] == ["photo", "sketch", "", ""]
+    assert [item.labels for item in source.items] == [{"site": site} for site in ("north", "south", "west", "east")]
+    assert source.read(source.items[2]) == (other / "b.png").read_bytes()
+    assert source.read(source.items[1]) == (one / "b.png").read_bytes()
+
+
+def test_one_source_alone_keeps_its_names(picture_folder: Path) -> None:
+    assert open_sources([picture_folder]).items == open_source(picture_folder).items
+
+
+def test_sources_of_one_name_are_refused(tmp_path: Path, picture: Picture) -> None:
+    (tmp_path / "x").mkdir()
+    folders = [
+        listed(tmp_path / place, picture, "image,subject", "a.png,ann", "b.png,bob") for place in ("faces", "x/faces")
+    ]
+    with pytest.raises(SourceError, match="two of the sources are named 'faces'"):
+        open_sources(folders)
+
+
+def test_sources_of_which_some_do_not_say_who_is_on_their_pictures_are_refused(
+    tmp_path: Path, flat: Path, picture: Picture
+) -> None:
+    one = listed(tmp_path / "one", picture, "image,subject", "a.png,ann", "b.png,bob")
+    with pytest.raises(SourceError, match="flat does not say who is on its pictures"):
+        open_sources([one, flat])
+    other = flat.rename(tmp_path / "other")
+    flat.mkdir()
+    (flat / "c.png").write_bytes(picture(3))
+    assert seen(open_sources([other, flat])) == [("other/a.png", ""), ("other/b.png", ""), ("flat/c.png", "")]

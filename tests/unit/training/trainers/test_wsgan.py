@@ -20,6 +20,7 @@ from training.errors import TrainingError
 from training.recipes.wsgan import RECIPES, VARIANTS, small
 from training.trainers.encoder_recipe import Report
 from training.trainers.fitted import Workplace
+from training.trainers.picture_encoder import _Both, _Unit
 from training.trainers.rule import Rule
 from training.trainers.weak_strong import EncodedPictures, WeakStrong
 from training.trainers.wsgan import TorchSampler, _Run, fit_wsgan
@@ -291,6 +292,54 @@ def test_an_encoder_that_was_trained_is_given_with_the_sampler() -> None:
     features = fitted.encoder_at(1.0)(np.random.default_rng(0).normal(size=(2, 3, 112, 112)).astype(np.float32))
     np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1.0, atol=1e-5)
     assert isinstance(fitted.sampler, TorchSampler)
+
+
+def test_drawings_of_photos_are_learned_from_as_weak_pictures_of_whoever_is_on_them() -> None:
+    data = colours(with_strong=True)
+    run = _Run(data, recipe(batch=6, num_drawings=5, num_counterparts=2), torch.eye(8))
+    kept = run.kept.features.clone()
+    seen, weak = run._seen, []
+
+    def noted(rows_B: Tensor) -> tuple[Tensor, Tensor]:
+        weak.append(seen(rows_B))
+        return weak[-1]
+
+    run._seen = noted  # type: ignore[method-assign]
+    state = run.state.random.get_state()
+    before = {name: weights(network) for name, network in run.state.networks.items()}
+    assert math.isfinite(run.g_phase(torch.arange(6)))
+    assert moved(before, run) == {"generator", "encoder"}
+    ((feature_BW, class_B),) = weak
+    assert len(feature_BW) == len(class_B) == 11
+    drawn_B = torch.randint(0, len(data.strong_class_M), (5,), generator=torch.Generator().set_state(state))
+    expected = [*data.weak_class_N[:6].tolist(), *data.strong_class_M[drawn_B.numpy()].tolist()]
+    assert class_B.tolist() == expected
+    # D-phases see real ones alone.
+    assert (run.kept.features != kept).any(dim=1).tolist() == [True] * 6 + [False] * 6
+    torch.testing.assert_close(run.kept.features[:6], feature_BW[:6].detach())
+
+
+def test_drawings_need_the_photos() -> None:
+    with pytest.raises(TrainingError, match="pictures of both"):
+        _Run(colours(), recipe(batch=6, num_drawings=2), torch.eye(8))
+
+
+def test_an_encoder_may_look_at_pictures_and_their_mirror_images() -> None:
+    torch.manual_seed(0)
+    one = _Unit(nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 5)))
+    picture = torch.randn(2, 3, 4, 4)
+    plain, turned = one(picture), one(picture.flip(3))
+    assert not torch.allclose(plain, turned, atol=0.1)
+    found = _Both(one)(picture)
+    torch.testing.assert_close(found, functional.normalize(plain + turned, dim=1))
+    torch.testing.assert_close(found, _Both(one)(picture.flip(3)))
+
+
+@pytest.mark.parametrize("is_mirrored", [False, True])
+def test_it_does_so_where_the_recipe_says_so(is_mirrored: bool) -> None:
+    fitted = fit_wsgan(colours(), recipe(batch=6, epochs=40, is_mirrored=is_mirrored), np.eye(8, dtype=np.float32))
+    assert fitted.encoder_at is not None
+    assert isinstance(fitted.encoder_at(0.5).network, _Both) is is_mirrored
 
 
 def test_an_encoder_of_both_modalities_is_trained_in_both_phases_as_published() -> None:
