@@ -17,7 +17,7 @@ from training.evaluation.calibration import calibrate_native
 from training.evaluation.cross_modal import CrossModalFigures, figures_of, mean_reciprocal_rank
 from training.recipes.adaptation import VARIANTS, small
 from training.recipes.modal_pictures import ModalPictures
-from training.recipes.modalities import Extras, Measured, weak_strong
+from training.recipes.modalities import SKETCH, Extras, Measured, weak_strong
 from training.recipes.shares import best_share, some_of
 from training.trainers.adaptation_recipe import AdaptationRecipe
 from training.trainers.fitted import Workplace
@@ -62,7 +62,10 @@ def fit_adapted(parts: ModalityParts, method: str, seed: int, extras: Adaptation
         raise TrainingError(f"--method {method} trains one encoder: both sets must be of it")
     data = weak_strong(parts, seed, Extras(workplace=extras.workplace, pictures=pictures), with_strong=True)
     trainer = importlib.import_module("training.trainers.adaptation")
-    fitted = trainer.fit_adaptation(data, VARIANTS[method](extras.recipe()))
+    recipe = VARIANTS[method](extras.recipe())
+    if parts.modality != SKETCH:
+        recipe = replace(recipe, num_drawings=0)
+    fitted = trainer.fit_adaptation(data, recipe)
     share = best_share(fitted.weak_at, *_merit_of(parts, pictures)) if fitted.is_one else 1.0
     weak = pictures.exported(fitted.weak_at(share), parts.validation)
     strong = weak if fitted.is_one else None

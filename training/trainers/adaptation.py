@@ -99,15 +99,19 @@ class _Run:
         return float(loss.detach())
 
     def _batch(self, rows_B: Tensor, done: float) -> Batch:
-        random = self.state.random
+        random, num_photos = self.state.random, len(self.strong_class_M)
+        weak, class_B = self.weak.pictures(rows_B, random), self.weak_class_N[rows_B]
+        if self.recipe.num_drawings:
+            drawn_B = torch.randint(0, num_photos, (self.recipe.num_drawings,), generator=random)
+            weak = torch.cat([weak, self.strong.drawings(drawn_B, random)])
+            class_B = torch.cat([class_B, self.strong_class_M[drawn_B]])
         if not self.recipe.sees_strong:
-            weak_BD = self.weak(rows_B, random)
-            none = weak_BD[:0]
-            return Batch(weak_BD, self.weak_class_N[rows_B], none, self.strong_class_M[:0], done)
-        strong_B = torch.randint(0, len(self.strong_class_M), (len(rows_B),), generator=random)
+            (weak_BD,) = self.weak.together([weak])
+            return Batch(weak_BD, class_B, weak_BD[:0], self.strong_class_M[:0], done)
+        strong_B = torch.randint(0, num_photos, (len(rows_B),), generator=random)
+        strong = self.strong.pictures(strong_B, random)
         if self.recipe.num_shared:
-            sides = self.weak(rows_B, random), self.strong(strong_B, random)
+            (weak_BD,), (strong_BD,) = self.weak.together([weak]), self.strong.together([strong])
         else:
-            # Together, so that batch normalisation sees both.
-            sides = self.weak.with_others(rows_B, self.strong, strong_B, random)
-        return Batch(sides[0], self.weak_class_N[rows_B], sides[1], self.strong_class_M[strong_B], done)
+            weak_BD, strong_BD = self.weak.together([weak, strong])
+        return Batch(weak_BD, class_B, strong_BD, self.strong_class_M[strong_B], done)

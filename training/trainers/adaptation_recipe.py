@@ -25,6 +25,8 @@ class AdaptationRecipe:
     """Of each modality."""
     num_layers: int | None = None
     """Of the encoder that are trained, the last ones; None for all."""
+    num_drawings: int = 0
+    """That are made of photos of anybody for each step, beside the weak pictures of the batch, where these are sketches."""
     is_mirrored: bool = False
     """Whether encoders that are exported look at each picture and its mirror image, which takes twice as long."""
     num_shared: int = 0

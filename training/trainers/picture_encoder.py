@@ -4,6 +4,7 @@ Shapes: N pictures, B batch, H W picture, D feature dimension.
 """
 
 import copy
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -54,24 +55,20 @@ class PictureEncoder:
 
     def __call__(self, rows_B: Tensor, random: torch.Generator) -> Tensor:
         """Encode these rows, in training."""
-        return self._encode(self._changed(rows_B, random))
+        return self.together([self.pictures(rows_B, random)])[0]
 
-    def with_others(
-        self, rows_B: Tensor, others: "PictureEncoder", other_rows_B: Tensor, random: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Encode rows of its own and of others of the same network, in one batch."""
-        both = torch.cat([self._changed(rows_B, random), others._changed(other_rows_B, random)])
-        feature_BD = self._encode(both)
-        return feature_BD[: len(rows_B)], feature_BD[len(rows_B) :]
+    def pictures(self, rows_B: Tensor, random: torch.Generator) -> Tensor:
+        """These rows as the network takes them, a little changed."""
+        return augmented(self._normalise(self._rows(rows_B)), random)
 
-    def with_drawn(
-        self, rows_B: Tensor, photos: "PictureEncoder", photo_rows_B: Tensor, random: torch.Generator
-    ) -> Tensor:
-        """Encode rows of its own, and after them drawings that are made of other pictures, in one batch."""
-        picture_BHW3 = np.ascontiguousarray(photos._picture_NHW3[photo_rows_B.numpy()])
-        made_BHW3 = drawn(picture_BHW3, random, is_bgr=self._is_bgr)
-        made = augmented(self._normalise(made_BHW3), random)
-        return self._encode(torch.cat([self._changed(rows_B, random), made]))
+    def drawings(self, rows_B: Tensor, random: torch.Generator) -> Tensor:
+        """Drawings of these rows as the network takes them, a little changed."""
+        return augmented(self._normalise(drawn(self._rows(rows_B), random, is_bgr=self._is_bgr)), random)
+
+    def together(self, parts: Sequence[Tensor]) -> list[Tensor]:
+        """Encode several lots of pictures in one batch, so that batch normalisation sees all."""
+        feature_BD = self._encode(torch.cat(list(parts)))
+        return list(feature_BD.split([len(part) for part in parts]))
 
     def encoder(self, share: float = 1.0, *, is_mirrored: bool = False) -> TorchEncoder:
         """The network as an encoder, with weights `share` of the way from those it came with to those it has; with `is_mirrored`
@@ -88,9 +85,8 @@ class PictureEncoder:
         network.load_state_dict(mixed)
         return TorchEncoder(_Both(_Unit(network)) if is_mirrored else _Unit(network))
 
-    def _changed(self, rows_B: Tensor, random: torch.Generator) -> Tensor:
-        picture_BCHW = self._normalise(np.ascontiguousarray(self._picture_NHW3[rows_B.numpy()]))
-        return augmented(picture_BCHW, random)
+    def _rows(self, rows_B: Tensor) -> npt.NDArray[np.uint8]:
+        return np.ascontiguousarray(self._picture_NHW3[rows_B.numpy()])
 
     def _encode(self, picture_BCHW: Tensor) -> Tensor:
         with torch.autocast(torch.device(self._device).type, torch.bfloat16, enabled=has_bfloat16(self._device)):

@@ -188,7 +188,8 @@ class _Run:
         else:
             num_photos = len(self.strong_class_M)
             photo_B = torch.randint(0, num_photos, (self.recipe.num_drawings,), generator=self.state.random)
-            weak_BW = self.weak.with_drawn(rows_B, self.photos, photo_B, self.state.random)
+            sides = self.weak.pictures(rows_B, self.state.random), self.photos.drawings(photo_B, self.state.random)
+            weak_BW = torch.cat(self.weak.together(sides))
             class_B = torch.cat([class_B, self.strong_class_M[photo_B.to(self.device)]])
         self.kept.put(rows_B, weak_BW[: len(rows_B)].detach())
         return weak_BW, class_B

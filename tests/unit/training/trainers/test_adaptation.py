@@ -1,5 +1,6 @@
 """What each method of adaptation trains, on a network of three layers and pictures of one colour."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -227,6 +228,26 @@ def test_an_interrupted_training_comes_to_the_same_numbers(tmp_path: Path) -> No
     assert kept.exists()
     resumed = fit_adaptation(colours(Workplace(checkpoint=kept)), recipe("cross-modal-b"))
     assert np.array_equal(resumed.weak_at(1.0)(picture), whole)
+
+
+@pytest.mark.parametrize("name", ["fine-tuning", "joint-training", "cross-modal-a", "cross-modal-b"])
+def test_drawings_of_photos_are_weak_pictures_of_whoever_is_on_them(name: str) -> None:
+    data = colours()
+    run = _Run(data, recipe(name, num_drawings=5))
+    state = run.state.random.get_state()
+    rows = torch.arange(4)
+    made = run._batch(rows, 0.5)
+    plain = _Run(data, recipe(name))._batch(rows, 0.5)
+    assert len(made.weak_BD) == len(made.weak_class_B) == 9
+    assert (
+        len(made.strong_BD) == len(made.strong_class_B) == len(plain.strong_BD) == (4 if run.recipe.sees_strong else 0)
+    )
+    random = torch.Generator().set_state(state)
+    run.weak.pictures(rows, random)
+    drawn_B = torch.randint(0, len(data.strong_class_M), (5,), generator=random)
+    assert made.weak_class_B[4:].tolist() == data.strong_class_M[drawn_B.numpy()].tolist()
+    assert made.weak_class_B[:4].tolist() == plain.weak_class_B.tolist() == data.weak_class_N[:4].tolist()
+    assert math.isfinite(run.step(rows, 0))
 
 
 def test_without_pictures_there_is_nothing_to_train() -> None:
