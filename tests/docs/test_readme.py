@@ -63,6 +63,11 @@ def test_the_journey_enrols_a_thousand_subjects_and_identifies_them_from_the_oth
     assert found, ran.stdout[-2000:]
     assert int(found[1]) > 1000
     assert float(found[2]) >= 0.95
+    drawn, plain = (
+        [float(share) for share in shares]
+        for shares in re.findall(r"^193 sketches, .*: rank-1 (0\.\d+), rank-5 (0\.\d+)$", ran.stdout, re.MULTILINE)
+    )
+    assert all(one > other + 0.05 for one, other in zip(drawn, plain, strict=True))
     assert "then 1000 people, now 999" in ran.stdout
     assert re.search(r"^sound: erasure of .+ from gallery people at ", ran.stdout, re.MULTILINE)
     assert '{"is_sound":true,' in ran.stdout

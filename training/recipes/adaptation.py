@@ -8,7 +8,9 @@ from training.trainers.rule import Rule
 
 
 def small() -> AdaptationRecipe:
-    """For some thousand drawings on a CPU: as long, and with the optimiser, as Weak-Strong GAN trains its encoder there."""
+    """For some thousand sketches on a CPU: as long as Weak-Strong GAN trains its encoder there, with the optimiser, and with as
+    many drawings of photos to a sketch.
+    """
     return AdaptationRecipe(
         objective="joint",
         encoder=Rule("adamw", 1e-3, 1e-2),
@@ -16,12 +18,15 @@ def small() -> AdaptationRecipe:
         scale=16.0,
         epochs=20,
         batch=48,
+        num_drawings=24,
+        is_mirrored=True,
     )
 
 
 def paper() -> AdaptationRecipe:
     """Batch and rate as Weak-Strong GAN (AAAI 2019), Network architecture details. For a GPU."""
-    return replace(small(), encoder=Rule("sgd", 0.005), head=Rule("sgd", 0.005), batch=512, epochs=100)
+    rule = Rule("sgd", 0.005)
+    return replace(small(), encoder=rule, head=rule, batch=512, epochs=100, num_drawings=0, is_mirrored=False)
 
 
 RECIPES: Mapping[str, Callable[[], AdaptationRecipe]] = {"small": small, "paper": paper}

@@ -55,7 +55,9 @@ def small() -> WSGANRecipe:
 
 
 def small_end_to_end() -> WSGANRecipe:
-    """The same with the encoder of drawings: fewer epochs, as each takes longer, and of each drawing several counterparts."""
+    """The same with the encoder of sketches: fewer epochs, as each takes longer, several counterparts of each sketch, and drawings
+    of photos beside the sketches.
+    """
     terms = replace(small().terms, noise=1.0)
     return replace(
         small(),
@@ -67,6 +69,8 @@ def small_end_to_end() -> WSGANRecipe:
         num_counterparts=4,
         is_centred=True,
         encoder_learns_all=False,
+        num_drawings=48,
+        is_mirrored=True,
     )
 
 
