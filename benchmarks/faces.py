@@ -2,15 +2,14 @@
 
 import os
 import unicodedata
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from models.feature_set import FeatureSet
 from training.data.encoders import Encoder, find_encoder
 from training.data.extraction import ExtractionSettings, discard_partial, extract_features
 from training.data.feature_set_files import load_feature_set, save_feature_set
-from training.data.sources import PictureItem, PictureSource, open_source
+from training.data.sources import ChosenPictures, PictureSource, open_sources
 from training.data.views import ViewSource
 
 ROOT = Path(__file__).parents[1]
@@ -38,7 +37,7 @@ class Faces:
 
     def pictures(self) -> PictureSource:
         """The pictures of lfw112.zip."""
-        return open_source(self.folder / "data" / "lfw112.zip")
+        return self.sets("lfw112")
 
     def features(self, name: str, views: int = 1, blends: int = 0) -> FeatureSet:
         """The features of lfw112.zip in the space of one of ENCODERS, as `extract --views VIEWS --blends BLENDS` gives them."""
@@ -47,7 +46,18 @@ class Faces:
     def photos(self) -> PictureSource:
         """The photos of OTHER_SETS, whose keys and subjects begin with the name of the set, without people of lfw112.zip."""
         known = {_plain(item.subject) for item in self.pictures().items}
-        return _Photos({name: open_source(self.folder / "data" / f"{name}.zip") for name in OTHER_SETS}, known)
+        joined = self.sets(*OTHER_SETS)
+        names = (item.subject.partition("/")[2] for item in joined.items)
+        chosen = [
+            item
+            for item, name in zip(joined.items, names, strict=True)
+            if item.modality == "photo" and _plain(name) not in known
+        ]
+        return ChosenPictures(joined, chosen)
+
+    def sets(self, *names: str) -> PictureSource:
+        """Sets of pictures as one, whose keys and subjects begin with the name of the set where there are several."""
+        return open_sources([self.folder / "data" / f"{name}.zip" for name in names])
 
     def photo_features(self, name: str, views: int = 1, blends: int = 0) -> FeatureSet:
         """The same of `photos`."""
@@ -68,23 +78,6 @@ class Faces:
         save_feature_set(extraction.feature_set, path)
         discard_partial(partial)
         return extraction.feature_set
-
-
-class _Photos:
-    """The photos of several sources as one, without people whose plain names are known."""
-
-    def __init__(self, sources: Mapping[str, PictureSource], known: Collection[str]) -> None:
-        self._sources = sources
-        self.items = [
-            replace(item, key=f"{name}/{item.key}", subject=f"{name}/{item.subject}")
-            for name, source in sources.items()
-            for item in source.items
-            if item.modality == "photo" and _plain(item.subject) not in known
-        ]
-
-    def read(self, item: PictureItem) -> bytes:
-        """The picture's bytes, from the source that its key begins with."""
-        return self._sources[item.key.partition("/")[0]].read(item)
 
 
 def _plain(subject: str) -> str:

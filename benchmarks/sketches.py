@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 
+import numpy as np
+
 from benchmarks.document import table
 from benchmarks.faces import Faces
 from models.feature_set import FeatureSet
 from models.split import SplitRule
 from training.data.extraction import ExtractionSettings, discard_partial, extract_features
 from training.data.modalities import ModalityParts, join_by_subject
-from training.data.sources import open_source
 from training.data.views import ViewSource
 from training.evaluation.cross_modal import CrossModalFigures, figures_of, mean_figures, score_samples
 from training.export.loaded import GraphSampler, GraphTranslator
@@ -30,7 +31,9 @@ _FIELDS = ("rank1", "rank5", "rank10", "tar_far_1e2", "tar_far_1e3")
 
 
 def measure(faces: Faces) -> str:
-    """Three splits of FS2K on features, one with the encoder, and what each makes of CUHK, whose artist none of them saw."""
+    """Three splits of FS2K on features, one with the encoder, and what each makes of CUHK, whose artist none of them saw; and
+    what is made of half of CUHK by who learned from the other half as well.
+    """
     both, others = (_features(faces, name) for name in (DRAWN, OTHERS))
     found = join_by_subject(both, both)
     parts = {seed: ModalityParts.of(found, SplitRule("subject", seed, VALIDATION, TEST)) for seed in SPLITS}
@@ -38,10 +41,9 @@ def measure(faces: Faces) -> str:
         method: [fit_across(parts[seed], method, seed) for seed in SPLITS] for method in (*TRANSLATORS, *VARIANTS)
     }
     with tempfile.TemporaryDirectory() as folder:
-        pictures = ModalPictures(_pictures(faces, DRAWN), faces.encoder(ENCODER), "sketches", Path(folder))
-        extras = Extras(small_end_to_end, Workplace(), pictures)
-        trained = fit_across(parts[SPLITS[0]], "wsgan", SPLITS[0], extras)
+        trained = _trained(faces, parts[SPLITS[0]], Path(folder), DRAWN)
         drawn = _encoded(trained, faces, others, Path(folder))
+        halves = [_half(faces, half, Path(folder) / str(half)) for half in range(2)]
     seeds = ", ".join(map(str, SPLITS))
     text = (
         f"`{DRAWN}.zip`, encoder {ENCODER}; people split by {100 - 100 * (VALIDATION + TEST):.0f} : {100 * VALIDATION:.0f} : "
@@ -57,10 +59,38 @@ def measure(faces: Faces) -> str:
             f"With the encoder of sketches trained too, split {SPLITS[0]} alone, beside the same split on features:",
             table(["method", *_HEADER, "one sample: rank-5", "intra-sim"], _best_bold(_trained_rows(fitted, trained))),
             f"The bundles of split {SPLITS[0]} asked about `{OTHERS}.zip`, 88 students drawn by another artist in another "
-            "manner, of whom none was seen:",
-            table(["method", *_HEADER], _best_bold(_others_rows(fitted, trained, others, drawn))),
+            "manner, of whom none was seen; and of either half of them, by an encoder that learned from both sets but for it:",
+            table(
+                ["method", *_HEADER], _best_bold([*_others_rows(fitted, trained, others, drawn), _halves_row(halves)])
+            ),
         ]
     )
+
+
+def _trained(faces: Faces, parts: ModalityParts, folder: Path, *names: str) -> FittedAcross:
+    """The sampler with its encoder, on pictures of these sets."""
+    folder.mkdir(exist_ok=True)
+    pictures = ModalPictures(ViewSource(faces.sets(*names)), faces.encoder(ENCODER), "sketches", folder)
+    return fit_across(parts, "wsgan", SPLITS[0], Extras(small_end_to_end, Workplace(), pictures))
+
+
+def _half(faces: Faces, half: int, folder: Path) -> CrossModalFigures:
+    """Half of the others asked about among all of them, by what was trained on both sets without that half."""
+    both = _features(faces, DRAWN, OTHERS)
+    assert both.modality is not None
+    is_other = np.char.startswith(both.subject, f"{OTHERS}/")
+    is_left_out = np.isin(both.subject, np.unique(both.subject[is_other])[half::2])
+    learned = both.take(~is_left_out)
+    parts = ModalityParts.of(join_by_subject(learned, learned), SplitRule("subject", SPLITS[0], VALIDATION, 0.0))
+    trained = _trained(faces, parts, folder, DRAWN, OTHERS)
+    assert trained.encoder is not None
+    pictures = ModalPictures(ViewSource(faces.sets(DRAWN, OTHERS)), trained.encoder, "half", folder)
+    asked = pictures.encoded(both.take(is_left_out & (both.modality == "sketch")), trained.encoder, "half")
+    return _asked(trained, asked, both.take(is_other & (both.modality == "photo")))
+
+
+def _halves_row(halves: Sequence[CrossModalFigures]) -> list[str]:
+    return [f"{END_TO_END}, of both sets", *_cells(halves)]
 
 
 def _frozen_rows(fitted: dict[str, list[FittedAcross]]) -> list[list[str]]:
@@ -106,7 +136,7 @@ def _encoded(trained: FittedAcross, faces: Faces, others: FeatureSet, folder: Pa
     """The other sketches by the encoder that was trained."""
     assert trained.encoder is not None
     assert others.modality is not None
-    pictures = ModalPictures(_pictures(faces, OTHERS), trained.encoder, "others", folder)
+    pictures = ModalPictures(ViewSource(faces.sets(OTHERS)), trained.encoder, "others", folder)
     return pictures.encoded(others.take(others.modality == "sketch"), trained.encoder, "others")
 
 
@@ -141,14 +171,9 @@ def _test(fitted: FittedAcross) -> Measured:
     return fitted.test
 
 
-def _pictures(faces: Faces, name: str) -> ViewSource:
-    return ViewSource(open_source(faces.folder / "data" / f"{name}.zip"))
-
-
-def _features(faces: Faces, name: str) -> FeatureSet:
+def _features(faces: Faces, *names: str) -> FeatureSet:
     with tempfile.TemporaryDirectory() as folder:
         partial = Path(folder) / "partial"
-        source = open_source(faces.folder / "data" / f"{name}.zip")
-        found = extract_features(faces.encoder(ENCODER), source, partial, ExtractionSettings()).feature_set
+        found = extract_features(faces.encoder(ENCODER), faces.sets(*names), partial, ExtractionSettings()).feature_set
         discard_partial(partial)
     return found

@@ -1,7 +1,7 @@
 """Vectors as bytes, and how far products of these may be from products of the vectors: a quarter of the memory is read, and
 several features are multiplied in the time that one takes otherwise.
 
-Shapes: G rows of a block, B features, D dimension.
+Shapes: G rows of a block, P probes, M features of each, B of all of them, D dimension.
 """
 
 import math
@@ -42,13 +42,15 @@ class CodedBlock:
     @classmethod
     def of(cls, vectors_GD: FloatArray) -> "CodedBlock":
         """Each number to the nearest step, of which there are as many to the largest number of the block."""
+        # Somebody may be forgotten meanwhile.
+        vectors_GD = vectors_GD.copy()
         scale = float(np.abs(vectors_GD).max(initial=0.0)) / _LARGEST_CODE or 1.0
         step_GD = np.rint(vectors_GD * np.float32(1 / scale))
         distance_G = np.linalg.norm(vectors_GD - step_GD * np.float32(scale), axis=1)
         return cls((step_GD + BYTE_ZERO).astype(np.uint8), scale, float(distance_G.max(initial=0.0)))
 
     def forget(self, rows: npt.NDArray[np.int64]) -> None:
-        """Nothing is left of these vectors."""
+        """These vectors are nothing from here on."""
         self.bytes_GD[rows] = BYTE_ZERO
 
 
@@ -67,9 +69,9 @@ class CodedFeatures:
         steps_BD = steps_PMD.reshape(num_probes * num_samples, dimension).astype(np.int8)
         self._steps_DB = np.ascontiguousarray(steps_BD.T)
 
-    def products(self, block: CodedBlock, num_rows: int) -> ProductArray:
-        """Of the last rows of a block with all features, (G, B), in steps of both scales."""
-        return _multiply()(block.bytes_GD[len(block.bytes_GD) - num_rows :], self._steps_DB)
+    def products(self, block: CodedBlock, rows: slice) -> ProductArray:
+        """Of some rows of a block with all features, (G, B), in steps of both scales."""
+        return _multiply()(block.bytes_GD[rows], self._steps_DB)
 
     def errors(self, block: CodedBlock) -> npt.NDArray[np.float64]:
         """How far a product may be at most from the float32 product of the vectors, for each probe (P,).

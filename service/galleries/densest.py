@@ -5,8 +5,8 @@ the top for none. So all products are looked at, and of those templates that hav
 density: it is never above the largest cosine. Where vectors are known as bytes as well, products of these say which templates
 are worth it; they are off by no more than is known.
 
-Shapes: P probes, M features of each, B features of some probes, G rows of templates, D dimension, K those of the highest
-densities of one probe.
+Shapes: P probes, M features of each, B features of some probes, G rows of templates, D dimension, N products, K those of the
+highest densities of one probe, or rows that may be among them.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +31,12 @@ _NUMBERS_AT_ONCE, _SCORES_AT_ONCE, _FIRST_SHARE = 1 << 17, 1 << 16, 8
 
 _CODED_FEATURES_AT_ONCE = 40
 """Of probes whose bytes are multiplied together: products of a block stay near a core."""
+
+_CODED_PRODUCTS_AT_ONCE = 1 << 19
+"""Of bytes, which bounds what a search takes beside the vectors."""
+
+_CROWDED_SHARE = 8
+"""Where more than one in so many products may be among the highest, float32 products of all are faster."""
 
 _ROWS_ALONG = 64
 """Rows whose products are compared as one: numpy is fast along many numbers."""
@@ -65,7 +71,7 @@ def densest(
             rows = slice(max(num_first, number * size), (number + 1) * size)
             block = coded(number)
             for group in groups:
-                group.look_at(block, rows, vectors_GD)
+                group.look_at(block, rows, slice(rows.start - number * size, size), vectors_GD)
         if num_coded < len(vectors_GD):
             _offer_all(highest, vectors_GD, slice(num_coded, len(vectors_GD)))
     return np.stack([one.scores for one in highest]), np.stack([one.rows for one in highest])
@@ -160,25 +166,35 @@ class _CodedProbes:
         self._num_samples = len(highest[0].probe_MD)
         self._features = CodedFeatures(np.stack([one.probe_MD for one in highest]))
 
-    def look_at(self, block: CodedBlock, rows: slice, vectors_GD: FloatArray) -> None:
-        """Offer each probe those of these rows, the last ones of a block, that may be among its highest."""
-        product_GB = self._features.products(block, rows.stop - rows.start)
+    def look_at(self, block: CodedBlock, rows: slice, within: slice, vectors_GD: FloatArray) -> None:
+        """Offer each probe those of these rows, `within` of a block, that may be among its highest."""
+        step = max(_ROWS_ALONG, _CODED_PRODUCTS_AT_ONCE // (len(self._highest) * self._num_samples))
+        for start in range(within.start, within.stop, step):
+            some = slice(start, min(within.stop, start + step))
+            self._look_at_some(block, rows.start + start - within.start, some, vectors_GD)
+
+    def _look_at_some(self, block: CodedBlock, first_row: int, within: slice, vectors_GD: FloatArray) -> None:
+        product_GB = self._features.products(block, within)
         error_P, scale_P = self._features.errors(block).tolist(), (self._features.scale_P * block.scale).tolist()
         least_P = [
             least_steps(one.least - error, scale)
             for one, error, scale in zip(self._highest, error_P, scale_P, strict=True)
         ]
-        row_N, column_N = _above(product_GB, np.repeat(np.array(least_P, dtype=np.int32), self._num_samples))
+        is_above = _above(product_GB, np.repeat(np.array(least_P, dtype=np.int32), self._num_samples))
+        if np.count_nonzero(is_above) * _CROWDED_SHARE > is_above.size:
+            _offer_all(self._highest, vectors_GD, slice(first_row, first_row + len(product_GB)))
+            return
+        row_N, column_N = np.divmod(np.flatnonzero(is_above), is_above.shape[1])
         probe_N = column_N // self._num_samples
         for number in np.flatnonzero(np.bincount(probe_N, minlength=1)).tolist():
             own = _once(row_N[probe_N == number])
             columns = slice(number * self._num_samples, (number + 1) * self._num_samples)
             about_KM = product_GB[own, columns].astype(np.float32) * np.float32(scale_P[number])
-            self._highest[number].offer_about(own + rows.start, about_KM, error_P[number], vectors_GD)
+            self._highest[number].offer_about(own + first_row, about_KM, error_P[number], vectors_GD)
 
 
-def _above(product_GB: ProductArray, least_B: npt.NDArray[np.int32]) -> tuple[RowArray, RowArray]:
-    """Rows and columns of products that are not below the least of their column."""
+def _above(product_GB: ProductArray, least_B: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+    """Which products (G, B) are not below the least of their column."""
     num_rows, num_columns = product_GB.shape
     is_above = np.empty(product_GB.shape, dtype=bool)
     whole = num_rows - num_rows % _ROWS_ALONG
@@ -187,8 +203,7 @@ def _above(product_GB: ProductArray, least_B: npt.NDArray[np.int32]) -> tuple[Ro
         product_GB[:whole].reshape(along), np.tile(least_B, _ROWS_ALONG), out=is_above[:whole].reshape(along)
     )
     np.greater_equal(product_GB[whole:], least_B, out=is_above[whole:])
-    row_N, column_N = np.divmod(np.flatnonzero(is_above), num_columns)
-    return row_N, column_N
+    return is_above
 
 
 def _once(rows_N: RowArray) -> RowArray:

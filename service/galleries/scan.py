@@ -244,8 +244,6 @@ def _best(
     coded: Callable[[int], CodedBlock] | None = None,
     floors: Floors | None = None,
 ) -> tuple[FloatArray, RowArray]:
-    # Where there are fewer, what the least of them has is no floor.
-    floors = floors if len(vectors_GD) >= num else None
     vectors_GD, num = np.ascontiguousarray(vectors_GD), min(num, len(vectors_GD))
     if probes.num_samples > 1:
         return densest(probes.features_PMD, probes.sigma, vectors_GD, num, coded=coded, floors=floors)

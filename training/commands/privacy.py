@@ -17,7 +17,7 @@ from training.data.encoders import find_encoder
 from training.data.extraction import ExtractionSettings
 from training.data.feature_set_files import load_feature_set
 from training.data.partial import check_writable, sole_partial
-from training.data.sources import open_source
+from training.data.sources import open_sources
 from training.errors import TrainingError
 from training.recipes.privacy import LEFT, Judge, held_out, paint, report, sheet
 
@@ -27,7 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--generator", required=True, type=Path, metavar="BUNDLE", help="what paints")
     parser.add_argument("--features", required=True, type=Path, metavar="SET", help="what was stolen")
     parser.add_argument(
-        "--images", required=True, type=Path, metavar="DIR|ZIP|CSV", help="the pictures that the features are of"
+        "--images",
+        required=True,
+        nargs="+",
+        type=Path,
+        metavar="DIR|ZIP|CSV",
+        help="the pictures that the features are of",
     )
     add_encoder_arguments(parser)
     parser.add_argument("--subjects", choices=("held-out", "all"), default="held-out", help="default: %(default)s")
@@ -47,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
     generator = read_bundle(options.generator)
     feature_set = held_out(generator, load_feature_set(options.features), everybody=options.subjects == "all")
     judge = find_encoder(options.encoder, options.encoders)
-    source = open_source(options.images)
+    source = open_sources(options.images)
     with sole_partial(options.out, LEFT) as partial:
         with progress_bar() as progress:
             faces = paint(generator, feature_set, source, options.device, partial)

@@ -24,7 +24,7 @@ from models.space import Space
 from training.commands.terminal import out
 from training.data.pairs import Pairs
 from training.data.partial import check_writable
-from training.data.sources import open_source
+from training.data.sources import open_sources
 from training.errors import TrainingError
 from training.evaluation.common_space import against
 from training.evaluation.cross_space import Translate
@@ -47,7 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--other", type=Path, metavar="BUNDLE", help="for a common space: the projection of --target's features into it"
     )
     parser.add_argument("--subjects", choices=("held-out", "all"), default="held-out", help="default: %(default)s")
-    parser.add_argument("--images", type=Path, help="the pictures that --source was made from; with --reconstruction")
+    parser.add_argument(
+        "--images", nargs="+", type=Path, help="the pictures that --source was made from; with --reconstruction"
+    )
     parser.add_argument("--reconstruction", type=Path, metavar="BUNDLE", help="a generator of its source space")
     parser.add_argument("--out", required=True, type=Path, metavar="FILE.html", help="the page")
     parser.add_argument(
@@ -154,7 +156,7 @@ def _faces(options: argparse.Namespace, chosen: Pairs) -> Reconstructions:
     unseen = unseen_by_generator(generator, chosen.source, everybody=options.subjects == "all")
     unseen = unseen.take(np.linspace(0, len(unseen) - 1, min(SHOWN_FACES, len(unseen))).astype(np.int64))
     with tempfile.TemporaryDirectory() as partial:
-        painted = paint(generator, unseen, open_source(options.images), options.device, Path(partial))
+        painted = paint(generator, unseen, open_sources(options.images), options.device, Path(partial))
         return Reconstructions([_url(one) for one in painted.real_NHW3], [_url(one) for one in painted.painted_NHW3])
 
 

@@ -10,6 +10,7 @@ import csv
 import io
 import itertools
 import lzma
+import os
 import struct
 import zipfile
 import zlib
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from models.calibration import PHOTO
 from models.feature_set import TRANSLATED_BY
 from models.picture import Landmarks
 from training.errors import SourceError
@@ -144,7 +146,10 @@ class ChosenPictures:
 
 
 class JoinedSources:
-    """Several sources as one. Nobody in one of them is anybody in another: keys and subjects begin with the source's own name."""
+    """Several sources as one. Nobody in one of them is anybody in another: keys and subjects begin with the source's own name.
+
+    So people who are in two of them are taken for two, and a split of all is another one than that of each.
+    """
 
     def __init__(self, sources: Mapping[str, PictureSource]) -> None:
         """By name. Raises `SourceError` where some say who is on their pictures and others do not."""
@@ -155,14 +160,18 @@ class JoinedSources:
             raise SourceError(
                 f"{unknown[0]} does not say who is on its pictures, as the others do; leave it out, or label it"
             )
-        labels = set.intersection(*(set(item.labels) for source in sources.values() for item in source.items[:1]))
+        labels = dict.fromkeys((label for source in sources.values() for label in source.items[0].labels), "")
+        tells_modalities = any(item.modality for source in sources.values() for item in source.items)
         for name, source in sources.items():
+            # A set that tells no modalities is of photos, also beside one that does.
+            is_of_photos = tells_modalities and not any(item.modality for item in source.items)
             for item in source.items:
                 joined = replace(
                     item,
                     key=f"{name}/{item.key}",
                     subject=item.subject and f"{name}/{item.subject}",
-                    labels={label: value for label, value in item.labels.items() if label in labels},
+                    modality=PHOTO if is_of_photos else item.modality,
+                    labels=labels | item.labels,
                 )
                 self.items.append(joined)
                 self._own[joined.key] = source, item
@@ -179,11 +188,23 @@ def open_sources(paths: Sequence[Path]) -> PictureSource:
         return open_source(paths[0])
     sources: dict[str, PictureSource] = {}
     for path in paths:
-        name = path.resolve().stem
+        name = _name_of(path)
         if name in sources:
             raise SourceError(f"two of the sources are named {name!r}, which pictures are told apart by; rename one")
         sources[name] = open_source(path)
     return JoinedSources(sources)
+
+
+def _name_of(path: Path) -> str:
+    """What pictures of a source are told apart by: its file's or folder's name, or its folder's where it is just a list.
+
+    >>> _name_of(Path("sets/faces.zip")), _name_of(Path("sets/faces.v2/")), _name_of(Path("sets/faces/labels.csv"))
+    ('faces', 'faces.v2', 'faces')
+    """
+    whole = Path(os.path.abspath(path))  # noqa: PTH100 - what a link is named counts, not what it leads to.
+    if whole.name == LABELS:
+        return whole.parent.name
+    return whole.stem if whole.suffix.lower() in {".zip", ".csv"} else whole.name
 
 
 def open_source(path: Path) -> PictureSource:

@@ -17,7 +17,7 @@ from training.evaluation.calibration import calibrate_native
 from training.evaluation.cross_modal import CrossModalFigures, figures_of, mean_reciprocal_rank
 from training.recipes.adaptation import VARIANTS, small
 from training.recipes.modal_pictures import ModalPictures
-from training.recipes.modalities import SKETCH, Extras, Measured, weak_strong
+from training.recipes.modalities import Extras, Measured, num_drawings, weak_strong
 from training.recipes.shares import best_share, some_of
 from training.trainers.adaptation_recipe import AdaptationRecipe
 from training.trainers.fitted import Workplace
@@ -63,8 +63,7 @@ def fit_adapted(parts: ModalityParts, method: str, seed: int, extras: Adaptation
     data = weak_strong(parts, seed, Extras(workplace=extras.workplace, pictures=pictures), with_strong=True)
     trainer = importlib.import_module("training.trainers.adaptation")
     recipe = VARIANTS[method](extras.recipe())
-    if parts.modality != SKETCH:
-        recipe = replace(recipe, num_drawings=0)
+    recipe = replace(recipe, num_drawings=num_drawings(recipe.num_drawings, parts, pictures))
     fitted = trainer.fit_adaptation(data, recipe)
     share = best_share(fitted.weak_at, *_merit_of(parts, pictures)) if fitted.is_one else 1.0
     weak = pictures.exported(fitted.weak_at(share), parts.validation)

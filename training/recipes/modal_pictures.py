@@ -53,6 +53,10 @@ class ModalPictures:
             )
         return [item for item in found.values() if item is not None]
 
+    def has(self, feature_set: FeatureSet) -> bool:
+        """Whether the pictures of features are there."""
+        return all(self.source.find(key) is not None for key in feature_set.image.tolist())
+
     def decoded(self, feature_set: FeatureSet, name: str) -> npt.NDArray[np.uint8]:
         """The pictures of features (N, H, W, 3), kept below the folder by that name. Raises `SourceError`."""
         folder = self.folder / name

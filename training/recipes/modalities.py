@@ -139,8 +139,7 @@ def fit_across(parts: ModalityParts, method: str, seed: int, extras: Extras | No
     recipe = VARIANTS[method](extras.recipe())
     if recipe.shares_encoder and extras.pictures and not parts.train.is_one_space:
         raise TrainingError("this recipe trains one encoder of both modalities: both sets must be of it")
-    if parts.modality != SKETCH:
-        recipe = replace(recipe, num_drawings=0)
+    recipe = replace(recipe, num_drawings=num_drawings(recipe.num_drawings, parts, extras.pictures))
     with_strong = recipe.shares_encoder or recipe.num_drawings > 0
     data = weak_strong(parts, seed, extras, with_strong=with_strong)
     trainer = importlib.import_module("training.trainers.wsgan")
@@ -176,6 +175,11 @@ def fit_across(parts: ModalityParts, method: str, seed: int, extras: Extras | No
         measure.calibration(),
         measure.feature_map(),
     )
+
+
+def num_drawings(asked: int, parts: ModalityParts, pictures: ModalPictures | None) -> int:
+    """As many as are asked for; none where weak pictures are no sketches, or photos are not among the pictures."""
+    return asked if parts.modality == SKETCH and pictures and pictures.has(parts.train.strong) else 0
 
 
 def _best_share(parts: ModalityParts, pictures: ModalPictures, fitted: Any, seed: int) -> float:

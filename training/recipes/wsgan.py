@@ -55,8 +55,8 @@ def small() -> WSGANRecipe:
 
 
 def small_end_to_end() -> WSGANRecipe:
-    """The same with the encoder of sketches: fewer epochs, as each takes longer, several counterparts of each sketch, and drawings
-    of photos beside the sketches.
+    """The same with the encoder of sketches: fewer epochs, as each takes longer, several counterparts of each sketch, and
+    drawings of photos beside the sketches.
     """
     terms = replace(small().terms, noise=1.0)
     return replace(

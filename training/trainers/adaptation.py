@@ -23,7 +23,7 @@ from training.trainers.picture_encoder import PictureEncoder
 from training.trainers.schedule import rate
 from training.trainers.weak_strong import WeakStrong
 
-VERSION = 1
+VERSION = 2
 """Raised where a training comes to other numbers than before; checkpoints of another version are refused."""
 
 
@@ -43,8 +43,9 @@ class FittedAdaptation:
 def fit_adaptation(data: WeakStrong, recipe: AdaptationRecipe) -> FittedAdaptation:
     """Minimise one objective over the encoder of both modalities, or over two that share their last layers.
 
-    Source: the baselines of Weak-Strong GAN (AAAI 2019), Method Comparison. Deviation: what is fine-tuned is the encoder that
-    one has, with unit class centres that begin with its strong features' means, in all of them.
+    Source: the baselines of Weak-Strong GAN (AAAI 2019), Method Comparison. Deviations: what is fine-tuned is the encoder that
+    one has, with unit class centres that begin with its strong features' means, in all of them; drawings of photos, and what is
+    exported may look at mirror images, where the recipe says so.
 
     Raises `TrainingError` where there are no pictures, or the loss is no number.
     """

@@ -1,6 +1,6 @@
 """Photos as somebody with a pencil might have drawn them: more of the weak modality, of people of whom there is no sketch.
 
-Shapes: B batch, H W picture.
+Shapes: B batch, H W picture, K numbers of a blur.
 """
 
 import math

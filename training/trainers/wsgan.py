@@ -30,7 +30,7 @@ from training.trainers.schedule import rate
 from training.trainers.weak_strong import WeakStrong
 from training.trainers.wsgan_recipe import WSGANRecipe
 
-VERSION = 1
+VERSION = 2
 """Raised where a training comes to other numbers than before; checkpoints of another version are refused."""
 LEAST_SHARES = (2e-3, 0.05)
 """Of the mean 1 - cos of photos: where that of features of one person, or of two, is less, a generator has collapsed."""

@@ -3,6 +3,7 @@
 Shapes: P probes, M features of each, G templates, D dimension.
 """
 
+import tracemalloc
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -154,30 +155,13 @@ def test_what_is_found_in_one_part_spares_work_in_the_others_and_leaves_nobody_o
     assert sum(offered) < 0.7 * num_apart
 
 
-def test_a_part_of_fewer_than_are_looked_for_says_nothing_of_the_others() -> None:
-    features_GD = np.eye(8, dtype=np.float32)
-    projection = projection_of(features_GD)
-    num_last = 2
-    ((_, view),) = projection.views().items()
-    (segment,) = view.segments
-    last = segment_of(features_GD[-num_last:])
-    both = View((last, segment), (num_last, 8 - num_last))
-    probe_MD = features_GD[[7, 6]]
-    nominated = nominate(both, Probes(probe_MD[None], 0.3), 3)
-    assert sorted(zip(nominated.segment_PK[0].tolist(), nominated.row_PK[0].tolist(), strict=True))[:2] == [
-        (0, 0),
-        (0, 1),
-    ]
-    assert len(nominated.row_PK[0]) == 3
-
-
 @pytest.mark.parametrize("made", [units, lambda num, dimension, seed: crowded(num, dimension)])
 @pytest.mark.parametrize("dimension", [8, 128, 512])
 def test_products_of_bytes_are_off_by_no_more_than_they_say(dimension: int, made: Callable[..., FloatArray]) -> None:
     features_GD = made(500, dimension, 1)
     probes_PMD = made(24, dimension, 2).reshape(6, 4, dimension)
     block, coded = CodedBlock.of(features_GD), CodedFeatures(probes_PMD)
-    found_GB = coded.products(block, 500) * np.repeat(coded.scale_P, 4) * block.scale
+    found_GB = coded.products(block, slice(0, 500)) * np.repeat(coded.scale_P, 4) * block.scale
     off_PGM = np.abs(found_GB - features_GD.astype(np.float64) @ probes_PMD.reshape(24, dimension).T).reshape(500, 6, 4)
     worst_P = off_PGM.max(axis=(0, 2))
     assert (worst_P <= coded.errors(block)).all()
@@ -190,13 +174,13 @@ def test_the_largest_products_of_bytes_are_exact() -> None:
     block = CodedBlock.of(np.full((3, 2048), 2048**-0.5, dtype=np.float32))
     one_D = np.full(2048, 2048**-0.5, dtype=np.float32)
     coded = CodedFeatures(np.stack([one_D, -one_D])[None])
-    assert coded.products(block, 3).tolist() == [[2048 * 127 * 63, -2048 * 127 * 63]] * 3
+    assert coded.products(block, slice(0, 3)).tolist() == [[2048 * 127 * 63, -2048 * 127 * 63]] * 3
 
 
 def test_a_block_of_nothing_is_nothing() -> None:
     block = CodedBlock.of(np.zeros((4, 8), dtype=np.float32))
     assert (block.scale, block.error) == (1.0, 0.0)
-    assert not CodedFeatures(units(2, 8, 1).reshape(1, 2, 8)).products(block, 4).any()
+    assert not CodedFeatures(units(2, 8, 1).reshape(1, 2, 8)).products(block, slice(0, 4)).any()
 
 
 def test_no_cosine_is_too_large_for_an_int32() -> None:
@@ -228,6 +212,40 @@ def test_what_is_forgotten_is_not_left_as_bytes(monkeypatch: pytest.MonkeyPatch,
             for block, old in zip(blocks, kept, strict=True)
         ]
         assert changed == gone
+
+
+def test_of_vectors_that_are_forgotten_while_bytes_are_made_the_error_is_that_of_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    features_GD = units(64, 16, 1)
+    expected = CodedBlock.of(features_GD.copy()).error
+    rounded = np.rint
+
+    def forgetting(numbers: FloatArray) -> FloatArray:
+        features_GD[5] = 0.0
+        found: FloatArray = rounded(numbers)
+        return found
+
+    monkeypatch.setattr(np, "rint", forgetting)
+    assert CodedBlock.of(features_GD).error == expected
+
+
+def test_where_everybody_is_near_no_more_memory_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codes, "_BLOCK_BYTES", 4096 * 16)
+    features_GD = unit_features(np.eye(16)[:1] + 1e-3 * units(3 * 4096, 16, 2))
+    segment = segment_of(features_GD)
+    probes_PMD = unit_features(np.eye(16)[:1] + 1e-3 * units(256, 16, 3)).reshape(1, 256, 16)
+    for block in range(3):
+        segment.coded(block)
+    tracemalloc.start()
+    densest(probes_PMD, 0.3, features_GD, 5)
+    plain = tracemalloc.get_traced_memory()[1]
+    tracemalloc.reset_peak()
+    scores_PK, _rows = densest(probes_PMD, 0.3, features_GD, 5, coded=segment.coded)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < plain + (8 << 20)
+    assert np.sort(scores_PK[0]) == pytest.approx(np.sort(by_hand(probes_PMD[0], features_GD, 0.3))[-5:], abs=1e-6)
 
 
 def test_what_is_forgotten_while_bytes_are_made_is_not_left_in_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from models.samples import draw_noise, rows_of
 from models.space import Space
 from training.commands import fit_across
 from training.data.feature_set_files import load_feature_set, save_feature_set
+from training.data.modalities import join_by_subject
 from training.evaluation.cross_modal import SIGMAS
 from training.export.loaded import GraphSampler
 from training.recipes import modalities, wsgan
@@ -59,7 +60,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         return replace(whole, num_hidden=32, num_noise=4, epochs=60, batch=16, generator=Rule("adamw", 3e-3, 0.1))
 
     monkeypatch.setitem(wsgan.RECIPES, "small", tiny)
-    monkeypatch.setattr(fit_across, "small_end_to_end", lambda: replace(tiny(), epochs=30))
+    end_to_end = replace(tiny(), epochs=30, num_drawings=2, is_mirrored=True)
+    monkeypatch.setattr(fit_across, "small_end_to_end", lambda: end_to_end)
     monkeypatch.setattr(modalities, "COUNTS", (1, 10))
 
 
@@ -200,6 +202,43 @@ def test_with_pictures_and_an_encoder_this_is_trained_too_and_written_beside(
     assert "exists already" in fails(
         "fit", "--method", "wsgan", "--source", both, "--target", both, "--out", tmp_path / "sketches", *end_to_end
     )
+
+
+@pytest.mark.parametrize(
+    ("modality", "has_photos", "expected"), [("sketch", True, 2), ("sketch", False, 0), ("caricature", True, 0)]
+)
+def test_sketches_alone_are_made_of_photos_where_these_are_there(
+    run: Run,
+    drawn_folder: Path,
+    encoder_file: Path,
+    tmp_path: Path,
+    *,
+    modality: str,
+    has_photos: bool,
+    expected: int,
+) -> None:
+    labels = drawn_folder / "labels.csv"
+    labels.write_text(labels.read_text().replace(",sketch", f",{modality}"))
+    both = tmp_path / "both.npz"
+    run("extract", "--encoder", encoder_file, "--images", drawn_folder, "--out", both)
+    if not has_photos:
+        lines = labels.read_text().splitlines()
+        labels.write_text("\n".join(line for line in lines if not line.endswith(",photo")) + "\n")
+    end_to_end = ("--images", drawn_folder, "--encoder", encoder_file)
+    _, bundle = fit(run, (both, both), "wsgan", tmp_path / "drawn-sampler", *end_to_end)
+    assert bundle.manifest.provenance.hyperparameters["num_drawings"] == expected
+    assert bundle.manifest.modality == modality
+
+
+def test_photos_of_a_set_that_tells_no_modalities_are_learned_from(
+    run: Run, drawn_folder: Path, picture_folder: Path, encoder_file: Path, tmp_path: Path
+) -> None:
+    joined, alone = tmp_path / "joined.npz", tmp_path / "alone.npz"
+    run("extract", "--encoder", encoder_file, "--images", drawn_folder, picture_folder, "--out", joined)
+    run("extract", "--encoder", encoder_file, "--images", drawn_folder, "--out", alone)
+    found, without = (join_by_subject(one, one) for one in map(load_feature_set, (joined, alone)))
+    assert len(found.weak) == len(without.weak) == 90
+    assert len(found.strong) == len(without.strong) + 12
 
 
 def test_an_encoder_that_did_not_make_the_features_is_refused(

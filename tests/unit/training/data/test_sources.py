@@ -280,8 +280,13 @@ def test_of_several_sources_nobody_is_anybody_in_another(tmp_path: Path, picture
         ("other/b.png", "other/ann"),
         ("other/a.png", "other/bob"),
     ]
-    assert [item.modality for item in source.items] == ["photo", "sketch", "", ""]
-    assert [item.labels for item in source.items] == [{"site": site} for site in ("north", "south", "west", "east")]
+    assert [item.modality for item in source.items] == ["photo", "sketch", "photo", "photo"]
+    assert [item.labels for item in source.items] == [
+        {"site": "north", "artist": ""},
+        {"site": "south", "artist": ""},
+        {"site": "west", "artist": "eve"},
+        {"site": "east", "artist": "eve"},
+    ]
     assert source.read(source.items[2]) == (other / "b.png").read_bytes()
     assert source.read(source.items[1]) == (one / "b.png").read_bytes()
 
@@ -297,6 +302,21 @@ def test_sources_of_one_name_are_refused(tmp_path: Path, picture: Picture) -> No
     ]
     with pytest.raises(SourceError, match="two of the sources are named 'faces'"):
         open_sources(folders)
+
+
+def test_sources_are_named_as_they_are_called(tmp_path: Path, picture: Picture) -> None:
+    one, other = (
+        listed(tmp_path / name, picture, "image,subject", "a.png,ann", "b.png,bob") for name in ("faces.v1", "faces.v2")
+    )
+    link = tmp_path / "link"
+    link.symlink_to(one)
+    source = open_sources([one, other / "labels.csv", link])
+    assert [item.subject for item in source.items[::2]] == ["faces.v1/ann", "faces.v2/ann", "link/ann"]
+
+
+def test_several_sources_without_modalities_stay_without(tmp_path: Path, picture: Picture) -> None:
+    folders = [listed(tmp_path / name, picture, "image,subject", "a.png,ann", "b.png,bob") for name in ("x", "y")]
+    assert {item.modality for item in open_sources(folders).items} == {""}
 
 
 def test_sources_of_which_some_do_not_say_who_is_on_their_pictures_are_refused(
