@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 
@@ -20,12 +21,15 @@ from training.recipes.modal_pictures import ModalPictures
 from training.recipes.modalities import NUM_SAMPLES, ROUNDS, TRANSLATORS, Extras, FittedAcross, Measured, fit_across
 from training.recipes.wsgan import VARIANTS, small_end_to_end
 from training.trainers.fitted import Workplace
+from training.trainers.wsgan_recipe import WSGANRecipe
 
 ENCODER = "mobilefacenet-128"
 SPLITS = (0, 1, 2)
 VALIDATION, TEST = 0.15, 0.2
 DRAWN, OTHERS = "fs2k112", "cuhk112"
 END_TO_END = "wsgan, with the encoder"
+SHARED = f"{END_TO_END}, of photos too"
+LEARNED = f"{SHARED}, learned from both sets"
 _HEADER = ["rank-1", "rank-5", "rank-10", "TAR@1e-2", "TAR@1e-3"]
 _FIELDS = ("rank1", "rank5", "rank10", "tar_far_1e2", "tar_far_1e3")
 
@@ -41,8 +45,11 @@ def measure(faces: Faces) -> str:
         method: [fit_across(parts[seed], method, seed) for seed in SPLITS] for method in (*TRANSLATORS, *VARIANTS)
     }
     with tempfile.TemporaryDirectory() as folder:
-        trained = _trained(faces, parts[SPLITS[0]], Path(folder), DRAWN)
-        drawn = _encoded(trained, faces, others, Path(folder))
+        trained = {
+            name: _trained(faces, parts[SPLITS[0]], Path(folder) / name, [DRAWN], shares_encoder=name == SHARED)
+            for name in (END_TO_END, SHARED)
+        }
+        asked = {name: _asked_anew(one, faces, others, Path(folder) / name) for name, one in trained.items()}
         halves = [_half(faces, half, Path(folder) / str(half)) for half in range(2)]
     seeds = ", ".join(map(str, SPLITS))
     text = (
@@ -56,22 +63,28 @@ def measure(faces: Faces) -> str:
             text,
             f"Features as they are, mean over splits {seeds}:",
             table(["method", *_HEADER, "one sample: rank-5", "intra-sim"], _best_bold(_frozen_rows(fitted))),
-            f"With the encoder of sketches trained too, split {SPLITS[0]} alone, beside the same split on features:",
+            f"With the encoder of sketches trained too, split {SPLITS[0]} alone, beside the same split on features; photos as they "
+            "are, or by that encoder too (`--shared-encoder`):",
             table(["method", *_HEADER, "one sample: rank-5", "intra-sim"], _best_bold(_trained_rows(fitted, trained))),
             f"The bundles of split {SPLITS[0]} asked about `{OTHERS}.zip`, 88 students drawn by another artist in another "
-            "manner, of whom none was seen; and of either half of them, by an encoder that learned from both sets but for it:",
-            table(
-                ["method", *_HEADER], _best_bold([*_others_rows(fitted, trained, others, drawn), _halves_row(halves)])
-            ),
+            "manner, of whom none was seen; and about either half of them what learned from both sets but for it, photos by its "
+            "encoder too:",
+            table(["method", *_HEADER], _best_bold([*_others_rows(fitted, others, asked), [LEARNED, *_cells(halves)]])),
         ]
     )
 
 
-def _trained(faces: Faces, parts: ModalityParts, folder: Path, *names: str) -> FittedAcross:
+def _trained(
+    faces: Faces, parts: ModalityParts, folder: Path, names: Sequence[str], *, shares_encoder: bool
+) -> FittedAcross:
     """The sampler with its encoder, on pictures of these sets."""
     folder.mkdir(exist_ok=True)
     pictures = ModalPictures(ViewSource(faces.sets(*names)), faces.encoder(ENCODER), "sketches", folder)
-    return fit_across(parts, "wsgan", SPLITS[0], Extras(small_end_to_end, Workplace(), pictures))
+
+    def recipe() -> WSGANRecipe:
+        return replace(small_end_to_end(), shares_encoder=shares_encoder)
+
+    return fit_across(parts, "wsgan", SPLITS[0], Extras(recipe, Workplace(), pictures))
 
 
 def _half(faces: Faces, half: int, folder: Path) -> CrossModalFigures:
@@ -82,15 +95,22 @@ def _half(faces: Faces, half: int, folder: Path) -> CrossModalFigures:
     is_left_out = np.isin(both.subject, np.unique(both.subject[is_other])[half::2])
     learned = both.take(~is_left_out)
     parts = ModalityParts.of(join_by_subject(learned, learned), SplitRule("subject", SPLITS[0], VALIDATION, 0.0))
-    trained = _trained(faces, parts, folder, DRAWN, OTHERS)
+    trained = _trained(faces, parts, folder, [DRAWN, OTHERS], shares_encoder=True)
+    asked = both.take(is_other & (is_left_out | (both.modality == "photo")))
+    return _asked_anew(trained, faces, asked, folder, DRAWN, OTHERS)
+
+
+def _asked_anew(
+    trained: FittedAcross, faces: Faces, others: FeatureSet, folder: Path, *names: str
+) -> CrossModalFigures:
+    """Other sketches by the encoder that was trained, among photos by it, or as they are."""
     assert trained.encoder is not None
-    pictures = ModalPictures(ViewSource(faces.sets(DRAWN, OTHERS)), trained.encoder, "half", folder)
-    asked = pictures.encoded(both.take(is_left_out & (both.modality == "sketch")), trained.encoder, "half")
-    return _asked(trained, asked, both.take(is_other & (both.modality == "photo")))
-
-
-def _halves_row(halves: Sequence[CrossModalFigures]) -> list[str]:
-    return [f"{END_TO_END}, of both sets", *_cells(halves)]
+    assert others.modality is not None
+    pictures = ModalPictures(ViewSource(faces.sets(*names or (OTHERS,))), trained.encoder, "others", folder)
+    sketches, photos = (others.take(others.modality == modality) for modality in ("sketch", "photo"))
+    drawn = pictures.encoded(sketches, trained.encoder, "others")
+    is_of_both = trained.target == trained.encoder.space
+    return _asked(trained, drawn, pictures.encoded(photos, trained.encoder, "photos") if is_of_both else photos)
 
 
 def _frozen_rows(fitted: dict[str, list[FittedAcross]]) -> list[list[str]]:
@@ -99,17 +119,19 @@ def _frozen_rows(fitted: dict[str, list[FittedAcross]]) -> list[list[str]]:
     return rows + [_row(method, [_test(one) for one in of_splits]) for method, of_splits in fitted.items()]
 
 
-def _trained_rows(fitted: dict[str, list[FittedAcross]], trained: FittedAcross) -> list[list[str]]:
+def _trained_rows(fitted: dict[str, list[FittedAcross]], trained: dict[str, FittedAcross]) -> list[list[str]]:
     of_split = {method: [_test(of_splits[0])] for method, of_splits in fitted.items()}
     untouched = of_split["wsgan"][0].untouched
     assert untouched is not None
     kept = [_row(method, of_split[method]) for method in ("contrastive-head", "wsgan")]
-    share = trained.hyperparameters["encoder_share"]
-    return [["none", *_cells([untouched]), "", ""], *kept, _row(f"{END_TO_END} (share {share})", [_test(trained)])]
+    rows = [
+        _row(f"{name} (share {one.hyperparameters['encoder_share']})", [_test(one)]) for name, one in trained.items()
+    ]
+    return [["none", *_cells([untouched]), "", ""], *kept, *rows]
 
 
 def _others_rows(
-    fitted: dict[str, list[FittedAcross]], trained: FittedAcross, others: FeatureSet, drawn: FeatureSet
+    fitted: dict[str, list[FittedAcross]], others: FeatureSet, asked: dict[str, CrossModalFigures]
 ) -> list[list[str]]:
     assert others.modality is not None
     photos, sketches = others.take(others.modality == "photo"), others.take(others.modality == "sketch")
@@ -117,7 +139,7 @@ def _others_rows(
     rows = [["none", *_cells([untouched])]]
     for method, of_splits in fitted.items():
         rows.append([method, *_cells([_asked(of_splits[0], sketches, photos)])])
-    return [*rows, [END_TO_END, *_cells([_asked(trained, drawn, photos)])]]
+    return [*rows, *([name, *_cells([found])] for name, found in asked.items())]
 
 
 def _asked(fitted: FittedAcross, sketches: FeatureSet, photos: FeatureSet) -> CrossModalFigures:
@@ -130,14 +152,6 @@ def _asked(fitted: FittedAcross, sketches: FeatureSet, photos: FeatureSet) -> Cr
             for seed in range(ROUNDS)
         ]
     return mean_figures([figures_of(score_PG, sketches.subject, photos.subject) for score_PG in scores])
-
-
-def _encoded(trained: FittedAcross, faces: Faces, others: FeatureSet, folder: Path) -> FeatureSet:
-    """The other sketches by the encoder that was trained."""
-    assert trained.encoder is not None
-    assert others.modality is not None
-    pictures = ModalPictures(ViewSource(faces.sets(OTHERS)), trained.encoder, "others", folder)
-    return pictures.encoded(others.take(others.modality == "sketch"), trained.encoder, "others")
 
 
 def _best_bold(rows: list[list[str]]) -> list[list[str]]:

@@ -50,6 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("across modalities")
     group.add_argument("--modality", help="that is asked about, such as sketch")
     group.add_argument("--encoder", metavar="ENCODER", help="to be trained, as `extract` takes it")
+    group.add_argument(
+        "--shared-encoder", action="store_true", help="WSGAN's is of photos too, as those of fine-tuning are"
+    )
     add_registry_argument(group)
     group.add_argument("--epochs", type=positive, help="of all that train an encoder (default: the recipe's)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
@@ -63,7 +66,9 @@ def run(options: argparse.Namespace) -> None:
     if options.modality is not None:
         compare_across.run(options)
         return
-    across = [f"--{name}" for name in ("encoder", "epochs") if getattr(options, name) is not None]
+    across = [
+        f"--{name.replace('_', '-')}" for name in ("encoder", "epochs", "shared_encoder") if getattr(options, name)
+    ]
     if across:
         raise TrainingError(f"{across[0]} is for a comparison across modalities: give --modality too")
     methods = _methods(options)

@@ -28,6 +28,8 @@ def run(options: argparse.Namespace) -> None:
     parts = ModalityParts.of(found, SplitRule("subject", options.seed, options.validation, options.test))
     with sole_partial(options.out, METHODS) as partial:
         pictures = modal_pictures(options, parts, options.out, partial)
+        if options.shared_encoder and pictures is None:
+            raise TrainingError("--shared-encoder is for an encoder that is trained: give --images and --encoder")
         # By name: whoever asks for help need not wait for torch and matplotlib.
         device = importlib.import_module("training.trainers.encoder").choose_torch_device(options.device)
         with progress_bar() as progress:

@@ -50,6 +50,7 @@ from training.recipes.confidence import fit_confidence
 from training.recipes.cross_fitting import NUM_FOLDS, cross_fitted
 from training.recipes.r3an import LEFT
 from training.recipes.translators import AUTO, METHODS, STUDENT, FittedMethod, SplitPairs, fit_methods
+from training.recipes.wsgan import VARIANTS
 
 ENCODER = "encoder"
 _ACROSS = (*modalities.METHODS, *adapted.OF_ONE_ENCODER)
@@ -106,6 +107,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("across modalities", "WSGAN heeds --images, --recipe, --epochs, --batch too")
     group.add_argument(
         "--encoder", metavar="ENCODER", help="of the weak pictures, to be trained; as `extract` takes it"
+    )
+    group.add_argument(
+        "--shared-encoder",
+        action="store_true",
+        help="of photos too: galleries are enrolled with it anew, and more is found; --recipe paper does so",
     )
     add_registry_argument(group)
 
@@ -215,6 +221,8 @@ def _check_heeded(options: argparse.Namespace) -> None:
     is_across = options.method in _ACROSS
     if options.encoder is not None and not is_across:
         raise TrainingError(f"--encoder is for weak pictures, and has no effect on --method {options.method}")
+    if options.shared_encoder and (options.method not in VARIANTS or options.encoder is None):
+        raise TrainingError(f"--shared-encoder is for an --encoder that {', '.join(VARIANTS)} train")
     for name in fit_encoder.given(options):
         of_r3an = name in fit_r3an.HEEDED
         if not (is_trained and of_r3an) and not (is_across and name in fit_across.HEEDED):

@@ -119,6 +119,8 @@ def wsgan_recipe(options: argparse.Namespace, *, is_end_to_end: bool) -> Callabl
     base = small_end_to_end if is_end_to_end and name == "small" else RECIPES[name]
     names = ("epochs", "batch")
     changes = {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
+    if options.shared_encoder:
+        changes["shares_encoder"] = True
 
     def recipe() -> WSGANRecipe:
         found = replace(base(), **changes)
@@ -142,7 +144,13 @@ def _write_encoder(options: argparse.Namespace, fitted: FittedAcross, digests: d
     assert fitted.encoder is not None
     folder = _encoder_folder(options.out)
     trained = provenance(data_digests=digests, seed=options.seed, split=rule, hyperparameters=fitted.hyperparameters)
-    write_encoder_bundle(folder, fitted.encoder, training=trained, metrics={"sampler": options.out.name})
+    write_encoder_bundle(
+        folder,
+        fitted.encoder,
+        training=trained,
+        metrics={"sampler": options.out.name},
+        calibration=fitted.encoder_calibration,
+    )
     return folder
 
 

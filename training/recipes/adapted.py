@@ -13,12 +13,19 @@ from models.features import FloatArray
 from training.data.encoders import Encoder
 from training.data.modalities import ModalityParts
 from training.errors import TrainingError
-from training.evaluation.calibration import calibrate_native
 from training.evaluation.cross_modal import CrossModalFigures, figures_of, mean_reciprocal_rank
 from training.recipes.adaptation import VARIANTS, small
 from training.recipes.modal_pictures import ModalPictures
-from training.recipes.modalities import Extras, Measured, num_drawings, weak_strong
-from training.recipes.shares import best_share, some_of
+from training.recipes.modalities import (
+    Extras,
+    Measured,
+    calibrate_sides,
+    num_drawings,
+    own_photos,
+    validation_sides,
+    weak_strong,
+)
+from training.recipes.shares import best_share
 from training.trainers.adaptation_recipe import AdaptationRecipe
 from training.trainers.fitted import Workplace
 
@@ -79,16 +86,17 @@ def fit_adapted(parts: ModalityParts, method: str, seed: int, extras: Adaptation
     validation, test = measured(parts.validation, "validation"), None
     if parts.test is not None:
         test = measured(parts.test, "test")
-    calibration = _calibrated(parts, pictures, weak) if strong is weak else Calibration()
+    calibration = Calibration()
+    if strong is weak:
+        photos = pictures.encoded(own_photos(parts, parts.validation), weak, "gallery")
+        calibration = calibrate_sides(pictures.encoded(parts.validation, weak, "validation"), photos)
     hyperparameters = fitted.hyperparameters | {"encoder_share": share}
     return FittedEncoders(method, weak, strong, hyperparameters, validation, test, calibration)
 
 
 def _merit_of(parts: ModalityParts, pictures: ModalPictures) -> tuple[FloatArray, Callable[[FloatArray], float]]:
     """Pictures of validation people of both modalities, and how well one finds the other."""
-    probes = some_of(parts.validation)
-    photos = some_of(_own_photos(parts, probes))
-    probes = probes.take(np.isin(probes.subject, photos.subject))
+    probes, photos = validation_sides(parts)
 
     def merit(feature_ND: FloatArray) -> float:
         weak_PD, photo_GD = feature_ND[: len(probes)], feature_ND[len(probes) :]
@@ -97,20 +105,5 @@ def _merit_of(parts: ModalityParts, pictures: ModalPictures) -> tuple[FloatArray
     return np.concatenate([pictures.prepared(probes), pictures.prepared(photos)]), merit
 
 
-def _own_photos(parts: ModalityParts, probes: FeatureSet) -> FeatureSet:
-    return parts.gallery.take(np.isin(parts.gallery.subject, np.unique(probes.subject)))
-
-
 def _figures(probes: FeatureSet, gallery: FeatureSet) -> CrossModalFigures:
     return figures_of(probes.feature @ gallery.feature.T, probes.subject, gallery.subject)
-
-
-def _calibrated(parts: ModalityParts, pictures: ModalPictures, encoder: Encoder) -> Calibration:
-    """Of validation people, whose weak pictures and photos are of one space now."""
-    own = _own_photos(parts, parts.validation)
-    sides = [
-        pictures.encoded(side, encoder, name) for side, name in ((parts.validation, "validation"), (own, "gallery"))
-    ]
-    shared = sides[0].columns().keys() & sides[1].columns().keys()
-    columns = {name: np.concatenate([side.columns()[name] for side in sides]) for name in shared}
-    return calibrate_native(FeatureSet.build(encoder.space, columns))

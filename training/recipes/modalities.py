@@ -20,7 +20,7 @@ from models.space import Space
 from training.data.encoders import Encoder
 from training.data.modalities import ModalityParts
 from training.errors import TrainingError
-from training.evaluation.calibration import calibrate_scores
+from training.evaluation.calibration import calibrate_native, calibrate_scores
 from training.evaluation.cross_modal import (
     SIGMAS,
     CrossModalFigures,
@@ -110,6 +110,8 @@ class FittedAcross:
     """None for a translator."""
     encoder: Encoder | None
     """Of weak pictures, where one was trained: it makes the features of `source`."""
+    encoder_calibration: Calibration
+    """Of its own features, where it is of photos too."""
     hyperparameters: dict[str, JsonValue]
     parity: float
     validation: Measured
@@ -137,21 +139,29 @@ def fit_across(parts: ModalityParts, method: str, seed: int, extras: Extras | No
     if method in TRANSLATORS:
         return _fit_translator(parts, method, weak_strong(parts, seed, extras))
     recipe = VARIANTS[method](extras.recipe())
-    if recipe.shares_encoder and extras.pictures and not parts.train.is_one_space:
-        raise TrainingError("this recipe trains one encoder of both modalities: both sets must be of it")
+    if recipe.shares_encoder and extras.pictures:
+        if not parts.train.is_one_space:
+            raise TrainingError("one encoder of both modalities is trained: both sets must be of it")
+        extras.pictures.items_of(parts.gallery)
     recipe = replace(recipe, num_drawings=num_drawings(recipe.num_drawings, parts, extras.pictures))
-    with_strong = recipe.shares_encoder or recipe.num_drawings > 0
+    with_strong = recipe.trains_on_strong or recipe.num_drawings > 0
     data = weak_strong(parts, seed, extras, with_strong=with_strong)
     trainer = importlib.import_module("training.trainers.wsgan")
     start_WS = importlib.import_module("training.trainers.weak_linear").start_of(data)
     fitted = trainer.fit_wsgan(data, recipe, start_WS)
     encoder, hyperparameters, before = None, fitted.hyperparameters, parts
     if extras.pictures:
-        # An encoder of both modalities is as it was published.
-        share = 1.0 if recipe.shares_encoder else _best_share(parts, extras.pictures, fitted, seed)
+        # What is trained as it was published stays as it was trained.
+        share = (
+            1.0
+            if recipe.trains_on_strong
+            else _best_share(parts, extras.pictures, fitted, seed, is_of_both=recipe.shares_encoder)
+        )
         hyperparameters |= {"encoder_share": share}
         encoder = extras.pictures.exported(fitted.encoder_at(share), parts.validation)
         parts = _encoded(parts, extras.pictures, encoder, with_strong=recipe.shares_encoder)
+    is_of_both = encoder is not None and recipe.shares_encoder
+    sides = parts.validation, own_photos(parts, parts.validation)
     graph: bytes = load("training.export.torch_graph:sampler_torch_graph")(
         fitted.sampler, parts.validation.space.dimension, recipe.num_noise
     )
@@ -168,6 +178,7 @@ def fit_across(parts: ModalityParts, method: str, seed: int, extras: Extras | No
         parts.gallery.space,
         Sampling(recipe.num_noise, NUM_SAMPLES, sigma),
         encoder,
+        calibrate_sides(*sides) if is_of_both else Calibration(),
         hyperparameters,
         parity,
         *measure.parts(),
@@ -182,17 +193,40 @@ def num_drawings(asked: int, parts: ModalityParts, pictures: ModalPictures | Non
     return asked if parts.modality == SKETCH and pictures and pictures.has(parts.train.strong) else 0
 
 
-def _best_share(parts: ModalityParts, pictures: ModalPictures, fitted: Any, seed: int) -> float:
-    """By how well what is sampled of validation people's features finds them."""
+def _best_share(parts: ModalityParts, pictures: ModalPictures, fitted: Any, seed: int, *, is_of_both: bool) -> float:
+    """By how well what is sampled of validation people's features finds them: their photos as they are, or by the encoder too."""
     probes, photos = some_of(parts.validation), parts.known
     noise_MZ = draw_noise(NUM_SAMPLES, fitted.sampler.num_noise, seed)
+    if is_of_both:
+        probes, photos = validation_sides(parts)
 
-    def merit(weak_PW: FloatArray) -> float:
+    def merit(feature_ND: FloatArray) -> float:
+        weak_PW, photo_GS = feature_ND[: len(probes)], feature_ND[len(probes) :]
         sample_PMS = fitted.sampler(*rows_of(weak_PW, noise_MZ)).reshape(len(weak_PW), NUM_SAMPLES, -1)
-        score_PG = score_samples(sample_PMS, photos.feature, SIGMAS[-1])
+        score_PG = score_samples(sample_PMS, photo_GS if is_of_both else photos.feature, SIGMAS[-1])
         return mean_reciprocal_rank(score_PG, probes, photos)
 
-    return best_share(fitted.encoder_at, pictures.prepared(probes), merit)
+    looked_at = [probes, photos] if is_of_both else [probes]
+    return best_share(fitted.encoder_at, np.concatenate([pictures.prepared(side) for side in looked_at]), merit)
+
+
+def validation_sides(parts: ModalityParts) -> tuple[FeatureSet, FeatureSet]:
+    """As many weak pictures of validation people as are looked at, and photos, and of the former those of whom there is one."""
+    probes = some_of(parts.validation)
+    photos = some_of(own_photos(parts, probes))
+    return probes.take(np.isin(probes.subject, photos.subject)), photos
+
+
+def calibrate_sides(probes: FeatureSet, photos: FeatureSet) -> Calibration:
+    """Of both modalities in one space, among themselves and each other."""
+    shared = probes.columns().keys() & photos.columns().keys()
+    columns = {name: np.concatenate([side.columns()[name] for side in (probes, photos)]) for name in shared}
+    return calibrate_native(FeatureSet.build(probes.space, columns))
+
+
+def own_photos(parts: ModalityParts, probes: FeatureSet) -> FeatureSet:
+    """Of those who are on weak pictures."""
+    return parts.gallery.take(np.isin(parts.gallery.subject, np.unique(probes.subject)))
 
 
 def _encoded(parts: ModalityParts, pictures: ModalPictures, encoder: Encoder, *, with_strong: bool) -> ModalityParts:
@@ -249,6 +283,7 @@ def _fit_translator(parts: ModalityParts, method: str, data: WeakStrong) -> Fitt
         parts.gallery.space,
         None,
         None,
+        Calibration(),
         fitted.hyperparameters,
         parity,
         *measure.parts(),
@@ -295,8 +330,8 @@ class _Measure:
 
     def calibration(self) -> Calibration:
         """Of validation people's weak pictures against their photos, over several rounds of noise."""
-        probes, gallery = self.people.validation, self.people.gallery
-        own = gallery.take(np.isin(gallery.subject, np.unique(probes.subject)))
+        probes = self.people.validation
+        own = own_photos(self.people, probes)
         seeds = range(ROUNDS) if self.many else range(1)
         scores = [score_samples(self.sample(probes.feature, seed), own.feature, self.sigma) for seed in seeds]
         one, other = (names.reshape(-1).tolist() for names in np.meshgrid(probes.subject, own.subject, indexing="ij"))

@@ -30,6 +30,7 @@ def paper() -> WSGANRecipe:
         epochs=1000,
         batch=512,
         shares_encoder=True,
+        trains_on_strong=True,
     )
 
 

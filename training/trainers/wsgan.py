@@ -69,7 +69,7 @@ def fit_wsgan(data: WeakStrong, recipe: WSGANRecipe, start_WS: FloatArray) -> Fi
     `start_WS` is the linear map that a recipe may start from.
 
     Source: Weak-Strong GAN (AAAI 2019), End-to-End Training. Deviations: the classifier has unit centres, and begins with the
-    means of its classes. Unless the recipe shares the encoder, F_S stays as it is, so that galleries do, and D-phases take
+    means of its classes. Unless the recipe trains on strong pictures, F_S stays as it is, and D-phases take
     each weak picture's feature as it came out of its last G-phase: to encode it again five times would take most of the training.
 
     Raises `TrainingError` where a loss is no number, the generator collapses, or pictures are missing.
@@ -106,13 +106,13 @@ class _Run:
         self.weak = PictureEncoder(data.pictures, recipe.num_layers, self.device) if data.pictures is not None else None
         self.strong: PictureEncoder | None = None
         self.photos: PictureEncoder | None = None
-        if self.weak is not None and (recipe.shares_encoder or recipe.num_drawings):
+        if self.weak is not None and (recipe.trains_on_strong or recipe.num_drawings):
             if data.strong_pictures is None:
                 raise TrainingError(
                     "an encoder of both modalities, or of drawings of photos, is trained with the pictures of both"
                 )
             photos = self.weak.beside(data.strong_pictures)
-            self.strong = photos if recipe.shares_encoder else None
+            self.strong = photos if recipe.trains_on_strong else None
             self.photos = photos if recipe.num_drawings else None
         networks: dict[str, nn.Module] = {
             "generator": self.generator,

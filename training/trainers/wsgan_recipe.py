@@ -54,9 +54,11 @@ class WSGANRecipe:
     clip: float = 0.01
     """Largest weight of the critic."""
     shares_encoder: bool = False
-    """Whether one encoder is of both modalities, and trained in both phases, where pictures are there; else strong features stay
-    as they are.
+    """Whether the encoder that is trained is of both modalities, where pictures are there, so that galleries are enrolled anew;
+    else strong features stay as they are.
     """
+    trains_on_strong: bool = False
+    """Whether an encoder of both modalities is trained in D-phases too, on strong pictures."""
     encoder_learns_all: bool = True
     """Whether the adversarial loss and that of noise teach the encoder too, or classification alone."""
     num_counterparts: int = 1

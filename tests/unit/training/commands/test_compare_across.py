@@ -110,3 +110,20 @@ def test_options_of_modalities_are_refused_without_one(fails: Fails, both: Path,
 def test_baselines_that_train_an_encoder_need_pictures(fails: Fails, both: Path, tmp_path: Path) -> None:
     said = fails("fit", "--method", "dann-s", "--source", both, "--target", both, "--out", tmp_path / "mine")
     assert "give --images and --encoder" in said
+
+
+def test_an_encoder_is_shared_where_one_is_trained(fails: Fails, both: Path, tmp_path: Path) -> None:
+    words = ("compare", "--source", both, "--target", both, "--out", tmp_path / "x", "--shared-encoder")
+    assert "give --images and --encoder" in fails(*words, "--modality", "sketch")
+    assert "give --modality too" in fails(*words)
+
+
+def test_wsgans_encoder_may_be_of_photos_too_as_that_of_fine_tuning_is(
+    run: Run, both: Path, drawn_folder: Path, encoder_file: Path, tmp_path: Path
+) -> None:
+    more = ("--images", drawn_folder, "--encoder", encoder_file, "--methods", "wsgan")
+    (own,), (shared,) = (
+        compare(run, both, tmp_path / f"compared-{len(given)}", *more, *given)[1]["rows"]
+        for given in ((), ("--shared-encoder",))
+    )
+    assert own["figures"] != shared["figures"] or own["generated"] != shared["generated"]

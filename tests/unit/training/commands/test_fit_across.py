@@ -230,6 +230,31 @@ def test_sketches_alone_are_made_of_photos_where_these_are_there(
     assert bundle.manifest.modality == modality
 
 
+def test_an_encoder_of_both_modalities_is_that_of_galleries_too(
+    run: Run, fails: Fails, drawn_folder: Path, encoder_file: Path, tmp_path: Path
+) -> None:
+    both = tmp_path / "both.npz"
+    run("extract", "--encoder", encoder_file, "--images", drawn_folder, "--out", both)
+    shared = ("--images", drawn_folder, "--encoder", encoder_file, "--shared-encoder")
+    printed, bundle = fit(run, (both, both), "wsgan", tmp_path / "one", *shared)
+    encoder = read_bundle(tmp_path / "one-encoder").manifest.target
+    assert bundle.manifest.source == bundle.manifest.target == encoder
+    assert "galleries are enrolled with it anew" in printed
+    assert bundle.manifest.provenance.hyperparameters["trains_on_strong"] is False
+    labels = drawn_folder / "labels.csv"
+    labels.write_text("\n".join(line for line in labels.read_text().splitlines() if not line.endswith(",photo")) + "\n")
+    said = fails("fit", "--method", "wsgan", "--source", both, "--target", both, "--out", tmp_path / "other", *shared)
+    assert "90 of the pictures that the features were made from are not there" in said
+
+
+@pytest.mark.parametrize("method", ["wsgan", "shrunken-ridge", "fine-tuning"])
+def test_an_encoder_is_shared_where_wsgan_trains_one(
+    fails: Fails, sets: tuple[Path, Path], tmp_path: Path, method: str
+) -> None:
+    words = ("fit", "--method", method, "--source", sets[0], "--target", sets[1], "--out", tmp_path / "x")
+    assert "--shared-encoder is for an --encoder that" in fails(*words, "--shared-encoder")
+
+
 def test_photos_of_a_set_that_tells_no_modalities_are_learned_from(
     run: Run, drawn_folder: Path, picture_folder: Path, encoder_file: Path, tmp_path: Path
 ) -> None:

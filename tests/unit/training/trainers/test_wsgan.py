@@ -343,7 +343,7 @@ def test_it_does_so_where_the_recipe_says_so(is_mirrored: bool) -> None:
 
 
 def test_an_encoder_of_both_modalities_is_trained_in_both_phases_as_published() -> None:
-    run = _Run(colours(with_strong=True), recipe(batch=6, shares_encoder=True), torch.eye(8))
+    run = _Run(colours(with_strong=True), recipe(batch=6, trains_on_strong=True), torch.eye(8))
     before = {name: weights(network) for name, network in run.state.networks.items()}
     assert math.isfinite(run.d_phase())
     assert moved(before, run) == {"critic", "classifier", "noise_encoder", "encoder"}
@@ -354,7 +354,7 @@ def test_an_encoder_of_both_modalities_is_trained_in_both_phases_as_published() 
 
 def test_an_encoder_of_both_modalities_needs_the_pictures_of_both() -> None:
     with pytest.raises(TrainingError, match="pictures of both"):
-        _Run(colours(), recipe(batch=6, shares_encoder=True), torch.eye(8))
+        _Run(colours(), recipe(batch=6, trains_on_strong=True), torch.eye(8))
 
 
 def test_an_encoder_that_learns_by_classification_alone_gets_no_gradient_of_the_others() -> None:
