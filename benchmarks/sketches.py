@@ -63,8 +63,8 @@ def measure(faces: Faces) -> str:
             text,
             f"Features as they are, mean over splits {seeds}:",
             table(["method", *_HEADER, "one sample: rank-5", "intra-sim"], _best_bold(_frozen_rows(fitted))),
-            f"With the encoder of sketches trained too, split {SPLITS[0]} alone, beside the same split on features; photos as they "
-            "are, or by that encoder too (`--shared-encoder`):",
+            f"With the encoder of sketches trained too, split {SPLITS[0]} alone, beside the same split on features; photos as "
+            "they are, or by that encoder too (`--shared-encoder`):",
             table(["method", *_HEADER, "one sample: rank-5", "intra-sim"], _best_bold(_trained_rows(fitted, trained))),
             f"The bundles of split {SPLITS[0]} asked about `{OTHERS}.zip`, 88 students drawn by another artist in another "
             "manner, of whom none was seen; and about either half of them what learned from both sets but for it, photos by its "
