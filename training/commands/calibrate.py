@@ -1,6 +1,7 @@
 """Measure what scores mean on pictures or scores of your own, and write the bundle anew with that.
 
-With feature sets: of a translator --source and --target, of the same pictures; of an encoder --target alone. Subjects must be
+With feature sets: of a translator --source and --target, of the same pictures; of a bundle of a weak modality such as sketches
+--source with these and --target with photos of the same people; of an encoder --target alone. Subjects must be
 known. By default only people count whom the bundle's split kept from training; --subjects all counts everybody, which is honest
 only for people the bundle was not fitted to.
 
@@ -23,27 +24,36 @@ from pathlib import Path
 import numpy as np
 
 from models.bundle import CALIBRATION_ROLE, COMMON_SPACE_METHODS, MEASURED_ANEW, Bundle, chain_of, read_bundle
-from models.calibration import COMPARISON_PATTERN, Calibration, ChainCalibration
+from models.calibration import COMPARISON_PATTERN, Calibration, ChainCalibration, comparison_of
 from models.confidence import ConfidenceModel
 from models.feature_set import FeatureSet
 from models.operating_point import STATED_RATES, people_needed
 from models.space import Space
 from training.commands.terminal import calibration_table, out
 from training.data.feature_set_files import load_feature_set
+from training.data.modalities import join_by_subject
 from training.data.pairs import Pairs
 from training.data.scores import read_scores
 from training.errors import JoinError, TrainingError
-from training.evaluation.calibration import FEWEST_GENUINE, calibrate, calibrate_native, calibrate_scores
+from training.evaluation.calibration import (
+    FEWEST_GENUINE,
+    calibrate,
+    calibrate_across,
+    calibrate_native,
+    calibrate_scores,
+)
 from training.evaluation.common_space import CROSS, calibrate_projection, measured_anew_against
+from training.evaluation.cross_modal import score_samples
 from training.evaluation.references import FEWEST_PEOPLE
 from training.export.bundles import check_bundle_path, write_recalibrated_bundle
-from training.export.loaded import LoadedChain, LoadedTranslator, check_chain, parts_of
+from training.export.loaded import LoadedAcross, LoadedChain, LoadedTranslator, check_chain, parts_of
 from training.recipes.confidence import measured_anew
+from training.recipes.modalities import ROUNDS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
-    parser.add_argument("--bundle", required=True, type=Path, help="the translator or encoder")
+    parser.add_argument("--bundle", required=True, type=Path, help="the translator, sampler or encoder")
     parser.add_argument("--source", type=Path, metavar="SET", help="features of its source space")
     parser.add_argument("--target", type=Path, metavar="SET", help="features of its target space")
     parser.add_argument(
@@ -81,6 +91,8 @@ def run(options: argparse.Namespace) -> None:
         measure = _of_scores
     elif options.after:
         measure = _of_chain
+    elif bundle.manifest.modality:
+        measure = _of_modality
     else:
         measure = _of_pairs if options.source else _of_encoder
     found = measure(options, bundle)
@@ -131,14 +143,20 @@ def _print_confidence(old: ConfidenceModel, new: ConfidenceModel, *, told_of: st
 def _check(options: argparse.Namespace, bundle: Bundle) -> None:
     """Refuse what does not belong together."""
     manifest = bundle.manifest
-    is_translator = manifest.kind == "translator"
+    is_translator = manifest.kind in ("translator", "sampler")
     is_other = str(options.comparison or "").partition("/")[0] != "native-target"
     if options.comparison and not is_translator and is_other:
         raise TrainingError(
             "--comparison: an encoder has native-target alone, with /sketch or another modality behind it"
         )
     if not is_translator and manifest.kind != "encoder":
-        raise TrainingError(f"bundle {manifest.name}: is of kind {manifest.kind}; translators and encoders have scores")
+        wanted = "translators, samplers and encoders have scores"
+        raise TrainingError(f"bundle {manifest.name}: is of kind {manifest.kind}; {wanted}")
+    if manifest.modality and (options.after or options.other):
+        raise TrainingError(f"bundle {manifest.name}: is of {manifest.modality} pictures alone, and part of no route")
+    if manifest.modality and options.comparison not in (None, comparison_of("translated", manifest.modality)):
+        own = comparison_of("translated", manifest.modality)
+        raise TrainingError(f"bundle {manifest.name}: --comparison: there is {own} alone")
     is_projection = manifest.method in COMMON_SPACE_METHODS
     if is_projection and not is_other:
         raise TrainingError("--comparison: native-target of a common space is with the other encoder's own bundle")
@@ -259,6 +277,29 @@ def _of_pairs(options: argparse.Namespace, bundle: Bundle) -> _Measured:
         if bundle.confidence and confidence.source is not bundle.confidence.source:
             digests[MEASURED_ANEW] = pairs.source.digest
     return _Measured(measured, _num(pairs.source), digests, confidence, other.source if other else None)
+
+
+def _of_modality(options: argparse.Namespace, bundle: Bundle) -> _Measured:
+    """Weak pictures against photos of the people who are on them, over as many rounds of noise as are measured in `fit`."""
+    across = LoadedAcross(bundle, options.device)
+    for path in (options.source, options.target):
+        _check_known(load_feature_set(path), path)
+    found = join_by_subject(load_feature_set(options.source), load_feature_set(options.target), across.modality)
+    for path, side, space in (
+        (options.source, found.weak, across.source),
+        (options.target, found.strong, across.target),
+    ):
+        if side.space.fingerprint != space.fingerprint:
+            raise JoinError(f"{path}: is not of the space {space.name!r} ({space.fingerprint}), as the bundle's")
+    weak = found.weak.originals()
+    probes = weak.take(_counted(options, bundle, weak))
+    photos = found.strong.originals()
+    photos = photos.take(np.isin(photos.subject, np.unique(probes.subject)))
+    seeds = range(ROUNDS if across.is_sampler else 1)
+    scores = [score_samples(across(probes.feature, seed), photos.feature, across.sigma) for seed in seeds]
+    measured = calibrate_across(scores, probes, photos, across.modality)
+    digests = {f"{CALIBRATION_ROLE} source": found.weak.digest, f"{CALIBRATION_ROLE} target": found.strong.digest}
+    return _Measured(measured, _num(probes), digests, bundle.confidence)
 
 
 def _told_of(bundle: Bundle) -> str:

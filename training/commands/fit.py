@@ -12,9 +12,9 @@ the same command goes on after the last epoch. A student learns from an R3AN tha
 
 Across modalities (--method wsgan, its parts wsgan-c and wsgan-ac, contrastive-head, shrunken-ridge): --source holds
 pictures of a weak modality such as sketches, --target photos of the same people, in whatever picture; they are joined by
-subject. With --images and --encoder, WSGAN trains the encoder of the weak pictures too, and writes it as BUNDLE-encoder.
-Its published baselines (--method fine-tuning, fixed-fine-tuning, joint-training, dann-u, dann-s, sdt, jan-s) train one encoder
-for both.
+subject. With --images and --encoder, WSGAN trains the encoder of the weak pictures too, and writes it as BUNDLE-encoder;
+with --shared-encoder it is of photos as well, and galleries are enrolled with it. Its published baselines (--method
+fine-tuning, fixed-fine-tuning, joint-training, dann-u, dann-s, sdt, jan-s) train one encoder for both.
 
 A common space (--method cca, two-sided): every set gets a projection, a bundle each, and is compared there.
 

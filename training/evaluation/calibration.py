@@ -93,6 +93,15 @@ def calibrate_scores(
     return _with_points({comparison: scale} if scale else {})
 
 
+def calibrate_across(
+    scores: Sequence[FloatArray], probes: FeatureSet, photos: FeatureSet, modality: str
+) -> Calibration:
+    """Of P pictures of a weak modality against G photos, from rounds of scores (P, G) of all with all."""
+    one, other = (names.reshape(-1).tolist() for names in np.meshgrid(probes.subject, photos.subject, indexing="ij"))
+    score_N = np.concatenate([score_PG.reshape(-1) for score_PG in scores])
+    return calibrate_scores(one * len(scores), other * len(scores), score_N, comparison_of("translated", modality))
+
+
 _Side = Sequence[tuple[FeatureSet, FloatArray]]
 
 

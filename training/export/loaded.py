@@ -170,6 +170,29 @@ class GraphSampler:
         return unit_features(made).reshape(len(weak_NW), self._num_samples, -1)
 
 
+class LoadedAcross:
+    """A bundle of a weak modality: weak features (N, W) and a seed to unit strong features (N, M, S), one of a translator."""
+
+    def __init__(self, bundle: Bundle, device: Device = "auto") -> None:
+        """Raises `TrainingError` for a bundle of no modality."""
+        manifest = bundle.manifest
+        if manifest.modality is None or manifest.source is None:
+            raise TrainingError(f"bundle {manifest.name}: is of no modality such as sketches")
+        self.source, self.target, self.modality = manifest.source, manifest.target, manifest.modality
+        sampling = manifest.sampling
+        self.is_sampler = sampling is not None
+        self.sigma = sampling.sigma if sampling else 1.0
+        self._translate = None if sampling else GraphTranslator(bundle.model, device)
+        self._draw = GraphSampler(bundle.model, sampling.num_noise, sampling.num_samples, device) if sampling else None
+
+    def __call__(self, weak_NW: FloatArray, seed: int) -> FloatArray:
+        """As many samples as the bundle draws, or what it translates to."""
+        if self._draw is not None:
+            return self._draw(weak_NW, seed)
+        assert self._translate is not None
+        return self._translate(weak_NW)[:, None]
+
+
 class LoadedChain:
     """Translators one after another, callable as one: (N, S) of the first to unit (N, T) of the last."""
 

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import JsonValue
 
 from models.bundle import Sampling
-from models.calibration import Calibration, comparison_of
+from models.calibration import Calibration
 from models.feature_set import FeatureSet
 from models.features import FloatArray
 from models.samples import draw_noise, rows_of
@@ -20,7 +20,7 @@ from models.space import Space
 from training.data.encoders import Encoder
 from training.data.modalities import ModalityParts
 from training.errors import TrainingError
-from training.evaluation.calibration import calibrate_native, calibrate_scores
+from training.evaluation.calibration import calibrate_across, calibrate_native
 from training.evaluation.cross_modal import (
     SIGMAS,
     CrossModalFigures,
@@ -334,7 +334,4 @@ class _Measure:
         own = own_photos(self.people, probes)
         seeds = range(ROUNDS) if self.many else range(1)
         scores = [score_samples(self.sample(probes.feature, seed), own.feature, self.sigma) for seed in seeds]
-        one, other = (names.reshape(-1).tolist() for names in np.meshgrid(probes.subject, own.subject, indexing="ij"))
-        comparison = comparison_of("translated", self.people.modality)
-        score_N = np.concatenate([score_PG.reshape(-1) for score_PG in scores])
-        return calibrate_scores(one * len(scores), other * len(scores), score_N, comparison)
+        return calibrate_across(scores, probes, own, self.people.modality)

@@ -14,8 +14,8 @@ from models.space import Space
 from training.commands import fit_across
 from training.data.feature_set_files import load_feature_set, save_feature_set
 from training.data.modalities import join_by_subject
-from training.evaluation.cross_modal import SIGMAS
-from training.export.loaded import GraphSampler
+from training.evaluation.cross_modal import SIGMAS, score_samples
+from training.export.loaded import GraphSampler, LoadedAcross
 from training.recipes import modalities, wsgan
 from training.trainers.rule import Rule
 from training.trainers.wsgan_recipe import WSGANRecipe
@@ -274,3 +274,39 @@ def test_an_encoder_that_did_not_make_the_features_is_refused(
         "--images", drawn_folder, "--encoder", encoder_file,
     )  # fmt: skip
     assert "did not make the features" in said
+
+
+@pytest.mark.parametrize("method", ["wsgan", "contrastive-head"])
+def test_what_scores_mean_is_measured_on_sketches_of_ones_own(
+    run: Run, fails: Fails, sets: tuple[Path, Path], tmp_path: Path, method: str
+) -> None:
+    _, bundle = fit(run, sets, method, tmp_path / "bundle")
+    assert not bundle.calibration.points
+    own = tmp_path / "own-weak.npz", tmp_path / "own-strong.npz"
+    save_feature_set(people("weak", 8, modality="sketch", num=1, seed=1, num_people=240), own[0])
+    save_feature_set(people("strong", 10, modality="photo", num=2, seed=2, num_people=240), own[1])
+    words = ("calibrate", "--bundle", tmp_path / "bundle", "--source", own[0], "--target", own[1])
+    printed = run(*words, "--subjects", "all", "--out", tmp_path / "ours")
+    ours = read_bundle(tmp_path / "ours")
+    assert "from 240 people" in printed
+    assert ours.model == bundle.model
+    assert ours.manifest.sampling == bundle.manifest.sampling
+    (point,) = ours.calibration.points["translated/sketch"]
+    assert point.fmr == 0.01
+    # By hand: of one round, the share of strangers whose score reaches the threshold.
+    weak, photos = (load_feature_set(path) for path in own)
+    across = LoadedAcross(ours)
+    score_PG = score_samples(across(weak.feature, 0), photos.feature, across.sigma)
+    is_stranger = weak.subject[:, None] != photos.subject
+    assert np.mean(score_PG[is_stranger] >= point.threshold) == pytest.approx(0.01, abs=0.005)
+    few = ("calibrate", "--bundle", tmp_path / "bundle", "--source", sets[0], "--target", sets[1])
+    assert "too few to state any threshold" in fails(*few, "--out", tmp_path / "x")
+    assert "part of no route" in fails(*words, "--after", tmp_path / "bundle", "--out", tmp_path / "x")
+    turned = ("calibrate", "--bundle", tmp_path / "bundle", "--source", own[1], "--target", own[0])
+    assert "holds no picture of the modality 'sketch'" in fails(*turned, "--out", tmp_path / "x")
+    others = tmp_path / "others.npz"
+    save_feature_set(people("other", 8, modality="sketch", num=1, seed=1, num_people=240), others)
+    wrong = ("calibrate", "--bundle", tmp_path / "bundle", "--source", others, "--target", own[1])
+    assert "is not of the space 'weak'" in fails(*wrong, "--out", tmp_path / "x")
+    scores = ("calibrate", "--bundle", tmp_path / "bundle", "--scores", others, "--comparison", "translated")
+    assert "there is translated/sketch alone" in fails(*scores, "--out", tmp_path / "x")
