@@ -56,8 +56,8 @@ def small() -> WSGANRecipe:
 
 
 def small_end_to_end() -> WSGANRecipe:
-    """The same with the encoder of sketches: fewer epochs, as each takes longer, several counterparts of each sketch, and
-    drawings of photos beside the sketches.
+    """The same with the encoder of sketches: fewer epochs and D-phases, as each takes longer, several counterparts of each
+    sketch, drawings of photos beside the sketches, and class centres that follow the encoder.
     """
     terms = replace(small().terms, noise=1.0)
     return replace(
@@ -70,6 +70,9 @@ def small_end_to_end() -> WSGANRecipe:
         num_counterparts=4,
         is_centred=True,
         encoder_learns_all=False,
+        classifier=Rule("adamw", 1e-3),
+        classifier_learns_weak=True,
+        num_critic=2,
         num_drawings=48,
         is_mirrored=True,
     )

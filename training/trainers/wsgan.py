@@ -174,7 +174,9 @@ class _Run:
             loss = loss + generator_loss(self.critic(made_BS))
         if terms.noise:
             loss = loss + terms.noise * noise_regression(self.noise_encoder(made_BS), noise_BZ)
-        trained = ("generator",) if self.weak is None else ("generator", "encoder")
+        trained = ["generator"] if self.weak is None else ["generator", "encoder"]
+        if self.recipe.classifier_learns_weak:
+            trained.append("classifier")
         self.optimisers.step(trained, loss)
         return float(loss.detach())
 

@@ -59,6 +59,8 @@ class WSGANRecipe:
     """
     trains_on_strong: bool = False
     """Whether an encoder of both modalities is trained in D-phases too, on strong pictures."""
+    classifier_learns_weak: bool = False
+    """Whether G-phases train the classifier too, so that class centres follow what the encoder makes of weak pictures."""
     encoder_learns_all: bool = True
     """Whether the adversarial loss and that of noise teach the encoder too, or classification alone."""
     num_counterparts: int = 1

@@ -139,6 +139,13 @@ def test_the_g_phase_minimises_equation_8_over_the_generator_alone() -> None:
     assert moved(before, run) == {"generator"}
 
 
+def test_the_classifier_learns_from_what_is_generated_where_the_recipe_says_so() -> None:
+    run = run_of(classifier_learns_weak=True)
+    before = {name: weights(network) for name, network in run.state.networks.items()}
+    run.g_phase(torch.arange(8))
+    assert moved(before, run) == {"generator", "classifier"}
+
+
 def test_the_critics_weights_are_clipped_after_every_d_phase() -> None:
     run = run_of(clip=0.01)
     run.d_phase()
