@@ -89,7 +89,7 @@ def colours(workplace: Workplace | None = None, *, with_strong: bool = True) -> 
 
 
 def recipe(name: str, **changes: object) -> AdaptationRecipe:
-    chosen = VARIANTS[name](replace(small(), batch=6, epochs=2))
+    chosen = VARIANTS[name](replace(small(), batch=6, epochs=2, num_drawings=0, is_mirrored=False))
     shared = {"num_shared": 1} if chosen.num_shared else {}
     layers = {"num_layers": 1} if chosen.num_layers else {}
     return replace(chosen, **(shared | layers | changes))  # type: ignore[arg-type]
