@@ -1,5 +1,5 @@
 """Vectors as bytes, and how far products of these may be from products of the vectors: a quarter of the memory is read, and
-several features are multiplied in the time that one takes otherwise.
+processors multiply more bytes at once than numbers.
 
 Shapes: G rows of a block, P probes, M features of each, B of all of them, D dimension.
 """

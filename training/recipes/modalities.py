@@ -160,8 +160,9 @@ def fit_across(parts: ModalityParts, method: str, seed: int, extras: Extras | No
         hyperparameters |= {"encoder_share": share}
         encoder = extras.pictures.exported(fitted.encoder_at(share), parts.validation)
         parts = _encoded(parts, extras.pictures, encoder, with_strong=recipe.shares_encoder)
-    is_of_both = encoder is not None and recipe.shares_encoder
-    sides = parts.validation, own_photos(parts, parts.validation)
+    encoder_calibration = Calibration()
+    if encoder is not None and recipe.shares_encoder:
+        encoder_calibration = calibrate_sides(parts.validation, own_photos(parts, parts.validation))
     graph: bytes = load("training.export.torch_graph:sampler_torch_graph")(
         fitted.sampler, parts.validation.space.dimension, recipe.num_noise
     )
@@ -178,7 +179,7 @@ def fit_across(parts: ModalityParts, method: str, seed: int, extras: Extras | No
         parts.gallery.space,
         Sampling(recipe.num_noise, NUM_SAMPLES, sigma),
         encoder,
-        calibrate_sides(*sides) if is_of_both else Calibration(),
+        encoder_calibration,
         hyperparameters,
         parity,
         *measure.parts(),
