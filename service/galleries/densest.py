@@ -35,7 +35,7 @@ _CODED_FEATURES_AT_ONCE = 40
 _CODED_PRODUCTS_AT_ONCE = 1 << 19
 """Of bytes, which bounds what a search takes beside the vectors."""
 
-_CROWDED_SHARE = 8
+_CROWDED_SHARE = 2
 """Where more than one in so many products may be among the highest, float32 products of all are faster."""
 
 _ROWS_ALONG = 64
