@@ -5,7 +5,8 @@ from statistics import mean
 
 from benchmarks.document import table
 from benchmarks.faces import Faces
-from benchmarks.r3an_trainings import FACES, SEEDS, Measured, TrainedOn, Training, Trainings
+from benchmarks.kept import Measured
+from benchmarks.r3an_trainings import FACES, SEEDS, TrainedOn, Training, Trainings
 from benchmarks.translation import SIDES
 from training.recipes.r3an import ARCHITECTURES, small
 

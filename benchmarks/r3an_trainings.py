@@ -5,7 +5,6 @@ measured stays in the project, and only what is missing, or was trained in anoth
 again, delete the folder. A training under way has its checkpoint under run/bench/r3an, and an interrupted one goes on.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
-from benchmarks.document import machine
 from benchmarks.faces import KEPT, OTHER_SETS, ROOT, Faces
+from benchmarks.kept import Measured, kept_or_measured
 from benchmarks.routes import VIEWS
 from benchmarks.translation import TEST, VALIDATION
 from models.documents import canonical_json
@@ -27,7 +26,7 @@ from training.export.loaded import GraphTranslator
 from training.recipes.comparison import needs_pictures
 from training.recipes.r3an import PicturesOfPairs, small
 from training.recipes.translators import METHODS, STUDENT, Extras, SplitPairs, fit_methods
-from training.trainers.encoder import choose_torch_device, has_bfloat16
+from training.trainers.encoder import choose_torch_device
 from training.trainers.fitted import Workplace
 from training.trainers.r3an import VERSION
 from training.trainers.r3an_recipe import Paths, R3ANRecipe
@@ -45,9 +44,6 @@ FACES: Mapping[TrainedOn, str] = {
     "views": f"lfw112, {VIEWS} views of each picture",
     "elsewhere": " + ".join(OTHER_SETS),
 }
-
-Measured = dict[str, Any]
-"""The evaluation on test subjects as JSON; of what is kept also the plan that it came of, and where and when."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +71,7 @@ class Trainings:
         self._faces = faces
         self._device = choose_torch_device("auto")
         self._folder = KEPT / "r3an"
-        for folder in (self._folder, MEASURED):
-            folder.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(parents=True, exist_ok=True)
         self._console = Console(stderr=True)
         self._found: dict[Training, Measured] = {}
 
@@ -99,15 +94,7 @@ class Trainings:
 
     def _kept(self, training: Training) -> Measured:
         path = MEASURED / f"{training.name}.json"
-        plan = self._plan(training)
-        kept = _read(path)
-        if kept is not None and canonical_json(kept["plan"]) == canonical_json(plan):
-            return kept
-        found = self._fitted(training)
-        arithmetic = "bfloat16" if has_bfloat16(self._device) else "float32"
-        kept = {"plan": plan, "measured": f"{machine(self._device).rstrip('.')}, {arithmetic}", **found}
-        path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-        return kept
+        return kept_or_measured(path, self._plan(training), self._device, lambda: self._fitted(training))
 
     def _plan(self, training: Training) -> dict[str, Any]:
         paths = METHODS[training.method].paths
@@ -185,10 +172,3 @@ class Trainings:
             raise SystemExit(f"{place}: some of the pictures that the features were made from are not there")
         folder = "pictures" if place == "lfw112" else f"pictures-{place.replace(' ', '-')}"
         return PicturesOfPairs(source, items).read(self._folder / folder)
-
-
-def _read(path: Path) -> Measured | None:
-    if not path.is_file():
-        return None
-    kept: Measured = json.loads(path.read_text(encoding="utf-8"))
-    return kept

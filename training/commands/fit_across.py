@@ -23,7 +23,7 @@ from training.export.cross_modal_page import CrossModalPlots, cross_modal_page
 from training.export.manifest import provenance
 from training.recipes.modal_pictures import ModalPictures
 from training.recipes.modalities import LEFT, TRANSLATORS, Extras, FittedAcross, fit_across
-from training.recipes.wsgan import RECIPES, small_end_to_end
+from training.recipes.wsgan import RECIPES, small_end_to_end, small_shared
 from training.trainers.fitted import Workplace
 from training.trainers.wsgan_recipe import WSGANRecipe
 
@@ -116,11 +116,11 @@ def modal_pictures(
 def wsgan_recipe(options: argparse.Namespace, *, is_end_to_end: bool) -> Callable[[], WSGANRecipe]:
     """As options name and change it."""
     name = options.recipe or "small"
-    base = small_end_to_end if is_end_to_end and name == "small" else RECIPES[name]
+    base = RECIPES[name]
+    if is_end_to_end and name == "small":
+        base = small_shared if options.shared_encoder else small_end_to_end
     names = ("epochs", "batch")
     changes = {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
-    if options.shared_encoder:
-        changes["shares_encoder"] = True
 
     def recipe() -> WSGANRecipe:
         found = replace(base(), **changes)

@@ -144,8 +144,7 @@ def fit_across(parts: ModalityParts, method: str, seed: int, extras: Extras | No
             raise TrainingError("one encoder of both modalities is trained: both sets must be of it")
         extras.pictures.items_of(parts.gallery)
     recipe = replace(recipe, num_drawings=num_drawings(recipe.num_drawings, parts, extras.pictures))
-    with_strong = recipe.trains_on_strong or recipe.num_drawings > 0
-    data = weak_strong(parts, seed, extras, with_strong=with_strong)
+    data = weak_strong(parts, seed, extras, with_strong=recipe.sees_strong_pictures)
     trainer = importlib.import_module("training.trainers.wsgan")
     start_WS = importlib.import_module("training.trainers.weak_linear").start_of(data)
     fitted = trainer.fit_wsgan(data, recipe, start_WS)

@@ -106,14 +106,14 @@ class _Run:
         self.weak = PictureEncoder(data.pictures, recipe.num_layers, self.device) if data.pictures is not None else None
         self.strong: PictureEncoder | None = None
         self.photos: PictureEncoder | None = None
-        if self.weak is not None and (recipe.trains_on_strong or recipe.num_drawings):
+        if self.weak is not None and recipe.sees_strong_pictures:
             if data.strong_pictures is None:
                 raise TrainingError(
                     "an encoder of both modalities, or of drawings of photos, is trained with the pictures of both"
                 )
             photos = self.weak.beside(data.strong_pictures)
             self.strong = photos if recipe.trains_on_strong else None
-            self.photos = photos if recipe.num_drawings else None
+            self.photos = photos
         networks: dict[str, nn.Module] = {
             "generator": self.generator,
             "critic": self.critic,
@@ -139,7 +139,7 @@ class _Run:
         return self.g_phase(rows_B)
 
     def d_phase(self) -> float:
-        """Minimise J_D of Eq. 9 over critic, classifier and encoder of noise, and F_S where it is shared; what it was before."""
+        """Minimise J_D of Eq. 9 over critic, classifier and encoder of noise, and F_S where it is learned; what it was before."""
         terms = self.recipe.terms
         weak_B, strong_B = (self._draw(len(side)) for side in (self.weak_class_N, self.strong_MS))
         real_BS, noise_BZ = self._strong_features(strong_B), self._noise(len(weak_B))
@@ -160,14 +160,18 @@ class _Run:
         return float(loss.detach())
 
     def g_phase(self, rows_B: Tensor) -> float:
-        """Minimise J_G of Eq. 8 over the generator and the encoder of weak pictures; what it was before."""
+        """Minimise J_G of Eq. 8 over the generator and the encoder of weak pictures, and class centres where they follow it; what
+        it was before.
+        """
         terms, num = self.recipe.terms, self.recipe.num_counterparts
-        weak_BW, class_B = self._seen(rows_B)
+        weak_BW, class_B, own_BS = self._seen(rows_B)
         noise_BZ = self._noise(num * len(weak_BW))
         made_BS = self.generator(weak_BW.repeat(num, 1), noise_BZ)
         loss = terms.classification * self.classifier(made_BS, class_B.repeat(num), 0.0)
+        if terms.weak_classification and self.weak is not None:
+            loss = loss + terms.weak_classification * self.classifier(weak_BW, class_B, 0.0)
         if terms.contrast:
-            loss = loss + terms.contrast * self._contrast(made_BS, class_B.repeat(num))
+            loss = loss + terms.contrast * self._contrast(made_BS, own_BS.repeat(num, 1), class_B.repeat(num))
         if self.weak is not None and not self.recipe.encoder_learns_all:
             made_BS = self.generator(weak_BW.detach().repeat(num, 1), noise_BZ)
         if terms.is_adversarial:
@@ -180,21 +184,32 @@ class _Run:
         self.optimisers.step(trained, loss)
         return float(loss.detach())
 
-    def _seen(self, rows_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Weak features of these rows and of drawings, as they are now, and who they are of."""
-        class_B = self.weak_class_N[rows_B]
+    def _seen(self, rows_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Weak features of these rows and of drawings, as they are now, who they are of, and with what they are contrasted."""
+        recipe, random, class_B = self.recipe, self.state.random, self.weak_class_N[rows_B]
         if self.weak is None:
-            return self.kept.features[rows_B], class_B
-        if self.photos is None:
-            weak_BW = self.weak(rows_B, self.state.random)
-        else:
-            num_photos = len(self.strong_class_M)
-            photo_B = torch.randint(0, num_photos, (self.recipe.num_drawings,), generator=self.state.random)
-            sides = self.weak.pictures(rows_B, self.state.random), self.photos.drawings(photo_B, self.state.random)
-            weak_BW = torch.cat(self.weak.together(sides))
+            return self.kept.features[rows_B], class_B, self._centres(class_B)
+        photo_B = torch.randint(0, len(self.strong_class_M), (recipe.num_drawings,), generator=random)
+        lots = [self.weak.pictures(rows_B, random)]
+        if self.photos is not None and recipe.num_drawings:
+            lots.append(self.photos.drawings(photo_B, random))
             class_B = torch.cat([class_B, self.strong_class_M[photo_B.to(self.device)]])
+        if self.photos is not None and recipe.contrasts_strong:
+            lots.append(self.photos.pictures(self._some_of(class_B), random))
+            *weak, own_BS = self.weak.together(lots)
+        else:
+            weak, own_BS = self.weak.together(lots), self._centres(class_B)
+        weak_BW = torch.cat(weak)
         self.kept.put(rows_B, weak_BW[: len(rows_B)].detach())
-        return weak_BW, class_B
+        return weak_BW, class_B, own_BS
+
+    def _centres(self, class_B: Tensor) -> Tensor:
+        return functional.normalize(self.classifier.centre_CD[class_B], dim=-1)
+
+    def _some_of(self, class_B: Tensor) -> Tensor:
+        """Row numbers of strong pictures, for each of these people one at random."""
+        own_BM = class_B.cpu()[:, None] == self.strong_class_M.cpu()
+        return torch.multinomial(own_BM.float(), 1, generator=self.state.random)[:, 0]
 
     @torch.no_grad()
     def check_varied(self, epoch: int) -> None:
@@ -231,9 +246,8 @@ class _Run:
                 "bring more people"
             )
 
-    def _contrast(self, made_BS: Tensor, class_B: Tensor) -> Tensor:
-        """Of class centres with what was generated in the batch."""
-        own_BS = functional.normalize(self.classifier.centre_CD[class_B], dim=-1)
+    def _contrast(self, made_BS: Tensor, own_BS: Tensor, class_B: Tensor) -> Tensor:
+        """Of strong features or class centres with what was generated of the same people and of the others in the batch."""
         return contrastive_regression(made_BS, own_BS, class_B, temperature=1 / self.recipe.scale)
 
     def _strong_features(self, rows_B: Tensor) -> Tensor:

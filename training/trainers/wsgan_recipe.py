@@ -16,6 +16,8 @@ class Terms:
     strong_classification: float
     """nu: how much the classifier learns from strong features."""
     is_adversarial: bool = True
+    weak_classification: float = 0.0
+    """How much an encoder of both modalities is taught to be recognised by weak features themselves, beside those generated."""
     contrast: float = 0.0
     """How much a strong feature is to be nearer to what was generated of its own person than of the others in the batch.
 
@@ -57,6 +59,10 @@ class WSGANRecipe:
     """Whether the encoder that is trained is of both modalities, where pictures are there, so that galleries are enrolled anew;
     else strong features stay as they are.
     """
+    contrasts_strong: bool = False
+    """Whether what is generated is contrasted with photos of the same people as the encoder that is trained makes them, in
+    G-phases, in place of class centres.
+    """
     trains_on_strong: bool = False
     """Whether an encoder of both modalities is trained in D-phases too, on strong pictures."""
     classifier_learns_weak: bool = False
@@ -75,6 +81,11 @@ class WSGANRecipe:
     def num_epochs(self, steps_an_epoch: int) -> int:
         """Whole epochs."""
         return max(self.epochs, -(-self.fewest_steps // steps_an_epoch))
+
+    @property
+    def sees_strong_pictures(self) -> bool:
+        """Whether an encoder is trained with strong pictures beside the weak ones."""
+        return self.trains_on_strong or self.contrasts_strong or self.num_drawings > 0
 
     @property
     def is_varied(self) -> bool:

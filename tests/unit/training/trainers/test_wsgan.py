@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -307,7 +307,7 @@ def test_drawings_of_photos_are_learned_from_as_weak_pictures_of_whoever_is_on_t
     kept = run.kept.features.clone()
     seen, weak = run._seen, []
 
-    def noted(rows_B: Tensor) -> tuple[Tensor, Tensor]:
+    def noted(rows_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         weak.append(seen(rows_B))
         return weak[-1]
 
@@ -316,14 +316,61 @@ def test_drawings_of_photos_are_learned_from_as_weak_pictures_of_whoever_is_on_t
     before = {name: weights(network) for name, network in run.state.networks.items()}
     assert math.isfinite(run.g_phase(torch.arange(6)))
     assert moved(before, run) == {"generator", "encoder"}
-    ((feature_BW, class_B),) = weak
+    ((feature_BW, class_B, own_BS),) = weak
     assert len(feature_BW) == len(class_B) == 11
     drawn_B = torch.randint(0, len(data.strong_class_M), (5,), generator=torch.Generator().set_state(state))
     expected = [*data.weak_class_N[:6].tolist(), *data.strong_class_M[drawn_B.numpy()].tolist()]
     assert class_B.tolist() == expected
+    torch.testing.assert_close(own_BS, functional.normalize(run.classifier.centre_CD[class_B], dim=-1))
     # D-phases see real ones alone.
     assert (run.kept.features != kept).any(dim=1).tolist() == [True] * 6 + [False] * 6
     torch.testing.assert_close(run.kept.features[:6], feature_BW[:6].detach())
+
+
+def test_what_is_generated_is_contrasted_with_photos_of_the_same_people_as_the_encoder_makes_them() -> None:
+    one = colours(with_strong=True)
+    assert one.strong_pictures is not None
+    data = replace(
+        one,
+        strong_MS=np.concatenate([one.strong_MS] * 2),
+        strong_class_M=np.concatenate([one.strong_class_M] * 2),
+        strong_pictures=np.concatenate([one.strong_pictures] * 2),
+    )
+    asked = recipe(batch=6, num_drawings=5, contrasts_strong=True)
+    run = _Run(data, asked, torch.eye(8))
+    encoded: list[Sequence[Tensor]] = []
+    assert run.weak is not None
+    together = run.weak.together
+
+    def noted(lots: Sequence[Tensor]) -> list[Tensor]:
+        encoded.append(lots)
+        return together(lots)
+
+    run.weak.together = noted  # type: ignore[method-assign]
+    weak_BW, class_B, own_BS = run._seen(torch.arange(6))
+    (lots,) = encoded
+    assert [len(lot) for lot in lots] == [6, 5, 11]
+    assert len(weak_BW) == len(class_B) == len(own_BS) == 11
+    assert own_BS.requires_grad
+    chosen = [run._some_of(class_B) for _ in range(20)]
+    assert all(torch.equal(run.strong_class_M[rows], class_B) for rows in chosen)
+    assert len({tuple(rows.tolist()) for rows in chosen}) > 1
+    assert _Run(data, recipe(batch=6, contrasts_strong=True), torch.eye(8))._seen(torch.arange(6))[2].shape == (6, 8)
+
+
+def test_an_encoder_of_both_modalities_may_be_taught_to_recognise_weak_pictures_itself() -> None:
+    data = colours()
+    losses: list[float] = []
+    for weight in (0.0, 1.0, 3.0):
+        terms = replace(recipe().terms, weak_classification=weight)
+        run = _Run(data, recipe(batch=6, terms=terms, num_counterparts=1), torch.eye(8))
+        if not losses:
+            twin = _Run(data, recipe(batch=6, num_counterparts=1), torch.eye(8))
+            weak_BW, class_B, _ = twin._seen(torch.arange(6))
+            expected = float(twin.classifier(weak_BW, class_B, 0.0).detach())
+        losses.append(run.g_phase(torch.arange(6)))
+    assert losses[1] - losses[0] == pytest.approx(expected, rel=1e-3)
+    assert losses[2] - losses[0] == pytest.approx(3 * expected, rel=1e-3)
 
 
 def test_drawings_need_the_photos() -> None:
@@ -393,7 +440,8 @@ def test_contrast_asks_that_a_person_finds_what_was_generated_of_them() -> None:
         for row in range(5):
             others = [j for j in range(5) if j == row or classes[j] != classes[row]]
             expected += math.log(sum(math.exp(float(side[row, j])) for j in others)) - float(side[row, row])
-    assert float(run._contrast(made, classes).detach()) == pytest.approx(expected / 10, rel=1e-5)
+    found = run._contrast(made, run._centres(classes), classes)
+    assert float(found.detach()) == pytest.approx(expected / 10, rel=1e-5)
 
 
 def test_few_pictures_are_seen_more_often() -> None:
