@@ -182,8 +182,8 @@ class Probes:
 
         Raises `SpaceMismatchError` where no way leads together, `LowConfidenceError`, and as `across`.
         """
-        step = self.step_across(native, target, fmr)
-        if step is not None and not self._states_more(native, target, step, fmr):
+        step = self.step_across(native, target, fmr, draw)
+        if step is not None:
             return await self.across(native, step, draw)
         refuse_draw(draw)
         try:
@@ -206,8 +206,13 @@ class Probes:
             return False
         return catalog.thresholds.between(*route.sides, modality).point_at(fmr) is not None
 
-    def step_across(self, native: NativeFeatures, target: Space, fmr: float | None = None) -> RouteStep | None:
-        """The bundle that is for features of this modality. Raises `InvalidInputError` where only some of them are of it."""
+    def step_across(
+        self, native: NativeFeatures, target: Space, fmr: float | None, draw: Draw | None
+    ) -> RouteStep | None:
+        """The bundle that is for features of this modality, None where there is none, or photos' way states more.
+
+        Raises `InvalidInputError` where only some of them are of it, or samples are asked for and photos' way states more.
+        """
         across = self._inference.catalog.across
         steps = {across.step(native.space, target, modality, fmr=fmr): modality for modality in native.modalities}
         if len(steps) > 1:
@@ -215,7 +220,15 @@ class Probes:
             raise InvalidInputError(
                 f"pictures of the modality {named} go by a way of their own; ask about each modality by itself"
             )
-        return next(iter(steps), None)
+        (step,) = steps
+        if step is None or not self._states_more(native, target, step, fmr):
+            return step
+        if draw is not None and draw.is_asked:
+            raise InvalidInputError(
+                f"for samples of {step.bundle} no threshold was measured at the rate {fmr:g}, and what has one draws no samples; "
+                "leave out either fmr, or samples and seed"
+            )
+        return None
 
     async def across(self, native: NativeFeatures, step: RouteStep, draw: Draw | None = None) -> RoutedFeatures:
         """Bring features of a weak modality to photos', by a sampler as several each.

@@ -332,6 +332,21 @@ async def test_a_sampler_that_states_nothing_takes_no_decision_away(tmp_path: Pa
     answer = (await chosen(folder, tmp_path / "data", fmr=0.01)).json()
     assert (answer["route"]["bundles"], answer["sampling"]) == (["a-to-b"], None)
     assert (await chosen(folder, tmp_path / "data")).json()["route"]["bundles"] == ["silent"]
+    refused = await chosen(folder, tmp_path / "data", fmr=0.01, samples=4)
+    assert refused.status_code == 422
+    assert "for samples of silent no threshold was measured at the rate 0.01" in refused.json()["detail"]
+    assert (await chosen(folder, tmp_path / "data", samples=4)).status_code == 200
+    async with running(create_app(Settings(bundles=folder, data=tmp_path / "more", device="cpu"))) as client:
+        sketch = {"space": "a", "feature": SKETCH.tolist(), "modality": "sketch"}
+        photo = {"space": "b", "feature": GALLERY_B[2].tolist()}
+        for pair in ({"a": sketch, "b": photo}, {"a": photo, "b": sketch}):
+            verified = (await client.post("/verify", json=pair | {"fmr": 0.01})).json()
+            assert (verified["route"]["bundles"], verified["sampling"]) == (["a-to-b"], None)
+            assert verified["decision"] is not None
+            plain = (await client.post("/verify", json=pair)).json()
+            assert plain["route"]["bundles"] == ["silent"]
+            refused = await client.post("/verify", json=pair | {"fmr": 0.01, "seed": 3})
+            assert "for samples of silent no threshold" in refused.json()["detail"]
 
 
 @pytest.mark.parametrize("odd", ["text", 3, [1], {"figures": [1]}, {"figures": {"rank5": "high"}}, {"rows": 3}])
