@@ -131,7 +131,7 @@ class Trainings:
             extras = Extras(wsgan.small_shared, workplace, pictures)
             adaptation_extras = AdaptationExtras(pictures, workplace=workplace)
             comparison = compare_across(parts, [method], extras, adaptation_extras, seed=seed)
-        return {"num_probes": comparison.num_probes, "real": asdict(comparison.real), **asdict(comparison.rows[0])}
+        return {"num_probes": comparison.num_probes, **asdict(comparison.rows[0])}
 
 
 def _features(pictures: Path, encoder: Encoder, folder: Path) -> FeatureSet:
@@ -165,5 +165,5 @@ def _samples(found: dict[str, list[Measured]]) -> str:
     sampled, real = (mean(one[side]["intra_sim"] for one in found[BEST]) for side in ("generated", "real"))
     return (
         f"{NUM_SAMPLES} samples of each sketch unless it says otherwise. Cosine of two samples of one person: **{sampled:.3f}**; "
-        f"of two photos of one person as they were: {real:.3f}."
+        f"of two photos of one person by the encoder that was trained: {real:.3f}."
     )

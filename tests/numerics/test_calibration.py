@@ -292,9 +292,9 @@ def test_one_drawing_among_many_photos_leaves_as_many_people(monkeypatch: pytest
     pairs, _ = noisy_pairs(200, 3)
     monkeypatch.setattr(calibration, "MAX_PICTURES", 300)
     kinds = ["photo"] * 600
-    plain = calibration._thinned_rows(with_modality(pairs, kinds).source)
+    plain = calibration._thinned_rows(*calibration._names(with_modality(pairs, kinds).source))
     kinds[2] = "sketch"
-    drawn = calibration._thinned_rows(with_modality(pairs, kinds).source)
+    drawn = calibration._thinned_rows(*calibration._names(with_modality(pairs, kinds).source))
     assert len(plain) == 300
     assert 298 <= len(drawn) <= 300
     assert 2 in drawn
@@ -305,7 +305,7 @@ def test_of_few_who_were_drawn_all_stay(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(calibration, "MAX_PICTURES", 400)
     kinds = np.full(800, "photo", dtype="<U6")
     kinds[1::2][::8] = "sketch"
-    rows = calibration._thinned_rows(with_modality(pairs, kinds.tolist()).source)
+    rows = calibration._thinned_rows(*calibration._names(with_modality(pairs, kinds.tolist()).source))
     assert 398 <= len(rows) <= 400
     assert set(np.flatnonzero(kinds == "sketch")) <= set(rows.tolist())
 
@@ -313,10 +313,10 @@ def test_of_few_who_were_drawn_all_stay(monkeypatch: pytest.MonkeyPatch) -> None
 def test_what_is_of_no_known_modality_takes_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
     pairs, _ = noisy_pairs(100, 4)
     monkeypatch.setattr(calibration, "MAX_PICTURES", 100)
-    rows = calibration._thinned_rows(with_modality(pairs, ["photo", "photo", "", ""] * 100).source)
+    rows = calibration._thinned_rows(*calibration._names(with_modality(pairs, ["photo", "photo", "", ""] * 100).source))
     assert len(rows) == 100
     assert (rows % 4 < 2).all()
-    assert len(calibration._thinned_rows(with_modality(pairs, [""] * 400).source)) == 100
+    assert len(calibration._thinned_rows(*calibration._names(with_modality(pairs, [""] * 400).source))) == 100
 
 
 @pytest.mark.parametrize("alternating", [False, True])

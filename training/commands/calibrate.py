@@ -13,7 +13,8 @@ What features of the bundle's spaces look like is measured anew too, so that a s
 those that the bundle was fitted on.
 
 With --scores: a .csv with the columns a, b (who is on either picture) and score, as the service answered them; the comparison
-is of the kind that --comparison names. Every two people count once, however many scores they have.
+is of the kind that --comparison names. Every two people count once, however many scores they have. Of a sampler they must have
+been asked for with as many samples as the bundle draws.
 """
 
 import argparse
@@ -23,13 +24,13 @@ from pathlib import Path
 
 import numpy as np
 
-from models.bundle import CALIBRATION_ROLE, COMMON_SPACE_METHODS, MEASURED_ANEW, Bundle, chain_of, read_bundle
+from models.bundle import CALIBRATION_ROLE, COMMON_SPACE_METHODS, MEASURED_ANEW, Bundle, Manifest, chain_of, read_bundle
 from models.calibration import COMPARISON_PATTERN, Calibration, ChainCalibration, comparison_of
 from models.confidence import ConfidenceModel
 from models.feature_set import FeatureSet
 from models.operating_point import STATED_RATES, people_needed
 from models.space import Space
-from training.commands.terminal import calibration_table, out
+from training.commands.terminal import calibration_table, out, tell_lonely
 from training.data.feature_set_files import load_feature_set
 from training.data.modalities import join_by_subject
 from training.data.pairs import Pairs
@@ -41,6 +42,7 @@ from training.evaluation.calibration import (
     calibrate_across,
     calibrate_native,
     calibrate_scores,
+    fewer_of,
 )
 from training.evaluation.common_space import CROSS, calibrate_projection, measured_anew_against
 from training.evaluation.cross_modal import score_samples
@@ -101,7 +103,7 @@ def run(options: argparse.Namespace) -> None:
         needed = people_needed(max(STATED_RATES))
         raise TrainingError(
             f"{found.num_people} people are too few to state any threshold: {max(STATED_RATES):g} takes {needed}, "
-            f"{FEWEST_GENUINE} of them with two pictures"
+            f"{FEWEST_GENUINE} of them with {'a picture of either modality' if bundle.manifest.modality else 'two pictures'}"
         )
     calibration = _with(bundle, found)
     manifest = write_recalibrated_bundle(
@@ -152,8 +154,8 @@ def _check(options: argparse.Namespace, bundle: Bundle) -> None:
     if not is_translator and manifest.kind != "encoder":
         wanted = "translators, samplers and encoders have scores"
         raise TrainingError(f"bundle {manifest.name}: is of kind {manifest.kind}; {wanted}")
-    if manifest.modality and (options.after or options.other):
-        raise TrainingError(f"bundle {manifest.name}: is of {manifest.modality} pictures alone, and part of no route")
+    if options.after or options.other:
+        _check_of_photos(manifest)
     if manifest.modality and options.comparison not in (None, comparison_of("translated", manifest.modality)):
         own = comparison_of("translated", manifest.modality)
         raise TrainingError(f"bundle {manifest.name}: --comparison: there is {own} alone")
@@ -199,11 +201,24 @@ def _of_scores(options: argparse.Namespace, bundle: Bundle) -> _Measured:
     scores = read_scores(options.scores)
     measured = calibrate_scores(scores.a, scores.b, scores.score_N, options.comparison)
     other = LoadedTranslator(bundle, "cpu").beside(options.other, "cpu").source if options.other else None
-    before = [read_bundle(path) for path in options.after]
+    before = _before(options)
     check_chain([*before, bundle])
     after = chain_of(one.manifest for one in before)
     digests = {f"{CALIBRATION_ROLE} scores of {options.comparison}{_beside(other, after)}": scores.digest}
     return _Measured(measured, len({*scores.a, *scores.b}), digests, bundle.confidence, other, after)
+
+
+def _before(options: argparse.Namespace) -> list[Bundle]:
+    """The translators of --after. Raises `TrainingError` for one of a modality."""
+    bundles = [read_bundle(path) for path in options.after]
+    for bundle in bundles:
+        _check_of_photos(bundle.manifest)
+    return bundles
+
+
+def _check_of_photos(manifest: Manifest) -> None:
+    if manifest.modality:
+        raise TrainingError(f"bundle {manifest.name}: is of {manifest.modality} pictures alone, and part of no route")
 
 
 def _digests(pairs: Pairs, other: Space | None = None, after: str = "") -> dict[str, str]:
@@ -230,7 +245,7 @@ def _of_encoder(options: argparse.Namespace, bundle: Bundle) -> _Measured:
 
 def _of_chain(options: argparse.Namespace, bundle: Bundle) -> _Measured:
     """Of people whom none of the translators was trained on. Confidence is told of each translator by itself."""
-    before = [read_bundle(path) for path in options.after]
+    before = _before(options)
     chain = LoadedChain([*before, bundle], options.device)
     pairs = chain.pairs(options.source, options.target)
     _check_known(pairs.source, options.source)
@@ -282,9 +297,13 @@ def _of_pairs(options: argparse.Namespace, bundle: Bundle) -> _Measured:
 def _of_modality(options: argparse.Namespace, bundle: Bundle) -> _Measured:
     """Weak pictures against photos of the people who are on them, over as many rounds of noise as are measured in `fit`."""
     across = LoadedAcross(bundle, options.device)
-    for path in (options.source, options.target):
-        _check_known(load_feature_set(path), path)
-    found = join_by_subject(load_feature_set(options.source), load_feature_set(options.target), across.modality)
+    sets = [load_feature_set(path) for path in (options.source, options.target)]
+    for path, feature_set in zip((options.source, options.target), sets, strict=True):
+        _check_known(feature_set, path)
+    if sets[0].modality is None:
+        raise JoinError(f"{options.source}: does not say which of its pictures are of the modality {across.modality!r}")
+    found = join_by_subject(sets[0], sets[1], across.modality)
+    tell_lonely(found.num_lonely)
     for path, side, space in (
         (options.source, found.weak, across.source),
         (options.target, found.strong, across.target),
@@ -295,11 +314,13 @@ def _of_modality(options: argparse.Namespace, bundle: Bundle) -> _Measured:
     probes = weak.take(_counted(options, bundle, weak))
     photos = found.strong.originals()
     photos = photos.take(np.isin(photos.subject, np.unique(probes.subject)))
+    num_people = _num(probes)
+    probes, photos = fewer_of(probes, photos)
     seeds = range(ROUNDS if across.is_sampler else 1)
     scores = [score_samples(across(probes.feature, seed), photos.feature, across.sigma) for seed in seeds]
     measured = calibrate_across(scores, probes, photos, across.modality)
     digests = {f"{CALIBRATION_ROLE} source": found.weak.digest, f"{CALIBRATION_ROLE} target": found.strong.digest}
-    return _Measured(measured, _num(probes), digests, bundle.confidence)
+    return _Measured(measured, num_people, digests, bundle.confidence)
 
 
 def _told_of(bundle: Bundle) -> str:

@@ -67,7 +67,9 @@ def run(options: argparse.Namespace) -> None:
         compare_across.run(options)
         return
     across = [
-        f"--{name.replace('_', '-')}" for name in ("encoder", "epochs", "shared_encoder") if getattr(options, name)
+        f"--{name.replace('_', '-')}"
+        for name in ("encoder", "epochs", "shared_encoder")
+        if getattr(options, name) not in (None, False)
     ]
     if across:
         raise TrainingError(f"{across[0]} is for a comparison across modalities: give --modality too")

@@ -17,6 +17,7 @@ from training.recipes import adaptation, adapted
 from training.recipes.adapted import AdaptationExtras
 from training.recipes.modal_comparison import METHODS, WITHOUT_PICTURES, compare_across
 from training.recipes.modalities import Extras
+from training.recipes.wsgan import VARIANTS
 from training.trainers.adaptation_recipe import AdaptationRecipe
 from training.trainers.fitted import Workplace
 
@@ -28,8 +29,9 @@ def run(options: argparse.Namespace) -> None:
     parts = ModalityParts.of(found, SplitRule("subject", options.seed, options.validation, options.test))
     with sole_partial(options.out, METHODS) as partial:
         pictures = modal_pictures(options, parts, options.out, partial)
-        if options.shared_encoder and pictures is None:
-            raise TrainingError("--shared-encoder is for an encoder that is trained: give --images and --encoder")
+        if options.shared_encoder and (pictures is None or not any(name in VARIANTS for name in methods)):
+            wanted = f"that {', '.join(VARIANTS)} train: give --images and --encoder, and one of them"
+            raise TrainingError(f"--shared-encoder is for an encoder {wanted}")
         # By name: whoever asks for help need not wait for torch and matplotlib.
         device = importlib.import_module("training.trainers.encoder").choose_torch_device(options.device)
         with progress_bar() as progress:

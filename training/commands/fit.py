@@ -126,6 +126,7 @@ def run(options: argparse.Namespace) -> None:
     if options.with_reconstruction and not _is_trained(options.method):
         raise TrainingError("--with-reconstruction is for r3an and the parts of it that paint")
     if options.method == ENCODER:
+        _check_heeded(options)
         fit_encoder.run(options)
     elif options.method in _ACROSS:
         _check_heeded(options)

@@ -9,7 +9,15 @@ from pathlib import Path
 
 from models.bundle import Manifest
 from models.split import SplitRule
-from training.commands.terminal import StepWatch, cross_modal_table, out, progress_bar, thresholds_line
+from training.commands.terminal import (
+    StepWatch,
+    cross_modal_table,
+    out,
+    progress_bar,
+    tell_lonely,
+    tell_photos,
+    thresholds_line,
+)
 from training.data.encoders import find_encoder
 from training.data.feature_set_files import load_feature_set
 from training.data.modalities import Modalities, ModalityParts, join_by_subject
@@ -22,7 +30,7 @@ from training.export.cross_modal_bundle import write_cross_modal_bundle
 from training.export.cross_modal_page import CrossModalPlots, cross_modal_page
 from training.export.manifest import provenance
 from training.recipes.modal_pictures import ModalPictures
-from training.recipes.modalities import LEFT, TRANSLATORS, Extras, FittedAcross, fit_across
+from training.recipes.modalities import LEFT, TRANSLATORS, Extras, FittedAcross, fit_across, photo_metrics
 from training.recipes.wsgan import RECIPES, small_end_to_end, small_shared
 from training.trainers.fitted import Workplace
 from training.trainers.wsgan_recipe import WSGANRecipe
@@ -148,7 +156,7 @@ def _write_encoder(options: argparse.Namespace, fitted: FittedAcross, digests: d
         folder,
         fitted.encoder,
         training=trained,
-        metrics={"sampler": options.out.name},
+        metrics={"sampler": options.out.name} | photo_metrics(fitted.photos),
         calibration=fitted.encoder_calibration,
     )
     return folder
@@ -163,13 +171,6 @@ def _page(manifest: Manifest, fitted: FittedAcross) -> bytes:
         plots.feature_map(fitted.feature_map) if fitted.feature_map else "",
     )
     return cross_modal_page(manifest, fitted.calibration, drawn)
-
-
-def tell_lonely(num_lonely: int) -> None:
-    """Say how many pictures were left out, if any were."""
-    if num_lonely:
-        words = f"{num_lonely} pictures were left out: of whoever is on them there is no photo"
-        out().print(words, soft_wrap=True)
 
 
 def _tell(
@@ -192,6 +193,8 @@ def _tell(
         f"{manifest.digest[:16]}{beside}{anew}",
         soft_wrap=True,
     )
+    if is_anew:
+        tell_photos(fitted.photos, fitted.encoder_calibration)
     comparison = f"translated/{parts.modality}"
     console.print(
         thresholds_line(fitted.calibration.points.get(comparison, ()), [parts.num_validation]), soft_wrap=True

@@ -6,8 +6,16 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from models.split import SplitRule
-from training.commands.fit_across import joined, modal_pictures, tell_lonely
-from training.commands.terminal import StepWatch, cross_modal_table, out, progress_bar, thresholds_line
+from training.commands.fit_across import joined, modal_pictures
+from training.commands.terminal import (
+    StepWatch,
+    cross_modal_table,
+    out,
+    progress_bar,
+    tell_lonely,
+    tell_photos,
+    thresholds_line,
+)
 from training.data.modalities import ModalityParts
 from training.data.partial import sole_partial
 from training.errors import TrainingError
@@ -78,5 +86,7 @@ def _tell(options: argparse.Namespace, parts: ModalityParts, fitted: FittedEncod
         f"space {space}; galleries are enrolled in it anew",
         soft_wrap=True,
     )
+    if fitted.strong is fitted.weak:
+        tell_photos(fitted.photos, fitted.calibration)
     stated = fitted.calibration.points.get(f"native-target/{parts.modality}", ())
     console.print(thresholds_line(stated, [parts.num_validation]), soft_wrap=True)

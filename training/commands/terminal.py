@@ -20,7 +20,7 @@ from rich.text import Text
 from models.calibration import Calibration
 from models.operating_point import STATED_RATES, OperatingPoint, people_needed
 from training.evaluation.bootstrap import Interval
-from training.evaluation.cross_modal import CrossModalFigures, Variance
+from training.evaluation.cross_modal import AmongPhotos, CrossModalFigures, Variance
 from training.evaluation.cross_space import CrossSpaceEvaluation, Figures, NativeEvaluation
 from training.evaluation.details import Detail
 from training.evaluation.protocols import FPIR, FoldFigure, IdentificationFigures, PairFigures
@@ -224,6 +224,7 @@ def cross_modal_table(title: str, method: str, measured: Measured, real: Varianc
 def compared_across_table(comparison: ModalComparison) -> Table:
     """A row a method; of a sampler one more with one sample, and how much its features vary beside photos."""
     kind = ", encoders trained with WSGAN too" if comparison.is_end_to_end else ""
+    kind += ", photos by these too" if comparison.is_shared else ""
     title = (
         f"{comparison.modality} to photo in {comparison.space}: {comparison.num_probes} probes of {comparison.measured_on} "
         f"among {comparison.num_photos} photos{kind}"
@@ -236,7 +237,9 @@ def compared_across_table(comparison: ModalComparison) -> Table:
             table.add_row(f"{row.method}, 1 sample", *_figures_of(row.one_sample), "", "")
         variance = (_number(made.intra_sim), _number(made.inter_sim)) if row.generated else ("", "")
         table.add_row(row.method, *_figures_of(row.figures), *variance)
-    table.add_row("photos", *[""] * 6, _number(comparison.real.intra_sim), _number(comparison.real.inter_sim))
+    table.add_row(
+        "photos as they are", *[""] * 6, _number(comparison.real.intra_sim), _number(comparison.real.inter_sim)
+    )
     return table
 
 
@@ -312,3 +315,27 @@ def _interval(interval: Interval | None) -> str:
 
 def _number(figure: float | None) -> str:
     return "-" if figure is None else f"{figure:.4f}"
+
+
+def tell_lonely(num_lonely: int) -> None:
+    """Say how many pictures of a weak modality were left out, if any were."""
+    if num_lonely:
+        words = f"{num_lonely} pictures were left out: of whoever is on them there is no photo"
+        out().print(words, soft_wrap=True)
+
+
+def tell_photos(photos: AmongPhotos | None, calibration: Calibration) -> None:
+    """Say what an encoder that was trained for drawings makes of photos among themselves."""
+    if photos:
+        (rank1, tar), (new_rank1, new_tar) = (
+            (f"{one.rank1:.3f}", _number(one.tar_far_1e3)) for one in (photos.before, photos.after)
+        )
+        words = (
+            f"photos among themselves, {photos.num_probes} among {photos.num_photos}: rank-1 {rank1} before and {new_rank1} now, "
+            f"TAR@1e-3 {tar} before and {new_tar} now"
+        )
+    else:
+        words = "nobody has two photos: how well photos find each other now is not known"
+    if not calibration.points.get("native-target"):
+        words += "; no threshold of photos is stated, see calibrate"
+    out().print(words, soft_wrap=True)

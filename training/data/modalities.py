@@ -97,11 +97,13 @@ def join_by_subject(source: FeatureSet, target: FeatureSet, modality: str | None
         missing = "weak modality" if modality == PHOTO else modality if not is_weak.any() else PHOTO
         side = "target" if is_weak.any() and modality != PHOTO else "source"
         raise JoinError(f"the {side} set holds no picture of the modality {missing!r}")
-    strong = target.take(is_strong)
+    strong = _named(target.take(is_strong), PHOTO)
     has_strong = np.isin(source.subject, np.unique(strong.subject))
     if not (is_weak & has_strong).any():
         raise JoinError(f"nobody on the pictures of the modality {modality!r} is on a photo of the target set")
-    return Modalities(modality, source.take(is_weak & has_strong), strong, int((is_weak & ~has_strong).sum()))
+    weak = _named(source.take(is_weak & has_strong), modality)
+    _check_apart(weak, strong)
+    return Modalities(modality, weak, strong, int((is_weak & ~has_strong).sum()))
 
 
 def _only_modality(source: FeatureSet) -> str:
@@ -110,6 +112,25 @@ def _only_modality(source: FeatureSet) -> str:
         return str(known.pop())
     found = f"holds several: {', '.join(sorted(known))}" if known else "does not say which pictures are no photos"
     raise JoinError(f"give the --modality that is asked about; the source set {found}")
+
+
+def _named(feature_set: FeatureSet, modality: str) -> FeatureSet:
+    """With what a set that tells no modalities is taken to be of."""
+    return replace(feature_set, modality=np.full(len(feature_set), modality))
+
+
+def _check_apart(weak: FeatureSet, strong: FeatureSet) -> None:
+    """Raises `JoinError` where one picture is on both sides, as the sets may be one that tells no modalities."""
+    if weak.space.fingerprint != strong.space.fingerprint:
+        return
+    keys, in_weak, in_strong = np.intersect1d(weak.image, strong.image, return_indices=True)
+    # Two sets may well name different pictures alike.
+    is_same = (weak.feature[in_weak] == strong.feature[in_strong]).all(axis=1)
+    if is_same.any():
+        first = str(keys[is_same.argmax()])
+        raise JoinError(
+            f"{int(is_same.sum())} pictures are on both sides, {first!r} first: say of each of what modality it is; see label"
+        )
 
 
 def _is_of(feature_set: FeatureSet, modality: str) -> npt.NDArray[np.bool_]:

@@ -9,7 +9,7 @@ with itself.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,7 @@ STEPS_A_DECADE = 20
 """Of a scale: a threshold keeps the rate asked for, and may be as strict as one for a rate lower by 11 %."""
 
 _ROUNDING = 1e-12
+_ROWS_AT_ONCE = 256
 _WeightArray = npt.NDArray[np.float64]
 _RowArray = npt.NDArray[np.int64]
 
@@ -67,7 +68,7 @@ def calibrate(pairs: Pairs, translated_NT: FloatArray, crossed: Sequence[HeldOut
 
 def calibrate_native(feature_set: FeatureSet) -> Calibration:
     """Scales and operating points of an encoder's own space, from pictures of subjects it has not seen."""
-    known = feature_set.take(_thinned_rows(feature_set))
+    known = feature_set.take(_thinned_rows(*_names(feature_set)))
     side = [(known, known.feature)]
     return _calibration({"native-target": (side, side)})
 
@@ -96,10 +97,23 @@ def calibrate_scores(
 def calibrate_across(
     scores: Sequence[FloatArray], probes: FeatureSet, photos: FeatureSet, modality: str
 ) -> Calibration:
-    """Of P pictures of a weak modality against G photos, from rounds of scores (P, G) of all with all."""
-    one, other = (names.reshape(-1).tolist() for names in np.meshgrid(probes.subject, photos.subject, indexing="ij"))
-    score_N = np.concatenate([score_PG.reshape(-1) for score_PG in scores])
-    return calibrate_scores(one * len(scores), other * len(scores), score_N, comparison_of("translated", modality))
+    """Of P pictures of a weak modality against G photos, from rounds of scores (P, G) of all with all; people are counted once,
+    however many rounds there are.
+    """
+    _, code_N = np.unique(np.concatenate([probes.subject, photos.subject]), return_inverse=True)
+    rows, columns = np.arange(len(probes)), len(probes) + np.arange(len(photos))
+    tallies = [_weighed(_blocks(score_PG), code_N, rows, columns) for score_PG in scores]
+    summed = _Tally.sum(tallies)
+    scale = _scale(replace(summed, num_genuine=tallies[0].num_genuine, num_pairs=tallies[0].num_pairs))
+    return _with_points({comparison_of("translated", modality): scale} if scale else {})
+
+
+def fewer_of(probes: FeatureSet, photos: FeatureSet) -> tuple[FeatureSet, FeatureSet]:
+    """Of both modalities, each named, no more pictures than are compared with one another."""
+    rows = _thinned_rows(
+        *(np.concatenate([one, other]) for one, other in zip(*map(_names, (probes, photos)), strict=True))
+    )
+    return probes.take(rows[rows < len(probes)]), photos.take(rows[rows >= len(probes)] - len(probes))
 
 
 _Side = Sequence[tuple[FeatureSet, FloatArray]]
@@ -150,16 +164,27 @@ def _tally(rows: FeatureSet, a_ND: FloatArray, b_ND: FloatArray, modality: str) 
     is_photo = np.ones(len(rows), dtype=bool) if rows.modality is None else rows.modality == PHOTO
     photos = np.flatnonzero(is_photo)
     if modality == PHOTO:
-        return _weighed(a_ND, b_ND, code_N, photos, photos)
+        return _weighed(score_blocks(a_ND[photos], b_ND[photos]), code_N, photos, photos)
     others = np.flatnonzero(~is_photo) if rows.modality is None else np.flatnonzero(rows.modality == modality)
-    one, other = (_weighed(a_ND, b_ND, code_N, *roles) for roles in ((others, photos), (photos, others)))
+    one, other = (
+        _weighed(score_blocks(a_ND[of_a], b_ND[of_b]), code_N, of_a, of_b)
+        for of_a, of_b in ((others, photos), (photos, others))
+    )
     # The same people, and the same pairs of them, both times.
     return _Tally(one.genuine + other.genuine, one.impostor + other.impostor, one.num_genuine, one.num_pairs)
 
 
-def _weighed(a_ND: FloatArray, b_ND: FloatArray, code_N: _RowArray, a_rows: _RowArray, b_rows: _RowArray) -> _Tally:
-    """Scores of every a with every b but of a picture with itself: those of one person weigh one together, those of two
-    people one each way.
+_Blocks = Iterable[tuple[slice, npt.NDArray[np.float32]]]
+
+
+def _blocks(score_AB: npt.NDArray[np.float32]) -> _Blocks:
+    starts = range(0, len(score_AB), _ROWS_AT_ONCE)
+    return ((slice(start, start + _ROWS_AT_ONCE), score_AB[start : start + _ROWS_AT_ONCE]) for start in starts)
+
+
+def _weighed(blocks: _Blocks, code_N: _RowArray, a_rows: _RowArray, b_rows: _RowArray) -> _Tally:
+    """Scores of every a with every b, some rows of a at a time, but of a picture with itself: those of one person weigh one
+    together, those of two people one each way.
     """
     num_people = int(code_N.max()) + 1
     num_a, num_b = (np.bincount(code_N[rows], minlength=num_people) for rows in (a_rows, b_rows))
@@ -167,7 +192,7 @@ def _weighed(a_ND: FloatArray, b_ND: FloatArray, code_N: _RowArray, a_rows: _Row
     num_own = num_a * (num_b - is_one_role)
     code_B = code_N[b_rows]
     genuine, impostor = np.zeros(NUM_BINS), np.zeros(NUM_BINS)
-    for block, score_AB in score_blocks(a_ND[a_rows], b_ND[b_rows]):
+    for block, score_AB in blocks:
         bin_AB = bins_of(score_AB).reshape(score_AB.shape)
         rows_A = a_rows[block]
         same_AB = code_N[rows_A, None] == code_B
@@ -257,19 +282,24 @@ def _modalities(rows: FeatureSet) -> set[str]:
 
 
 def _thinned(held: HeldOut) -> HeldOut:
-    rows = _thinned_rows(held.pairs.source)
+    rows = _thinned_rows(*_names(held.pairs.source))
     return HeldOut(held.pairs.take(rows), held.translated_NT[rows])
 
 
-def _thinned_rows(rows: FeatureSet) -> _RowArray:
+def _names(rows: FeatureSet) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.str_]]:
+    """Who is on each picture, and of what modality it is: of none that is known where that is ""."""
+    if rows.modality is None or not (rows.modality != "").any():
+        return rows.subject, np.full(len(rows), PHOTO)
+    return rows.subject, rows.modality
+
+
+def _thinned_rows(subject_N: npt.NDArray[np.str_], modality_N: npt.NDArray[np.str_]) -> _RowArray:
     """The rows of at most MAX_PICTURES pictures: of everybody the first few of each modality, two or more, or of as many people
     as fit, those who were drawn first. What is of no known modality goes.
     """
-    is_known_N = np.ones(len(rows), dtype=bool) if rows.modality is None else rows.modality != ""
-    known = np.flatnonzero(is_known_N) if is_known_N.any() else np.arange(len(rows))
-    _, code_N = np.unique(rows.subject[known], return_inverse=True)
-    kind_N = np.full(len(known), PHOTO) if rows.modality is None else rows.modality[known]
-    names, kind_N = np.unique(kind_N, return_inverse=True)
+    known = np.flatnonzero(modality_N != "")
+    _, code_N = np.unique(subject_N[known], return_inverse=True)
+    names, kind_N = np.unique(modality_N[known], return_inverse=True)
     group, group_N, num = np.unique(code_N * len(names) + kind_N, return_inverse=True, return_counts=True)
     order = np.argsort(group_N, kind="stable")
     # Each picture's place among its person's of its modality.

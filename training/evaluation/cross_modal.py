@@ -54,6 +54,32 @@ class Variance:
     inter_sim: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class AmongPhotos:
+    """How well photos find their people among everybody's first photo, by the encoder as it came and as it was trained."""
+
+    num_probes: int
+    """Photos beyond the first of people whom it has not seen."""
+    num_photos: int
+    before: CrossModalFigures
+    after: CrossModalFigures
+
+
+def among_photos(before: FeatureSet, after: FeatureSet, is_measured_N: npt.NDArray[np.bool_]) -> AmongPhotos | None:
+    """Of the same photos by either encoder (N, D), and who is measured (N,); None where nobody has a second photo."""
+    is_first_N = np.zeros(len(before), dtype=bool)
+    is_first_N[np.unique(before.subject, return_index=True)[1]] = True
+    probes, gallery = np.flatnonzero(is_measured_N & ~is_first_N), np.flatnonzero(is_first_N)
+    if not len(probes):
+        return None
+    subject = before.subject
+    of_both = (
+        figures_of(one.feature[probes] @ one.feature[gallery].T, subject[probes], subject[gallery])
+        for one in (before, after)
+    )
+    return AmongPhotos(len(probes), len(gallery), *of_both)
+
+
 def score_samples(sample_PMS: FloatArray, gallery_GS: FloatArray, sigma: float) -> npt.NDArray[np.float32]:
     """Scores (P, G): densities of the samples' kernels, and of one sample its cosine."""
     if sample_PMS.shape[1] == 1:

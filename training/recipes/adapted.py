@@ -13,15 +13,23 @@ from models.features import FloatArray
 from training.data.encoders import Encoder
 from training.data.modalities import ModalityParts
 from training.errors import TrainingError
-from training.evaluation.cross_modal import CrossModalFigures, figures_of, mean_reciprocal_rank
+from training.evaluation.cross_modal import (
+    AmongPhotos,
+    CrossModalFigures,
+    among_photos,
+    figures_of,
+    mean_reciprocal_rank,
+)
 from training.recipes.adaptation import VARIANTS, small
 from training.recipes.modal_pictures import ModalPictures
 from training.recipes.modalities import (
     Extras,
     Measured,
     calibrate_sides,
+    measured_photos,
     num_drawings,
     own_photos,
+    photo_metrics,
     validation_sides,
     weak_strong,
 )
@@ -55,11 +63,13 @@ class FittedEncoders:
     validation: Measured
     test: Measured | None
     calibration: Calibration
+    photos: AmongPhotos | None
+    """What one encoder of both makes of photos, where somebody has two."""
 
     def metrics(self) -> dict[str, JsonValue]:
         """What the bundle's manifest says of it."""
         parts = {"validation": self.validation, "test": self.test}
-        return {name: asdict(part) if part else None for name, part in parts.items()}
+        return {name: asdict(part) if part else None for name, part in parts.items()} | photo_metrics(self.photos)
 
 
 def fit_adapted(parts: ModalityParts, method: str, seed: int, extras: AdaptationExtras) -> FittedEncoders:
@@ -67,6 +77,7 @@ def fit_adapted(parts: ModalityParts, method: str, seed: int, extras: Adaptation
     pictures = extras.pictures
     if not parts.train.is_one_space:
         raise TrainingError(f"--method {method} trains one encoder: both sets must be of it")
+    pictures.check(parts, with_strong=True)
     data = weak_strong(parts, seed, Extras(workplace=extras.workplace, pictures=pictures), with_strong=True)
     trainer = importlib.import_module("training.trainers.adaptation")
     recipe = VARIANTS[method](extras.recipe())
@@ -79,19 +90,19 @@ def fit_adapted(parts: ModalityParts, method: str, seed: int, extras: Adaptation
         strong = replace(pictures, space=f"{pictures.space}-strong").exported(fitted.strong, parts.gallery)
     gallery = pictures.encoded(parts.gallery, strong, "gallery") if strong else parts.gallery
 
-    def measured(probes: FeatureSet, name: str) -> Measured:
-        encoded = pictures.encoded(probes, weak, name)
+    def measured(probes: FeatureSet, encoded: FeatureSet) -> Measured:
         return Measured(len(probes), _figures(encoded, gallery), _figures(probes, parts.gallery), {}, None)
 
-    validation, test = measured(parts.validation, "validation"), None
-    if parts.test is not None:
-        test = measured(parts.test, "test")
-    calibration = Calibration()
+    validation = pictures.encoded(parts.validation, weak, "validation")
+    test = measured(parts.test, pictures.encoded(parts.test, weak, "test")) if parts.test is not None else None
+    calibration, photos = Calibration(), None
     if strong is weak:
-        photos = pictures.encoded(own_photos(parts, parts.validation), weak, "gallery")
-        calibration = calibrate_sides(pictures.encoded(parts.validation, weak, "validation"), photos)
+        calibration = calibrate_sides(validation, own_photos(replace(parts, gallery=gallery), validation))
+        photos = among_photos(parts.gallery, gallery, measured_photos(parts))
     hyperparameters = fitted.hyperparameters | {"encoder_share": share}
-    return FittedEncoders(method, weak, strong, hyperparameters, validation, test, calibration)
+    return FittedEncoders(
+        method, weak, strong, hyperparameters, measured(parts.validation, validation), test, calibration, photos
+    )
 
 
 def _merit_of(parts: ModalityParts, pictures: ModalPictures) -> tuple[FloatArray, Callable[[FloatArray], float]]:

@@ -30,6 +30,8 @@ class ComparedAcross:
     one_sample: CrossModalFigures | None
     """Of a sampler that draws one of each."""
     generated: Variance | None
+    real: Variance | None
+    """Of photos by the encoder that a sampler's features are of, where one was trained of both."""
     seconds: float
 
 
@@ -44,6 +46,8 @@ class ModalComparison:
     num_photos: int
     is_end_to_end: bool
     """Whether samplers' encoders were trained too."""
+    is_shared: bool
+    """Whether these encode photos too."""
     real: Variance
     rows: list[ComparedAcross]
 
@@ -70,7 +74,7 @@ def compare_across(
         on_method(method)
         started = time.monotonic()
         try:
-            measured = _measured(parts, method, extras, adaptation, seed)
+            measured, real = _measured(parts, method, extras, adaptation, seed)
         except TrainingError as failure:
             raise TrainingError(f"{method}: {failure}; or compare without it: --methods") from None
         rows.append(
@@ -79,6 +83,7 @@ def compare_across(
                 measured.figures,
                 measured.by_samples.get(1),
                 measured.generated,
+                real,
                 time.monotonic() - started,
             )
         )
@@ -90,6 +95,7 @@ def compare_across(
         len(probes),
         len(parts.gallery),
         extras.pictures is not None,
+        extras.pictures is not None and extras.recipe().shares_encoder,
         real_variance(parts.gallery),
         rows,
     )
@@ -97,23 +103,23 @@ def compare_across(
 
 def _measured(
     parts: ModalityParts, method: str, extras: Extras, adaptation: AdaptationExtras | None, seed: int
-) -> Measured:
+) -> tuple[Measured, Variance | None]:
     if method == NOTHING:
-        return _nothing(parts)
+        return _nothing(parts), None
     if method in adapted.METHODS:
         if adaptation is None:
             raise TrainingError("it trains an encoder on pictures: give --images and --encoder")
         pictures, workplace = _of_method(method, adaptation.pictures, adaptation.workplace)
         own = replace(adaptation, pictures=pictures, workplace=workplace)
         encoders = fit_adapted(parts, method, seed, own)
-        return encoders.test or encoders.validation
+        return encoders.test or encoders.validation, None
     if extras.pictures and method not in TRANSLATORS:
         pictures, workplace = _of_method(method, extras.pictures, extras.workplace)
         extras = replace(extras, pictures=pictures, workplace=workplace)
     elif method in TRANSLATORS:
         extras = replace(extras, pictures=None)
     fitted = fit_across(parts, method, seed, extras)
-    return fitted.test or fitted.validation
+    return fitted.test or fitted.validation, fitted.real if fitted.encoder else None
 
 
 def _of_method(method: str, pictures: ModalPictures, workplace: Workplace) -> tuple[ModalPictures, Workplace]:

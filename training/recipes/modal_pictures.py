@@ -17,6 +17,7 @@ from models.features import FloatArray
 from models.space import Space
 from training.data.encoders import Encoder
 from training.data.extraction import ExtractionSettings, extract_features
+from training.data.modalities import ModalityParts
 from training.data.picture_store import decode_pictures
 from training.data.sources import ChosenPictures, PictureItem
 from training.data.views import ViewSource
@@ -52,6 +53,12 @@ class ModalPictures:
                 f"{len(missing)} of the pictures that the features were made from are not there, {missing[0]!r} first"
             )
         return [item for item in found.values() if item is not None]
+
+    def check(self, parts: ModalityParts, *, with_strong: bool) -> None:
+        """Raises `TrainingError` where pictures of people to measure on are not there, or `with_strong` photos."""
+        for feature_set in (parts.validation, parts.test, parts.gallery if with_strong else None):
+            if feature_set is not None:
+                self.items_of(feature_set)
 
     def has(self, feature_set: FeatureSet) -> bool:
         """Whether the pictures of features are there."""

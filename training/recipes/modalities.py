@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import JsonValue
 
 from models.bundle import Sampling
@@ -20,13 +21,15 @@ from models.space import Space
 from training.data.encoders import Encoder
 from training.data.modalities import ModalityParts
 from training.errors import TrainingError
-from training.evaluation.calibration import calibrate_across, calibrate_native
+from training.evaluation.calibration import calibrate_across, calibrate_native, fewer_of
 from training.evaluation.cross_modal import (
     SIGMAS,
+    AmongPhotos,
     CrossModalFigures,
     CrossModalMap,
     Sample,
     Variance,
+    among_photos,
     best_sigma,
     figures_of,
     map_of,
@@ -119,6 +122,8 @@ class FittedAcross:
     real: Variance
     calibration: Calibration
     feature_map: CrossModalMap | None
+    photos: AmongPhotos | None
+    """What an encoder that is of photos too makes of these, where somebody has two."""
 
     def metrics(self) -> dict[str, JsonValue]:
         """What the bundle's manifest says of it."""
@@ -127,7 +132,13 @@ class FittedAcross:
             "parity": self.parity,
             **{name: asdict(part) if part else None for name, part in parts.items()},
             "real_variance": asdict(self.real),
+            **photo_metrics(self.photos),
         }
+
+
+def photo_metrics(photos: AmongPhotos | None) -> dict[str, JsonValue]:
+    """What a manifest says of photos among themselves, where there is anything to say."""
+    return {"photos": asdict(photos)} if photos else {}
 
 
 def fit_across(parts: ModalityParts, method: str, seed: int, extras: Extras | None = None) -> FittedAcross:
@@ -139,10 +150,10 @@ def fit_across(parts: ModalityParts, method: str, seed: int, extras: Extras | No
     if method in TRANSLATORS:
         return _fit_translator(parts, method, weak_strong(parts, seed, extras))
     recipe = VARIANTS[method](extras.recipe())
-    if recipe.shares_encoder and extras.pictures:
-        if not parts.train.is_one_space:
+    if extras.pictures:
+        if recipe.shares_encoder and not parts.train.is_one_space:
             raise TrainingError("one encoder of both modalities is trained: both sets must be of it")
-        extras.pictures.items_of(parts.gallery)
+        extras.pictures.check(parts, with_strong=recipe.shares_encoder)
     recipe = replace(recipe, num_drawings=num_drawings(recipe.num_drawings, parts, extras.pictures))
     data = weak_strong(parts, seed, extras, with_strong=recipe.sees_strong_pictures)
     trainer = importlib.import_module("training.trainers.wsgan")
@@ -159,9 +170,10 @@ def fit_across(parts: ModalityParts, method: str, seed: int, extras: Extras | No
         hyperparameters |= {"encoder_share": share}
         encoder = extras.pictures.exported(fitted.encoder_at(share), parts.validation)
         parts = _encoded(parts, extras.pictures, encoder, with_strong=recipe.shares_encoder)
-    encoder_calibration = Calibration()
+    encoder_calibration, photos = Calibration(), None
     if encoder is not None and recipe.shares_encoder:
         encoder_calibration = calibrate_sides(parts.validation, own_photos(parts, parts.validation))
+        photos = among_photos(before.gallery, parts.gallery, measured_photos(parts))
     graph: bytes = load("training.export.torch_graph:sampler_torch_graph")(
         fitted.sampler, parts.validation.space.dimension, recipe.num_noise
     )
@@ -185,6 +197,7 @@ def fit_across(parts: ModalityParts, method: str, seed: int, extras: Extras | No
         real_variance(parts.gallery),
         measure.calibration(),
         measure.feature_map(),
+        photos,
     )
 
 
@@ -218,7 +231,7 @@ def validation_sides(parts: ModalityParts) -> tuple[FeatureSet, FeatureSet]:
 
 
 def calibrate_sides(probes: FeatureSet, photos: FeatureSet) -> Calibration:
-    """Of both modalities in one space, among themselves and each other."""
+    """Of both modalities in one space, each named, photos among themselves and with the others."""
     shared = probes.columns().keys() & photos.columns().keys()
     columns = {name: np.concatenate([side.columns()[name] for side in (probes, photos)]) for name in shared}
     return calibrate_native(FeatureSet.build(probes.space, columns))
@@ -227,6 +240,13 @@ def calibrate_sides(probes: FeatureSet, photos: FeatureSet) -> Calibration:
 def own_photos(parts: ModalityParts, probes: FeatureSet) -> FeatureSet:
     """Of those who are on weak pictures."""
     return parts.gallery.take(np.isin(parts.gallery.subject, np.unique(probes.subject)))
+
+
+def measured_photos(parts: ModalityParts) -> npt.NDArray[np.bool_]:
+    """Which photos (N,) of the gallery are of people who are measured: those of the test, or validation where there is none."""
+    part = "validation" if parts.test is None else "test"
+    is_of: npt.NDArray[np.bool_] = parts.rule.parts(parts.gallery) == part
+    return is_of
 
 
 def _encoded(parts: ModalityParts, pictures: ModalPictures, encoder: Encoder, *, with_strong: bool) -> ModalityParts:
@@ -290,6 +310,7 @@ def _fit_translator(parts: ModalityParts, method: str, data: WeakStrong) -> Fitt
         real_variance(parts.gallery),
         measure.calibration(),
         measure.feature_map(),
+        None,
     )
 
 
@@ -331,7 +352,7 @@ class _Measure:
     def calibration(self) -> Calibration:
         """Of validation people's weak pictures against their photos, over several rounds of noise."""
         probes = self.people.validation
-        own = own_photos(self.people, probes)
+        probes, own = fewer_of(probes, own_photos(self.people, probes))
         seeds = range(ROUNDS) if self.many else range(1)
         scores = [score_samples(self.sample(probes.feature, seed), own.feature, self.sigma) for seed in seeds]
         return calibrate_across(scores, probes, own, self.people.modality)

@@ -346,7 +346,7 @@ def test_what_is_generated_is_contrasted_with_photos_of_the_same_people_as_the_e
         encoded.append(lots)
         return together(lots)
 
-    run.weak.together = noted  # type: ignore[method-assign]
+    run.weak.together = noted  # type: ignore[assignment, method-assign]
     weak_BW, class_B, own_BS = run._seen(torch.arange(6))
     (lots,) = encoded
     assert [len(lot) for lot in lots] == [6, 5, 11]
