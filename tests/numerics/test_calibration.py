@@ -335,3 +335,64 @@ def test_a_table_of_everybody_with_everybody_counts_every_pair() -> None:
     a, b = ([pair[side] for pair in pairs] for side in (0, 1))
     scale = calibrate_scores(a, b, score, "translated").scales["translated"]
     assert (scale.num_genuine, scale.num_impostors) == (80, 3160)
+
+
+def test_scores_of_all_with_all_are_counted_as_their_list_is() -> None:
+    random = np.random.default_rng(5)
+    num = 150
+    probes = np.array([f"p{number}" for number in range(num)])
+    photos = np.array([f"p{number}" for number in range(num) for _ in range(1 + number % 3)])
+    sides = [
+        FeatureSet.build(
+            Space("x", 4, "external:x"),
+            {
+                "feature": random.normal(size=(len(names), 4)),
+                "image": np.arange(len(names)).astype(str),
+                "subject": names,
+            },
+        )
+        for names in (probes, photos)
+    ]
+    is_own = probes[:, None] == photos
+    scores = [
+        np.clip(0.5 * is_own + 0.2 * random.normal(size=is_own.shape), -1, 1).astype(np.float32) for _ in range(3)
+    ]
+    found = calibration.calibrate_across(scores, sides[0], sides[1], "sketch")
+    names = [[side.repeat(len(photos)), np.tile(photos, len(probes))] for side in (probes,) * 3]
+    a, b = (np.concatenate([one[place] for one in names]).tolist() for place in (0, 1))
+    listed = calibration.calibrate_scores(
+        a, b, np.concatenate([one.reshape(-1) for one in scores]), "translated/sketch"
+    )
+    scale, expected = found.scales["translated/sketch"], listed.scales["translated/sketch"]
+    assert (
+        (scale.num_genuine, scale.num_impostors)
+        == (expected.num_genuine, expected.num_impostors)
+        == (num, num * (num - 1) // 2)
+    )
+    # Strangers of either way weigh as one pair in the list, and one each way in the table: the shares differ by as little as
+    # pairs with more photos on one side do.
+    np.testing.assert_allclose(scale.fmr, expected.fmr)
+    np.testing.assert_allclose(scale.threshold, expected.threshold, atol=5e-3)
+    np.testing.assert_allclose(scale.fnmr, expected.fnmr, atol=0.02)
+
+
+def test_many_sketches_are_calibrated_on_as_many_pictures_as_photos_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "MAX_PICTURES", 60)
+    names = np.array([f"p{number}" for number in range(80)])
+    sides = [
+        FeatureSet.build(
+            Space("x", 4, "external:x"),
+            {
+                "feature": np.random.default_rng(0).normal(size=(80, 4)),
+                "image": np.array([f"{kind}-{name}" for name in names]),
+                "subject": names,
+                "modality": np.full(80, kind),
+            },
+        )
+        for kind in ("sketch", "photo")
+    ]
+    probes, photos = calibration.fewer_of(*sides)
+    assert probes.subject.tolist() == photos.subject.tolist()
+    assert 28 <= len(probes) <= 30
+    assert probes.modality is not None
+    assert set(probes.modality) == {"sketch"}

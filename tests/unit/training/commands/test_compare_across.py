@@ -31,11 +31,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         return replace(whole, num_hidden=16, num_noise=3, batch=16, generator=Rule("adamw", 3e-3, 0.1))
 
     def of_encoders() -> AdaptationRecipe:
-        return replace(both, batch=8, epochs=2)
+        return replace(both, batch=8, epochs=2, num_drawings=0, is_mirrored=False)
 
     monkeypatch.setitem(wsgan.RECIPES, "small", tiny)
     monkeypatch.setitem(adaptation.RECIPES, "small", of_encoders)
     monkeypatch.setattr(fit_across, "small_end_to_end", tiny)
+    monkeypatch.setattr(fit_across, "small_shared", lambda: replace(tiny(), shares_encoder=True, contrasts_strong=True))
 
 
 @pytest.fixture
@@ -112,18 +113,25 @@ def test_baselines_that_train_an_encoder_need_pictures(fails: Fails, both: Path,
     assert "give --images and --encoder" in said
 
 
-def test_an_encoder_is_shared_where_one_is_trained(fails: Fails, both: Path, tmp_path: Path) -> None:
+def test_an_encoder_is_shared_where_one_is_trained(
+    fails: Fails, both: Path, drawn_folder: Path, encoder_file: Path, tmp_path: Path
+) -> None:
     words = ("compare", "--source", both, "--target", both, "--out", tmp_path / "x", "--shared-encoder")
     assert "give --images and --encoder" in fails(*words, "--modality", "sketch")
     assert "give --modality too" in fails(*words)
+    pictures = ("--images", drawn_folder, "--encoder", encoder_file)
+    simple = fails(*words, "--modality", "sketch", *pictures, "--methods", "none", "shrunken-ridge")
+    assert "give --images and --encoder, and one of them" in simple
 
 
 def test_wsgans_encoder_may_be_of_photos_too_as_that_of_fine_tuning_is(
     run: Run, both: Path, drawn_folder: Path, encoder_file: Path, tmp_path: Path
 ) -> None:
     more = ("--images", drawn_folder, "--encoder", encoder_file, "--methods", "wsgan")
-    (own,), (shared,) = (
-        compare(run, both, tmp_path / f"compared-{len(given)}", *more, *given)[1]["rows"]
-        for given in ((), ("--shared-encoder",))
+    own, shared = (
+        compare(run, both, tmp_path / f"compared-{len(given)}", *more, *given) for given in ((), ("--shared-encoder",))
     )
-    assert own["figures"] != shared["figures"] or own["generated"] != shared["generated"]
+    assert [found["is_shared"] for _, found in (own, shared)] == [False, True]
+    assert "photos by these too" in shared[0]
+    (row,), (other,) = (found["rows"] for _, found in (own, shared))
+    assert row["real"] == own[1]["real"] == shared[1]["real"] != other["real"]

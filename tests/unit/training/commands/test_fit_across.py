@@ -321,5 +321,5 @@ def test_what_scores_mean_is_measured_on_sketches_of_ones_own(
     save_feature_set(people("other", 8, modality="sketch", num=1, seed=1, num_people=240), others)
     wrong = ("calibrate", "--bundle", tmp_path / "bundle", "--source", others, "--target", own[1])
     assert "is not of the space 'weak'" in fails(*wrong, "--out", tmp_path / "x")
-    scores = ("calibrate", "--bundle", tmp_path / "bundle", "--scores", others, "--comparison", "translated")
-    assert "there is translated/sketch alone" in fails(*scores, "--out", tmp_path / "x")
+    listed = ("calibrate", "--bundle", tmp_path / "bundle", "--scores", others, "--comparison", "translated")
+    assert "there is translated/sketch alone" in fails(*listed, "--out", tmp_path / "x")

@@ -53,6 +53,18 @@ def test_a_set_that_names_no_modality_is_what_it_is_said_to_be() -> None:
     weak, strong = rows(SPACE, ("ann", ""), modality=False), rows(OTHER, ("ann", ""), modality=False)
     found = join_by_subject(weak, strong, "sketch")
     assert (len(found.weak), len(found.strong), found.modality) == (1, 1, "sketch")
+    assert found.weak.modality is not None
+    assert found.strong.modality is not None
+    assert (found.weak.modality.tolist(), found.strong.modality.tolist()) == (["sketch"], ["photo"])
+
+
+def test_no_picture_is_a_sketch_and_a_photo() -> None:
+    untold = rows(SPACE, ("ann", ""), ("bob", ""), modality=False)
+    with pytest.raises(JoinError, match="2 pictures are on both sides, '0-ann-' first"):
+        join_by_subject(untold, untold, "sketch")
+    # Two folders may name different pictures alike.
+    others = FeatureSet.build(SPACE, untold.columns() | {"feature": -untold.feature})
+    assert len(join_by_subject(untold, others, "sketch").weak) == 2
 
 
 @pytest.mark.parametrize(
