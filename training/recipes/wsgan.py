@@ -80,12 +80,12 @@ def small_end_to_end() -> WSGANRecipe:
 
 def small_shared() -> WSGANRecipe:
     """The same where the encoder is of both modalities, and photos are there to be encoded again: sketches are contrasted with
-    photos in place of class centres, and are to be recognised before the generator as well as behind it.
+    photos in place of class centres, and both are to be recognised before the generator as well as behind it.
     """
     base = small_end_to_end()
     return replace(
         base,
-        terms=replace(base.terms, weak_classification=1.0),
+        terms=replace(base.terms, encoder_classification=1.0),
         batch=48,
         num_drawings=24,
         shares_encoder=True,

@@ -163,23 +163,25 @@ class _Run:
         """Minimise J_G of Eq. 8 over the generator and the encoder of weak pictures, and class centres where they follow it; what
         it was before.
         """
-        terms, num = self.recipe.terms, self.recipe.num_counterparts
+        recipe, terms, num = self.recipe, self.recipe.terms, self.recipe.num_counterparts
         weak_BW, class_B, own_BS = self._seen(rows_B)
         noise_BZ = self._noise(num * len(weak_BW))
         made_BS = self.generator(weak_BW.repeat(num, 1), noise_BZ)
         loss = terms.classification * self.classifier(made_BS, class_B.repeat(num), 0.0)
-        if terms.weak_classification and self.weak is not None:
-            loss = loss + terms.weak_classification * self.classifier(weak_BW, class_B, 0.0)
+        if terms.encoder_classification and self.weak is not None:
+            sides = [weak_BW, own_BS] if recipe.contrasts_strong else [weak_BW]
+            own_losses = [self.classifier(side, class_B, 0.0) for side in sides]
+            loss = loss + terms.encoder_classification * torch.stack(own_losses).sum()
         if terms.contrast:
             loss = loss + terms.contrast * self._contrast(made_BS, own_BS.repeat(num, 1), class_B.repeat(num))
-        if self.weak is not None and not self.recipe.encoder_learns_all:
+        if self.weak is not None and not recipe.encoder_learns_all:
             made_BS = self.generator(weak_BW.detach().repeat(num, 1), noise_BZ)
         if terms.is_adversarial:
             loss = loss + generator_loss(self.critic(made_BS))
         if terms.noise:
             loss = loss + terms.noise * noise_regression(self.noise_encoder(made_BS), noise_BZ)
         trained = ["generator"] if self.weak is None else ["generator", "encoder"]
-        if self.recipe.classifier_learns_weak:
+        if recipe.classifier_learns_weak:
             trained.append("classifier")
         self.optimisers.step(trained, loss)
         return float(loss.detach())

@@ -16,8 +16,10 @@ class Terms:
     strong_classification: float
     """nu: how much the classifier learns from strong features."""
     is_adversarial: bool = True
-    weak_classification: float = 0.0
-    """How much an encoder of both modalities is taught to be recognised by weak features themselves, beside those generated."""
+    encoder_classification: float = 0.0
+    """How much an encoder of both modalities is taught in G-phases to be recognised by its own features, of weak pictures and of
+    photos that these are contrasted with, beside those generated.
+    """
     contrast: float = 0.0
     """How much a strong feature is to be nearer to what was generated of its own person than of the others in the batch.
 

@@ -190,7 +190,8 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
         undrawn = ["--no-report"] if arguments[0] == "fit" and "--report" not in arguments else []
         code = cli.run([*map(str, arguments), *undrawn])
         printed = capsys.readouterr()
-        assert (code, printed.err) == (0, "")
+        assert code == 0, printed.err
+        assert not printed.err
         return printed.out
 
     return call

@@ -36,7 +36,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(wsgan.RECIPES, "small", tiny)
     monkeypatch.setitem(adaptation.RECIPES, "small", of_encoders)
     monkeypatch.setattr(fit_across, "small_end_to_end", tiny)
-    monkeypatch.setattr(fit_across, "small_shared", lambda: replace(tiny(), shares_encoder=True, contrasts_strong=True))
+    monkeypatch.setattr(
+        fit_across, "small_shared", lambda: replace(tiny(), epochs=4, shares_encoder=True, contrasts_strong=True)
+    )
 
 
 @pytest.fixture

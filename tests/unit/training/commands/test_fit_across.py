@@ -323,3 +323,19 @@ def test_what_scores_mean_is_measured_on_sketches_of_ones_own(
     assert "is not of the space 'weak'" in fails(*wrong, "--out", tmp_path / "x")
     listed = ("calibrate", "--bundle", tmp_path / "bundle", "--scores", others, "--comparison", "translated")
     assert "there is translated/sketch alone" in fails(*listed, "--out", tmp_path / "x")
+
+
+def test_a_route_that_is_calibrated_holds_no_bundle_of_a_modality(
+    run: Run, fails: Fails, sets: tuple[Path, Path], tmp_path: Path
+) -> None:
+    fit(run, sets, "shrunken-ridge", tmp_path / "drawn")
+    third = tmp_path / "third.npz"
+    save_feature_set(people("third", 12, modality="photo", num=2, seed=3), third)
+    run("fit", "--method", "ridge", "--source", sets[1], "--target", third, "--out", tmp_path / "on",
+        "--no-confidence", "--calibration-folds", 0, *SHARES)  # fmt: skip
+    words = ("calibrate", "--bundle", tmp_path / "on", "--after", tmp_path / "drawn", "--out", tmp_path / "x")
+    said = fails(*words, "--source", sets[0], "--target", third)
+    assert "bundle drawn: is of sketch pictures alone, and part of no route" in said
+    scores = tmp_path / "scores.csv"
+    scores.write_text("a,b,score\nann,ann,0.5\n")
+    assert "bundle drawn: is of" in fails(*words, "--scores", scores, "--comparison", "translated")

@@ -358,16 +358,16 @@ def test_what_is_generated_is_contrasted_with_photos_of_the_same_people_as_the_e
     assert _Run(data, recipe(batch=6, contrasts_strong=True), torch.eye(8))._seen(torch.arange(6))[2].shape == (6, 8)
 
 
-def test_an_encoder_of_both_modalities_may_be_taught_to_recognise_weak_pictures_itself() -> None:
-    data = colours()
-    losses: list[float] = []
+@pytest.mark.parametrize("contrasts", [False, True])
+def test_an_encoder_of_both_modalities_may_be_taught_to_recognise_pictures_itself(contrasts: bool) -> None:
+    data, losses, expected = colours(with_strong=True), [], 0.0
     for weight in (0.0, 1.0, 3.0):
-        terms = replace(recipe().terms, weak_classification=weight)
-        run = _Run(data, recipe(batch=6, terms=terms, num_counterparts=1), torch.eye(8))
-        if not losses:
-            twin = _Run(data, recipe(batch=6, num_counterparts=1), torch.eye(8))
-            weak_BW, class_B, _ = twin._seen(torch.arange(6))
-            expected = float(twin.classifier(weak_BW, class_B, 0.0).detach())
+        terms = replace(recipe().terms, encoder_classification=weight)
+        asked = recipe(batch=6, terms=terms, num_counterparts=1, contrasts_strong=contrasts)
+        run, twin = _Run(data, asked, torch.eye(8)), _Run(data, asked, torch.eye(8))
+        weak_BW, class_B, own_BS = twin._seen(torch.arange(6))
+        sides = [weak_BW, own_BS] if contrasts else [weak_BW]
+        expected = sum(float(cross_entropy(side, twin, class_B)) for side in sides)
         losses.append(run.g_phase(torch.arange(6)))
     assert losses[1] - losses[0] == pytest.approx(expected, rel=1e-3)
     assert losses[2] - losses[0] == pytest.approx(3 * expected, rel=1e-3)
