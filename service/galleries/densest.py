@@ -36,7 +36,7 @@ _CODED_PRODUCTS_AT_ONCE = 1 << 19
 """Of bytes, which bounds what a search takes beside the vectors."""
 
 _CROWDED_SHARE = 2
-"""Where more than one in so many products may be among the highest, float32 products of all are faster."""
+"""Where more than one in so many products may be among the highest, float32 products of all cost as much, and less memory."""
 
 _ROWS_ALONG = 64
 """Rows whose products are compared as one: numpy is fast along many numbers."""
