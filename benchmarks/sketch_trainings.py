@@ -140,7 +140,7 @@ class SketchTrainings:
         else:
             fitted = fit_across(parts, "wsgan", self._seed, Extras(RECIPES[name], workplace, pictures))
             assert fitted.encoder is not None
-            trained = Trained(fitted.encoder, fitted, is_of_photos=fitted.target == fitted.source)
+            trained = Trained(fitted.encoder, fitted, is_of_photos=fitted.is_of_photos)
         found = fitted.test or fitted.validation
         return trained, {
             "share": fitted.hyperparameters["encoder_share"],

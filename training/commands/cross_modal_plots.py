@@ -23,7 +23,7 @@ def recall(by_samples: Mapping[int, CrossModalFigures]) -> str:
             axis.set_xscale("log")
             axis.set_xticks(nums, [str(num) for num in nums])
             axis.minorticks_off()
-            axis.set(xlabel="samples of a probe", ylabel=f"share of probes {words}")
+            axis.set(xlabel="samples of a probe", ylabel=f"share {words}")
 
     return svg_of((9.6, 3.4), draw, columns=2)
 

@@ -156,7 +156,7 @@ def _write_encoder(options: argparse.Namespace, fitted: FittedAcross, digests: d
         folder,
         fitted.encoder,
         training=trained,
-        metrics={"sampler": options.out.name} | photo_metrics(fitted.photos),
+        metrics={"sampler": options.out.name} | (photo_metrics(fitted.photos) if fitted.is_of_photos else {}),
         calibration=fitted.encoder_calibration,
     )
     return folder
@@ -185,15 +185,14 @@ def _tell(
     )
     console.print(cross_modal_table(title, fitted.method, measured, fitted.real))
     chosen = f"{fitted.method} {json.dumps(fitted.hyperparameters)}" if not fitted.sampling else fitted.method
-    is_anew = fitted.encoder is not None and fitted.target == fitted.source
-    anew = "; it is of photos too, and galleries are enrolled with it anew" if is_anew else ""
+    anew = "; it is of photos too, and galleries are enrolled with it anew" if fitted.is_of_photos else ""
     beside = f", with the encoder {_encoder_folder(options.out)}" if fitted.encoder else ""
     console.print(
         f"{options.out}: {chosen}, fitted on {len(parts.train.weak)} pictures and {len(parts.train.strong)} photos, digest "
         f"{manifest.digest[:16]}{beside}{anew}",
         soft_wrap=True,
     )
-    if is_anew:
+    if fitted.is_of_photos:
         tell_photos(fitted.photos, fitted.encoder_calibration)
     comparison = f"translated/{parts.modality}"
     console.print(

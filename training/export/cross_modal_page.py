@@ -17,6 +17,7 @@ _COLUMNS = {
     "tar_far_1e2": "TAR@1e-2",
     "tar_far_1e3": "TAR@1e-3",
 }
+_BY_ENCODER = (("as it came", "before"), ("as it was trained", "after"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ def cross_modal_page(manifest: Manifest, calibration: Calibration, plots: CrossM
         *_recall(plots),
         *_variance(manifest, measured),
         *_map(plots),
+        *_photos(manifest),
         *_thresholds(manifest, calibration),
         "<h2>What this does not say</h2>",
         f"<p>A {manifest.modality} shows what somebody remembered or wanted to show. A candidate is a lead to be followed, and "
@@ -107,6 +109,26 @@ def _map(plots: CrossModalPlots) -> list[str]:
         plots.feature_map,
         '<p class="small">Colours are people. Two directions of many: those in which their photos differ most. After WSGAN, '
         "Fig. 4.</p>",
+    ]
+
+
+def _photos(manifest: Manifest) -> list[str]:
+    """What an encoder of both modalities makes of photos."""
+    if manifest.source != manifest.target or "photos" not in manifest.metrics:
+        return []
+    photos: Mapping[str, Any] | None = manifest.metrics["photos"]  # type: ignore[assignment]
+    heading = "<h2>Photos among themselves</h2>"
+    if not photos:
+        return [
+            heading,
+            "<p>The encoder is of photos too. Nobody has two, so how well they find each other now is not known.</p>",
+        ]
+    rows = [(name, *(number(photos[key][column]) for column in _COLUMNS)) for name, key in _BY_ENCODER]
+    return [
+        heading,
+        f"<p>The encoder is of photos too. {photos['num_probes']:,} further photos of people whom it has not seen, among "
+        f"{photos['num_photos']:,} first ones of everybody:</p>",
+        *table(("encoder", *_COLUMNS.values()), rows, chosen=[1]),
     ]
 
 

@@ -69,7 +69,9 @@ class FittedEncoders:
     def metrics(self) -> dict[str, JsonValue]:
         """What the bundle's manifest says of it."""
         parts = {"validation": self.validation, "test": self.test}
-        return {name: asdict(part) if part else None for name, part in parts.items()} | photo_metrics(self.photos)
+        return {name: asdict(part) if part else None for name, part in parts.items()} | (
+            photo_metrics(self.photos) if self.strong is self.weak else {}
+        )
 
 
 def fit_adapted(parts: ModalityParts, method: str, seed: int, extras: AdaptationExtras) -> FittedEncoders:

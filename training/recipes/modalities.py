@@ -132,13 +132,18 @@ class FittedAcross:
             "parity": self.parity,
             **{name: asdict(part) if part else None for name, part in parts.items()},
             "real_variance": asdict(self.real),
-            **photo_metrics(self.photos),
+            **(photo_metrics(self.photos) if self.is_of_photos else {}),
         }
+
+    @property
+    def is_of_photos(self) -> bool:
+        """Whether an encoder was trained that photos are encoded by too."""
+        return self.encoder is not None and self.source == self.target
 
 
 def photo_metrics(photos: AmongPhotos | None) -> dict[str, JsonValue]:
-    """What a manifest says of photos among themselves, where there is anything to say."""
-    return {"photos": asdict(photos)} if photos else {}
+    """What the manifest of an encoder of both says of photos among themselves: nothing where nobody has two."""
+    return {"photos": asdict(photos) if photos else None}
 
 
 def fit_across(parts: ModalityParts, method: str, seed: int, extras: Extras | None = None) -> FittedAcross:

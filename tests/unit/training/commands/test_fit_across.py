@@ -1,5 +1,6 @@
 """`fit` across modalities, as a user runs it in process: from sketches and photos to bundles."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -238,10 +239,28 @@ def test_an_encoder_of_both_modalities_is_that_of_galleries_too(
     both = tmp_path / "both.npz"
     run("extract", "--encoder", encoder_file, "--images", drawn_folder, "--out", both)
     shared = ("--images", drawn_folder, "--encoder", encoder_file, "--shared-encoder")
-    printed, bundle = fit(run, (both, both), "wsgan", tmp_path / "one", *shared)
+    printed, bundle = fit(run, (both, both), "wsgan", tmp_path / "one", *shared, "--report")
     encoder = read_bundle(tmp_path / "one-encoder").manifest.target
     assert bundle.manifest.source == bundle.manifest.target == encoder
     assert "galleries are enrolled with it anew" in printed
+    assert "nobody has two photos" in printed
+    assert "Nobody has two" in (tmp_path / "one" / "report" / "index.html").read_text()
+    assert read_bundle(tmp_path / "one-encoder").manifest.metrics == {"sampler": "one", "photos": None}
+    # With a second photo of everybody.
+    listed = (drawn_folder / "labels.csv").read_text()
+    for number in range(NUM_PEOPLE):
+        shutil.copy(drawn_folder / f"photo-{number}.png", drawn_folder / f"again-{number}.png")
+        listed += f"again-{number}.png,p{number},photo\n"
+    (drawn_folder / "labels.csv").write_text(listed)
+    twice = tmp_path / "twice.npz"
+    run("extract", "--encoder", encoder_file, "--images", drawn_folder, "--out", twice)
+    printed, bundle = fit(run, (twice, twice), "wsgan", tmp_path / "two", *shared, "--report")
+    assert "photos among themselves, 21 among 90: rank-1 1.000 before" in " ".join(printed.split())
+    found = bundle.manifest.metrics["photos"]
+    assert isinstance(found, dict)
+    assert found == read_bundle(tmp_path / "two-encoder").manifest.metrics["photos"]
+    page = (tmp_path / "two" / "report" / "index.html").read_text()
+    assert "21 further photos of people whom it has not seen, among 90 first ones" in page
     assert bundle.manifest.provenance.hyperparameters["contrasts_strong"] is True
     assert bundle.manifest.provenance.hyperparameters["trains_on_strong"] is False
     labels = drawn_folder / "labels.csv"
