@@ -16,7 +16,7 @@ def small() -> AdaptationRecipe:
         encoder=Rule("adamw", 1e-3, 1e-2),
         head=Rule("adamw", 1e-3),
         scale=16.0,
-        epochs=20,
+        epochs=8,
         batch=48,
         num_drawings=24,
         is_mirrored=True,

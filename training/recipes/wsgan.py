@@ -80,7 +80,7 @@ def small_end_to_end() -> WSGANRecipe:
 
 def small_shared() -> WSGANRecipe:
     """The same where the encoder is of both modalities, and photos are there to be encoded again: sketches are contrasted with
-    photos in place of class centres, and both are to be recognised before the generator as well as behind it.
+    photos in place of class centres, and both are to be recognised before the generator as well as behind it. In more epochs it learns the people by heart.
     """
     base = small_end_to_end()
     return replace(
@@ -88,6 +88,7 @@ def small_shared() -> WSGANRecipe:
         terms=replace(base.terms, encoder_classification=1.0),
         batch=48,
         num_drawings=24,
+        epochs=8,
         shares_encoder=True,
         contrasts_strong=True,
     )
