@@ -80,7 +80,8 @@ def small_end_to_end() -> WSGANRecipe:
 
 def small_shared() -> WSGANRecipe:
     """The same where the encoder is of both modalities, and photos are there to be encoded again: sketches are contrasted with
-    photos in place of class centres, and both are to be recognised before the generator as well as behind it. In more epochs it learns the people by heart.
+    photos in place of class centres, and both are to be recognised before the generator as well as behind it. In
+    more epochs it learns these people by heart.
     """
     base = small_end_to_end()
     return replace(
