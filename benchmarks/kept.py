@@ -23,5 +23,7 @@ def kept_or_measured(path: Path, plan: Measured, device: str, measure: Callable[
     arithmetic = "bfloat16" if has_bfloat16(device) else "float32"
     kept = {"plan": plan, "measured": f"{machine(device).rstrip('.')}, {arithmetic}", **found}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    draft = path.with_suffix(".draft")
+    draft.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    draft.replace(path)
     return kept

@@ -20,12 +20,13 @@ from training.data.encoders import Encoder
 from training.data.extraction import ExtractionSettings, discard_partial, extract_features
 from training.data.modalities import ModalityParts, join_by_subject
 from training.data.views import ViewSource
-from training.evaluation.cross_modal import CrossModalFigures, figures_of, mean_figures, score_samples
+from training.evaluation.cross_modal import SIGMAS, CrossModalFigures, figures_of, mean_figures, score_samples
 from training.export.loaded import GraphSampler, GraphTranslator
 from training.recipes import adaptation, adapted, wsgan
 from training.recipes.adapted import AdaptationExtras, FittedEncoders, fit_adapted
 from training.recipes.modal_pictures import ModalPictures
-from training.recipes.modalities import ROUNDS, Extras, FittedAcross, fit_across
+from training.recipes.modalities import NUM_SAMPLES, ROUNDS, Extras, FittedAcross, fit_across
+from training.recipes.shares import SHARES
 from training.trainers import adaptation as adaptation_trainer
 from training.trainers import wsgan as wsgan_trainer
 from training.trainers.encoder import choose_torch_device
@@ -100,6 +101,7 @@ class SketchTrainings:
             "recipe": asdict(recipe),
             "encoder": self._faces.encoder(ENCODER).space.fingerprint,
             "split": [VALIDATION, TEST],
+            "measured by": [list(SHARES), list(SIGMAS), NUM_SAMPLES, ROUNDS],
         }
 
     def _trained_on_one(self, name: str) -> Measured:

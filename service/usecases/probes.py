@@ -192,7 +192,9 @@ class Probes:
             raise _mismatch(native.space, target, "no translator leads there, and they have no common space") from None
         return await self.along(native, route, asked)
 
-    def _states_more(self, native: NativeFeatures, target: Space, step: RouteStep, fmr: float | None) -> bool:
+    def _states_more(
+        self, native: NativeFeatures, target: Space, step: RouteStep, fmr: float | None, *, is_either_way: bool
+    ) -> bool:
         """Whether pictures of this modality have a threshold at a rate the way of photos, and none by a bundle of their own: a
         bundle that is added takes no decision away.
         """
@@ -200,30 +202,38 @@ class Probes:
         (modality,) = native.modalities
         if fmr is None or catalog.across.states(step, modality, fmr):
             return False
+        way = catalog.comparison_either_way if is_either_way else catalog.comparison
         try:
-            route = catalog.comparison(native.space, target, fmr=fmr, modalities=native.modalities)
+            route = way(native.space, target, fmr=fmr, modalities=native.modalities)
         except NoRouteError:
             return False
         return catalog.thresholds.between(*route.sides, modality).point_at(fmr) is not None
 
     def step_across(
-        self, native: NativeFeatures, target: Space, fmr: float | None, draw: Draw | None
+        self,
+        native: NativeFeatures,
+        target: Space,
+        fmr: float | None,
+        draw: Draw | None,
+        *,
+        is_either_way: bool = False,
     ) -> RouteStep | None:
-        """The bundle that is for features of this modality, None where there is none, or photos' way states more.
+        """The bundle that is for features of this modality, None where there is none, or photos' way states more, into the target
+        or where `is_either_way` from there.
 
         Raises `InvalidInputError` where only some of them are of it, or samples are asked for and photos' way states more.
         """
-        across = self._inference.catalog.across
-        steps = {across.step(native.space, target, modality, fmr=fmr): modality for modality in native.modalities}
+        catalog = self._inference.catalog.across
+        steps = {catalog.step(native.space, target, modality, fmr=fmr): modality for modality in native.modalities}
         if len(steps) > 1:
             named = next(modality for step, modality in steps.items() if step)
             raise InvalidInputError(
                 f"pictures of the modality {named} go by a way of their own; ask about each modality by itself"
             )
         (step,) = steps
-        if step is None or not self._states_more(native, target, step, fmr):
+        if step is None or not self._states_more(native, target, step, fmr, is_either_way=is_either_way):
             return step
-        if draw is not None and draw.is_asked:
+        if draw is not None and draw.is_asked and catalog.sampling(step.bundle) is not None:
             raise InvalidInputError(
                 f"for samples of {step.bundle} no threshold was measured at the rate {fmr:g}, and what has one draws no samples; "
                 "leave out either fmr, or samples and seed"

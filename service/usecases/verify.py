@@ -65,7 +65,7 @@ class Verify:
         native_a, native_b = await self._probes.read([a]), await self._probes.read([b])
         for weak, strong in ((native_a, native_b), (native_b, native_a)):
             is_asked = strong.modalities == {PHOTO}
-            step = self._probes.step_across(weak, strong.space, fmr, draw) if is_asked else None
+            step = self._probes.step_across(weak, strong.space, fmr, draw, is_either_way=True) if is_asked else None
             if step is not None:
                 return await self._across(weak, strong, step, fmr, draw)
         refuse_draw(draw)

@@ -18,7 +18,21 @@ from models.samples import draw_noise
 from service.app import create_app
 from service.galleries.oracle import OracleGalleryStore
 from service.settings import Settings
-from tests.api.world import A_TO_B, A, B, Rows, by_hand, feature_set, features, npy, running, unit, write, write_world
+from tests.api.world import (
+    A_TO_B,
+    B_TO_C,
+    A,
+    B,
+    Rows,
+    by_hand,
+    feature_set,
+    features,
+    npy,
+    running,
+    unit,
+    write,
+    write_world,
+)
 from training.export.linear_graph import linear_graph
 
 NPY = {"content-type": "application/x-npy"}
@@ -347,6 +361,20 @@ async def test_a_sampler_that_states_nothing_takes_no_decision_away(tmp_path: Pa
             assert plain["route"]["bundles"] == ["silent"]
             refused = await client.post("/verify", json=pair | {"fmr": 0.01, "seed": 3})
             assert "for samples of silent no threshold" in refused.json()["detail"]
+
+
+async def test_nor_does_it_of_verify_where_photos_go_the_other_way(tmp_path: Path) -> None:
+    folder = tmp_path / "bundles"
+    calibration = Calibration({"translated": POINTS, "translated/sketch": POINTS}, counted="people")
+    write(folder / "b-to-a", linear_graph(B_TO_C, 16), B, A, quality=0.9, calibration=calibration)
+    write_sampler(folder, "silent", points=False)
+    sketch = {"space": "a", "feature": SKETCH.tolist(), "modality": "sketch"}
+    photo = {"space": "b", "feature": GALLERY_B[2].tolist()}
+    async with running(create_app(Settings(bundles=folder, data=tmp_path / "data", device="cpu"))) as client:
+        for pair in ({"a": sketch, "b": photo}, {"a": photo, "b": sketch}):
+            verified = (await client.post("/verify", json=pair | {"fmr": 0.01})).json()
+            assert verified["route"]["bundles"] == ["b-to-a"]
+            assert verified["decision"] is not None
 
 
 @pytest.mark.parametrize("odd", ["text", 3, [1], {"figures": [1]}, {"figures": {"rank5": "high"}}, {"rows": 3}])

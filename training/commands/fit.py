@@ -126,7 +126,7 @@ def run(options: argparse.Namespace) -> None:
     if options.with_reconstruction and not _is_trained(options.method):
         raise TrainingError("--with-reconstruction is for r3an and the parts of it that paint")
     if options.method == ENCODER:
-        _check_heeded(options)
+        _check_of_weak(options)
         fit_encoder.run(options)
     elif options.method in _ACROSS:
         _check_heeded(options)
@@ -218,17 +218,22 @@ def _check_heeded(options: argparse.Namespace) -> None:
     if options.also and options.method not in COMMON_SPACE_METHODS:
         methods = " or ".join(COMMON_SPACE_METHODS)
         raise TrainingError(f"--also is for --method {methods}: a translator has one source and one target")
+    _check_of_weak(options)
     is_trained = _is_trained(options.method)
     is_across = options.method in _ACROSS
-    if options.encoder is not None and not is_across:
-        raise TrainingError(f"--encoder is for weak pictures, and has no effect on --method {options.method}")
-    if options.shared_encoder and (options.method not in VARIANTS or options.encoder is None):
-        raise TrainingError(f"--shared-encoder is for an --encoder that {', '.join(VARIANTS)} train")
     for name in fit_encoder.given(options):
         of_r3an = name in fit_r3an.HEEDED
         if not (is_trained and of_r3an) and not (is_across and name in fit_across.HEEDED):
             methods = "encoder or r3an" if of_r3an else "encoder"
             raise TrainingError(f"{name} is for --method {methods} and has no effect on --method {options.method}")
+
+
+def _check_of_weak(options: argparse.Namespace) -> None:
+    """Refuse the encoder of weak pictures where none is trained."""
+    if options.encoder is not None and options.method not in _ACROSS:
+        raise TrainingError(f"--encoder is for weak pictures, and has no effect on --method {options.method}")
+    if options.shared_encoder and (options.method not in VARIANTS or options.encoder is None):
+        raise TrainingError(f"--shared-encoder is for an --encoder that {', '.join(VARIANTS)} train")
 
 
 def _write(

@@ -129,7 +129,7 @@ def _check_apart(weak: FeatureSet, strong: FeatureSet) -> None:
     if is_same.any():
         first = str(keys[is_same.argmax()])
         raise JoinError(
-            f"{int(is_same.sum())} pictures are on both sides, {first!r} first: say of each of what modality it is; see label"
+            f"{int(is_same.sum())} pictures are on both sides, {first!r} first: say of each of what modality it is, in labels.csv"
         )
 
 

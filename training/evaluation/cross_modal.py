@@ -54,25 +54,35 @@ class Variance:
     inter_sim: float | None
 
 
+_MOST_PHOTOS = 8192
+"""Of measured people, that are compared with one another."""
+
+
 @dataclass(frozen=True, slots=True)
 class AmongPhotos:
-    """How well photos find their people among everybody's first photo, by the encoder as it came and as it was trained."""
+    """How well photos find their people among the first of each, by the encoder as it came and as it was trained; all of people
+    whom it has not seen, as those whom it has it may tell from strangers by that alone.
+    """
 
     num_probes: int
-    """Photos beyond the first of people whom it has not seen."""
+    """Photos beyond the first."""
     num_photos: int
     before: CrossModalFigures
     after: CrossModalFigures
 
 
 def among_photos(before: FeatureSet, after: FeatureSet, is_measured_N: npt.NDArray[np.bool_]) -> AmongPhotos | None:
-    """Of the same photos by either encoder (N, D), and who is measured (N,); None where nobody has a second photo."""
-    is_first_N = np.zeros(len(before), dtype=bool)
-    is_first_N[np.unique(before.subject, return_index=True)[1]] = True
-    probes, gallery = np.flatnonzero(is_measured_N & ~is_first_N), np.flatnonzero(is_first_N)
+    """Of the same photos by either encoder (N, D), and who is measured (N,), of whom as many are looked at as fit; None where
+    nobody has a second photo.
+    """
+    measured = np.flatnonzero(is_measured_N)
+    subject = before.subject
+    _, first, code = np.unique(subject[measured], return_index=True, return_inverse=True)
+    is_first = np.isin(np.arange(len(measured)), first)
+    is_looked_at = code < max(2, int(len(first) * _MOST_PHOTOS / max(1, len(measured))))
+    probes, gallery = measured[is_looked_at & ~is_first], measured[is_looked_at & is_first]
     if not len(probes):
         return None
-    subject = before.subject
     of_both = (
         figures_of(one.feature[probes] @ one.feature[gallery].T, subject[probes], subject[gallery])
         for one in (before, after)

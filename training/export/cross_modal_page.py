@@ -126,8 +126,8 @@ def _photos(manifest: Manifest) -> list[str]:
     rows = [(name, *(number(photos[key][column]) for column in _COLUMNS)) for name, key in _BY_ENCODER]
     return [
         heading,
-        f"<p>The encoder is of photos too. {photos['num_probes']:,} further photos of people whom it has not seen, among "
-        f"{photos['num_photos']:,} first ones of everybody:</p>",
+        f"<p>The encoder is of photos too. {photos['num_probes']:,} further photos of people whom it has not seen, among the "
+        f"{photos['num_photos']:,} first ones of these:</p>",
         *table(("encoder", *_COLUMNS.values()), rows, chosen=[1]),
     ]
 

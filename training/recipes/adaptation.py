@@ -8,8 +8,8 @@ from training.trainers.rule import Rule
 
 
 def small() -> AdaptationRecipe:
-    """For some thousand sketches on a CPU: as long as Weak-Strong GAN trains its encoder there, with the optimiser, and with as
-    many drawings of photos to a sketch.
+    """For some thousand sketches on a CPU: as long as Weak-Strong GAN trains an encoder of both there, with the optimiser, and
+    with as many drawings of photos to a sketch.
     """
     return AdaptationRecipe(
         objective="joint",

@@ -119,7 +119,7 @@ def _measured(
     elif method in TRANSLATORS:
         extras = replace(extras, pictures=None)
     fitted = fit_across(parts, method, seed, extras)
-    return fitted.test or fitted.validation, fitted.real if fitted.encoder else None
+    return fitted.test or fitted.validation, fitted.real if fitted.is_of_photos else None
 
 
 def _of_method(method: str, pictures: ModalPictures, workplace: Workplace) -> tuple[ModalPictures, Workplace]:

@@ -4,7 +4,7 @@ Shapes: N pictures, H W picture.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,16 @@ class ModalPictures:
         return [item for item in found.values() if item is not None]
 
     def check(self, parts: ModalityParts, *, with_strong: bool) -> None:
-        """Raises `TrainingError` where pictures of people to measure on are not there, or `with_strong` photos."""
+        """Raises `TrainingError` where pictures of people to measure on are not there, or `with_strong` photos; or where a sketch
+        and a photo are named alike, so that one would be taken for the other.
+        """
+        sides = [side for side in (parts.train.weak, parts.validation, parts.test) if side is not None]
+        alike = np.intersect1d(np.concatenate([side.image for side in sides]), parts.gallery.image)
+        if len(alike):
+            raise TrainingError(
+                f"{len(alike)} pictures of either modality are named alike, {str(alike[0])!r} first: extract both from one "
+                "folder or archive, or from several that --images names, so that each has a name of its own"
+            )
         for feature_set in (parts.validation, parts.test, parts.gallery if with_strong else None):
             if feature_set is not None:
                 self.items_of(feature_set)
@@ -86,6 +95,9 @@ class ModalPictures:
         return Encoder(space, preparation, graph, self.encoder.licence)
 
     def encoded(self, feature_set: FeatureSet, encoder: Encoder, name: str) -> FeatureSet:
-        """The same pictures by another encoder; unfinished work is kept below the folder by that name."""
+        """The same pictures by another encoder, of whom and of what modality they were said to be; unfinished work is kept below
+        the folder by that name.
+        """
         source = ChosenPictures(self.source, self.items_of(feature_set))
-        return extract_features(encoder, source, self.folder / name, ExtractionSettings()).feature_set
+        made = extract_features(encoder, source, self.folder / name, ExtractionSettings()).feature_set
+        return replace(made, subject=feature_set.subject, modality=feature_set.modality)

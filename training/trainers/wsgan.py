@@ -30,7 +30,7 @@ from training.trainers.schedule import rate
 from training.trainers.weak_strong import WeakStrong
 from training.trainers.wsgan_recipe import WSGANRecipe
 
-VERSION = 2
+VERSION = 3
 """Raised where a training comes to other numbers than before; checkpoints of another version are refused."""
 LEAST_SHARES = (2e-3, 0.05)
 """Of the mean 1 - cos of photos: where that of features of one person, or of two, is less, a generator has collapsed."""
@@ -69,8 +69,9 @@ def fit_wsgan(data: WeakStrong, recipe: WSGANRecipe, start_WS: FloatArray) -> Fi
     `start_WS` is the linear map that a recipe may start from.
 
     Source: Weak-Strong GAN (AAAI 2019), End-to-End Training. Deviations: the classifier has unit centres, and begins with the
-    means of its classes. Unless the recipe trains on strong pictures, F_S stays as it is, and D-phases take
-    each weak picture's feature as it came out of its last G-phase: to encode it again five times would take most of the training.
+    means of its classes. Unless the recipe trains on strong pictures, D-phases take each picture's feature as it came out of its
+    last G-phase, strong ones too where sketches are contrasted with them, and else as they came: to encode them again five times
+    would take most of the training.
 
     Raises `TrainingError` where a loss is no number, the generator collapses, or pictures are missing.
     """
@@ -87,8 +88,11 @@ class _Run:
         torch.manual_seed(data.seed)
         self.recipe, self.device = recipe, data.workplace.device
         self.weak_class_N = torch.from_numpy(data.weak_class_N).to(self.device)
-        self.strong_MS = torch.from_numpy(data.strong_MS).to(self.device)
         self.strong_class_M = torch.from_numpy(data.strong_class_M).to(self.device)
+        class_M = self.strong_class_M.cpu()
+        self._by_class_M = torch.argsort(class_M, stable=True)
+        self._num_C = torch.bincount(class_M, minlength=data.num_classes)
+        self._first_C = self._num_C.cumsum(0) - self._num_C
         self.batch = min(recipe.batch, len(data.weak_NW))
         self.steps_an_epoch = len(data.weak_NW) // self.batch
         self.num_epochs = recipe.num_epochs(self.steps_an_epoch)
@@ -102,7 +106,7 @@ class _Run:
         self.noise_encoder = NoiseEncoder(num_strong, recipe.num_noise, recipe.num_hidden)
         self.classifier = ArcFace(data.num_classes, num_strong, scale=recipe.scale)
         self.classifier.start_from(torch.from_numpy(data.strong_MS), torch.from_numpy(data.strong_class_M))
-        self.kept = Kept(torch.from_numpy(data.weak_NW))
+        self.kept, self.kept_strong = Kept(torch.from_numpy(data.weak_NW)), Kept(torch.from_numpy(data.strong_MS))
         self.weak = PictureEncoder(data.pictures, recipe.num_layers, self.device) if data.pictures is not None else None
         self.strong: PictureEncoder | None = None
         self.photos: PictureEncoder | None = None
@@ -128,7 +132,7 @@ class _Run:
         self.optimisers = Optimisers(networks, rules)
         plan = json.dumps([VERSION, asdict(recipe), data.seed, data.digest])
         random = torch.Generator().manual_seed(data.seed)
-        everything = networks | {"kept": self.kept.to(self.device)}
+        everything = networks | {"kept": self.kept.to(self.device), "kept_strong": self.kept_strong.to(self.device)}
         self.state = State(plan, everything, self.optimisers.by_name, random, recipe.generator.learning_rate)
 
     def step(self, rows_B: Tensor, number: int) -> float:
@@ -141,7 +145,7 @@ class _Run:
     def d_phase(self) -> float:
         """Minimise J_D of Eq. 9 over critic, classifier and encoder of noise, and F_S where it is learned; what it was before."""
         terms = self.recipe.terms
-        weak_B, strong_B = (self._draw(len(side)) for side in (self.weak_class_N, self.strong_MS))
+        weak_B, strong_B = (self._draw(len(side)) for side in (self.weak_class_N, self.strong_class_M))
         real_BS, noise_BZ = self._strong_features(strong_B), self._noise(len(weak_B))
         with torch.no_grad():
             made_BS = self.generator(self._weak_features(weak_B), noise_BZ)
@@ -197,8 +201,10 @@ class _Run:
             lots.append(self.photos.drawings(photo_B, random))
             class_B = torch.cat([class_B, self.strong_class_M[photo_B.to(self.device)]])
         if self.photos is not None and recipe.contrasts_strong:
-            lots.append(self.photos.pictures(self._some_of(class_B), random))
+            own_B = self._some_of(class_B)
+            lots.append(self.photos.pictures(own_B, random))
             *weak, own_BS = self.weak.together(lots)
+            self.kept_strong.put(own_B, own_BS.detach())
         else:
             weak, own_BS = self.weak.together(lots), self._centres(class_B)
         weak_BW = torch.cat(weak)
@@ -210,8 +216,9 @@ class _Run:
 
     def _some_of(self, class_B: Tensor) -> Tensor:
         """Row numbers of strong pictures, for each of these people one at random."""
-        own_BM = class_B.cpu()[:, None] == self.strong_class_M.cpu()
-        return torch.multinomial(own_BM.float(), 1, generator=self.state.random)[:, 0]
+        num_B, first_B = (of_C[class_B.cpu()] for of_C in (self._num_C, self._first_C))
+        place_B = (torch.rand(len(class_B), generator=self.state.random, dtype=torch.float64) * num_B).long()
+        return self._by_class_M[first_B + place_B]
 
     @torch.no_grad()
     def check_varied(self, epoch: int) -> None:
@@ -230,7 +237,7 @@ class _Run:
             for _ in range(2)
         )
         self.generator.train()
-        real_BS = self.strong_MS[torch.randperm(len(self.strong_MS), generator=random)[:_CHECKED]]
+        real_BS = self.kept_strong.features[torch.randperm(len(self.strong_class_M), generator=random)[:_CHECKED]]
         within, across, real = (
             1 - float(cosine)
             for cosine in (
@@ -253,8 +260,8 @@ class _Run:
         return contrastive_regression(made_BS, own_BS, class_B, temperature=1 / self.recipe.scale)
 
     def _strong_features(self, rows_B: Tensor) -> Tensor:
-        """As they are, or by the encoder that is trained, with gradients."""
-        return self.strong_MS[rows_B] if self.strong is None else self.strong(rows_B, self.state.random)
+        """As they came or were last encoded in a G-phase, or by the encoder that is trained, with gradients."""
+        return self.kept_strong.features[rows_B] if self.strong is None else self.strong(rows_B, self.state.random)
 
     def _weak_features(self, rows_B: Tensor) -> Tensor:
         """As they were when they were last encoded, or where strong pictures are encoded too as they are now."""
@@ -271,17 +278,17 @@ class _Run:
 
 
 class Kept(nn.Module):
-    """Of every weak picture its feature as it was when it was last encoded, (N, W)."""
+    """Of every picture its feature as it was when it was last encoded, (N, D)."""
 
-    def __init__(self, feature_NW: Tensor) -> None:
+    def __init__(self, feature_ND: Tensor) -> None:
         super().__init__()
-        self.register_buffer("feature_NW", feature_NW.clone())
+        self.register_buffer("feature_ND", feature_ND.clone())
 
     @property
     def features(self) -> Tensor:
         """All of them."""
-        return self.get_buffer("feature_NW")
+        return self.get_buffer("feature_ND")
 
-    def put(self, rows_B: Tensor, feature_BW: Tensor) -> None:
+    def put(self, rows_B: Tensor, feature_BD: Tensor) -> None:
         """In place of those before."""
-        self.features[rows_B] = feature_BW
+        self.features[rows_B] = feature_BD

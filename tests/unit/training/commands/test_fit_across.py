@@ -255,12 +255,12 @@ def test_an_encoder_of_both_modalities_is_that_of_galleries_too(
     twice = tmp_path / "twice.npz"
     run("extract", "--encoder", encoder_file, "--images", drawn_folder, "--out", twice)
     printed, bundle = fit(run, (twice, twice), "wsgan", tmp_path / "two", *shared, "--report")
-    assert "photos among themselves, 21 among 90: rank-1 1.000 before" in " ".join(printed.split())
+    assert "photos among themselves, 21 among 21: rank-1 1.000 before" in " ".join(printed.split())
     found = bundle.manifest.metrics["photos"]
     assert isinstance(found, dict)
     assert found == read_bundle(tmp_path / "two-encoder").manifest.metrics["photos"]
     page = (tmp_path / "two" / "report" / "index.html").read_text()
-    assert "21 further photos of people whom it has not seen, among 90 first ones" in page
+    assert "21 further photos of people whom it has not seen, among the 21 first ones" in page
     assert bundle.manifest.provenance.hyperparameters["contrasts_strong"] is True
     assert bundle.manifest.provenance.hyperparameters["trains_on_strong"] is False
     labels = drawn_folder / "labels.csv"

@@ -13,8 +13,11 @@ from models.feature_set import FeatureSet
 from models.features import FloatArray
 from models.space import InputPreparation, Space
 from models.split import SplitRule
-from training.data.encoders import Encoder
+from training.data.encoders import Encoder, find_encoder
+from training.data.extraction import ExtractionSettings, extract_features
 from training.data.modalities import ModalityParts, join_by_subject
+from training.data.sources import open_source
+from training.data.views import ViewSource
 from training.errors import TrainingError
 from training.evaluation.cross_modal import among_photos
 from training.recipes import modalities
@@ -71,13 +74,13 @@ def test_photos_beyond_the_first_are_looked_for_among_everybodys_first_by_either
     found = among_photos(before, worse, measured_photos(parts))
     assert found is not None
     num_test = len(np.unique(parts.test.subject)) if parts.test else 0
-    assert (found.num_probes, found.num_photos) == (2 * num_test, NUM_PEOPLE)
+    assert (found.num_probes, found.num_photos) == (2 * num_test, num_test)
     assert found.before.rank1 > 0.98
     assert found.after.rank1 < 0.7
     # By hand.
     is_of = np.isin(worse.subject, np.unique(parts.test.subject)) if parts.test else np.zeros(len(worse), dtype=bool)
     is_further = np.arange(len(worse)) % 3 > 0
-    first, probes = worse.take(~is_further), worse.take(is_further & is_of)
+    first, probes = worse.take(~is_further & is_of), worse.take(is_further & is_of)
     hits = first.subject[(probes.feature @ first.feature.T).argmax(axis=1)] == probes.subject
     assert found.after.rank1 == pytest.approx(hits.mean())
     once = before.take(~is_further)
@@ -161,3 +164,29 @@ def test_pictures_that_are_not_there_are_told_before_anything_is_trained(tmp_pat
             found.check(parts, with_strong=False)
         with pytest.raises(TrainingError, match=f"1 of the pictures .* {missing!r} first"):
             found.check(parts, with_strong=True)
+
+
+def test_a_sketch_and_a_photo_that_are_named_alike_are_told_apart_by_nobody(tmp_path: Path) -> None:
+    sketches, photos = pictures("sketch", 1, 1.0, seed=1), pictures("photo", 1, 0.2, seed=2)
+    names = photos.image.copy()
+    names[7] = sketches.image[3]
+    parts = ModalityParts.of(join_by_subject(sketches, replace(photos, image=names)), SplitRule("subject", 0, 0.2, 0.2))
+    encoder = Encoder(SPACE, InputPreparation(), b"", "unknown")
+    found = ModalPictures(None, encoder, "x", tmp_path)  # type: ignore[arg-type]
+    with pytest.raises(TrainingError, match="1 pictures of either modality are named alike, 'sketch-1-3' first"):
+        found.check(parts, with_strong=False)
+
+
+def test_pictures_that_are_encoded_again_are_of_whom_and_what_they_were_said_to_be(
+    drawn_folder: Path, encoder_file: Path, tmp_path: Path
+) -> None:
+    encoder = find_encoder(str(encoder_file), None)
+    listed = extract_features(encoder, open_source(drawn_folder), tmp_path / "one", ExtractionSettings()).feature_set
+    (drawn_folder / "labels.csv").unlink()
+    found = ModalPictures(ViewSource(open_source(drawn_folder)), encoder, "again", tmp_path)
+    again = found.encoded(listed, encoder, "again")
+    assert again.modality is not None
+    assert listed.modality is not None
+    assert set(again.modality) == {"sketch", "photo"}
+    assert (again.subject.tolist(), again.modality.tolist()) == (listed.subject.tolist(), listed.modality.tolist())
+    np.testing.assert_allclose(again.feature, listed.feature, atol=1e-6)

@@ -103,7 +103,7 @@ def test_the_d_phase_minimises_equation_9_over_critic_classifier_and_encoder_of_
         strong = torch.randint(0, 2 * NUM_PEOPLE, (8,), generator=random)
         noise = torch.randn(8, 3, generator=random)
         made = networks["generator"](run.kept.features[weak], noise).detach()
-        real = run.strong_MS[strong]
+        real = run.kept_strong.features[strong]
         adversarial = networks["critic"](made).mean() - networks["critic"](real).mean()
         classification = cross_entropy(real, run, run.strong_class_M[strong])
         regression = (networks["noise_encoder"](made) - noise).square().sum(dim=1).sqrt().mean()
@@ -338,18 +338,45 @@ def test_what_is_generated_is_contrasted_with_photos_of_the_same_people_as_the_e
     )
     asked = recipe(batch=6, num_drawings=5, contrasts_strong=True)
     run = _Run(data, asked, torch.eye(8))
-    encoded: list[Sequence[Tensor]] = []
+    encoded: list[tuple[Sequence[Tensor], list[Tensor]]] = []
     assert run.weak is not None
     together = run.weak.together
 
     def noted(lots: Sequence[Tensor]) -> list[Tensor]:
-        encoded.append(lots)
-        return together(lots)
+        encoded.append((lots, together(lots)))
+        return encoded[-1][1]
 
     run.weak.together = noted  # type: ignore[assignment, method-assign]
+    asked_for: list[Tensor] = []
+    assert run.photos is not None
+    pictures = run.photos.pictures
+
+    def of_photos(rows_B: Tensor, random: torch.Generator) -> Tensor:
+        asked_for.append(rows_B)
+        return pictures(rows_B, random)
+
+    run.photos.pictures = of_photos  # type: ignore[method-assign]
     weak_BW, class_B, own_BS = run._seen(torch.arange(6))
-    (lots,) = encoded
+    ((lots, _),), (own_B,) = encoded, asked_for
     assert [len(lot) for lot in lots] == [6, 5, 11]
+    assert torch.equal(run.strong_class_M[own_B], class_B)
+    # D-phases see photos as the encoder made them here, and those that it has not seen yet as they came.
+    is_once = torch.bincount(own_B, minlength=len(data.strong_MS))[own_B] == 1
+    torch.testing.assert_close(run.kept_strong.features[own_B[is_once]], own_BS.detach()[is_once])
+    is_new = torch.ones(len(data.strong_MS), dtype=torch.bool)
+    is_new[own_B] = False
+    assert torch.equal(run.kept_strong.features[is_new], torch.from_numpy(data.strong_MS)[is_new])
+    contrasted: list[Tensor] = []
+    contrast = run._contrast
+
+    def noting(made_BS: Tensor, own_BS: Tensor, class_B: Tensor) -> Tensor:
+        contrasted.append(own_BS)
+        return contrast(made_BS, own_BS, class_B)
+
+    run._contrast = noting  # type: ignore[method-assign]
+    run.recipe = replace(asked, terms=replace(asked.terms, contrast=1.0))
+    run.g_phase(torch.arange(6))
+    assert torch.equal(contrasted[0], encoded[1][1][-1].repeat(asked.num_counterparts, 1))
     assert len(weak_BW) == len(class_B) == len(own_BS) == 11
     assert own_BS.requires_grad
     chosen = [run._some_of(class_B) for _ in range(20)]
