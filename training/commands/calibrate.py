@@ -301,9 +301,8 @@ def _of_modality(options: argparse.Namespace, bundle: Bundle) -> _Measured:
     for path, feature_set in zip((options.source, options.target), sets, strict=True):
         _check_known(feature_set, path)
     if sets[0].modality is None:
-        raise JoinError(
-            f"{options.source}: does not say which of its pictures are of the modality {across.modality!r}; extract them with a labels.csv that does"
-        )
+        wanted = f"which of its pictures are of the modality {across.modality!r}"
+        raise JoinError(f"{options.source}: does not say {wanted}; extract them with a labels.csv that does")
     found = join_by_subject(sets[0], sets[1], across.modality)
     tell_lonely(found.num_lonely)
     for path, side, space in (
