@@ -25,7 +25,6 @@ from benchmarks import (
     migration,
     migration_quality,
     privacy,
-    procedural_sketches,
     r3an_tables,
     routes,
     sketches,
@@ -65,7 +64,6 @@ BENCHMARKS: dict[str, Callable[[Faces], str]] = {
     "migration-quality": migration_quality.measure,
     "vector-stores": vector_stores.measure,
     "sketches": sketches.measure,
-    "procedural-sketches": procedural_sketches.measure,
     "synthesis": synthesis.measure,
     "demo": demo.measure,
 }
