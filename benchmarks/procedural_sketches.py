@@ -4,7 +4,7 @@ A training takes minutes and all of them hours, so what was measured is kept und
 only what is missing, or was trained in another way, is trained. To train all of it again, delete the folder.
 """
 
-import tempfile
+import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
@@ -171,13 +171,15 @@ class Trainings:
         setting = self._setting
         rule = SplitRule("subject", seed, setting.validation, setting.test)
         parts = ModalityParts.of(join_by_subject(self._features, self._features), rule)
-        with tempfile.TemporaryDirectory() as folder:
-            source = ViewSource(open_source(self._pictures))
-            pictures = ModalPictures(source, self._encoder, "sketches", Path(folder))
-            workplace = Workplace(self._device)
-            extras = Extras(setting.wsgan, workplace, pictures)
-            adaptation_extras = AdaptationExtras(pictures, setting.adaptation, workplace)
-            comparison = compare_across(parts, [method], extras, adaptation_extras, seed=seed)
+        # Whoever interrupts a training goes on with it.
+        folder = self._folder / f"{setting.name}-{method}-seed-{seed}"
+        folder.mkdir(exist_ok=True)
+        pictures = ModalPictures(ViewSource(open_source(self._pictures)), self._encoder, "sketches", folder)
+        workplace = Workplace(self._device)
+        extras = Extras(setting.wsgan, workplace, pictures)
+        adaptation_extras = AdaptationExtras(pictures, setting.adaptation, workplace)
+        comparison = compare_across(parts, [method], extras, adaptation_extras, seed=seed)
+        shutil.rmtree(folder)
         return {"num_probes": comparison.num_probes, **asdict(comparison.rows[0])}
 
 
