@@ -3,8 +3,10 @@
 On two cores each takes ten minutes or so. To train all of them again, delete the folder's files of FS2K.
 """
 
+import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from benchmarks.faces import ROOT, Faces
+from benchmarks.faces import KEPT, ROOT, Faces
 from benchmarks.kept import Measured, kept_or_measured
 from models.feature_set import FeatureSet
 from models.split import SplitRule
@@ -108,13 +110,13 @@ class SketchTrainings:
         own = features_of(self._faces, DRAWN)
         parts = parts_of(own, self._seed, TEST)
         assert parts.test is not None
-        with tempfile.TemporaryDirectory() as folder:
-            pictures = self._pictures(Path(folder), DRAWN)
+        with _workshop(f"fs2k-{name}") as folder:
+            pictures = self._pictures(folder, DRAWN)
             trained, measured = self._trained(name, parts, pictures)
             is_test = np.isin(parts.gallery.subject, np.unique(parts.test.subject))
             among_own = trained.figures(pictures, parts.test, parts.gallery.take(is_test))
             sketches, photos = by_modality(features_of(self._faces, OTHERS))
-            others = trained.figures(self._pictures(Path(folder), OTHERS), sketches, photos)
+            others = trained.figures(self._pictures(folder, OTHERS), sketches, photos)
         return measured | {"own": asdict(among_own), "others": asdict(others)}
 
     def _trained_on_both(self, half: int) -> Measured:
@@ -122,8 +124,8 @@ class SketchTrainings:
         is_other = np.char.startswith(both.subject, f"{OTHERS}/")
         is_left_out = np.isin(both.subject, np.unique(both.subject[is_other])[half :: len(HALVES)])
         parts = parts_of(both.take(~is_left_out), self._seed, 0.0)
-        with tempfile.TemporaryDirectory() as folder:
-            pictures = self._pictures(Path(folder), DRAWN, OTHERS)
+        with _workshop(f"fs2k-wsgan-shared-{half}") as folder:
+            pictures = self._pictures(folder, DRAWN, OTHERS)
             trained, _ = self._trained("wsgan-shared", parts, pictures)
             sketches, photos = by_modality(both)
             own_half, everybody = (
@@ -134,7 +136,7 @@ class SketchTrainings:
 
     def _trained(self, name: str, parts: ModalityParts, pictures: ModalPictures) -> tuple[Trained, Measured]:
         self._console.print(f"training {name} on sketches")
-        workplace = Workplace(self._device)
+        workplace = Workplace(self._device, pictures.folder / "checkpoint.npz")
         fitted: FittedEncoders | FittedAcross
         if name in adapted.METHODS:
             fitted = fit_adapted(parts, name, self._seed, AdaptationExtras(pictures, workplace=workplace))
@@ -153,8 +155,17 @@ class SketchTrainings:
 
     def _pictures(self, folder: Path, *names: str) -> ModalPictures:
         place = folder / "-".join(names)
-        place.mkdir()
+        place.mkdir(exist_ok=True)
         return ModalPictures(ViewSource(self._faces.sets(*names)), self._faces.encoder(ENCODER), "sketches", place)
+
+
+@contextmanager
+def _workshop(name: str) -> Iterator[Path]:
+    """A folder for unfinished work, which is left where it is interrupted, so that it goes on there."""
+    folder = KEPT / "sketches" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    yield folder
+    shutil.rmtree(folder)
 
 
 def figures_from(kept: dict[str, Any]) -> CrossModalFigures:
