@@ -1,8 +1,10 @@
-"""A bundle: one exported encoder, translator, sampler or generator, as an immutable folder whose every byte is accounted for.
+"""A bundle: one exported model (encoder, translator, sampler, classifier, generator) as an immutable folder, every byte of it
+accounted for.
 
     model.onnx        dynamic batch, opset stated, normalisation inside the graph
     calibration.json  operating points, and what scores mean
     stats.npz         what features of its spaces look like, and how far translations can be trusted; where it is known
+    labels.json       of a classifier, whom it knows
     MODEL_CARD.md     for people
     bundle.json       the manifest: what it is, where it came from, SHA-256 of every file, and a digest of itself
 
@@ -24,6 +26,7 @@ from models.confidence import ConfidenceModel, read_confidence
 from models.documents import canonical_json, parse_document, readable_json, sha256_hex
 from models.errors import BundleError, GraphError
 from models.graph import GraphSignature, check_graph
+from models.labels import LABELS, parse_labels
 from models.parzen import LARGEST_SIGMA, SMALLEST_SIGMA
 from models.space import Name, Space
 from models.split import SplitRule
@@ -77,14 +80,15 @@ class Sampling:
 class Manifest:
     """`bundle.json`. An encoder has no source space; a translator or sampler goes from `source` to `target`.
 
-    A generator paints the faces that features of `source` are of; `target` is the space whose features it was trained
-    to make recognisable.
+    A classifier has none either: `target` says how its pictures are prepared and how many people it knows, and nothing is
+    compared there. A generator paints the faces that features of `source` are of; `target` is the space whose features it was
+    trained to make recognisable.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     name: Name
-    kind: Literal["encoder", "translator", "sampler", "generator"]
+    kind: Literal["encoder", "translator", "sampler", "classifier", "generator"]
     method: str
     source: Space | None
     target: Space
@@ -96,7 +100,8 @@ class Manifest:
     metrics: dict[str, JsonValue] = field(default_factory=dict)
     files: dict[str, Digest] = field(default_factory=dict)
     modality: Annotated[str, StringConstraints(pattern=f"^{MODALITY_PATTERN}$")] | None = None
-    """Of the pictures that it is for, other than photos: of their features it makes such as photos have. None for all."""
+    """Of the pictures that it is for: of a sampler or translator other than photos, of whose features it makes such as photos
+    have; None for all. A classifier names its own."""
     sampling: Sampling | None = None
     """Of a sampler."""
     digest: str = ""
@@ -146,6 +151,8 @@ class Bundle:
     calibration: Calibration
     confidence: ConfidenceModel | None = None
     """Of a translator that has one."""
+    labels: tuple[str, ...] = ()
+    """Of a classifier, the subject of each of its probabilities."""
 
 
 _MANIFEST = TypeAdapter(Manifest)
@@ -166,6 +173,7 @@ def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -
             raise BundleError(f"{folder}: {name!a} cannot be the name of a file in a bundle")
     parse_calibration(files[CALIBRATION])
     _confidence(manifest, files, str(folder))
+    _labels(manifest, files, str(folder))
     # As it will be read again: checked, and with 0 for a float written as 0.0, or its digest would not hold.
     manifest = parse_document(_MANIFEST, _text(manifest, str(folder)), what=f"{folder}/{MANIFEST}", error=BundleError)
     complete = replace(manifest, files={name: sha256_hex(data) for name, data in sorted(files.items())})
@@ -203,7 +211,8 @@ def read_bundle(folder: Path) -> Bundle:
         raise BundleError(f"{where}/{failure}") from None
     _check_signature(manifest, graph, where)
     calibration = parse_calibration(contents[CALIBRATION])
-    return Bundle(manifest, contents[MODEL], graph, calibration, _confidence(manifest, contents, where))
+    confidence, labels = _confidence(manifest, contents, where), _labels(manifest, contents, where)
+    return Bundle(manifest, contents[MODEL], graph, calibration, confidence, labels)
 
 
 def _read_files(folder: Path, manifest: Manifest, where: str) -> dict[str, bytes]:
@@ -233,6 +242,14 @@ def _confidence(manifest: Manifest, files: Mapping[str, bytes], where: str) -> C
     return read_confidence(files[STATS], manifest.source.dimension, manifest.target.dimension)
 
 
+def _labels(manifest: Manifest, files: Mapping[str, bytes], where: str) -> tuple[str, ...]:
+    if (manifest.kind == "classifier") != (LABELS in files):
+        raise BundleError(f"{where}: a classifier, and nothing else, says in {LABELS} whom it knows")
+    if manifest.kind != "classifier":
+        return ()
+    return parse_labels(files[LABELS], manifest.target.dimension, what=f"{where}/{LABELS}")
+
+
 def _text(manifest: Manifest, where: str) -> bytes:
     try:
         return readable_json(manifest.to_json())
@@ -259,14 +276,17 @@ def _read(path: Path, where: str) -> bytes:
 
 def _check_kind(manifest: Manifest, where: str) -> None:
     """That a manifest says what its kind needs, and nothing that belongs to another."""
-    if manifest.kind != "encoder" and manifest.source is None:
+    takes_pictures = manifest.kind in ("encoder", "classifier")
+    if not takes_pictures and manifest.source is None:
         raise BundleError(f"{where}/{MANIFEST}: a {manifest.kind} needs a source space")
-    if manifest.kind == "encoder" and manifest.source is not None:
-        raise BundleError(f"{where}/{MANIFEST}: an encoder has no source space")
+    if takes_pictures and manifest.source is not None:
+        raise BundleError(f"{where}/{MANIFEST}: an encoder or classifier has no source space")
     if (manifest.kind == "sampler") != (manifest.sampling is not None):
         raise BundleError(f"{where}/{MANIFEST}: a sampler, and nothing else, says how it is sampled")
-    if manifest.kind == "sampler" and manifest.modality is None:
-        raise BundleError(f"{where}/{MANIFEST}: a sampler must say of which modality its pictures are")
+    if manifest.kind in ("sampler", "classifier") and manifest.modality is None:
+        raise BundleError(f"{where}/{MANIFEST}: a {manifest.kind} must say of which modality its pictures are")
+    if manifest.kind == "classifier":
+        return
     if manifest.modality == PHOTO or (manifest.modality and manifest.kind not in ("sampler", "translator")):
         raise BundleError(f"{where}/{MANIFEST}: samplers and translators are for a modality other than photos")
 

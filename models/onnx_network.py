@@ -89,6 +89,8 @@ class OnnxNetwork(nn.Module):
         self._input, self._output = names
         self.layers = tuple(layers)
         """In the order in which a picture comes to them."""
+        self.dropout = 0.0
+        """How much is dropped in training of what comes to the last layer."""
         trained = {name for layer in layers for name in layer.weights}
         for name, value in constants.items():
             if name in trained:
@@ -100,12 +102,44 @@ class OnnxNetwork(nn.Module):
 
     def forward(self, picture_B3HW: Tensor) -> Tensor:
         """Features (B, D), as the graph gives them."""
-        values: dict[str, Tensor] = {self._input: picture_B3HW}
-        for node in self._nodes:
+        values = {self._input: picture_B3HW}
+        self._run(values, self._nodes)
+        return values[self._output]
+
+    def until(self, picture_B3HW: Tensor, num_layers: int) -> tuple[dict[str, Tensor], Tensor]:
+        """What pictures have become before the last so many layers, fewer than there are: all values that those take, and of
+        these the one that was made last.
+        """
+        place = self._place_of(num_layers)
+        values = {self._input: picture_B3HW}
+        self._run(values, self._nodes[:place])
+        return values, values[self._nodes[place - 1].outputs[0]]
+
+    def after(self, values: Mapping[str, Tensor], num_layers: int) -> Tensor:
+        """Features (B, D) of what `until` came to, here or in another module of the same graph."""
+        found = dict(values)
+        self._run(found, self._nodes[self._place_of(num_layers) :])
+        return found[self._output]
+
+    def _place_of(self, num_layers: int) -> int:
+        """Of the first node that takes weights of the last layers."""
+        last = {name for layer in self.layers[len(self.layers) - num_layers :] for name in layer.weights}
+        norms = {name.rpartition(".")[0] for name in last if "." in name}
+        return next(
+            place
+            for place, node in enumerate(self._nodes)
+            if last & set(node.inputs) or node.attributes.get("module") in norms
+        )
+
+    def _run(self, values: dict[str, Tensor], nodes: Sequence[_Node]) -> None:
+        """Add what these nodes make of the values, and leave out what nobody takes afterwards."""
+        for node in nodes:
             inputs: list[Any] = [
                 node.numbers[place] if place in node.numbers else self._value(values, name)
                 for place, name in enumerate(node.inputs)
             ]
+            if self.dropout and node.operator in _LAYERS and set(self.layers[-1].weights) & set(node.inputs):
+                inputs[0] = functional.dropout(inputs[0], self.dropout, self.training)
             if node.operator == "BatchNormalization":
                 found: Any = self.get_submodule(node.attributes["module"])(inputs[0])
             else:
@@ -113,7 +147,6 @@ class OnnxNetwork(nn.Module):
             values.update(zip(node.outputs, [found] if isinstance(found, Tensor) else found, strict=False))
             for name in node.last_used:
                 values.pop(name, None)
-        return values[self._output]
 
     def train_last(self, num_layers: int) -> None:
         """Train the last so many layers, and leave the weights and the statistics of those before as they are."""

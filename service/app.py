@@ -34,6 +34,7 @@ from service.observability.traffic import Traffic
 from service.settings import Settings
 from service.state.embedded import EmbeddedJobStore
 from service.state.port import JobStore
+from service.usecases.closed_set import ClosedSet
 from service.usecases.custody import Custody
 from service.usecases.enrol import Enrol
 from service.usecases.galleries import KeepGalleries
@@ -152,6 +153,7 @@ def _services(
         translate=Translate(inference, probes),
         verify=Verify(inference, probes),
         identify=Identify(inference, probes, store),
+        closed_set=ClosedSet(inference),
         enrol=Enrol(probes, store, Gates(inference, store, gates)),
         galleries=keep,
         custody=Custody(store, keep, signer),

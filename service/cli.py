@@ -276,7 +276,9 @@ def _announce(services: Services) -> None:
     for entry in loaded.served:
         manifest = entry.bundle.manifest
         source = manifest.source.name if manifest.source else "pictures"
-        target = "pictures" if manifest.kind == "generator" else manifest.target.name
+        target = {"generator": "pictures", "classifier": f"{len(entry.bundle.labels)} people"}.get(
+            manifest.kind, manifest.target.name
+        )
         table.add_row(manifest.name, manifest.kind, manifest.method, source, target, entry.engine.device)
     console.print(table)
     for rejected in loaded.rejected:

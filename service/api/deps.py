@@ -11,6 +11,7 @@ from service.inference.inference import Inference
 from service.observability.metrics import Metrics
 from service.observability.traffic import Traffic
 from service.settings import Settings
+from service.usecases.closed_set import ClosedSet
 from service.usecases.custody import Custody
 from service.usecases.enrol import Enrol
 from service.usecases.galleries import KeepGalleries
@@ -32,6 +33,7 @@ class Services:
     translate: Translate
     verify: Verify
     identify: Identify
+    closed_set: ClosedSet
     enrol: Enrol
     galleries: KeepGalleries
     custody: Custody

@@ -23,6 +23,9 @@ RETRY_AFTER_SECONDS = "1"
 UNION_TAGS = ("numbers", "base64")
 """Names of the ways to write vectors; pydantic puts them into the place of a fault, where they are no JSON pointer."""
 
+MODE_TAGS = ("in-gallery", "closed-set")
+"""Names of what `/identify` is asked, likewise."""
+
 _OPEN = ("metadata", "where")
 """Fields of objects whose names their sender gives."""
 
@@ -182,7 +185,7 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _pointer(fault: Any) -> str:
-    place = [str(part) for part in fault["loc"] if part not in ("body", "query", "path", *UNION_TAGS)]
+    place = [str(part) for part in fault["loc"] if part not in ("body", "query", "path", *UNION_TAGS, *MODE_TAGS)]
     if fault["type"] == "extra_forbidden":
         # The last part is the unknown key itself: something that was sent.
         place = place[:-1]

@@ -18,6 +18,8 @@ from models.samples import rows_of
 from models.space import InputPreparation
 from service.errors import EngineError, ImageRejectedError, ZeroNormVectorError
 
+_ROUNDING = 1e-3
+
 ItemT_contra = TypeVar("ItemT_contra", contravariant=True)
 
 
@@ -126,7 +128,7 @@ class GeneratorEngine(_OnnxEngine):
         return rows.clip(0, 255)
 
 
-class EncoderEngine(_OnnxEngine):
+class PictureEngine(_OnnxEngine):
     """Items are pictures; decoding, aligning and preparing is done on the caller's thread."""
 
     def __init__(self, bundle: Bundle, device: Device, preparation: InputPreparation, max_pixels: int) -> None:
@@ -145,3 +147,17 @@ class EncoderEngine(_OnnxEngine):
         except PictureError as failure:
             raise ImageRejectedError(str(failure)) from None
         return prepared[None]
+
+
+class EncoderEngine(PictureEngine):
+    """Pictures become unit features (1, D)."""
+
+
+class ClassifierEngine(PictureEngine):
+    """Pictures become the probabilities (1, C) of the people whom the model knows."""
+
+    def finish(self, rows: FloatArray) -> FloatArray:
+        """Probabilities. Raises `EngineError` where they are none."""
+        if not (np.isfinite(rows).all() and (rows >= 0).all() and np.allclose(rows.sum(axis=1), 1, atol=_ROUNDING)):
+            raise EngineError(f"bundle {self._name}: what it gives are no probabilities that sum to one")
+        return rows

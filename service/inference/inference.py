@@ -24,6 +24,7 @@ from service.inference.engine import Picture
 from service.inference.loading import LoadedBundles
 from service.inference.watch import Seen, Watch
 
+_OF_PICTURES = ("encoder", "classifier")
 OFF_LOOP_JUDGED = 32
 """Rows from which on what is thought of features is thought on a thread: 255 of 512 numbers take 10 ms."""
 
@@ -60,7 +61,7 @@ class Inference:
                 self._executor,
                 self._prepare_executor,
                 max_rows=min(batch_rows, entry.engine.max_rows),
-                max_queue_rows=queue_pictures if entry.bundle.manifest.kind == "encoder" else queue_rows,
+                max_queue_rows=queue_pictures if entry.bundle.manifest.kind in _OF_PICTURES else queue_rows,
                 on_batch=partial(on_batch, entry.bundle.manifest.name),
             )
             for entry in loaded.served
@@ -178,3 +179,9 @@ class Inference:
         encoded = await self._batchers[name].submit(picture)
         feature: FloatArray = encoded[0]
         return feature
+
+    async def classify(self, picture: Picture, bundle: str) -> FloatArray:
+        """One picture as the probabilities (C,) of whom a classifier knows. Raises `ImageRejectedError`."""
+        found = await self._batchers[bundle].submit(picture)
+        probability_C: FloatArray = found[0]
+        return probability_C

@@ -8,8 +8,17 @@ from models.bundle import Bundle, read_bundle
 from models.errors import ContractError
 from models.features import FloatArray
 from models.runtime import Device, DeviceError, InferenceError
+from models.space import InputPreparation
 from service.errors import StartupError
-from service.inference.engine import EncoderEngine, Engine, GeneratorEngine, Picture, SamplerEngine, TranslatorEngine
+from service.inference.engine import (
+    ClassifierEngine,
+    EncoderEngine,
+    Engine,
+    GeneratorEngine,
+    Picture,
+    SamplerEngine,
+    TranslatorEngine,
+)
 from service.inference.trial import try_sampler
 
 
@@ -23,6 +32,9 @@ class EngineFactory(Protocol):
         """Raises `InferenceError`."""
 
     def generator(self, bundle: Bundle) -> Engine[FloatArray]:
+        """Raises `InferenceError`."""
+
+    def classifier(self, bundle: Bundle) -> Engine[Picture]:
         """Raises `InferenceError`."""
 
     def sampler(self, bundle: Bundle) -> Engine[tuple[FloatArray, FloatArray]]:
@@ -42,10 +54,11 @@ class OnnxEngines:
 
     def encoder(self, bundle: Bundle) -> Engine[Picture]:
         """An encoder's engine."""
-        preparation = bundle.manifest.target.preparation
-        if preparation is None:
-            raise InferenceError("an encoder bundle must say how pictures are prepared")
-        return EncoderEngine(bundle, self.device, preparation, self.max_pixels)
+        return EncoderEngine(bundle, self.device, _preparation(bundle), self.max_pixels)
+
+    def classifier(self, bundle: Bundle) -> Engine[Picture]:
+        """A classifier's engine."""
+        return ClassifierEngine(bundle, self.device, _preparation(bundle), self.max_pixels)
 
     def generator(self, bundle: Bundle) -> Engine[FloatArray]:
         """A generator's engine."""
@@ -63,7 +76,7 @@ class LoadedBundle:
     bundle: Bundle
     engine: Engine[Any]
     """Takes features (n, S) where the bundle is a translator or generator, with noise (M, Z) where it is a sampler, a `Picture`
-    where it is an encoder.
+    where it is an encoder or classifier.
     """
 
 
@@ -83,12 +96,13 @@ class LoadedBundles:
     encoders: tuple[LoadedBundle, ...] = ()
     generators: tuple[LoadedBundle, ...] = ()
     samplers: tuple[LoadedBundle, ...] = ()
+    classifiers: tuple[LoadedBundle, ...] = ()
     rejected: tuple[RejectedBundle, ...] = ()
 
     @property
     def served(self) -> tuple[LoadedBundle, ...]:
         """All that were not rejected."""
-        return (*self.encoders, *self.translators, *self.samplers, *self.generators)
+        return (*self.encoders, *self.translators, *self.samplers, *self.classifiers, *self.generators)
 
 
 def load_bundles(
@@ -101,7 +115,9 @@ def load_bundles(
     """
     if not folder.is_dir():
         raise StartupError(f"{folder}: the folder of bundles does not exist; make it or give another --bundles")
-    loaded: dict[str, list[LoadedBundle]] = {"translator": [], "encoder": [], "generator": [], "sampler": []}
+    loaded: dict[str, list[LoadedBundle]] = {
+        kind: [] for kind in ("translator", "encoder", "generator", "sampler", "classifier")
+    }
     rejected: list[RejectedBundle] = []
     names: set[str] = set()
     for path in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
@@ -140,3 +156,12 @@ def _engine(bundle: Bundle, engines: EngineFactory) -> Engine[Any]:
             return engines.generator(bundle)
         case "sampler":
             return engines.sampler(bundle)
+        case "classifier":
+            return engines.classifier(bundle)
+
+
+def _preparation(bundle: Bundle) -> InputPreparation:
+    preparation = bundle.manifest.target.preparation
+    if preparation is None:
+        raise InferenceError("an encoder or classifier bundle must say how pictures are prepared")
+    return preparation

@@ -302,6 +302,9 @@ class FakeEngines:
     def sampler(self, bundle: Bundle) -> Engine[Any]:
         return self._make(bundle)
 
+    def classifier(self, bundle: Bundle) -> Engine[Picture]:
+        return self._make(bundle)
+
     def _make(self, bundle: Bundle) -> FakeEngine:
         engine = FakeEngine(bundle.manifest.target.dimension)
         self.change(engine)

@@ -50,7 +50,7 @@ def fit_adaptation(data: WeakStrong, recipe: AdaptationRecipe) -> FittedAdaptati
     Raises `TrainingError` where there are no pictures, or the loss is no number.
     """
     run = _Run(data, recipe)
-    run_epochs(run, data)
+    run_epochs(run, data.seed, data.workplace)
     is_one = not recipe.num_shared
     weak_at, strong_at = (partial(one.encoder, is_mirrored=recipe.is_mirrored) for one in (run.weak, run.strong))
     strong = strong_at() if recipe.objective == "cross-modal-b" else None
@@ -86,6 +86,10 @@ class _Run:
         plan = json.dumps([VERSION, asdict(recipe), data.seed, data.digest])
         random = torch.Generator().manual_seed(data.seed)
         self.state = State(plan, networks, self.optimisers.by_name, random, recipe.encoder.learning_rate)
+
+    def order(self) -> Tensor:
+        """Weak pictures by row."""
+        return torch.randperm(len(self.weak_class_N), generator=self.state.random)
 
     def step(self, rows_B: Tensor, number: int) -> float:
         """One step on these weak pictures, and as many strong ones drawn at random; the loss before it."""

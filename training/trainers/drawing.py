@@ -33,14 +33,14 @@ def drawn(picture_BHW3: npt.NDArray[np.uint8], random: torch.Generator, *, is_bg
         low + (high - low) * torch.rand(len(grey_BHW), 1, 1, generator=random)
         for low, high in (_SIGMAS, _POWERS, (0.0, _KEPT))
     )
-    around_BHW = _blurred(grey_BHW, sigma_B * picture_BHW3.shape[1] / 112)
+    around_BHW = blurred(grey_BHW, sigma_B * picture_BHW3.shape[1] / 112)
     lines_BHW = (grey_BHW / around_BHW.clamp(min=_DARKEST)).clamp(0.0, 1.0) ** power_B
     shades_BHW = (1 - kept_B) * lines_BHW + kept_B * grey_BHW
     made_BHW: npt.NDArray[np.uint8] = (shades_BHW * 255.0).round().to(torch.uint8).numpy()
     return np.repeat(made_BHW[..., None], 3, axis=-1)
 
 
-def _blurred(grey_BHW: Tensor, sigma_B: Tensor) -> Tensor:
+def blurred(grey_BHW: Tensor, sigma_B: Tensor) -> Tensor:
     """Each with a Gaussian of its own, and its edges mirrored."""
     batch, height, width = grey_BHW.shape
     reach = min(math.ceil(3 * float(sigma_B.max())), height - 1, width - 1)

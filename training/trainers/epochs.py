@@ -1,7 +1,4 @@
-"""The loop of trainings across modalities: epochs of weak pictures in an order of their own, resumable to the same numbers.
-
-Shapes: N weak pictures, B batch.
-"""
+"""The loop of trainings across modalities: epochs in an order of their own, resumable to the same numbers. Shapes: B batch."""
 
 import math
 from collections.abc import Callable
@@ -14,7 +11,7 @@ from torch import Tensor
 from training.errors import TrainingError
 from training.trainers.checkpoint import State, load_checkpoint, save_checkpoint
 from training.trainers.encoder_recipe import Report
-from training.trainers.weak_strong import WeakStrong
+from training.trainers.fitted import Workplace
 
 _AVERAGED = 50
 
@@ -28,18 +25,23 @@ class Run(Protocol):
     num_steps: int
     state: State
 
+    def order(self) -> Tensor:
+        """What an epoch goes through, such as weak pictures by row, `batch` of it in every step."""
+
     def step(self, rows_B: Tensor, number: int) -> float:
-        """One step on these weak pictures; the loss before it."""
+        """One step on so much of it; the loss before."""
 
 
-def run_epochs(run: Run, data: WeakStrong, after_epoch: Callable[[int], None] = lambda epoch: None) -> None:
+def run_epochs(
+    run: Run, seed: int, workplace: Workplace, after_epoch: Callable[[int], None] = lambda epoch: None
+) -> None:
     """All epochs that are left, with a checkpoint after each. Raises `TrainingError` where a loss is no number."""
-    checkpoint, on_step = data.workplace.checkpoint, data.workplace.on_step
+    checkpoint, on_step = workplace.checkpoint, workplace.on_step
     done = load_checkpoint(checkpoint, run.state) if checkpoint else 0
     losses: list[float] = []
     for epoch in range(done, run.num_epochs):
-        torch.manual_seed(data.seed + epoch)  # Of dropout, which an interrupted training draws again.
-        order = torch.randperm(len(data.weak_class_N), generator=run.state.random)
+        torch.manual_seed(seed + epoch)  # Of dropout, which an interrupted training draws again.
+        order = run.order()
         for place in range(run.steps_an_epoch):
             step = epoch * run.steps_an_epoch + place
             losses = [*losses[-_AVERAGED:], run.step(order[place * run.batch : (place + 1) * run.batch], step)]

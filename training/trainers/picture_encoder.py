@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from models.onnx_network import read_network
 from training.trainers.augmentation import augmented
+from training.trainers.caricatured import caricatured
 from training.trainers.drawing import drawn
 from training.trainers.encoder import Normalise, TorchEncoder, has_bfloat16
 from training.trainers.weak_strong import EncodedPictures
@@ -65,6 +66,14 @@ class PictureEncoder:
         """Drawings of these rows as the network takes them, a little changed."""
         return augmented(self._normalise(drawn(self._rows(rows_B), random, is_bgr=self._is_bgr)), random)
 
+    def caricatures(self, rows_B: Tensor, random: torch.Generator) -> Tensor:
+        """Caricatures of these rows as the network takes them, a little changed."""
+        return augmented(self._normalise(caricatured(self._rows(rows_B), random)), random)
+
+    def computing(self) -> torch.autocast:
+        """In which the network is run in training."""
+        return torch.autocast(torch.device(self._device).type, torch.bfloat16, enabled=has_bfloat16(self._device))
+
     def together(self, parts: Sequence[Tensor]) -> list[Tensor]:
         """Encode several lots of pictures in one batch, so that batch normalisation sees all."""
         feature_BD = self._encode(torch.cat(list(parts)))
@@ -83,18 +92,18 @@ class PictureEncoder:
             for name, value in trained.items()
         }
         network.load_state_dict(mixed)
-        return TorchEncoder(_Both(_Unit(network)) if is_mirrored else _Unit(network))
+        return TorchEncoder(_Both(Unit(network)) if is_mirrored else Unit(network))
 
     def _rows(self, rows_B: Tensor) -> npt.NDArray[np.uint8]:
         return np.ascontiguousarray(self._picture_NHW3[rows_B.numpy()])
 
     def _encode(self, picture_BCHW: Tensor) -> Tensor:
-        with torch.autocast(torch.device(self._device).type, torch.bfloat16, enabled=has_bfloat16(self._device)):
+        with self.computing():
             raw_BD = self.network(picture_BCHW.contiguous(memory_format=torch.channels_last))
         return functional.normalize(raw_BD.float(), dim=-1)
 
 
-class _Unit(nn.Module):
+class Unit(nn.Module):
     """A network whose features are made of length one."""
 
     def __init__(self, network: nn.Module) -> None:
@@ -109,7 +118,7 @@ class _Unit(nn.Module):
 class _Both(nn.Module):
     """Unit features of a picture and its mirror image, together."""
 
-    def __init__(self, network: _Unit) -> None:
+    def __init__(self, network: Unit) -> None:
         super().__init__()
         self.network = network
 

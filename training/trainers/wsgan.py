@@ -76,7 +76,7 @@ def fit_wsgan(data: WeakStrong, recipe: WSGANRecipe, start_WS: FloatArray) -> Fi
     Raises `TrainingError` where a loss is no number, the generator collapses, or pictures are missing.
     """
     run = _Run(data, recipe, torch.from_numpy(start_WS))
-    run_epochs(run, data, run.check_varied)
+    run_epochs(run, data.seed, data.workplace, run.check_varied)
     encoder_at = partial(run.weak.encoder, is_mirrored=recipe.is_mirrored) if run.weak is not None else None
     return FittedSampler(TorchSampler(run.generator), encoder_at, asdict(recipe) | run.state.all_rates)
 
@@ -134,6 +134,10 @@ class _Run:
         random = torch.Generator().manual_seed(data.seed)
         everything = networks | {"kept": self.kept.to(self.device), "kept_strong": self.kept_strong.to(self.device)}
         self.state = State(plan, everything, self.optimisers.by_name, random, recipe.generator.learning_rate)
+
+    def order(self) -> Tensor:
+        """Weak pictures by row."""
+        return torch.randperm(len(self.weak_class_N), generator=self.state.random)
 
     def step(self, rows_B: Tensor, number: int) -> float:
         """D-phases, then a G-phase on these rows; the loss of the latter."""

@@ -24,13 +24,14 @@ from service.api.bodies import (
 from service.api.deps import Services, ServicesDep
 from service.api.openapi import accepts
 from service.api.problems import Problem, documented, problem_of_validation
+from service.api.schemas.closed_set import ClosedSetRequest, ClosedSetResponse
 from service.api.schemas.identify import (
     NOT_WITH_JSON,
     Answered,
     BatchQuery,
     CandidateView,
     IdentifyBatchResponse,
-    IdentifyRequest,
+    IdentifyBody,
     IdentifyResponse,
     candidate_json,
 )
@@ -46,28 +47,31 @@ from service.usecases.trust import TrustPolicy
 
 router = APIRouter(tags=["identify"])
 
-_read_json = JsonBody(IdentifyRequest)
+_read_json = JsonBody(IdentifyBody)
 _WHERE: TypeAdapter[Any] = TypeAdapter(WhereBody)
 
 
 @router.post(
     "/identify",
-    response_model=IdentifyResponse | IdentifyBatchResponse,
+    response_model=IdentifyResponse | IdentifyBatchResponse | ClosedSetResponse,
     responses=documented(400, 404, 409, 413, 415, 422, 429, 503),
-    openapi_extra=accepts(IdentifyRequest, NPY, NPZ, PARQUET),
+    openapi_extra=accepts(IdentifyBody, NPY, NPZ, PARQUET),
 )
 async def identify(
     request: Request, services: ServicesDep, query: Annotated[BatchQuery, Query()]
-) -> IdentifyResponse | Response:
+) -> IdentifyResponse | ClosedSetResponse | Response:
     """Rank the subjects of a gallery by their likeness to a probe, and with `fmr` or `fpir` say which it is of, or nobody.
 
     One probe as JSON; many as one `.npy` array of rows or a feature set (`.npz` or Parquet), which names its space itself.
     Probes of another space than the gallery's are translated where a route leads there, and refused with 409 where none does.
+    With `mode: closed-set` no gallery is asked, but a classifier, about a picture of one of the people whom it knows.
     """
     declared = require_media_type(request, JSON, NPY, NPZ, PARQUET)
     if declared == JSON:
         refuse_query(query, NOT_WITH_JSON)
-        body = await _read_json(request)
+        body = (await _read_json(request)).root
+        if isinstance(body, ClosedSetRequest):
+            return await _closed_set(services, body)
         probe = body.probe.asked("/probe")
         trust = body.trust.policy if body.trust else None
         where = where_of(body.where)
@@ -112,6 +116,14 @@ def _batch_answer(found: Identified, keys: Sequence[str | None]) -> bytes:
         for row, (key, decision, candidates) in enumerate(zip(keys, found.decisions, found.candidates, strict=True))
     ]
     return orjson.dumps(Answered.head(found).model_dump() | {"results": results})
+
+
+async def _closed_set(services: Services, body: ClosedSetRequest) -> ClosedSetResponse:
+    if body.top_k > services.settings.max_top_k:
+        raise InvalidInputError(f"top_k may be at most {services.settings.max_top_k}")
+    probe = body.probe
+    found = await services.closed_set(probe.picture("/probe"), probe.modality, top_k=body.top_k, bundle=body.bundle)
+    return ClosedSetResponse.of(found)
 
 
 async def _batch(request: Request, declared: str, space: str, modality: str) -> tuple[ProbeRows, Sequence[str | None]]:

@@ -94,6 +94,7 @@ async def list_bundles(services: ServicesDep) -> BundleList:
                 sampling=SamplingView(samples=manifest.sampling.num_samples, sigma=manifest.sampling.sigma)
                 if manifest.sampling
                 else None,
+                num_people=len(entry.bundle.labels) or None,
             )
         )
     rejected = [RejectedView(folder=entry.folder, reason=entry.reason) for entry in loaded.rejected]

@@ -1,12 +1,14 @@
 """`/identify` on the wire."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, RootModel, Tag, model_validator
 
 from models.calibration import PHOTO
 from models.operating_point import fpir_for_fmr
 from models.samples import MAX_SEED
+from service.api.problems import MODE_TAGS
+from service.api.schemas.closed_set import CLOSED_SET, ClosedSetRequest
 from service.api.schemas.metadata import WhereBody
 from service.api.schemas.probes import STRICT, ComparedProbe, GalleryName, Modality
 from service.api.schemas.spaces import RouteView
@@ -83,11 +85,28 @@ class IdentifyRequest(Rates, DrawBody):
 
     model_config = STRICT
 
+    mode: Literal["gallery"] = "gallery"
     gallery: GalleryName
     probe: ComparedProbe
     top_k: Annotated[int, Field(ge=1)] = 5
     where: WhereBody | None = None
     trust: TrustBody | None = None
+
+
+def _mode_of(body: Any) -> str:
+    """By the name of its mode, so that faults are named in the way that was meant."""
+    return MODE_TAGS[isinstance(body, dict) and body.get("mode") == CLOSED_SET]
+
+
+class IdentifyBody(
+    RootModel[
+        Annotated[
+            Annotated[IdentifyRequest, Tag(MODE_TAGS[0])] | Annotated[ClosedSetRequest, Tag(MODE_TAGS[1])],
+            Discriminator(_mode_of),
+        ]
+    ]
+):
+    """What is asked about in a gallery, or among those whom a classifier knows."""
 
 
 class BatchQuery(Rates, DrawBody, TrustQuery):

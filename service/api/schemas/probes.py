@@ -57,21 +57,23 @@ def numbers_or_base64() -> Discriminator:
 Feature = Annotated[Annotated[Numbers, Tag(UNION_TAGS[0])] | Annotated[Base64, Tag(UNION_TAGS[1])], numbers_or_base64()]
 
 
+Image = Annotated[
+    str, Field(min_length=1, description="base64 of a JPEG, PNG, WebP or BMP: an aligned crop, or with landmarks")
+]
+Landmarks = Annotated[
+    list[Point],
+    Field(min_length=5, max_length=5, description="x, y of left eye, right eye, nose tip, mouth corners, in pixels"),
+]
+
+
 class Sample(BaseModel):
     """A feature or a picture of a face: exactly one of the two."""
 
     model_config = STRICT
 
     feature: Feature | None = None
-    image: Annotated[
-        str | None, Field(description="base64 of a JPEG, PNG, WebP or BMP: an aligned crop, or with landmarks")
-    ] = None
-    landmarks: Annotated[
-        list[Point] | None,
-        Field(
-            min_length=5, max_length=5, description="x, y of left eye, right eye, nose tip, mouth corners, in pixels"
-        ),
-    ] = None
+    image: Image | None = None
+    landmarks: Landmarks | None = None
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:

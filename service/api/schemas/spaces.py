@@ -113,6 +113,8 @@ class BundleView(BaseModel):
     """Of the pictures that it is for, where these are not all."""
     sampling: SamplingView | None
     """Of a sampler."""
+    num_people: int | None
+    """Whom a classifier knows."""
 
 
 class RejectedView(BaseModel):

@@ -20,7 +20,7 @@ from training.errors import TrainingError
 from training.recipes.wsgan import RECIPES, VARIANTS, small
 from training.trainers.encoder_recipe import Report
 from training.trainers.fitted import Workplace
-from training.trainers.picture_encoder import _Both, _Unit
+from training.trainers.picture_encoder import Unit, _Both
 from training.trainers.rule import Rule
 from training.trainers.weak_strong import EncodedPictures, WeakStrong
 from training.trainers.wsgan import TorchSampler, _Run, fit_wsgan
@@ -407,7 +407,7 @@ def test_drawings_need_the_photos() -> None:
 
 def test_an_encoder_may_look_at_pictures_and_their_mirror_images() -> None:
     torch.manual_seed(0)
-    one = _Unit(nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 5)))
+    one = Unit(nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 5)))
     picture = torch.randn(2, 3, 4, 4)
     plain, turned = one(picture), one(picture.flip(3))
     assert not torch.allclose(plain, turned, atol=0.1)
