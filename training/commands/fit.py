@@ -16,6 +16,10 @@ subject. With --images and --encoder, WSGAN trains the encoder of the weak pictu
 with --shared-encoder it is of photos as well, and galleries are enrolled with it. Its published baselines (--method
 fine-tuning, fixed-fine-tuning, joint-training, dann-u, dann-s, sdt, jan-s) train one encoder for both.
 
+One network for three tasks (--method dynamic-mtl, its rivals static-mtl, naive-dynamic-mtl, uncertainty-mtl, gradnorm-mtl,
+and one task alone, single-verification, single-weak, single-photo): the encoder of both modalities, and two classifiers, of
+who of the training people is on a weak picture and on a photo. Takes --images and --encoder as those above.
+
 A common space (--method cca, two-sided): every set gets a projection, a bundle each, and is compared there.
 
 An encoder (--method encoder): trained with ArcFace on the labelled pictures of --images, a folder, zip or CSV. Subjects
@@ -35,7 +39,7 @@ from models.bundle import COMMON_SPACE_METHODS, Manifest, read_bundle
 from models.calibration import Calibration
 from models.confidence import ConfidenceModel
 from models.split import SplitRule
-from training.commands import fit_across, fit_adapted, fit_common, fit_encoder, fit_r3an
+from training.commands import fit_across, fit_adapted, fit_common, fit_encoder, fit_r3an, fit_tasks
 from training.commands.arguments import add_registry_argument, add_split_arguments, check_shares
 from training.commands.report import draw_report
 from training.commands.terminal import NO_CONFIDENCE, evaluation_table, out, thresholds_line
@@ -45,7 +49,7 @@ from training.data.partial import sole_partial
 from training.errors import TrainingError
 from training.evaluation.calibration import HeldOut, calibrate
 from training.export.bundles import all_or_none, check_bundle_path, write_translator_bundle
-from training.recipes import adapted, modalities
+from training.recipes import adapted, modalities, tasks
 from training.recipes.confidence import fit_confidence
 from training.recipes.cross_fitting import NUM_FOLDS, cross_fitted
 from training.recipes.r3an import LEFT
@@ -53,7 +57,7 @@ from training.recipes.translators import AUTO, METHODS, STUDENT, FittedMethod, S
 from training.recipes.wsgan import VARIANTS
 
 ENCODER = "encoder"
-_ACROSS = (*modalities.METHODS, *adapted.OF_ONE_ENCODER)
+_ACROSS = (*modalities.METHODS, *adapted.OF_ONE_ENCODER, *tasks.METHODS)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--method",
-        choices=(*METHODS, *modalities.METHODS, *adapted.OF_ONE_ENCODER, *COMMON_SPACE_METHODS, AUTO, ENCODER),
+        choices=(*METHODS, *_ACROSS, *COMMON_SPACE_METHODS, AUTO, ENCODER),
         default=AUTO,
         help="default: %(default)s",
     )
@@ -130,7 +134,8 @@ def run(options: argparse.Namespace) -> None:
         fit_encoder.run(options)
     elif options.method in _ACROSS:
         _check_heeded(options)
-        (fit_across if options.method in modalities.METHODS else fit_adapted).run(options)
+        of_method = {**dict.fromkeys(modalities.METHODS, fit_across), **dict.fromkeys(tasks.METHODS, fit_tasks)}
+        of_method.get(options.method, fit_adapted).run(options)
     elif options.method in COMMON_SPACE_METHODS:
         _fit_common_space(options)
     else:

@@ -25,10 +25,12 @@ from training.evaluation.cross_space import CrossSpaceEvaluation, Figures, Nativ
 from training.evaluation.details import Detail
 from training.evaluation.protocols import FPIR, FoldFigure, IdentificationFigures, PairFigures
 from training.evaluation.references import FEWEST_PEOPLE, MIN_DIMENSION
+from training.evaluation.tasks import ClosedSetFigures
 from training.recipes.comparison import Comparison
 from training.recipes.modal_comparison import ModalComparison
 from training.recipes.modalities import Measured
 from training.recipes.privacy import PrivacyReport
+from training.recipes.tasks import FittedNetwork
 from training.trainers.encoder_recipe import Report
 
 _SECONDS_A_LINE = 60.0
@@ -218,6 +220,35 @@ def cross_modal_table(title: str, method: str, measured: Measured, real: Varianc
     for num, figures in measured.by_samples.items():
         table.add_row(f"{num} sample{'s' * (num > 1)}", *_figures_of(figures), "", "")
     table.add_row("photos", *[""] * 6, *of_photos)
+    return table
+
+
+def tasks_table(modality: str, method: str, fitted: FittedNetwork) -> Table:
+    """One network's features, both ways, before and after, among everybody's photos and among those of the people measured."""
+    own = fitted.measured.among_own
+    title = f"{own.num_weak} {modality}s of {fitted.part} people, and photos"
+    columns = ("encoder", "photos of", "rank-1", "rank-10", "back", "TAR@1e-2", "TAR@1e-3", "AUC")
+    caption = f"back: rank-1 of a photo among {modality}s"
+    table = Table(*columns, title=Text(title), title_justify="left", caption=Text(caption), caption_justify="left")
+    of_whom = (
+        ("everybody", fitted.measured.untouched_among_all, fitted.measured.among_all),
+        ("these people", fitted.measured.untouched_among_own, fitted.measured.among_own),
+    )
+    for place, name in enumerate(("as it came", method)):
+        for photos, *both in of_whom:
+            found = both[place]
+            there, back = found.weak_to_photo, found.photo_to_weak
+            cells = (there.rank1, there.rank10, back.rank1, there.tar_far_1e2, there.tar_far_1e3, found.auc)
+            table.add_row(name, f"{photos} ({found.num_photos})", *map(_number, cells))
+    return table
+
+
+def known_table(modality: str, known: ClosedSetFigures) -> Table:
+    """How often a classifier names the right one of those whom it knows, on pictures that were kept apart."""
+    title = f"who is it, of those who are known: {known.num_weak} {modality}s and {known.num_photos} photos kept apart"
+    table = Table("classifier", f"{modality}s", "photos", title=Text(title), title_justify="left")
+    table.add_row(f"of {modality}s", _number(known.weak), _number(known.photo_by_weak))
+    table.add_row("of photos", _number(known.weak_by_photo), _number(known.photo))
     return table
 
 

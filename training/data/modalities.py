@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from models.calibration import PHOTO
 from models.feature_set import FeatureSet
-from models.split import SplitRule
+from models.split import Part, SplitRule
 from training.errors import JoinError, TrainingError
 
 FEWEST_PEOPLE = 32
@@ -25,8 +25,13 @@ class Modalities:
     """Of the weak ones."""
     weak: FeatureSet
     strong: FeatureSet
-    num_lonely: int = 0
-    """Weak pictures that were left out, as there is no strong one of whoever is on them."""
+    lonely: FeatureSet | None = None
+    """Weak pictures of people of whom there is no strong one: most methods learn nothing from them."""
+
+    @property
+    def num_lonely(self) -> int:
+        """How many weak pictures are of people of whom there is no strong one."""
+        return 0 if self.lonely is None else len(self.lonely)
 
     @property
     def is_one_space(self) -> bool:
@@ -70,7 +75,12 @@ class ModalityParts:
                 f"people with a {found.modality} and a photo: {num_people} are left for training, and {num_validation} "
                 f"pictures for validation; at least {FEWEST_PEOPLE} and 2 are needed"
             )
-        train = replace(found, weak=found.weak.take(weak == "train"), strong=found.strong.take(strong == "train"))
+        train = replace(
+            found,
+            weak=found.weak.take(weak == "train"),
+            strong=found.strong.take(strong == "train"),
+            lonely=_part(found.lonely, rule, "train"),
+        )
         measured = [
             found.weak.take(weak == part).originals() if (weak == part).any() else None
             for part in ("validation", "test")
@@ -103,7 +113,16 @@ def join_by_subject(source: FeatureSet, target: FeatureSet, modality: str | None
         raise JoinError(f"nobody on the pictures of the modality {modality!r} is on a photo of the target set")
     weak = _named(source.take(is_weak & has_strong), modality)
     _check_apart(weak, strong)
-    return Modalities(modality, weak, strong, int((is_weak & ~has_strong).sum()))
+    is_lonely = is_weak & ~has_strong
+    lonely = _named(source.take(is_lonely), modality) if is_lonely.any() else None
+    return Modalities(modality, weak, strong, lonely)
+
+
+def _part(feature_set: FeatureSet | None, rule: SplitRule, part: Part) -> FeatureSet | None:
+    if feature_set is None:
+        return None
+    is_of = rule.parts(feature_set) == part
+    return feature_set.take(is_of) if is_of.any() else None
 
 
 def _only_modality(source: FeatureSet) -> str:

@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from models.confidence import ConfidenceModel
 from models.documents import readable_json, sha256_hex
 from models.errors import BundleError
 from models.graph import check_graph
+from models.labels import LABELS, labels_json
 from models.space import NAME_PATTERN, Space
 from models.split import SplitRule
 from training.data.encoders import Encoder
@@ -22,7 +23,7 @@ from training.data.partial import check_writable
 from training.evaluation.cross_space import CrossSpaceEvaluation, NativeEvaluation
 from training.export.encoder_graph import encoder_graph
 from training.export.manifest import provenance
-from training.export.model_card import encoder_card, generator_card, translator_card
+from training.export.model_card import classifier_card, encoder_card, generator_card, translator_card
 
 CARD = "MODEL_CARD.md"
 REPORT = "report/index.html"
@@ -135,11 +136,12 @@ def write_encoder_bundle(
     metrics: dict[str, JsonValue] | None = None,
     measured: Mapping[str, NativeEvaluation] | None = None,
     calibration: Calibration | None = None,
+    report: Callable[[Manifest], bytes] | None = None,
 ) -> Manifest:
     """Write an encoder's bundle, its output normalised inside the graph. Raises `BundleError`, `EncoderError`.
 
-    Where it was trained here, `training` says on what, `metrics` and
-    `measured` (by part of the split) how well it does, and `calibration` its thresholds.
+    Where it was trained here, `training` says on what, `metrics` and `measured` (by part of the split) how well it does,
+    `calibration` its thresholds, and `report` makes its page.
     """
     graph = encoder_graph(encoder)
     signature = check_graph(graph)
@@ -160,6 +162,48 @@ def write_encoder_bundle(
         MODEL: graph,
         CALIBRATION: readable_json((calibration or Calibration()).to_json()),
         CARD: encoder_card(manifest, measured).encode(),
+    }
+    if report:
+        files[REPORT] = report(manifest)
+    return write_files(folder, manifest, files)
+
+
+def write_classifier_bundle(
+    folder: Path,
+    graph: bytes,
+    space: Space,
+    labels: Sequence[str],
+    *,
+    modality: str,
+    method: str,
+    licence: str,
+    training: Provenance,
+    metrics: dict[str, JsonValue],
+) -> Manifest:
+    """Write a classifier of pictures of one modality: `space` says how they are prepared, `labels` whom it knows.
+
+    Raises `BundleError`.
+    """
+    signature = check_graph(graph)
+    manifest = Manifest(
+        name=folder.name,
+        kind="classifier",
+        method=method,
+        source=None,
+        target=space,
+        input_name=signature.input_name,
+        output_name=signature.output_name,
+        opset=signature.opset,
+        licence=licence,
+        provenance=training,
+        metrics=metrics,
+        modality=modality,
+    )
+    files = {
+        MODEL: graph,
+        CALIBRATION: readable_json(Calibration().to_json()),
+        LABELS: labels_json(labels),
+        CARD: classifier_card(manifest).encode(),
     }
     return write_files(folder, manifest, files)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from models.bundle import PICTURE_INSIDE_METHODS, Manifest
+from models.calibration import PHOTO
 from training.evaluation.cross_space import CrossSpaceEvaluation, NativeEvaluation
 
 _WARNING = [
@@ -124,6 +125,32 @@ def encoder_card(manifest: Manifest, measured: Mapping[str, NativeEvaluation] | 
             f"`{manifest.target.fingerprint}`). Licence: {manifest.licence}.",
             "",
             *(_native_figures(measured) if measured else []),
+        ]
+    )
+
+
+def classifier_card(manifest: Manifest) -> str:
+    """Whom it knows, how often it is right, and what it must not be asked."""
+    known = manifest.metrics.get("known")
+    share = known.get("photo" if manifest.modality == PHOTO else "weak") if isinstance(known, dict) else None
+    measured = (
+        f"Of their pictures that were kept apart from its training, the most probable person is right for {share:.1%}."
+        if isinstance(share, float)
+        else "It was not measured on pictures kept apart."
+    )
+    return "\n".join(
+        [
+            f"# {manifest.name}",
+            "",
+            f"Says of a {manifest.modality} how probable it is that each of {manifest.target.dimension} people is on it, who are "
+            f"named in `labels.json`. Method: {manifest.method}. Licence: {manifest.licence}.",
+            "",
+            measured,
+            "",
+            "It knows these people and nobody else: a stranger's picture is given to one of them, and no probability says that "
+            "it is a stranger's. For who may be anybody, ask a gallery. Whoever is to be forgotten is in its weights: erase the "
+            "bundle, and train it anew without them.",
+            "",
         ]
     )
 

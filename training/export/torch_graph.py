@@ -63,6 +63,12 @@ def encoder_torch_graph(model: HasNetwork, size: tuple[int, int]) -> bytes:
     return _exported(model.network, (torch.zeros(2, 3, height, width),), ("picture", "feature"))
 
 
+def classifier_torch_graph(model: HasNetwork, size: tuple[int, int]) -> bytes:
+    """Export a classifier of pictures of this width and height: `picture` (N, 3, H, W) to `probability` (N, C)."""
+    width, height = size
+    return _exported(model.network, (torch.zeros(2, 3, height, width),), ("picture", "probability"))
+
+
 def _exported(network: nn.Module, examples: tuple[torch.Tensor, ...], names: tuple[str, ...]) -> bytes:
     """The graph of a network: the names of its inputs, and last that of its output."""
     # The exporter reports its stages on the root logger; what matters to a user is the parity gate after it.

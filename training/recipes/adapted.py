@@ -85,7 +85,7 @@ def fit_adapted(parts: ModalityParts, method: str, seed: int, extras: Adaptation
     recipe = VARIANTS[method](extras.recipe())
     recipe = replace(recipe, num_drawings=num_drawings(recipe.num_drawings, parts, pictures))
     fitted = trainer.fit_adaptation(data, recipe)
-    share = best_share(fitted.weak_at, *_merit_of(parts, pictures)) if fitted.is_one else 1.0
+    share = best_share(fitted.weak_at, *merit_of(parts, pictures)) if fitted.is_one else 1.0
     weak = pictures.exported(fitted.weak_at(share), parts.validation)
     strong = weak if fitted.is_one else None
     if fitted.strong is not None:
@@ -107,7 +107,7 @@ def fit_adapted(parts: ModalityParts, method: str, seed: int, extras: Adaptation
     )
 
 
-def _merit_of(parts: ModalityParts, pictures: ModalPictures) -> tuple[FloatArray, Callable[[FloatArray], float]]:
+def merit_of(parts: ModalityParts, pictures: ModalPictures) -> tuple[FloatArray, Callable[[FloatArray], float]]:
     """Pictures of validation people of both modalities, and how well one finds the other."""
     probes, photos = validation_sides(parts)
 

@@ -81,6 +81,8 @@ class FittedTasks:
     """Of the first branch, so far on the way from what it was."""
     classifiers: tuple[TorchEncoder, TorchEncoder]
     """Pictures (N, 3, H, W) to the probabilities (N, C) of who is on them: weak ones, and photos."""
+    known: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+    """The classes (C,) of each: those of whom it was given pictures."""
     history: TaskHistory
     hyperparameters: dict[str, JsonValue]
 
@@ -100,6 +102,7 @@ def fit_tasks(data: TaskPictures, recipe: MultiTaskRecipe) -> FittedTasks:
     return FittedTasks(
         partial(run.encoder.encoder, is_mirrored=recipe.is_mirrored),
         (run.classifier(1), run.classifier(2)),
+        (run.known(1), run.known(2)),
         TaskHistory(loss_ET, weight_ET),
         asdict(recipe) | run.state.all_rates,
     )
@@ -112,6 +115,7 @@ class _Run:
         torch.manual_seed(data.seed)
         self.recipe, self._device = recipe, data.workplace.device
         self._class_N = torch.from_numpy(data.class_N).to(self._device)
+        self._is_weak_N = data.is_weak_N
         self._batches = BalancedBatches(
             data.class_N, data.is_weak_N, num_people=recipe.num_people, num_pictures=recipe.num_pictures
         )
@@ -154,9 +158,15 @@ class _Run:
             self.optimisers.step(("weights",), found.own_loss)
         return float(found.loss.detach())
 
+    def known(self, task: int) -> npt.NDArray[np.int64]:
+        """The classes of whom there are pictures of the task's modality."""
+        is_of_N = self._is_weak_N if TASKS[task] == "weak" else ~self._is_weak_N
+        found: npt.NDArray[np.int64] = np.unique(self._class_N.cpu().numpy()[is_of_N])
+        return found
+
     def classifier(self, task: int) -> TorchEncoder:
         """Who is on a picture, by the branch of one task."""
-        head = self.heads.classifier(task)
+        head = self.heads.classifier(task, torch.from_numpy(self.known(task)))
         network: nn.Module = copy.deepcopy(self.branches.network(task)).cpu()
         if self.recipe.scale:
             network = Unit(network)
@@ -179,24 +189,23 @@ class _Run:
             if len(rows_B)
         ]
         class_B = self._class_N[torch.cat([weak_B, drawn_B, photo_B])]
+        is_weak_B = torch.arange(len(class_B), device=class_B.device) < num_weak
+        rows_of = (torch.ones_like(is_weak_B), is_weak_B, ~is_weak_B)
+        is_there = [given > 0 and bool(of_B.any()) for given, of_B in zip(recipe.given, rows_of, strict=True)]
         with encoder.computing():
             shared = self.branches.shared(torch.cat(lots).contiguous(memory_format=torch.channels_last))
-            is_weak_B = torch.arange(len(class_B), device=class_B.device) < num_weak
-            loss_T = torch.zeros(len(TASKS), device=self._device)
-            is_there = [given > 0 for given in recipe.given]
-            losses = []
-            for task, rows_B in enumerate((torch.ones_like(is_weak_B), is_weak_B, ~is_weak_B)):
-                is_there[task] = is_there[task] and bool(rows_B.any())
-                if not is_there[task]:
-                    losses.append(loss_T[task])
-                    continue
-                feature_BD = self.branches.branch(task, shared.take(rows_B)).float()
-                losses.append(self._loss(task, feature_BD, class_B[rows_B], is_weak_B))
-        return (
-            torch.stack(losses),
-            torch.tensor(is_there, device=self._device),
-            torch.flatten(shared.last_B, 1).detach().float(),
-        )
+            raw = {
+                task: self.branches.branch(task, shared.take(rows_of[task]))
+                for task in range(len(TASKS))
+                if is_there[task]
+            }
+        nothing = torch.zeros((), device=self._device)
+        losses = [
+            self._loss(task, raw[task].float(), class_B[rows_of[task]], is_weak_B) if task in raw else nothing
+            for task in range(len(TASKS))
+        ]
+        last_BZ = torch.flatten(shared.last_B, 1).detach().float()
+        return torch.stack(losses), torch.tensor(is_there, device=self._device), last_BZ
 
     def _loss(self, task: int, raw_BD: Tensor, class_B: Tensor, is_weak_B: Tensor) -> Tensor:
         feature_BD = functional.normalize(raw_BD, dim=-1) if self.recipe.scale else raw_BD

@@ -51,10 +51,17 @@ class TaskHeads(nn.Module):
             self.centre.follow(feature_BD.detach(), class_B)
         return loss
 
-    def classifier(self, task: int) -> nn.Module:
-        """Features to logits."""
-        head = copy.deepcopy(self.heads[task])
-        return _Cosines(head.centre_CD.detach(), head.scale) if isinstance(head, ArcFace) else head
+    @torch.no_grad()
+    def classifier(self, task: int, class_C: Tensor) -> nn.Module:
+        """Features to logits of these classes."""
+        head = copy.deepcopy(self.heads[task]).cpu()
+        if isinstance(head, ArcFace):
+            return _Cosines(head.centre_CD.detach()[class_C], head.scale)
+        assert isinstance(head, nn.Linear)
+        some = nn.Linear(head.in_features, len(class_C))
+        some.weight.copy_(head.weight[class_C])
+        some.bias.copy_(head.bias[class_C])
+        return some
 
 
 class _Cosines(nn.Module):

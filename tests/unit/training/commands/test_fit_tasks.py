@@ -1,0 +1,154 @@
+"""`fit` of one network for three tasks, as a user runs it in process: from pictures to an encoder and two classifiers."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from models.bundle import Bundle, read_bundle
+from models.runtime import Session
+from tests.unit.training.trainers.test_adaptation import DIMENSION, SIDE, network_graph
+from training.recipes import multi_task
+from training.recipes.multi_task import VARIANTS
+from training.trainers.rule import Rule
+
+Run = Callable[..., str]
+Fails = Callable[..., str]
+
+NUM_PEOPLE, PHOTOS, DRAWN = 80, 3, 2
+SHARES = ("--validation", "0.2", "--test", "0.2")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings of seconds."""
+    tiny = replace(multi_task.small(), num_branch=1, epochs=2, num_people=8, num_pictures=2, num_caricatures=4)
+    tiny = replace(tiny, encoder=Rule("adamw", 3e-3), head=Rule("adamw", 3e-3))
+    monkeypatch.setitem(multi_task.RECIPES, "small", lambda: tiny)
+
+
+@pytest.fixture
+def encoder(tmp_path: Path) -> Path:
+    folder = tmp_path / "encoder"
+    folder.mkdir()
+    (folder / "three.onnx").write_bytes(network_graph())
+    size = {"size": [SIDE, SIDE], "crop": [0, 0, SIDE, SIDE], "resize": [SIDE, SIDE]}
+    description = {"name": "three", "file": "three.onnx", "dim": DIMENSION, "mean": [127.5] * 3, "std": [127.5] * 3}
+    (folder / "three.json").write_text(json.dumps(description | size))
+    return folder / "three.json"
+
+
+def write_pictures(folder: Path, modality: str = "caricature", *, lonely: int = 0) -> Path:
+    """Photos and drawings of a colour of one's own; of the last few people one or the other alone."""
+    folder.mkdir()
+    random = np.random.default_rng(3)
+    lines = ["image,subject,modality"]
+    for person in range(NUM_PEOPLE):
+        colour = random.integers(30, 225, 3)
+        for of, num in (("photo", PHOTOS), (modality, DRAWN)):
+            if person >= NUM_PEOPLE - lonely and (person % 2 == 0) == (of == "photo"):
+                continue
+            for number in range(num):
+                pixels = np.full((SIDE, SIDE, 3), np.clip(colour + random.integers(-15, 15, 3), 0, 255), dtype=np.uint8)
+                name = f"{of}-{person}-{number}.png"
+                Image.fromarray(pixels).save(folder / name)
+                lines.append(f"{name},p{person},{of}")
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def fit(run: Run, pictures: Path, encoder: Path, out: Path, *more: object, method: str = "dynamic-mtl") -> str:
+    features = out.with_suffix(".npz")
+    run("extract", "--images", pictures, "--encoder", encoder, "--out", features)
+    words = ("--images", pictures, "--encoder", encoder, "--source", features, "--target", features)
+    return run("fit", "--method", method, *words, "--out", out, *SHARES, *more)
+
+
+def bundles(out: Path, modality: str = "caricature") -> tuple[Bundle, Bundle, Bundle]:
+    encoder, drawn, photo = (
+        read_bundle(out.with_name(name)) for name in (out.name, f"{out.name}-{modality}", f"{out.name}-photo")
+    )
+    return encoder, drawn, photo
+
+
+def test_one_network_becomes_an_encoder_and_two_classifiers(run: Run, encoder: Path, tmp_path: Path) -> None:
+    pictures = write_pictures(tmp_path / "faces")
+    printed = fit(run, pictures, encoder, tmp_path / "one", "--report")
+    made, drawn, photo = bundles(tmp_path / "one")
+    assert (made.manifest.kind, made.manifest.target.name) == ("encoder", "one")
+    for one, modality in ((drawn, "caricature"), (photo, "photo")):
+        assert (one.manifest.kind, one.manifest.modality, one.manifest.method) == (
+            "classifier",
+            modality,
+            "dynamic-mtl",
+        )
+        prepared = np.random.default_rng(0).normal(size=(4, 3, SIDE, SIDE)).astype(np.float32)
+        probability = Session(one.model, device="cpu").run(prepared)
+        assert probability.shape == (4, len(one.labels))
+        np.testing.assert_allclose(probability.sum(axis=1), 1.0, atol=1e-5)
+    # Nobody of validation or the test is known.
+    rule = made.manifest.provenance.split
+    assert rule is not None
+    assert {rule.part_of(name) for name in drawn.labels} == {"train"}
+    assert drawn.labels == photo.labels
+    assert "galleries are enrolled in its space anew" in printed
+    page = (tmp_path / "one" / "report" / "index.html").read_text()
+    assert "Losses and weights of the tasks" in page
+    assert "<svg" in page
+    assert f"{len(drawn.labels)} people is on a caricature" in " ".join(printed.split())
+
+
+def test_pictures_of_known_people_are_kept_apart_to_measure_on(run: Run, encoder: Path, tmp_path: Path) -> None:
+    fit(run, write_pictures(tmp_path / "faces"), encoder, tmp_path / "one")
+    made, drawn, _ = bundles(tmp_path / "one")
+    known: Any = made.manifest.metrics["known"]
+    assert 0.1 < known["num_weak"] / (DRAWN * len(drawn.labels)) < 0.35
+    assert 0.1 < known["num_photos"] / (PHOTOS * len(drawn.labels)) < 0.3
+    assert all(0 <= known[name] <= 1 for name in ("photo", "weak", "weak_by_photo", "photo_by_weak"))
+    assert drawn.manifest.metrics["known"] == known
+
+
+def test_people_of_one_modality_are_learned_from_counted_and_known_by_that(
+    run: Run, encoder: Path, tmp_path: Path
+) -> None:
+    printed = fit(run, write_pictures(tmp_path / "faces", lonely=20), encoder, tmp_path / "one")
+    made, drawn, photo = bundles(tmp_path / "one")
+    count = made.manifest.metrics["num_people_of_one_modality"]
+    assert isinstance(count, int)
+    assert count > 0
+    assert f"{count} of whom have one modality alone" in " ".join(printed.split())
+    assert len(set(drawn.labels) ^ set(photo.labels)) == count
+    lonely = {f"p{person}" for person in range(NUM_PEOPLE - 20, NUM_PEOPLE)}
+    assert set(drawn.labels) ^ set(photo.labels) <= lonely
+
+
+@pytest.mark.parametrize("method", [name for name in VARIANTS if name != "dynamic-mtl"])
+def test_rivals_are_fitted_in_the_same_way(run: Run, encoder: Path, tmp_path: Path, method: str) -> None:
+    fit(run, write_pictures(tmp_path / "faces"), encoder, tmp_path / "one", method=method)
+    made, _, _ = bundles(tmp_path / "one")
+    assert made.manifest.provenance.hyperparameters["method"] == method
+
+
+def test_caricatures_are_made_of_photos_for_caricatures_alone(run: Run, encoder: Path, tmp_path: Path) -> None:
+    fit(run, write_pictures(tmp_path / "faces", "sketch"), encoder, tmp_path / "one")
+    made, drawn, _ = bundles(tmp_path / "one", "sketch")
+    assert drawn.manifest.modality == "sketch"
+    assert made.manifest.provenance.hyperparameters["num_caricatures"] == 0
+
+
+def test_without_pictures_or_where_a_bundle_stands_it_says_so(
+    run: Run, fails: Fails, encoder: Path, tmp_path: Path
+) -> None:
+    pictures, features = write_pictures(tmp_path / "faces"), tmp_path / "all.npz"
+    run("extract", "--images", pictures, "--encoder", encoder, "--out", features)
+    words = ("fit", "--method", "dynamic-mtl", "--source", features, "--target", features, "--out", tmp_path / "one")
+    assert "give --images and --encoder" in fails(*words)
+    (tmp_path / "one-photo").mkdir()
+    said = fails(*words, "--images", pictures, "--encoder", encoder, *SHARES)
+    assert "one-photo: exists already" in said
+    assert not (tmp_path / "one.partial").exists()

@@ -1,0 +1,134 @@
+"""The part of `fit` that trains one network for three tasks, from an encoder that one has."""
+
+import argparse
+import importlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from models.bundle import Manifest
+from models.split import SplitRule
+from training.commands.fit_across import joined, modal_pictures
+from training.commands.terminal import (
+    StepWatch,
+    known_table,
+    out,
+    progress_bar,
+    tasks_table,
+    tell_photos,
+    thresholds_line,
+)
+from training.data.modalities import Modalities, ModalityParts
+from training.data.partial import sole_partial
+from training.errors import TrainingError
+from training.export.bundles import all_or_none, check_bundle_path, write_classifier_bundle, write_encoder_bundle
+from training.export.manifest import provenance
+from training.export.task_page import task_page
+from training.recipes.multi_task import RECIPES
+from training.recipes.tasks import LEFT, Classifier, FittedNetwork, TaskExtras, fit_network
+from training.trainers.fitted import Workplace
+from training.trainers.multi_task_recipe import MultiTaskRecipe
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train, measure, write an encoder in a space of its own, and two classifiers."""
+    if options.images is None or options.encoder is None:
+        raise TrainingError(f"--method {options.method} trains an encoder on pictures: give --images and --encoder")
+    found = joined(options)
+    rule = SplitRule("subject", options.seed, options.validation, options.test)
+    parts = ModalityParts.of(found, rule)
+    for modality in (parts.modality, "photo"):
+        check_bundle_path(_folder(options.out, modality))
+    with sole_partial(options.out, LEFT) as partial:
+        pictures = modal_pictures(options, parts, options.out, partial)
+        assert pictures is not None
+        # By name: whoever asks for help need not wait for torch.
+        device = importlib.import_module("training.trainers.encoder").choose_torch_device(options.device or "auto")
+        recipe = _recipe(options)
+        with progress_bar() as progress:
+            training = progress.add_task("training", total=None, rate="")
+            watch = StepWatch(progress, training, recipe().num_people * recipe().num_pictures)
+            workplace = Workplace(device, partial / "checkpoint.npz", watch)
+            fitted = fit_network(parts, options.method, options.seed, TaskExtras(pictures, recipe, workplace))
+        _write(options, found, parts, fitted)
+    _tell(options, parts, fitted)
+
+
+def _recipe(options: argparse.Namespace) -> Callable[[], MultiTaskRecipe]:
+    def recipe() -> MultiTaskRecipe:
+        found = RECIPES[options.recipe or "small"]()
+        if options.epochs is not None:
+            found = replace(found, epochs=options.epochs)
+        if options.batch is not None:
+            found = replace(found, num_people=max(1, options.batch // (2 * found.num_pictures)))
+        rate = options.learning_rate
+        return found if rate is None else replace(found, encoder=replace(found.encoder, learning_rate=rate))
+
+    return recipe
+
+
+def _folder(out: Path, modality: str) -> Path:
+    return out.with_name(f"{out.name}-{modality}")
+
+
+def _write(options: argparse.Namespace, found: Modalities, parts: ModalityParts, fitted: FittedNetwork) -> None:
+    licence = options.licence if options.licence != "unknown" else fitted.encoder.licence
+    training = provenance(
+        data_digests={"source": found.weak.digest, "target": found.strong.digest},
+        seed=options.seed,
+        split=parts.rule,
+        hyperparameters={"method": options.method, **fitted.hyperparameters},
+    )
+
+    def page(manifest: Manifest) -> bytes:
+        plots = importlib.import_module("training.commands.task_plots")
+        plot: str = plots.history(fitted.loss_ET, fitted.weight_ET, parts.modality)
+        return task_page(manifest, fitted.calibration, parts.modality, plot)
+
+    def write_classifier(classifier: Classifier) -> None:
+        folder = _folder(options.out, classifier.modality)
+        write_classifier_bundle(
+            folder,
+            classifier.graph,
+            classifier.space,
+            classifier.labels,
+            modality=classifier.modality,
+            method=options.method,
+            licence=licence,
+            training=training,
+            metrics={"known": fitted.metrics()["known"], "encoder": options.out.name},
+        )
+        written.append(folder)
+
+    with all_or_none() as written:
+        write_encoder_bundle(
+            options.out,
+            replace(fitted.encoder, licence=licence),
+            training=training,
+            metrics=fitted.metrics(),
+            calibration=fitted.calibration,
+            report=page if options.report else None,
+        )
+        written.append(options.out)
+        for classifier in (fitted.weak, fitted.photo):
+            write_classifier(classifier)
+
+
+def _tell(options: argparse.Namespace, parts: ModalityParts, fitted: FittedNetwork) -> None:
+    console = out()
+    console.print(tasks_table(parts.modality, options.method, fitted))
+    console.print(known_table(parts.modality, fitted.known))
+    alone = f", {fitted.num_of_one} of whom have one modality alone" if fitted.num_of_one else ""
+    console.print(
+        f"{options.out}: {options.method}, trained on {fitted.num_learned} pictures of {fitted.num_people} people{alone}; "
+        "galleries are enrolled in its space anew",
+        soft_wrap=True,
+    )
+    for classifier in (fitted.weak, fitted.photo):
+        console.print(
+            f"{_folder(options.out, classifier.modality)}: who of {len(classifier.labels)} people is on a {classifier.modality}",
+            soft_wrap=True,
+        )
+    tell_photos(fitted.photos, fitted.calibration)
+    stated = fitted.calibration.points.get(f"native-target/{parts.modality}", ())
+    console.print(thresholds_line(stated, [parts.num_validation]), soft_wrap=True)
