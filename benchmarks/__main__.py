@@ -25,6 +25,7 @@ from benchmarks import (
     migration,
     migration_quality,
     privacy,
+    procedural_sketches,
     r3an_tables,
     routes,
     sketches,
@@ -64,6 +65,7 @@ BENCHMARKS: dict[str, Callable[[Faces], str]] = {
     "migration-quality": migration_quality.measure,
     "vector-stores": vector_stores.measure,
     "sketches": sketches.measure,
+    "procedural-sketches": procedural_sketches.measure,
     "synthesis": synthesis.measure,
     "demo": demo.measure,
 }

@@ -5,7 +5,7 @@ only what is missing, or was trained in another way, is trained. To train all of
 """
 
 import shutil
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -34,50 +34,16 @@ from training.recipes.modalities import NOTHING, NUM_SAMPLES, ROUNDS, TRANSLATOR
 from training.recipes.shares import SHARES
 from training.trainers import adaptation as adaptation_trainer
 from training.trainers import wsgan as wsgan_trainer
-from training.trainers.adaptation_recipe import AdaptationRecipe
 from training.trainers.encoder import choose_torch_device
 from training.trainers.fitted import Workplace
-from training.trainers.wsgan_recipe import WSGANRecipe
 
 MEASURED = ROOT / "docs" / "measured" / "sketches"
 SEEDS = (0, 1, 2)
 """Of the split and of the training."""
 METHODS = (NOTHING, *TRANSLATORS, *adapted.METHODS, *wsgan.VARIANTS)
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """How many people there are to learn from."""
-
-    name: str
-    world: Order
-    """Of seed 12 were the worlds that recipes were chosen in."""
-    validation: float
-    test: float
-    epochs: int
-    """Of every method that trains an encoder."""
-
-    @property
-    def num_photos(self) -> int:
-        """In the gallery."""
-        return self.world.num_subjects * self.world.num_pictures["photo"]
-
-    @property
-    def learned(self) -> float:
-        """The share of people who are learned from."""
-        return 1 - self.validation - self.test
-
-    def adaptation(self) -> AdaptationRecipe:
-        """Of the baselines."""
-        return replace(adaptation.small(), epochs=self.epochs)
-
-    def wsgan(self) -> WSGANRecipe:
-        """Of an encoder of both."""
-        return replace(wsgan.small_shared(), epochs=self.epochs)
-
-
-FEW = Setting("few", Order(WorldSettings(seed=11), 2000, {"photo": 4, "sketch": 1}), 0.15, 0.4, epochs=8)
-MANY = Setting("many", Order(WorldSettings(seed=11), 6000, {"photo": 2, "sketch": 1}), 0.05, 0.15, epochs=4)
+WORLD = Order(WorldSettings(seed=11), 2000, {"photo": 4, "sketch": 1})
+"""Of seed 12 were the worlds that recipes were chosen in."""
+VALIDATION, TEST = 0.15, 0.4
 FIELDS = {
     "rank-1": "rank1",
     "rank-5": "rank5",
@@ -90,41 +56,34 @@ BEST = "wsgan"
 
 
 def measure(_faces: Faces) -> str:
-    """All methods, three splits and seeds each, where there are few sketches to learn from and where there are many."""
-    text = (
-        f"The encoder that is trained is the demo's `{EDGE}`, which has learned photos of other procedural people. Everything is "
-        "chosen on validation people, recipes in worlds of another seed; test people's sketches are looked for among everybody's "
-        "photos. Photos are encoded by the encoder that was trained too, but for the first three rows and cross-modal networks, "
-        "which have another for photos; most methods so have learned many people of the gallery, whom they may tell from "
-        f"strangers by that alone. Means over {len(SEEDS)} splits of the same people, each with a training, and their standard "
-        f"deviation. The last columns: how much {BEST} is ahead on the same splits, and the standard error of that."
-    )
-    return "\n\n".join([text, *(part for setting in (FEW, MANY) for part in _measured(setting))])
-
-
-def _measured(setting: Setting) -> list[str]:
-    trainings = Trainings(setting)
+    """All methods, three splits and seeds each."""
+    trainings = Trainings()
     found = {method: [trainings.measured(method, seed) for seed in SEEDS] for method in METHODS}
-    world = setting.world
-    counts = " ".join(f"{modality}={num}" for modality, num in world.num_pictures.items())
-    shares = " : ".join(f"{100 * share:.0f}" for share in (setting.learned, setting.validation, setting.test))
+    counts = " ".join(f"{modality}={num}" for modality, num in WORLD.num_pictures.items())
+    shares = " : ".join(f"{100 * share:.0f}" for share in (1 - VALIDATION - TEST, VALIDATION, TEST))
+    num_photos = WORLD.num_subjects * WORLD.num_pictures["photo"]
     text = (
-        f"`synth --subjects {world.num_subjects} --modalities {counts} --seed {world.world.seed}`, people split by {shares}, "
-        f"{found[NOTHING][0]['num_probes']} test people's sketches among {setting.num_photos:,} photos, {setting.epochs} epochs:"
+        f"`synth --subjects {WORLD.num_subjects} --modalities {counts} --seed {WORLD.world.seed}`, people split by {shares}: "
+        f"{found[NOTHING][0]['num_probes']} test people's sketches among {num_photos:,} photos. The encoder that is trained is "
+        f"the demo's `{EDGE}`, which has learned photos of other procedural people. Everything is chosen on validation people, "
+        "recipes in worlds of another seed. Photos are encoded by the encoder that was trained too, but for the first three "
+        "rows and cross-modal networks, which have another for photos; most methods so have learned many people of the gallery, "
+        f"whom they may tell from strangers by that alone. Means over {len(SEEDS)} splits of the same people, each with a "
+        f"training, and their standard deviation. The last columns: how much {BEST} is ahead on the same splits, and its "
+        "standard error."
     )
     rows = [_row(method, of_seeds, found[BEST]) for method, of_seeds in found.items()]
     one_sample = [_one_sample(of_seed) for of_seed in found[BEST]]
     rows.insert(len(rows) - 1, _row(f"{BEST}, one sample", one_sample, found[BEST]))
     machines = sorted({one["measured"] for of_seeds in found.values() for one in of_seeds if "measured" in one})
     header = ["method", *FIELDS, *(f"ahead in {name}" for name in COMPARED)]
-    return [text, table(header, rows), _samples(found), "Trained: " + "; ".join(machines) + "."]
+    return "\n\n".join([text, table(header, rows), _samples(found), "Trained: " + "; ".join(machines) + "."])
 
 
 class Trainings:
     """What is trained once, and its figures on test people."""
 
-    def __init__(self, setting: Setting) -> None:
-        self._setting = setting
+    def __init__(self) -> None:
         self._device = choose_torch_device("auto")
         self._folder = KEPT / "procedural-sketches"
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -134,9 +93,9 @@ class Trainings:
 
     @property
     def _pictures(self) -> Path:
-        path = self._folder / f"world-{sha256_hex(canonical_json(asdict(self._setting.world)))[:12]}.zip"
+        path = self._folder / f"world-{sha256_hex(canonical_json(asdict(WORLD)))[:12]}.zip"
         if not path.is_file():
-            make_pictures(self._setting.world, path, 2)
+            make_pictures(WORLD, path, 2)
         return path
 
     def measured(self, method: str, seed: int) -> Measured:
@@ -144,40 +103,39 @@ class Trainings:
         if method == NOTHING or method in TRANSLATORS:
             # What takes seconds is fitted again, so that it is never of another day's code.
             return self._fitted(method, seed)
-        path = MEASURED / f"{self._setting.name}-{method}-seed-{seed}.json"
+        path = MEASURED / f"procedural-{method}-seed-{seed}.json"
         return kept_or_measured(path, self._plan(method, seed), self._device, lambda: self._fitted(method, seed))
 
     def _plan(self, method: str, seed: int) -> Measured:
         is_adapted = method in adapted.METHODS
         recipe = (
-            adaptation.VARIANTS[method](self._setting.adaptation())
+            adaptation.VARIANTS[method](adaptation.small())
             if is_adapted
-            else wsgan.VARIANTS[method](self._setting.wsgan())
+            else wsgan.VARIANTS[method](wsgan.small_shared())
         )
         return {
             "method": method,
             "seed": seed,
             "version": (adaptation_trainer if is_adapted else wsgan_trainer).VERSION,
             "recipe": asdict(recipe),
-            "world": asdict(self._setting.world),
+            "world": asdict(WORLD),
             "encoder": self._encoder.space.fingerprint,
-            "split": [self._setting.validation, self._setting.test],
+            "split": [VALIDATION, TEST],
             "pictures": len(self._features),
             "measured by": [list(SHARES), list(SIGMAS), NUM_SAMPLES, ROUNDS],
         }
 
     def _fitted(self, method: str, seed: int) -> Measured:
-        self._console.print(f"{method}, {self._setting.name} people, seed {seed}")
-        setting = self._setting
-        rule = SplitRule("subject", seed, setting.validation, setting.test)
+        self._console.print(f"{method}, seed {seed}")
+        rule = SplitRule("subject", seed, VALIDATION, TEST)
         parts = ModalityParts.of(join_by_subject(self._features, self._features), rule)
         # Whoever interrupts a training goes on with it.
-        folder = self._folder / f"{setting.name}-{method}-seed-{seed}"
+        folder = self._folder / f"procedural-{method}-seed-{seed}"
         folder.mkdir(exist_ok=True)
         pictures = ModalPictures(ViewSource(open_source(self._pictures)), self._encoder, "sketches", folder)
         workplace = Workplace(self._device)
-        extras = Extras(setting.wsgan, workplace, pictures)
-        adaptation_extras = AdaptationExtras(pictures, setting.adaptation, workplace)
+        extras = Extras(wsgan.small_shared, workplace, pictures)
+        adaptation_extras = AdaptationExtras(pictures, adaptation.small, workplace)
         comparison = compare_across(parts, [method], extras, adaptation_extras, seed=seed)
         shutil.rmtree(folder)
         return {"num_probes": comparison.num_probes, **asdict(comparison.rows[0])}
