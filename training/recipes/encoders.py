@@ -32,7 +32,7 @@ from training.export.half_weights import with_half_weights
 from training.export.parity import check_parity
 from training.trainers.encoder_recipe import EncoderRecipe, Report
 
-BACKBONES = ("mobilenetv2-t6", "mobilenetv2-t10", "mobilenetv2-t16", "resnet-50", "resnet-101")
+BACKBONES = ("mobilenetv2-t6", "mobilenetv2-t10", "mobilenetv2-t16", "resnet-50", "resnet-101", "inception-resnet")
 PREPARATION = InputPreparation(mean=(127.5, 127.5, 127.5), std=(79.6875, 79.6875, 79.6875))
 """Pixels in [-1.6, 1.6], as R3AN, Sec. 5.1."""
 PARITY_PICTURES = 16
@@ -43,7 +43,29 @@ def paper(backbone: str) -> EncoderRecipe:
     """The prior models of R3AN (CVPR 2019), Sec. 5.1: for a GPU and millions of faces.
 
     Deviation: pictures of 112 x 112, not 224 x 224.
+
+    Of `inception-resnet` the network for verification that the three tasks of Ming et al. (IJDAR 2021), Sec. 5.2, begin with.
+    Deviations: 112 x 112, and a softmax of cosines. Its dimension, the scale, and how long it is trained after the last
+    milestone it does not say.
     """
+    if backbone == "inception-resnet":
+        return EncoderRecipe(
+            backbone=backbone,
+            width=1.0,
+            dimension=512,
+            epochs=0,
+            batch=90,
+            learning_rate=0.1,
+            schedule="steps",
+            margin=0.0,
+            scale=32.0,
+            momentum=0.99,
+            weight_decay=5e-5,
+            iterations=90_000,
+            milestones=(2 / 3, 8 / 9),
+            optimiser="rmsprop",
+            centre=0.1,
+        )
     return EncoderRecipe(
         backbone=backbone,
         width=1.0,
@@ -62,7 +84,8 @@ def small(backbone: str) -> EncoderRecipe:
     """A narrow network for some ten thousand faces on a CPU, in minutes."""
     width = 0.5 if backbone.startswith("mobilenet") else 0.25
     return replace(
-        paper(backbone),
+        paper("resnet-50"),
+        backbone=backbone,
         width=width,
         dimension=128,
         epochs=16,

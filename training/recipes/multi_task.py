@@ -12,20 +12,20 @@ _ALIKE = (1 / 3, 1 / 3, 1 / 3)
 def paper() -> MultiTaskRecipe:
     """Source: Ming et al. (IJDAR 2021), Sec. 4 and 5.2, its rates divided by ten at 60,000 and 80,000 of 90,000 steps. For a GPU.
 
-    How much the centre loss counts, and for how long the three tasks are trained, it does not say; beta is that of Wen et al.
-    (ECCV 2016).
+    It begins with the encoder that its Sec. 5.2 pretrains: `fit --method encoder --backbone inception-resnet --recipe paper`,
+    whose branch is 27 layers. For how long the three tasks are trained it does not say; beta is that of its authors' example.
     """
     rule = Rule("rmsprop", 0.1, 5e-5)
     return MultiTaskRecipe(
         weighting="dynamic",
         given=_ALIKE,
-        num_branch=21,
+        num_branch=27,
         num_layers=None,
         encoder=rule,
         head=rule,
         weights=Rule("sgd", 0.1),
-        scale=0.0,
-        centre=0.003,
+        scale=32.0,
+        centre=0.1,
         centre_rate=0.5,
         epochs=1000,
         num_people=15,

@@ -17,17 +17,17 @@ from torch import Tensor, nn
 
 from models.backbones import BACKBONES
 from models.features import FloatArray
+from models.inception_resnet import FEWEST_PIXELS, INCEPTION_RESNET, InceptionResNet
 from models.space import InputPreparation
 from training.data.picture_store import LabelledPictures
 from training.errors import TrainingError
 from training.losses.arcface import ArcFace
+from training.losses.centre import CentreLoss
 from training.trainers.augmentation import augmented
 from training.trainers.checkpoint import State, load_checkpoint, save_checkpoint
 from training.trainers.encoder_recipe import EncoderRecipe, Report
 from training.trainers.schedule import rate
 
-MILESTONES = (0.5, 0.7, 0.8)
-"""Shares of the training after which the rate falls to a tenth. Source: R3AN (CVPR 2019), Sec. 5.1."""
 _MARGIN_FROM, _MARGIN_TO = 0.05, 0.3
 """Shares of the training between which the margin grows: with all of it from the start small sets do not converge."""
 _LARGEST_GRADIENT = 5.0
@@ -59,7 +59,8 @@ def fit_encoder(
 ) -> TorchEncoder:
     """Train from nothing, or from the checkpoint that an interrupted call for the same work left.
 
-    Source: Deng et al., ArcFace (CVPR 2019); optimiser and steps as R3AN (CVPR 2019), Sec. 5.1. Deviation: warm-up of
+    Source: Deng et al., ArcFace (CVPR 2019); optimiser and steps as R3AN (CVPR 2019), Sec. 5.1, or as the
+    recipe says. Deviation: warm-up of
     rate and margin, clipped gradients, augmentation.
 
     Raises `TrainingError` where the loss is no longer a number.
@@ -92,16 +93,15 @@ class _Run:
         self.num_epochs = recipe.num_epochs(self.steps_an_epoch)
         self.num_steps = self.num_epochs * self.steps_an_epoch
         torch.manual_seed(seed)
-        self.network = BACKBONES[recipe.backbone](recipe.width, recipe.dimension, preparation.resize[1])
+        self.network = _network(recipe, preparation.resize[1])
         self.head = ArcFace(pictures.num_classes, recipe.dimension, scale=recipe.scale).to(device)
         self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network.train()
-        self.optimiser = torch.optim.SGD(
-            self._groups(), lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=True
-        )
+        self.centre = CentreLoss(pictures.num_classes, recipe.dimension, rate=recipe.centre_rate).to(device)
+        self.optimiser = self._optimiser()
         self.random = torch.Generator().manual_seed(seed)
         plan = json.dumps([asdict(recipe), seed, pictures.digest])
-        networks = {"network": self.network, "head": self.head}
+        networks = {"network": self.network, "head": self.head, **({"centre": self.centre} if recipe.centre else {})}
         self.state = State(plan, networks, {"all": self.optimiser}, self.random, recipe.learning_rate)
 
     def step(self, rows_B: npt.NDArray[np.int64], number: int) -> float:
@@ -112,10 +112,13 @@ class _Run:
         picture_BCHW = augmented(self._normalise(self._pictures.picture_NHW3[rows_B]), self.random)
         class_B = torch.from_numpy(self._pictures.class_N[rows_B]).to(self._device)
         for group in self.optimiser.param_groups:
-            group["lr"] = recipe.learning_rate * rate(done, recipe.schedule, MILESTONES)
+            group["lr"] = recipe.learning_rate * rate(done, recipe.schedule, recipe.milestones)
         with torch.autocast(torch.device(self._device).type, torch.bfloat16, enabled=has_bfloat16(self._device)):
             feature_BD = self.network(picture_BCHW.contiguous(memory_format=torch.channels_last))
         loss = self.head(feature_BD.float(), class_B, recipe.margin * margin_share(done))
+        if recipe.centre:
+            loss = loss + recipe.centre * self.centre(feature_BD.float(), class_B)
+            self.centre.follow(feature_BD.detach().float(), class_B)
         self.optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self._parameters(), _LARGEST_GRADIENT)
@@ -124,6 +127,12 @@ class _Run:
         if not math.isfinite(value):
             raise TrainingError(f"the loss is no number after {number + 1} steps; lower --learning-rate")
         return value
+
+    def _optimiser(self) -> torch.optim.Optimizer:
+        recipe = self._recipe
+        if recipe.optimiser == "rmsprop":
+            return torch.optim.RMSprop(self._groups(), lr=recipe.learning_rate, momentum=recipe.momentum)
+        return torch.optim.SGD(self._groups(), lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=True)
 
     def _parameters(self) -> list[nn.Parameter]:
         return [*self.network.parameters(), *self.head.parameters()]
@@ -136,6 +145,14 @@ class _Run:
             {"params": matrices, "weight_decay": self._recipe.weight_decay},
             {"params": vectors, "weight_decay": 0.0},
         ]
+
+
+def _network(recipe: EncoderRecipe, side: int) -> nn.Module:
+    if recipe.backbone != INCEPTION_RESNET:
+        return BACKBONES[recipe.backbone](recipe.width, recipe.dimension, side)
+    if side < FEWEST_PIXELS:
+        raise TrainingError(f"the network {INCEPTION_RESNET} needs pictures of {FEWEST_PIXELS} pixels or more")
+    return InceptionResNet(recipe.dimension, recipe.width)
 
 
 def margin_share(done: float) -> float:

@@ -1,6 +1,7 @@
 """How an encoder is trained, and what its training reports; free of torch, so that a command line can name it."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from training.trainers.schedule import Schedule
 
@@ -17,12 +18,18 @@ class EncoderRecipe:
     batch: int
     learning_rate: float
     schedule: Schedule
-    """To zero along a half cosine, or to a tenth at 0.5, 0.7 and 0.8 of the iterations, as in R3AN, Sec. 5.1."""
+    """To zero along a half cosine, or to a tenth at each of `milestones`."""
     margin: float
     scale: float
     momentum: float = 0.9
     weight_decay: float = 5e-4
     iterations: int = 0
+    milestones: tuple[float, ...] = (0.5, 0.7, 0.8)
+    """Shares of the training. Source: R3AN (CVPR 2019), Sec. 5.1."""
+    optimiser: Literal["sgd", "rmsprop"] = "sgd"
+    centre: float = 0.0
+    """How much the distance of features from the centre of their class counts beside ArcFace."""
+    centre_rate: float = 0.5
 
     def num_epochs(self, steps_an_epoch: int) -> int:
         """Whole epochs, at least as many iterations as asked for.

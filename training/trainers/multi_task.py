@@ -90,8 +90,8 @@ class FittedTasks:
 def fit_tasks(data: TaskPictures, recipe: MultiTaskRecipe) -> FittedTasks:
     """Minimise the weighted losses of the tasks over the encoder, its branches and their heads.
 
-    Source: Ming et al. (IJDAR 2021), Sec. 4 and 5.2. Deviations of `small`: what is trained is the encoder that one has, features
-    and class centres are of length one, and there is what the recipe says beside.
+    Source: Ming et al. (IJDAR 2021), Sec. 4 and 5.2. Deviations: what is trained is an encoder that one has, the paper's own
+    among them (`fit --method encoder --backbone inception-resnet`); features are of length one, and softmax layers of cosines.
 
     Raises `TrainingError` where the loss is no number, `GraphError` where the encoder cannot be trained or branched so.
     """
@@ -167,10 +167,8 @@ class _Run:
     def classifier(self, task: int) -> TorchEncoder:
         """Who is on a picture, by the branch of one task."""
         head = self.heads.classifier(task, torch.from_numpy(self.known(task)))
-        network: nn.Module = copy.deepcopy(self.branches.network(task)).cpu()
-        if self.recipe.scale:
-            network = Unit(network)
-        return TorchEncoder(_Classifier(network, head.cpu(), is_mirrored=self.recipe.is_mirrored))
+        network = Unit(copy.deepcopy(self.branches.network(task)).cpu())
+        return TorchEncoder(_Classifier(network, head, is_mirrored=self.recipe.is_mirrored))
 
     def _losses(self, people_P: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Losses (T,), which of them there are (T,), and what is shared (B, Z)."""
@@ -208,7 +206,7 @@ class _Run:
         return torch.stack(losses), torch.tensor(is_there, device=self._device), last_BZ
 
     def _loss(self, task: int, raw_BD: Tensor, class_B: Tensor, is_weak_B: Tensor) -> Tensor:
-        feature_BD = functional.normalize(raw_BD, dim=-1) if self.recipe.scale else raw_BD
+        feature_BD = functional.normalize(raw_BD, dim=-1)
         loss: Tensor = self.heads(task, feature_BD, class_B)
         if task == 0 and self.recipe.contrast:
             loss = loss + self.recipe.contrast * self._contrast(feature_BD, class_B, is_weak_B)

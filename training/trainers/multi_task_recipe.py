@@ -28,7 +28,7 @@ class MultiTaskRecipe:
     weights: Rule
     """Of what makes the weights of tasks."""
     scale: float
-    """Of the cosines with class centres, before the softmax; 0 for a linear layer and features as they are, as published."""
+    """Of the cosines with class centres, before the softmax."""
     centre: float
     """beta: how much the distance from one's centre counts in verification."""
     centre_rate: float

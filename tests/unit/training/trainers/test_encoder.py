@@ -14,9 +14,9 @@ import torch
 from models.space import InputPreparation
 from training.data.picture_store import LabelledPictures
 from training.errors import TrainingError
+from training.recipes import encoders as recipes
 from training.trainers import encoder
 from training.trainers.encoder import (
-    MILESTONES,
     TorchEncoder,
     choose_torch_device,
     fit_encoder,
@@ -260,7 +260,7 @@ def test_the_rate_warms_up_and_falls_as_half_a_cosine(done: float, expected: flo
 )
 def test_the_rate_falls_to_a_tenth_three_times_as_in_r3an(done: float, expected: float) -> None:
     # 200,000 iterations: at 100,000, 140,000 and 160,000.
-    assert rate(done, "steps", MILESTONES) == pytest.approx(expected)
+    assert rate(done, "steps", RECIPE.milestones) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("done", "expected"), [(0, 0), (0.05, 0), (0.175, 0.5), (0.3, 1), (0.9, 1)])
@@ -293,3 +293,32 @@ def test_pictures_are_normalised_channel_by_channel() -> None:
     normalised = encoder.Normalise(preparation, "cpu")(picture)
     assert normalised.shape == (1, 3, 1, 2)
     np.testing.assert_allclose(normalised[0, :, 0].T, [[2, 1, -1], [-2, 0, 0]])
+
+
+def test_a_recipe_may_be_that_of_the_network_for_verification(tmp_path: Path) -> None:
+    """RMSprop, a margin of nothing, and a centre loss beside, on the network of Ming et al., at 75 pixels a side."""
+    recipe = replace(
+        recipes.paper("inception-resnet"),
+        width=0.1,
+        dimension=8,
+        batch=12,
+        iterations=4,
+        learning_rate=1e-3,
+        momentum=0.5,
+    )
+    picture_NHW3, class_N = coloured(2, 0)
+    large = np.ascontiguousarray(picture_NHW3.repeat(3, axis=1).repeat(3, axis=2)[:, :75, :75])
+    preparation = replace(PREPARATION, resize=(75, 75))
+    pictures = LabelledPictures(large, class_N, len(COLOURS), "large")
+    heard: list[Report] = []
+    model = fit_encoder(
+        recipe, pictures, preparation, seed=0, device="cpu", checkpoint=tmp_path / "c.npz", on_step=heard.append
+    )
+    assert [report.step for report in heard] == [1, 2, 3, 4]
+    picture = np.random.default_rng(0).normal(size=(2, 3, 75, 75)).astype(np.float32)
+    np.testing.assert_allclose(np.linalg.norm(model(picture), axis=1), 1.0, atol=1e-5)
+    without = replace(recipe, centre=0.0)
+    other = fit_encoder(without, pictures, preparation, seed=0, device="cpu", checkpoint=tmp_path / "d.npz")
+    assert not np.allclose(model(picture), other(picture), atol=1e-4)
+    with pytest.raises(TrainingError, match="75 pixels or more"):
+        fit_encoder(recipe, labelled(), PREPARATION, seed=0, device="cpu", checkpoint=tmp_path / "e.npz")

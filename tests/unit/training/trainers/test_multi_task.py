@@ -17,7 +17,7 @@ from models.onnx_network import read_network
 from models.space import InputPreparation
 from tests.unit.training.trainers.test_adaptation import DIMENSION, SIDE, KilledError, network_graph, unit
 from training.errors import TrainingError
-from training.recipes.multi_task import VARIANTS, paper, small
+from training.recipes.multi_task import VARIANTS, small
 from training.trainers.balanced import BalancedBatches
 from training.trainers.encoder_recipe import Report
 from training.trainers.fitted import Workplace
@@ -212,15 +212,6 @@ def test_training_tells_people_apart() -> None:
         found = classify(np.ascontiguousarray(prepared[is_of])).argmax(axis=1)
         # By chance it would be a sixth.
         assert np.mean(found == data.class_N[is_of]) > 0.7
-
-
-def test_as_published_features_are_as_they_are_and_heads_are_linear() -> None:
-    published = recipe(base=paper, encoder=Rule("rmsprop", 1e-4), head=Rule("rmsprop", 1e-3), dropout=0.0)
-    run = _Run(people(), published)
-    assert all(isinstance(head, nn.Linear) for head in run.heads.heads)
-    fitted = fit_tasks(people(), published)
-    picture = np.random.default_rng(0).normal(size=(3, 3, SIDE, SIDE)).astype(np.float32)
-    np.testing.assert_allclose(fitted.classifiers[0](picture).sum(axis=1), 1.0, atol=1e-5)
 
 
 def test_dropout_is_of_training_alone() -> None:
