@@ -5,7 +5,8 @@ probes against a native gallery and native probes against a translated gallery. 
 from pictures are left out. Long trainings go on where they were interrupted.
 
 With --modality, methods across modalities: pictures of it in --source against photos in --target, joined by subject. With
---images and --encoder the encoder is trained too, by WSGAN and by its published baselines.
+--images and --encoder the encoder is trained too, by WSGAN and by its published baselines; or, with --methods dynamic-mtl
+static-mtl and the others, one network for three tasks, whose ways to weigh these are compared.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from models.bundle import COMMON_SPACE_METHODS
 from models.split import SplitRule
-from training.commands import compare_across
+from training.commands import compare_across, compare_tasks
 from training.commands.arguments import add_registry_argument, add_split_arguments, check_shares, positive
 from training.commands.comparison_files import FIGURES, PLOT, write_comparison
 from training.commands.terminal import StepWatch, comparison_table, out, progress_bar
@@ -23,7 +24,7 @@ from training.data.feature_set_files import load_feature_set
 from training.data.pairs import join_by_image
 from training.data.partial import sole_partial
 from training.errors import TrainingError
-from training.recipes import modal_comparison
+from training.recipes import modal_comparison, tasks
 from training.recipes.comparison import QUICK, WITH_PICTURES, compare_methods, needs_pictures
 from training.recipes.r3an import ARCHITECTURES, LEFT, RECIPES, PicturesOfPairs
 from training.recipes.translators import METHODS, Extras, SplitPairs
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--methods",
         nargs="+",
-        choices=tuple(dict.fromkeys((*METHODS, *COMMON_SPACE_METHODS, *modal_comparison.METHODS))),
+        choices=tuple(dict.fromkeys((*METHODS, *COMMON_SPACE_METHODS, *modal_comparison.METHODS, *tasks.METHODS))),
         metavar="METHOD",
         help=f"default: {' '.join(QUICK)}, and with --images {' '.join(WITH_PICTURES)}",
     )
@@ -63,8 +64,9 @@ def run(options: argparse.Namespace) -> None:
     if options.out.exists():
         raise TrainingError(f"{options.out}: exists already; choose another name or delete it")
     check_shares(options)
+    is_of_tasks = any(name in tasks.METHODS for name in options.methods or ())
     if options.modality is not None:
-        compare_across.run(options)
+        (compare_tasks if is_of_tasks else compare_across).run(options)
         return
     across = [
         f"--{name.replace('_', '-')}"

@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> None:
         assert pictures is not None
         # By name: whoever asks for help need not wait for torch.
         device = importlib.import_module("training.trainers.encoder").choose_torch_device(options.device or "auto")
-        recipe = _recipe(options)
+        recipe = task_recipe(options)
         with progress_bar() as progress:
             training = progress.add_task("training", total=None, rate="")
             watch = StepWatch(progress, training, recipe().num_people * recipe().num_pictures)
@@ -54,14 +54,16 @@ def run(options: argparse.Namespace) -> None:
     _tell(options, parts, fitted)
 
 
-def _recipe(options: argparse.Namespace) -> Callable[[], MultiTaskRecipe]:
+def task_recipe(options: argparse.Namespace) -> Callable[[], MultiTaskRecipe]:
+    """As options name and change it."""
+
     def recipe() -> MultiTaskRecipe:
         found = RECIPES[options.recipe or "small"]()
         if options.epochs is not None:
             found = replace(found, epochs=options.epochs)
-        if options.batch is not None:
-            found = replace(found, num_people=max(1, options.batch // (2 * found.num_pictures)))
-        rate = options.learning_rate
+        batch, rate = getattr(options, "batch", None), getattr(options, "learning_rate", None)
+        if batch is not None:
+            found = replace(found, num_people=max(1, batch // (2 * found.num_pictures)))
         return found if rate is None else replace(found, encoder=replace(found.encoder, learning_rate=rate))
 
     return recipe

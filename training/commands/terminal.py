@@ -30,6 +30,7 @@ from training.recipes.comparison import Comparison
 from training.recipes.modal_comparison import ModalComparison
 from training.recipes.modalities import Measured
 from training.recipes.privacy import PrivacyReport
+from training.recipes.task_comparison import TaskComparison
 from training.recipes.tasks import FittedNetwork
 from training.trainers.encoder_recipe import Report
 
@@ -241,6 +242,34 @@ def tasks_table(modality: str, method: str, fitted: FittedNetwork) -> Table:
             cells = (there.rank1, there.rank10, back.rank1, there.tar_far_1e2, there.tar_far_1e3, found.auc)
             table.add_row(name, f"{photos} ({found.num_photos})", *map(_number, cells))
     return table
+
+
+def task_comparison_tables(comparison: TaskComparison) -> list[Table]:
+    """A row a method: verification and identification by features, and who is it of those who are known.
+
+    Source: Ming et al. (IJDAR 2021), Tables 2 to 5.
+    """
+    modality, own = comparison.modality, comparison.untouched_among_own
+    title = f"{own.num_weak} {modality}s of {comparison.part} people and their {own.num_photos} photos, in {comparison.space}"
+    columns = ("method", "TAR@1e-3", "TAR@1e-2", "AUC", "rank-1", "rank-10", "back: rank-1", "rank-10", "among all")
+    num_photos = comparison.untouched_among_all.num_photos
+    caption = f"back: of photos among {modality}s; among all: rank-1 among everybody's {num_photos} photos"
+    found = Table(*columns, title=Text(title), title_justify="left", caption=Text(caption), caption_justify="left")
+    rows = [("as it came", own, comparison.untouched_among_all)]
+    rows += [(row.method, row.among_own, row.among_all) for row in comparison.rows]
+    for name, measured, among_all in rows:
+        there, back = measured.weak_to_photo, measured.photo_to_weak
+        cells = (there.tar_far_1e3, there.tar_far_1e2, measured.auc, there.rank1, there.rank10, back.rank1, back.rank10)
+        found.add_row(name, *map(_number, (*cells, among_all.weak_to_photo.rank1)))
+    known = comparison.rows[0].known
+    title = f"who is it, of those who are known: {known.num_photos} photos and {known.num_weak} {modality}s kept apart"
+    caption = "in turn: by the classifier of the other modality"
+    of_known = ("method", "photos", f"{modality}s", f"{modality}s in turn", "photos in turn")
+    closed = Table(*of_known, title=Text(title), title_justify="left", caption=Text(caption), caption_justify="left")
+    for row in comparison.rows:
+        one = row.known
+        closed.add_row(row.method, *map(_number, (one.photo, one.weak, one.weak_by_photo, one.photo_by_weak)))
+    return [found, closed]
 
 
 def known_table(modality: str, known: ClosedSetFigures) -> Table:

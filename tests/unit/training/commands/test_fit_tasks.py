@@ -152,3 +152,49 @@ def test_without_pictures_or_where_a_bundle_stands_it_says_so(
     said = fails(*words, "--images", pictures, "--encoder", encoder, *SHARES)
     assert "one-photo: exists already" in said
     assert not (tmp_path / "one.partial").exists()
+
+
+def compare(run: Run, pictures: Path, encoder: Path, out: Path, *methods: str) -> tuple[str, Any]:
+    features = out.with_suffix(".npz")
+    run("extract", "--images", pictures, "--encoder", encoder, "--out", features)
+    words = ("--images", pictures, "--encoder", encoder, "--source", features, "--target", features)
+    printed = run("compare", "--modality", "caricature", *words, "--out", out, *SHARES, "--methods", *methods)
+    return printed, json.loads((out / "comparison.json").read_text())
+
+
+def test_ways_to_weigh_tasks_are_compared_on_the_same_people(run: Run, encoder: Path, tmp_path: Path) -> None:
+    methods = ("dynamic-mtl", "static-mtl", "single-photo")
+    printed, found = compare(run, write_pictures(tmp_path / "faces"), encoder, tmp_path / "compared", *methods)
+    assert [row["method"] for row in found["rows"]] == list(methods)
+    words = " ".join(printed.split())
+    assert all(method in words for method in methods)
+    assert "as it came" in words
+    # Of one task alone the branches of the others are as they came, and their heads as they began.
+    by_method = {row["method"]: row for row in found["rows"]}
+    assert by_method["dynamic-mtl"]["known"] != by_method["single-photo"]["known"]
+    with Image.open(tmp_path / "compared" / "comparison.png") as image:
+        assert image.size[0] > image.size[1]
+    assert not (tmp_path / "compared.partial").exists()
+
+
+def test_what_is_compared_by_other_figures_is_refused_together(
+    fails: Fails, run: Run, encoder: Path, tmp_path: Path
+) -> None:
+    pictures, features = write_pictures(tmp_path / "faces"), tmp_path / "all.npz"
+    run("extract", "--images", pictures, "--encoder", encoder, "--out", features)
+    words = (
+        "compare",
+        "--source",
+        features,
+        "--target",
+        features,
+        "--out",
+        tmp_path / "x",
+        *SHARES,
+        "--methods",
+        "dynamic-mtl",
+    )
+    both = ("--images", pictures, "--encoder", encoder)
+    assert "is not compared with those of three tasks" in fails(*words, "wsgan", "--modality", "caricature", *both)
+    assert "give --images and --encoder" in fails(*words, "--modality", "caricature")
+    assert "give --modality too" in fails(*words)
