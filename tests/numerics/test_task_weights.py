@@ -140,7 +140,7 @@ def recipe(name: str) -> MultiTaskRecipe:
 
 def asked(losses: Sequence[float], parameter: nn.Parameter, is_there_T: Tensor = ALL) -> Asked:
     loss_T = torch.stack([factor * parameter.square().sum() for factor in losses])
-    return Asked(loss_T, is_there_T, Z, [parameter])
+    return Asked(loss_T, loss_T.detach(), is_there_T, Z, [parameter])
 
 
 @pytest.mark.parametrize("name", list(VARIANTS))

@@ -68,7 +68,7 @@ class TaskHistory:
     """Losses and weights of the tasks in every step. Source: Ming et al. (IJDAR 2021), Fig. 5 and 6."""
 
     loss_ET: FloatArray
-    """`nan` where a batch had no picture of the task, or it is not trained."""
+    """As published, without what a recipe adds; `nan` where a batch had no picture of the task, or it is not trained."""
     weight_ET: FloatArray
     """That sum to one."""
 
@@ -150,9 +150,9 @@ class _Run:
         recipe = self.recipe
         done = number / self.num_steps
         self.optimisers.set_rate(rate(done, "steps" if recipe.milestones else "cosine", recipe.milestones))
-        loss_T, is_there_T, last_BZ = self._losses(rows_B)
-        found = self.weights(Asked(loss_T, is_there_T, last_BZ, self.branches.last_shared))
-        self.history.put(number, torch.where(is_there_T, loss_T.detach(), NOTHING), found.weight_T.detach())
+        asked = self._asked(rows_B)
+        found = self.weights(asked)
+        self.history.put(number, torch.where(asked.is_there_T, asked.hardness_T, NOTHING), found.weight_T.detach())
         self.optimisers.step(("encoder", "head", *(("weights",) if found.is_joint else ())), found.loss)
         if found.own_loss is not None:
             self.optimisers.step(("weights",), found.own_loss)
@@ -170,8 +170,8 @@ class _Run:
         network = Unit(copy.deepcopy(self.branches.network(task)).cpu())
         return TorchEncoder(_Classifier(network, head, is_mirrored=self.recipe.is_mirrored))
 
-    def _losses(self, people_P: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Losses (T,), which of them there are (T,), and what is shared (B, Z)."""
+    def _asked(self, people_P: Tensor) -> Asked:
+        """Of pictures of these people, the losses of the tasks, and what these share."""
         random, encoder, recipe = self.state.random, self.encoder, self.recipe
         weak_B, photo_B = self._batches.weak(people_P, random), self._batches.photos(people_P, random)
         drawn_B = self._batches.photos(people_P, random) if recipe.num_caricatures else photo_B[:0]
@@ -197,20 +197,20 @@ class _Run:
                 for task in range(len(TASKS))
                 if is_there[task]
             }
-        nothing = torch.zeros((), device=self._device)
-        losses = [
-            self._loss(task, raw[task].float(), class_B[rows_of[task]], is_weak_B) if task in raw else nothing
-            for task in range(len(TASKS))
-        ]
-        last_BZ = torch.flatten(shared.last_B, 1).detach().float()
-        return torch.stack(losses), torch.tensor(is_there, device=self._device), last_BZ
-
-    def _loss(self, task: int, raw_BD: Tensor, class_B: Tensor, is_weak_B: Tensor) -> Tensor:
-        feature_BD = functional.normalize(raw_BD, dim=-1)
-        loss: Tensor = self.heads(task, feature_BD, class_B)
-        if task == 0 and self.recipe.contrast:
-            loss = loss + self.recipe.contrast * self._contrast(feature_BD, class_B, is_weak_B)
-        return loss
+        feature = {task: functional.normalize(raw_BD.float(), dim=-1) for task, raw_BD in raw.items()}
+        losses = [torch.zeros((), device=self._device) for _ in TASKS]
+        for task, feature_BD in feature.items():
+            losses[task] = self.heads(task, feature_BD, class_B[rows_of[task]])
+        hardness_T = torch.stack(losses).detach()
+        if recipe.contrast and is_there[0]:
+            losses[0] = losses[0] + recipe.contrast * self._contrast(feature[0], class_B, is_weak_B)
+        return Asked(
+            torch.stack(losses),
+            hardness_T,
+            torch.tensor(is_there, device=self._device),
+            torch.flatten(shared.last_B, 1).detach().float(),
+            self.branches.last_shared,
+        )
 
     def _contrast(self, feature_BD: Tensor, class_B: Tensor, is_weak_B: Tensor) -> Tensor:
         """Of weak pictures with one photo each of the same person in the batch, and with those of others."""

@@ -17,6 +17,8 @@ class Asked:
 
     loss_T: Tensor
     """With gradients."""
+    hardness_T: Tensor
+    """The losses as published, without what a recipe adds to one of them, and without gradients: by which weights are learned."""
     is_there_T: Tensor
     """Whether a batch has pictures of a task that is trained; weights of others are zero."""
     shared_BZ: Tensor
@@ -76,7 +78,7 @@ class LearnedWeights(TaskWeights):
         weight_T = self.learned(asked.shared_BZ, asked.is_there_T)
         if self._is_naive:
             return Weighted(weight_T, _total(weight_T, asked), None, is_joint=True)
-        own_loss = dynamic_weights_loss(weight_T, asked.loss_T, asked.is_there_T)
+        own_loss = dynamic_weights_loss(weight_T, asked.hardness_T, asked.is_there_T)
         return Weighted(weight_T, _total(weight_T.detach(), asked), own_loss, is_joint=False)
 
 

@@ -152,8 +152,8 @@ def test_a_branch_is_of_some_layers_and_not_of_all(num_layers: int) -> None:
 
 
 def losses_of(run: _Run, rows: list[int]) -> tuple[Tensor, Tensor]:
-    loss_T, is_there_T, _ = run._losses(torch.tensor(rows))
-    return loss_T.detach(), is_there_T
+    asked = run._asked(torch.tensor(rows))
+    return asked.loss_T.detach(), asked.is_there_T
 
 
 def test_a_batch_without_weak_pictures_has_no_task_of_them() -> None:
@@ -167,6 +167,18 @@ def test_a_batch_without_weak_pictures_has_no_task_of_them() -> None:
     assert not any(not torch.equal(before[key], after[key]) for key in branch_of(WEAK))
     assert run.history.get_buffer("loss_ET")[0].tolist()[WEAK] == -1
     assert run.history.get_buffer("weight_ET")[0].tolist()[WEAK] == 0
+
+
+def test_a_contrast_is_learned_from_and_makes_no_task_harder() -> None:
+    found = []
+    for contrast in (0.0, 2.0):
+        asked = _Run(people(), recipe(contrast=contrast))._asked(torch.arange(3))
+        found.append((asked.loss_T.detach(), asked.hardness_T))
+    (plain_T, plain_hardness_T), (loss_T, hardness_T) = found
+    torch.testing.assert_close(plain_T, plain_hardness_T)
+    torch.testing.assert_close(hardness_T, plain_hardness_T)
+    assert float(loss_T[VERIFICATION]) > float(hardness_T[VERIFICATION]) + 0.1
+    torch.testing.assert_close(loss_T[1:], hardness_T[1:])
 
 
 def test_people_of_one_modality_are_learned_from_where_they_can_be() -> None:
