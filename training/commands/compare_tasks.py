@@ -8,7 +8,8 @@ from models.split import SplitRule
 from training.commands.comparison_files import write_comparison
 from training.commands.fit_across import joined, modal_pictures
 from training.commands.fit_tasks import task_recipe
-from training.commands.terminal import StepWatch, out, progress_bar, task_comparison_tables
+from training.commands.task_tables import task_comparison_tables
+from training.commands.terminal import StepWatch, out, progress_bar
 from training.data.modalities import ModalityParts
 from training.data.partial import sole_partial
 from training.errors import TrainingError

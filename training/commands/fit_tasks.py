@@ -9,12 +9,11 @@ from pathlib import Path
 from models.bundle import Manifest
 from models.split import SplitRule
 from training.commands.fit_across import joined, modal_pictures
+from training.commands.task_tables import known_table, tasks_table
 from training.commands.terminal import (
     StepWatch,
-    known_table,
     out,
     progress_bar,
-    tasks_table,
     tell_photos,
     thresholds_line,
 )

@@ -1,10 +1,12 @@
-"""Label a published data set of photos and sketches: who is on each picture, and which are probes and gallery.
+"""Label a published data set of photos and sketches or caricatures: who is on each picture, and which are probes and gallery.
 
 Unpack its archives into one folder. Two lists are written: --out is given to extract as --images, and roles.csv beside it to
 evaluate as --roles. The list of pictures lies in the folder or in one around it, as its paths are relative to it.
 
 Layouts: cufs (CUHK students, AR, XM2VTS), cufsf (FERET), prip-hdc, and lfw-sketch for photos of many people with sketches drawn
-from some. What each expects is in docs/layouts.md.
+from some; of caricatures webcaricature and cavi. Where the protocols of webcaricature are there, their lists are written beside
+--out too: roles-c2p.csv, roles-p2c.csv and roles-unrestricted.csv for evaluate --roles, pairs.csv for evaluate --pairs, and
+train-1.csv to train-10.csv, the pictures that each fold may train with. What each layout expects is in docs/layouts.md.
 """
 
 import argparse
@@ -13,10 +15,11 @@ from pathlib import Path
 
 from training.commands.terminal import out
 from training.data.layouts.folder import open_folder
-from training.data.layouts.listing import Listing
+from training.data.layouts.listing import FurtherList, Listing
 from training.data.layouts.published import LAYOUTS, Layout
 from training.data.layouts.writing import check_place, write_listing
-from training.data.sources import LABELS
+from training.data.protocols import PairList, RoleList
+from training.data.sources import LABELS, PictureItem
 from training.errors import TrainingError
 
 ROLES = "roles.csv"
@@ -52,23 +55,49 @@ def run(options: argparse.Namespace) -> None:
     prefix = check_place(labels, options.images)
     layout = LAYOUTS[options.layout]
     listing = layout.read(folder)
+    _check_names(labels, roles, listing)
     write_listing(listing, labels, roles, prefix)
     console = out()
     for line in (*_counted(labels, roles, listing, layout), *_left(folder.left_out, listing)):
         console.print(line, soft_wrap=True)
 
 
+def _check_names(labels: Path, roles: Path, listing: Listing) -> None:
+    """Raises `TrainingError` where --out or --roles takes the name of a further list."""
+    further = {labels.with_name(name).absolute() for name in listing.lists}
+    for path in (labels, roles):
+        if path.absolute() in further:
+            raise TrainingError(f"{path}: another list of this data set is written there; give another name")
+
+
 def _counted(labels: Path, roles: Path, listing: Listing, layout: Layout) -> list[str]:
-    """What is in both lists."""
-    modalities = Counter(item.modality for item in listing.items)
-    counted = ", ".join(f"{modality} {count}" for modality, count in sorted(modalities.items()))
+    """What is in each list."""
     purpose = Counter(listing.role.values())
-    subjects = len({item.subject for item in listing.items})
     return [
-        f"{labels}: {len(listing.items)} pictures of {subjects} subjects ({counted})",
+        _of_pictures(labels, listing.items),
         f"{roles}: {purpose['probe']} probes, {purpose['gallery']} pictures in the gallery; the paper has "
         f"{layout.num_probes} and {layout.num_gallery}",
+        *(_of_further(labels.with_name(name), further) for name, further in listing.lists.items()),
     ]
+
+
+def _of_pictures(path: Path, items: list[PictureItem]) -> str:
+    modalities = Counter(item.modality for item in items)
+    counted = ", ".join(f"{modality} {count}" for modality, count in sorted(modalities.items()))
+    return f"{path}: {len(items)} pictures of {len({item.subject for item in items})} subjects ({counted})"
+
+
+def _of_further(path: Path, further: FurtherList) -> str:
+    match further:
+        case RoleList():
+            num_probes, num_folds = int(further.is_probe_N.sum()), len(set(further.fold_N.tolist()))
+            in_gallery = len(further.image) - num_probes
+            return f"{path}: {num_probes} probes, {in_gallery} pictures in the gallery, in {num_folds} folds"
+        case PairList():
+            num_same, num_folds = int(further.is_same_N.sum()), len(set(further.fold_N.tolist()))
+            return f"{path}: {len(further.a)} pairs, {num_same} of them of one person, in {num_folds} folds"
+        case _:
+            return _of_pictures(path, further)
 
 
 def _left(left_out: dict[str, list[str]], listing: Listing) -> list[str]:

@@ -25,13 +25,10 @@ from training.evaluation.cross_space import CrossSpaceEvaluation, Figures, Nativ
 from training.evaluation.details import Detail
 from training.evaluation.protocols import FPIR, FoldFigure, IdentificationFigures, PairFigures
 from training.evaluation.references import FEWEST_PEOPLE, MIN_DIMENSION
-from training.evaluation.tasks import ClosedSetFigures
 from training.recipes.comparison import Comparison
 from training.recipes.modal_comparison import ModalComparison
 from training.recipes.modalities import Measured
 from training.recipes.privacy import PrivacyReport
-from training.recipes.task_comparison import TaskComparison
-from training.recipes.tasks import FittedNetwork
 from training.trainers.encoder_recipe import Report
 
 _SECONDS_A_LINE = 60.0
@@ -118,7 +115,7 @@ def details_table(details: Mapping[str, Detail]) -> Table:
         table.add_column(column, justify="right")
     for name, one in details.items():
         intervals = [_interval(one.rank1), _interval(one.tar_far_1e3)]
-        table.add_row(name, *intervals, *(_number(figure) for figure in (one.eer, *one.fnir.values())))
+        table.add_row(name, *intervals, *(number(figure) for figure in (one.eer, *one.fnir.values())))
     return table
 
 
@@ -213,71 +210,14 @@ def cross_modal_table(title: str, method: str, measured: Measured, real: Varianc
     """Recall and verification as it is and by the method; of a sampler by the number of samples, with its variance."""
     columns = ("comparison", "rank-1", "rank-5", "rank-10", "rank-50", "TAR@1e-2", "TAR@1e-3", "intra-sim", "inter-sim")
     table = Table(*columns, title=title, title_justify="left")
-    of_photos = (_number(real.intra_sim), _number(real.inter_sim))
+    of_photos = (number(real.intra_sim), number(real.inter_sim))
     if measured.untouched:
         table.add_row("as it is", *_figures_of(measured.untouched), "", "")
     made = measured.generated or Variance(None, None)
-    table.add_row(method, *_figures_of(measured.figures), _number(made.intra_sim), _number(made.inter_sim))
+    table.add_row(method, *_figures_of(measured.figures), number(made.intra_sim), number(made.inter_sim))
     for num, figures in measured.by_samples.items():
         table.add_row(f"{num} sample{'s' * (num > 1)}", *_figures_of(figures), "", "")
     table.add_row("photos", *[""] * 6, *of_photos)
-    return table
-
-
-def tasks_table(modality: str, method: str, fitted: FittedNetwork) -> Table:
-    """One network's features, both ways, before and after, among everybody's photos and among those of the people measured."""
-    own = fitted.measured.among_own
-    title = f"{own.num_weak} {modality}s of {fitted.part} people, and photos"
-    columns = ("encoder", "photos of", "rank-1", "rank-10", "back", "TAR@1e-2", "TAR@1e-3", "AUC")
-    caption = f"back: rank-1 of a photo among {modality}s"
-    table = Table(*columns, title=Text(title), title_justify="left", caption=Text(caption), caption_justify="left")
-    of_whom = (
-        ("everybody", fitted.measured.untouched_among_all, fitted.measured.among_all),
-        ("these people", fitted.measured.untouched_among_own, fitted.measured.among_own),
-    )
-    for place, name in enumerate(("as it came", method)):
-        for photos, *both in of_whom:
-            found = both[place]
-            there, back = found.weak_to_photo, found.photo_to_weak
-            cells = (there.rank1, there.rank10, back.rank1, there.tar_far_1e2, there.tar_far_1e3, found.auc)
-            table.add_row(name, f"{photos} ({found.num_photos})", *map(_number, cells))
-    return table
-
-
-def task_comparison_tables(comparison: TaskComparison) -> list[Table]:
-    """A row a method: verification and identification by features, and who is it of those who are known.
-
-    Source: Ming et al. (IJDAR 2021), Tables 2 to 5.
-    """
-    modality, own = comparison.modality, comparison.untouched_among_own
-    title = f"{own.num_weak} {modality}s of {comparison.part} people and their {own.num_photos} photos, in {comparison.space}"
-    columns = ("method", "TAR@1e-3", "TAR@1e-2", "AUC", "rank-1", "rank-10", "back: rank-1", "rank-10", "among all")
-    num_photos = comparison.untouched_among_all.num_photos
-    caption = f"back: of photos among {modality}s; among all: rank-1 among everybody's {num_photos} photos"
-    found = Table(*columns, title=Text(title), title_justify="left", caption=Text(caption), caption_justify="left")
-    rows = [("as it came", own, comparison.untouched_among_all)]
-    rows += [(row.method, row.among_own, row.among_all) for row in comparison.rows]
-    for name, measured, among_all in rows:
-        there, back = measured.weak_to_photo, measured.photo_to_weak
-        cells = (there.tar_far_1e3, there.tar_far_1e2, measured.auc, there.rank1, there.rank10, back.rank1, back.rank10)
-        found.add_row(name, *map(_number, (*cells, among_all.weak_to_photo.rank1)))
-    known = comparison.rows[0].known
-    title = f"who is it, of those who are known: {known.num_photos} photos and {known.num_weak} {modality}s kept apart"
-    caption = "in turn: by the classifier of the other modality"
-    of_known = ("method", "photos", f"{modality}s", f"{modality}s in turn", "photos in turn")
-    closed = Table(*of_known, title=Text(title), title_justify="left", caption=Text(caption), caption_justify="left")
-    for row in comparison.rows:
-        one = row.known
-        closed.add_row(row.method, *map(_number, (one.photo, one.weak, one.weak_by_photo, one.photo_by_weak)))
-    return [found, closed]
-
-
-def known_table(modality: str, known: ClosedSetFigures) -> Table:
-    """How often a classifier names the right one of those whom it knows, on pictures that were kept apart."""
-    title = f"who is it, of those who are known: {known.num_weak} {modality}s and {known.num_photos} photos kept apart"
-    table = Table("classifier", f"{modality}s", "photos", title=Text(title), title_justify="left")
-    table.add_row(f"of {modality}s", _number(known.weak), _number(known.photo_by_weak))
-    table.add_row("of photos", _number(known.weak_by_photo), _number(known.photo))
     return table
 
 
@@ -295,17 +235,15 @@ def compared_across_table(comparison: ModalComparison) -> Table:
         made = row.generated or Variance(None, None)
         if row.one_sample:
             table.add_row(f"{row.method}, 1 sample", *_figures_of(row.one_sample), "", "")
-        variance = (_number(made.intra_sim), _number(made.inter_sim)) if row.generated else ("", "")
+        variance = (number(made.intra_sim), number(made.inter_sim)) if row.generated else ("", "")
         table.add_row(row.method, *_figures_of(row.figures), *variance)
-    table.add_row(
-        "photos as they are", *[""] * 6, _number(comparison.real.intra_sim), _number(comparison.real.inter_sim)
-    )
+    table.add_row("photos as they are", *[""] * 6, number(comparison.real.intra_sim), number(comparison.real.inter_sim))
     return table
 
 
 def _figures_of(figures: CrossModalFigures) -> list[str]:
     ranks = (figures.rank1, figures.rank5, figures.rank10, figures.rank50)
-    return [_number(figure) for figure in (*ranks, figures.tar_far_1e2, figures.tar_far_1e3)]
+    return [number(figure) for figure in (*ranks, figures.tar_far_1e2, figures.tar_far_1e3)]
 
 
 def comparison_table(comparison: Comparison) -> Table:
@@ -319,7 +257,7 @@ def comparison_table(comparison: Comparison) -> Table:
     for name, shown in named.items():
         row = comparison.evaluation.rows.get(name)
         if row is not None:
-            table.add_row(shown, *(_number(figure) for figure in (row.rank1, row.tar_far_1e3, row.mean_cosine)))
+            table.add_row(shown, *(number(figure) for figure in (row.rank1, row.tar_far_1e3, row.mean_cosine)))
         elif shown == "none":
             table.add_row(shown, "-", "-", "-")  # Of two dimensions there is no score.
     table.add_section()
@@ -327,9 +265,9 @@ def comparison_table(comparison: Comparison) -> Table:
         probes, gallery = method.probes, method.gallery
         table.add_row(
             method.method,
-            f"{_number(probes.rank1)} / {_number(gallery.rank1)}",
-            f"{_number(probes.tar_far_1e3)} / {_number(gallery.tar_far_1e3)}",
-            _number(probes.mean_cosine),
+            f"{number(probes.rank1)} / {number(gallery.rank1)}",
+            f"{number(probes.tar_far_1e3)} / {number(gallery.tar_far_1e3)}",
+            number(probes.mean_cosine),
             f"{method.vectors_per_second:,.0f}",
             f"{method.num_bytes / 1e6:.2f}",
         )
@@ -351,7 +289,7 @@ def privacy_table(title: str, report: PrivacyReport) -> Table:
         "painted from the features in the gallery": report.painted_same,
     }
     for name, row in rows.items():
-        table.add_row(name, str(row.num_probes), *map(_number, (row.rank1, row.tar_far_1e2, row.tar_far_1e3)))
+        table.add_row(name, str(row.num_probes), *map(number, (row.rank1, row.tar_far_1e2, row.tar_far_1e3)))
     return table
 
 
@@ -366,14 +304,15 @@ def native_table(title: str, rows: Mapping[str, NativeEvaluation]) -> Table:
 
 def _cells(row: Figures) -> list[str]:
     figures = (row.rank1, row.rank5, row.tar_far_1e2, row.tar_far_1e3, row.tar_far_1e4, row.mean_cosine)
-    return [_number(figure) for figure in figures]
+    return [number(figure) for figure in figures]
 
 
 def _interval(interval: Interval | None) -> str:
     return "-" if interval is None else f"{interval.low:.4f}-{interval.high:.4f}"
 
 
-def _number(figure: float | None) -> str:
+def number(figure: float | None) -> str:
+    """Four digits, or a dash."""
     return "-" if figure is None else f"{figure:.4f}"
 
 
@@ -388,7 +327,7 @@ def tell_photos(photos: AmongPhotos | None, calibration: Calibration) -> None:
     """Say what an encoder that was trained for drawings makes of photos among themselves."""
     if photos:
         (rank1, tar), (new_rank1, new_tar) = (
-            (f"{one.rank1:.3f}", _number(one.tar_far_1e3)) for one in (photos.before, photos.after)
+            (f"{one.rank1:.3f}", number(one.tar_far_1e3)) for one in (photos.before, photos.after)
         )
         words = (
             f"photos among themselves, {photos.num_probes} among {photos.num_photos}: rank-1 {rank1} before and {new_rank1} now, "

@@ -85,17 +85,27 @@ def roles_by_modality(image: Sequence[str], modality: Sequence[str], probe: str,
 
 
 def find_rows(image: Iterable[str], keys: Iterable[str]) -> npt.NDArray[np.int64]:
-    """The row of each key among `image`, -1 where it is not there. A key may leave out folder and suffix if that is clear."""
+    """The row of each key among `image`, -1 where it is not there. A key may lie in folders of other folders, or in none, and
+    have another suffix, if that is clear.
+    """
+    names = list(image)
     by_key: dict[str, int] = {}
     by_stem: dict[str, list[int]] = {}
-    for row, key in enumerate(image):
+    for row, key in enumerate(names):
         by_key[key] = row
         by_stem.setdefault(PurePosixPath(key).stem, []).append(row)
     rows = []
     for key in keys:
         alike = by_stem.get(PurePosixPath(key).stem, [])
-        rows.append(by_key.get(key, alike[0] if len(alike) == 1 else -1))
+        is_clear = len(alike) == 1 and _may_be_in(key, names[alike[0]])
+        rows.append(by_key.get(key, alike[0] if is_clear else -1))
     return np.array(rows, dtype=np.int64)
+
+
+def _may_be_in(key: str, other: str) -> bool:
+    """Whether both lie in a folder of one name, as pictures of two people may have one name, or one of them in none."""
+    parents = [PurePosixPath(one).parent.name for one in (key, other)]
+    return parents[0] == parents[1] or "" in parents
 
 
 def numbered(path: Path, reader: "csv.DictReader[str]") -> Iterator[tuple[int, dict[str, str]]]:

@@ -1,13 +1,16 @@
 """A data set as a list: its pictures, who is on them, and what each is for in the protocol."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from models.picture import Landmarks
 from training.data.layouts.folder import Folder
+from training.data.protocols import PairList, RoleList
 from training.data.sources import PictureItem
 
-PHOTO, SKETCH = "photo", "sketch"
+PHOTO, SKETCH, CARICATURE = "photo", "sketch", "caricature"
+FurtherList = list[PictureItem] | RoleList | PairList
+"""Some of the pictures to train with, or what `evaluate` takes as --roles or --pairs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +20,8 @@ class Listing:
     items: list[PictureItem]
     role: dict[str, str]
     """`probe` or `gallery`, by the key; pictures beyond the protocol have none."""
+    lists: dict[str, FurtherList] = field(default_factory=dict)
+    """What the data set's own protocols ask for beside, by the name of the file that it is written to."""
 
 
 def listing_of_pairs(
@@ -41,4 +46,16 @@ def listing_of_pairs(
             items.append(PictureItem(place, place, subject, modality, labels, landmarks(place)))
             if in_protocol(subject):
                 role[place] = purpose
+    return Listing(items, role)
+
+
+def listing_of_people(
+    photos: Mapping[str, str], caricatures: Mapping[str, str], landmarks: Callable[[str], Landmarks | None]
+) -> Listing:
+    """All photos, in the gallery, and all caricatures, asked about, given with the person of each."""
+    items, role = [], {}
+    for modality, found, purpose in ((PHOTO, photos, "gallery"), (CARICATURE, caricatures, "probe")):
+        for place, person in sorted(found.items()):
+            items.append(PictureItem(place, place, person, modality, {}, landmarks(place)))
+            role[place] = purpose
     return Listing(items, role)

@@ -19,7 +19,7 @@ _TEMPLATE = np.stack([ARCFACE_5PT[0], ARCFACE_5PT[1], ARCFACE_5PT[3:].mean(axis=
 def read_points(path: Path) -> list[Point]:
     """The lines of a text that hold two numbers, x and y; empty where it cannot be read."""
     try:
-        lines = path.read_text(encoding="ascii").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError):
         return []
     found = []
@@ -31,6 +31,18 @@ def read_points(path: Path) -> list[Point]:
         if len(numbers) == 2 and np.isfinite(numbers).all():
             found.append((numbers[0], numbers[1]))
     return found
+
+
+def are_near(points: Sequence[Point], size: tuple[int, int], margin: float) -> bool:
+    """Whether all points are in a picture of that size (width, height), or outside by at most `margin` of its side.
+
+    >>> are_near([(0.0, 0.0), (119.0, -10.0)], (100, 100), 0.1), are_near([(110.0, 0.0)], (100, 200), 0.1)
+    (False, False)
+    >>> are_near([(-10.0, 109.0)], (100, 100), 0.1), are_near([(-10.0, 109.0)], (50, 100), 0.1)
+    (True, False)
+    """
+    place, side = np.asarray(points, dtype=np.float64), np.array(size)
+    return bool(((place >= -margin * side) & (place <= side - 1 + margin * side)).all())
 
 
 def five_points(known_K2: Sequence[Point], size: tuple[int, int]) -> Landmarks | None:

@@ -1,12 +1,16 @@
-"""The two files of a listing: `labels.csv`, which every command takes for pictures, and `roles.csv` for `evaluate --roles`."""
+"""The files of a listing: `labels.csv`, which every command takes for pictures, `roles.csv` for `evaluate --roles`, and others
+that a data set's own protocols ask for.
+"""
 
 import csv
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
-from training.data.layouts.listing import Listing
-from training.data.sources import is_unicode
+from training.data.layouts.listing import FurtherList, Listing
+from training.data.protocols import PairList, RoleList
+from training.data.sources import PictureItem, is_unicode
 from training.errors import SourceError
 
 
@@ -29,23 +33,55 @@ def check_place(out: Path, folder: Path) -> str:
 
 
 def write_listing(listing: Listing, labels: Path, roles: Path, prefix: str) -> None:
-    """Write both, with `prefix` before every key, or neither. Raises `SourceError`, also where one is there already."""
-    extra = list(listing.items[0].labels)
-    rows = [
-        [prefix + item.key, item.subject, item.modality, _text(item.landmarks), *(item.labels[name] for name in extra)]
-        for item in listing.items
+    """Write both, and the further lists beside `labels`, with `prefix` before every key; or none of them.
+
+    Raises `SourceError`, also where one is there already.
+    """
+    role_rows = ([prefix + key, role] for key, role in listing.role.items())
+    tables = [
+        (labels, *_pictures(listing.items, prefix)),
+        (roles, ["image", "role"], role_rows),
+        *((labels.with_name(name), *_table(further, prefix)) for name, further in listing.lists.items()),
     ]
-    _write(labels, ["image", "subject", "modality", "landmarks", *extra], rows)
-    try:
-        _write(roles, ["image", "role"], [[prefix + key, role] for key, role in listing.role.items()])
-    except SourceError:
-        labels.unlink()
-        raise
+    with ExitStack() as written:
+        for path, header, rows in tables:
+            _write(path, header, rows, written)
+        written.pop_all()
 
 
-def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+_Table = tuple[list[str], Iterable[Sequence[str]]]
+
+
+def _table(further: FurtherList, prefix: str) -> _Table:
+    """The header and the rows that `training.data.protocols` or `training.data.sources` reads again."""
+    match further:
+        case PairList():
+            pairs = zip(further.a, further.b, further.is_same_N.tolist(), further.fold_N.tolist(), strict=True)
+            return ["a", "b", "same", "fold"], (
+                [prefix + a, prefix + b, str(int(same)), str(fold)] for a, b, same, fold in pairs
+            )
+        case RoleList():
+            roles = zip(further.image, further.is_probe_N.tolist(), further.fold_N.tolist(), strict=True)
+            return ["image", "role", "fold"], (
+                [prefix + key, "probe" if is_probe else "gallery", str(fold)] for key, is_probe, fold in roles
+            )
+        case _:
+            return _pictures(further, prefix)
+
+
+def _pictures(items: Sequence[PictureItem], prefix: str) -> _Table:
+    extra = list(items[0].labels)
+    return ["image", "subject", "modality", "landmarks", *extra], (
+        [prefix + item.key, item.subject, item.modality, _text(item.landmarks), *(item.labels[name] for name in extra)]
+        for item in items
+    )
+
+
+def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]], written: ExitStack) -> None:
+    """A new file, which `written` deletes again."""
     try:
         with path.open("x", encoding="utf-8", newline="") as stream:
+            written.callback(path.unlink, missing_ok=True)
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow(header)
             writer.writerows(rows)

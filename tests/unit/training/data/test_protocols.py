@@ -74,8 +74,12 @@ def test_a_file_that_is_not_there_or_no_text_is_one_line(tmp_path: Path) -> None
 
 def test_rows_are_found_by_key_or_by_a_name_that_only_one_has() -> None:
     image = ["A/A_0001.jpg", "B/B_0001.jpg", "C/same.png", "D/same.png"]
-    asked = ["A_0001", "B/B_0001.jpg", "D/same.png", "same", "E_0001", "elsewhere/A_0001.bmp"]
+    asked = ["A_0001", "B/B_0001.jpg", "D/same.png", "same", "E_0001", "elsewhere/A/A_0001.bmp"]
     assert find_rows(image, asked).tolist() == [0, 1, 3, -1, -1, 0]
+
+
+def test_a_picture_of_one_name_in_somebody_elses_folder_is_another() -> None:
+    assert find_rows(["Ann/C00150.jpg"], ["Bob/C00150.jpg", "top/Ann/C00150.png", "C00150"]).tolist() == [-1, 0, 0]
 
 
 def test_roles_are_read_with_their_folds(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from training.data.layouts.folder import open_folder
-from training.data.layouts.listing import listing_of_pairs
+from training.data.layouts.listing import listing_of_pairs, listing_of_people
 from training.data.sources import PictureItem
 
 POINTS = [(1.0, 2.0)] * 5
@@ -31,3 +31,21 @@ def test_who_is_beyond_the_protocol_is_listed_without_a_role(unpacked: Callable[
     )
     assert [item.labels for item in listing.items] == [{"part": "A"}, {"part": "B"}] * 2
     assert listing.role == {"pb.png": "gallery", "sb.png": "probe"}
+
+
+def test_of_people_all_photos_and_all_caricatures_are_listed_in_order() -> None:
+    photos, caricatures = {"b.png": "Bob", "a.png": "Ann"}, {"d.png": "Bob", "c.png": "Cy"}
+    listing = listing_of_people(photos, caricatures, lambda place: POINTS if place == "d.png" else None)
+    assert listing.items == [
+        PictureItem("a.png", "a.png", "Ann", "photo"),
+        PictureItem("b.png", "b.png", "Bob", "photo"),
+        PictureItem("c.png", "c.png", "Cy", "caricature"),
+        PictureItem("d.png", "d.png", "Bob", "caricature", {}, POINTS),
+    ]
+    assert list(listing.role.items()) == [
+        ("a.png", "gallery"),
+        ("b.png", "gallery"),
+        ("c.png", "probe"),
+        ("d.png", "probe"),
+    ]
+    assert listing.lists == {}
