@@ -40,11 +40,15 @@ class SplitRule:
         >>> SplitRule(by="subject", seed=0, validation=0.0, test=0.0).part_of("anybody")
         'train'
         """
-        digest = hashlib.sha256(f"{self.seed}\0{key}".encode(errors="surrogatepass")).digest()
-        place = int.from_bytes(digest[:8], "big") / 2**64
+        place = self.place_of(key)
         if place < self.test:
             return "test"
         return "validation" if place < self.test + self.validation else "train"
+
+    def place_of(self, key: str) -> float:
+        """Where a key falls by its hash, in [0, 1): test first, then validation."""
+        digest = hashlib.sha256(f"{self.seed}\0{key}".encode(errors="surrogatepass")).digest()
+        return int.from_bytes(digest[:8], "big") / 2**64
 
     def parts(self, feature_set: FeatureSet) -> npt.NDArray[np.str_]:
         """The part of each row, (N,) of text: of a view that of its picture, whatever subject the view is said to be of.

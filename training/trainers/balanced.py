@@ -10,7 +10,11 @@ from torch import Tensor
 
 
 class BalancedBatches:
-    """Rows of pictures by who is on them, some of each modality."""
+    """Rows of pictures by who is on them, some of each modality.
+
+    Where there are people of both modalities and others, half of a batch are of the former, as from them alone it is learned
+    what the modalities have in common.
+    """
 
     def __init__(
         self, class_N: npt.NDArray[np.int64], is_weak_N: npt.NDArray[np.bool_], *, num_people: int, num_pictures: int
@@ -22,15 +26,27 @@ class BalancedBatches:
             for of in (is_weak_N, ~is_weak_N)
         )
         self._num_pictures = num_pictures
+        has_both = torch.tensor(
+            [bool(len(weak) and len(photos)) for weak, photos in zip(self._weak, self._photos, strict=True)]
+        )
+        self._groups = [
+            group for group in (torch.nonzero(has_both)[:, 0], torch.nonzero(~has_both)[:, 0]) if len(group)
+        ]
         self.batch = min(num_people, self.num_people)
         """People in one."""
-        self.steps_an_epoch = -(-max(1, int(is_weak_N.sum())) // (num_pictures * self.batch))
+        self._shares = [self.batch]
+        if len(self._groups) > 1:
+            num_both = min(len(self._groups[0]), max(1, self.batch // 2))
+            self._shares = [num_both, self.batch - num_both]
+        self.steps_an_epoch = -(-max(1, int(is_weak_N.sum())) // (num_pictures * self._shares[0]))
 
     def order(self, random: torch.Generator) -> Tensor:
-        """The people of an epoch's batches, one batch after the other: everybody as often as anybody, or once more."""
-        num = self.steps_an_epoch * self.batch
-        rounds = -(-num // self.num_people)
-        return torch.cat([torch.randperm(self.num_people, generator=random) for _ in range(rounds)])[:num]
+        """The people of an epoch's batches, one batch after the other: of a group everybody as often as anybody, or once more."""
+        drawn = [
+            _round(group, self.steps_an_epoch * share, random).view(self.steps_an_epoch, share)
+            for group, share in zip(self._groups, self._shares, strict=True)
+        ]
+        return torch.cat(drawn, dim=1).flatten()
 
     def weak(self, people_P: Tensor, random: torch.Generator) -> Tensor:
         """Rows (B,) of weak pictures of these people."""
@@ -44,3 +60,9 @@ class BalancedBatches:
         of_people = [rows_of[one] for one in people_P.tolist()]
         some = [rows[torch.randperm(len(rows), generator=random)[: self._num_pictures]] for rows in of_people]
         return torch.cat([torch.empty(0, dtype=torch.int64), *some])
+
+
+def _round(group: Tensor, num: int, random: torch.Generator) -> Tensor:
+    """So many of a group, all of it before anybody comes again."""
+    rounds = -(-num // len(group))
+    return torch.cat([group[torch.randperm(len(group), generator=random)] for _ in range(rounds)])[:num]

@@ -274,8 +274,16 @@ def batches(**changes: int) -> BalancedBatches:
 def test_everybody_is_seen_as_often_whatever_there_is_of_them() -> None:
     found = batches()
     order = torch.cat([found.order(torch.Generator().manual_seed(seed)) for seed in range(200)])
-    share = torch.bincount(order) / len(order)
-    torch.testing.assert_close(share, torch.full((4,), 0.25), atol=0.03, rtol=0)
+    torch.testing.assert_close(torch.bincount(order) / len(order), torch.full((4,), 0.25), atol=0.03, rtol=0)
+    # Half of a batch is of those two of whom there are both modalities.
+    assert ((order.view(-1, 2) < 2).sum(dim=1) == 1).all()
+
+
+def test_of_people_alike_everybody_is_seen_as_often() -> None:
+    both = BalancedBatches(np.repeat(np.arange(5), 2), np.tile([True, False], 5), num_people=3, num_pictures=1)
+    assert both.steps_an_epoch == 2
+    order = torch.cat([both.order(torch.Generator().manual_seed(seed)) for seed in range(200)])
+    torch.testing.assert_close(torch.bincount(order) / len(order), torch.full((5,), 0.2), atol=0.03, rtol=0)
 
 
 def test_of_each_person_so_many_pictures_of_each_modality_are_taken() -> None:
@@ -291,6 +299,7 @@ def test_of_each_person_so_many_pictures_of_each_modality_are_taken() -> None:
 
 
 def test_an_epoch_has_about_as_many_weak_pictures_as_there_are() -> None:
-    assert batches().steps_an_epoch == 2
+    # Seven weak pictures, two of each person of both modalities, who are half of a batch.
+    assert batches().steps_an_epoch == 4
     assert batches(num_people=9).batch == 4
-    assert batches(num_people=9).steps_an_epoch == 1
+    assert batches(num_people=9).steps_an_epoch == 2
