@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from models.bundle import read_bundle
+from training.commands.arguments import natural
 from training.commands.evaluate_roles import roles_across, roles_within
 from training.commands.terminal import OfPairs, OfRoles, details_table, evaluation_table, out, pairs_table, roles_tables
 from training.data.feature_set_files import load_feature_set
@@ -50,6 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "caricature-to-photo",
     )
     parser.add_argument(
+        "--fold", type=natural, metavar="N", help="of --pairs and --roles these alone, as the list counts them"
+    )
+    parser.add_argument(
         "--fusion",
         choices=("max", "mean"),
         default="max",
@@ -66,6 +70,8 @@ def run(options: argparse.Namespace) -> None:
         raise TrainingError(f"{options.json}: is a folder itself, or its folder does not exist")
     if options.json:
         check_writable(options.json)
+    if options.fold is not None and not (options.pairs or options.roles):
+        raise TrainingError("--fold is one of a list: give --pairs or --roles")
     if options.bundle is None:
         _measure_native(options)
     elif options.target is None:
@@ -82,7 +88,7 @@ def _measure_native(options: argparse.Namespace) -> None:
     if options.roles is None:
         raise TrainingError("give a translator as --bundle, or --roles to measure one encoder as it is")
     feature_set = load_feature_set(options.source).originals()
-    found = roles_within(options.roles, feature_set, options.fusion)
+    found = roles_within(options.roles, feature_set, options.fusion, options.fold)
     console = out()
     for table in roles_tables(found):
         console.print(table)
@@ -131,17 +137,20 @@ def _of_lists(options: argparse.Namespace, chosen: Pairs, translator: LoadedTran
     """What came of the lists that were given, by the name of the option."""
     found: dict[str, OfPairs | OfRoles] = {}
     if options.pairs:
-        found["pairs"] = _of_pairs(options.pairs, chosen, translator, is_projected=bool(options.other))
+        found["pairs"] = _of_pairs(options, chosen, translator, is_projected=bool(options.other))
     if options.roles:
         translated = translator(chosen.source.feature)
         sides = comparisons(chosen, translated, is_projected=bool(options.other))
-        found["roles"] = roles_across(options.roles, chosen, sides, options.fusion)
+        found["roles"] = roles_across(options.roles, chosen, sides, options.fusion, options.fold)
     return found
 
 
-def _of_pairs(path: Path, chosen: Pairs, translator: LoadedTranslator, *, is_projected: bool) -> OfPairs:
+def _of_pairs(
+    options: argparse.Namespace, chosen: Pairs, translator: LoadedTranslator, *, is_projected: bool
+) -> OfPairs:
     """The pairs of the list whose pictures are both measured. Raises `TrainingError` where there are none."""
-    asked = read_pairs(path)
+    path: Path = options.pairs
+    asked = read_pairs(path).of_fold(options.fold)
     image = chosen.source.image.tolist()
     row_a, row_b = find_rows(image, asked.a), find_rows(image, asked.b)
     is_there = (row_a >= 0) & (row_b >= 0)

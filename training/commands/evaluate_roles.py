@@ -21,17 +21,17 @@ Sides = Mapping[str, tuple[FloatArray, FloatArray]]
 """By the way to compare, features of probes and of the gallery, of every picture each."""
 
 
-def roles_across(asked: str, pairs: Pairs, sides: Sides, fusion: Fusion) -> OfRoles:
-    """The pictures that are in both spaces, in their roles. Raises `TrainingError` where a role has none."""
+def roles_across(asked: str, pairs: Pairs, sides: Sides, fusion: Fusion, fold: int | None = None) -> OfRoles:
+    """The pictures that are in both spaces, in their roles, of one fold or all. Raises `TrainingError` where a role has none."""
     modality = pairs.source.modality if pairs.source.modality is not None else pairs.target.modality
-    return _of_roles(asked, pairs.source, modality, sides, fusion, hint="; see --subjects")
+    return _of_roles(asked, pairs.source, modality, sides, fusion, fold=fold, hint="; see --subjects")
 
 
-def roles_within(asked: str, feature_set: FeatureSet, fusion: Fusion) -> OfRoles:
-    """The pictures of one encoder, in their roles. Raises `TrainingError` where a role has none."""
+def roles_within(asked: str, feature_set: FeatureSet, fusion: Fusion, fold: int | None = None) -> OfRoles:
+    """The pictures of one encoder, in their roles, of one fold or all. Raises `TrainingError` where a role has none."""
     name = "translated" if feature_set.is_translated else "native"
     sides = {name: (feature_set.feature, feature_set.feature)}
-    return _of_roles(asked, feature_set, feature_set.modality, sides, fusion)
+    return _of_roles(asked, feature_set, feature_set.modality, sides, fusion, fold=fold)
 
 
 def _of_roles(
@@ -41,23 +41,24 @@ def _of_roles(
     sides: Sides,
     fusion: Fusion,
     *,
+    fold: int | None,
     hint: str = "",
 ) -> OfRoles:
     if not measured.has_subjects:
         raise TrainingError("--roles needs feature sets that say who is on their pictures")
     image = measured.image.tolist()
-    roles = _roles(asked, image, modality)
+    roles = _roles(asked, image, modality).of_fold(fold)
     row = find_rows(image, roles.image)
     folds = []
-    for fold in np.unique(roles.fold_N):
-        here = (roles.fold_N == fold) & (row >= 0)
+    for number in np.unique(roles.fold_N):
+        here = (roles.fold_N == number) & (row >= 0)
         probes, gallery = row[here & roles.is_probe_N], row[here & ~roles.is_probe_N]
         both = np.intersect1d(probes, gallery)
         if len(both):
-            raise TrainingError(f"{asked}: fold {fold} has {image[both[0]]!r} as probe and in the gallery")
+            raise TrainingError(f"{asked}: fold {number} has {image[both[0]]!r} as probe and in the gallery")
         if not len(probes) or not len(gallery):
             raise TrainingError(
-                f"{asked}: fold {fold} has {len(probes)} probes and {len(gallery)} gallery pictures among those that are "
+                f"{asked}: fold {number} has {len(probes)} probes and {len(gallery)} gallery pictures among those that are "
                 f"measured{hint}"
             )
         folds.append(Fold(probes, gallery))

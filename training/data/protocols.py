@@ -24,6 +24,12 @@ class PairList:
     is_same_N: npt.NDArray[np.bool_]
     fold_N: npt.NDArray[np.int64]
 
+    def of_fold(self, fold: int | None) -> "PairList":
+        """Those of one fold; of None all. Raises `SourceError` where it has none."""
+        rows = _rows_of(self.fold_N, fold)
+        a, b = (tuple(side[row] for row in rows) for side in (self.a, self.b))
+        return PairList(a, b, self.is_same_N[rows], self.fold_N[rows])
+
 
 def read_pairs(path: Path) -> PairList:
     """A `.csv` with the columns `a`, `b`, `same` (0 or 1) and perhaps `fold`, or a file like LFW's `pairs.txt`.
@@ -51,6 +57,11 @@ class RoleList:
     image: tuple[str, ...]
     is_probe_N: npt.NDArray[np.bool_]
     fold_N: npt.NDArray[np.int64]
+
+    def of_fold(self, fold: int | None) -> "RoleList":
+        """Those of one fold; of None all. Raises `SourceError` where it has none."""
+        rows = _rows_of(self.fold_N, fold)
+        return RoleList(tuple(self.image[row] for row in rows), self.is_probe_N[rows], self.fold_N[rows])
 
 
 def read_roles(path: Path) -> RoleList:
@@ -106,6 +117,15 @@ def _may_be_in(key: str, other: str) -> bool:
     """Whether both lie in a folder of one name, as pictures of two people may have one name, or one of them in none."""
     parents = [PurePosixPath(one).parent.name for one in (key, other)]
     return parents[0] == parents[1] or "" in parents
+
+
+def _rows_of(fold_N: npt.NDArray[np.int64], fold: int | None) -> npt.NDArray[np.int64]:
+    if fold is None:
+        return np.arange(len(fold_N))
+    rows = np.flatnonzero(fold_N == fold)
+    if not len(rows):
+        raise SourceError(f"fold {fold} is not in the list; there are {', '.join(map(str, np.unique(fold_N)))}")
+    return rows
 
 
 def numbered(path: Path, reader: "csv.DictReader[str]") -> Iterator[tuple[int, dict[str, str]]]:

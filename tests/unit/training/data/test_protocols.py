@@ -120,3 +120,16 @@ def test_a_fault_names_the_line_that_it_is_on(tmp_path: Path) -> None:
     endless = "image,role\n" + "x" * 200_000 + ",probe\n"
     with pytest.raises(SourceError, match="line 2: cannot be read"):
         read_roles(written(tmp_path, endless, "roles.csv"))
+
+
+def test_a_list_can_be_cut_to_a_fold(tmp_path: Path) -> None:
+    (tmp_path / "pairs.csv").write_text("a,b,same,fold\nx,y,1,0\nx,z,0,3\nu,v,1,3\n")
+    pairs = read_pairs(tmp_path / "pairs.csv")
+    assert pairs.of_fold(3).a == ("x", "u")
+    assert pairs.of_fold(3).is_same_N.tolist() == [False, True]
+    assert pairs.of_fold(None).a == pairs.a
+    with pytest.raises(SourceError, match=r"fold 1 is not in the list; there are 0, 3"):
+        pairs.of_fold(1)
+    (tmp_path / "roles.csv").write_text("image,role,fold\nx,probe,0\ny,gallery,2\nz,probe,2\n")
+    roles = read_roles(tmp_path / "roles.csv").of_fold(2)
+    assert (roles.image, roles.is_probe_N.tolist(), roles.fold_N.tolist()) == (("y", "z"), [False, True], [2, 2])
