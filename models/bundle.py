@@ -247,7 +247,7 @@ def _labels(manifest: Manifest, files: Mapping[str, bytes], where: str) -> tuple
         raise BundleError(f"{where}: a classifier, and nothing else, says in {LABELS} whom it knows")
     if manifest.kind != "classifier":
         return ()
-    return parse_labels(files[LABELS], manifest.target.dimension, what=f"{where}/{LABELS}")
+    return parse_labels(files[LABELS], what=f"{where}/{LABELS}", dimension=manifest.target.dimension)
 
 
 def _text(manifest: Manifest, where: str) -> bytes:
@@ -306,5 +306,10 @@ def _check_signature(manifest: Manifest, graph: GraphSignature, where: str) -> N
     if manifest.kind == "generator":
         if len(graph.output_shape) != 4 or graph.output_shape[1] != 3:
             raise BundleError(f"{where}: a generator's model must give colour pictures, (batch, 3, height, width)")
+    elif manifest.kind == "classifier":
+        if graph.output_shape != (None, manifest.target.dimension):
+            raise BundleError(
+                f"{where}: a classifier's model must give (batch, people) probabilities, as many as it has labels"
+            )
     elif graph.output_shape[-1:] not in ((manifest.target.dimension,), (None,)):
         raise BundleError(f"{where}: the model's output is not of the target space's dimension")

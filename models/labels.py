@@ -29,10 +29,10 @@ def labels_json(labels: Sequence[str]) -> bytes:
     return readable_json({"labels": list(labels)})
 
 
-def parse_labels(data: bytes, dimension: int, *, what: str) -> tuple[str, ...]:
-    """The subjects, one for each of `dimension` probabilities. Raises `BundleError`."""
+def parse_labels(data: bytes, *, what: str, dimension: int | None = None) -> tuple[str, ...]:
+    """The subjects, one for each of `dimension` probabilities, where that is known. Raises `BundleError`."""
     labels = parse_document(_DOCUMENT, data, what=what, error=BundleError).labels
-    if len(labels) != dimension:
+    if dimension is not None and len(labels) != dimension:
         raise BundleError(f"{what}: names {len(labels)} people, the model knows {dimension}")
     if len(set(labels)) != len(labels):
         raise BundleError(f"{what}: names somebody twice")

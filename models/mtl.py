@@ -86,32 +86,33 @@ class Branches(nn.Module):
 class DynamicWeights(nn.Module):
     """Weights of tasks from what they share: a linear map without a ReLU, which begins with zeros, and a softmax.
 
-    Source: Eq. 10 and 11. A batch has one weight a task, the mean of those of its pictures. Unless it takes what is shared as it
-    is, it takes it at length one: a step then moves the weights of any encoder as far.
+    Source: Eq. 10 and 11. A batch has one weight a task, the mean of those of its pictures. Deviation: what is shared is
+    taken at length one, so that a step moves the weights of any encoder as far; as it is, a few steps leave all weight on one.
     """
 
-    def __init__(self, num_shared: int, num_tasks: int, *, is_unit: bool) -> None:
+    def __init__(self, num_shared: int, num_tasks: int) -> None:
         super().__init__()
         self.linear = nn.Linear(num_shared, num_tasks)
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
-        self._is_unit = is_unit
 
     def forward(self, shared_BZ: Tensor, is_there_T: Tensor) -> Tensor:
         """Weights (T,) that sum to one; of tasks of which nothing is there they are zero."""
-        shared_BZ = functional.normalize(shared_BZ, dim=-1) if self._is_unit else shared_BZ
-        logits_BT = self.linear(shared_BZ).masked_fill(~is_there_T, float("-inf"))
+        logits_BT = self.linear(functional.normalize(shared_BZ, dim=-1)).masked_fill(~is_there_T, float("-inf"))
         return functional.softmax(logits_BT, dim=-1).mean(dim=0)
 
 
 def _sharing(network: OnnxNetwork, num_layers: int) -> OnnxNetwork:
     """A copy that has all but the last layers in common with the network."""
     other = copy.deepcopy(network)
-    for layer in network.layers[: len(network.layers) - num_layers]:
-        for name in layer.weights:
-            owner, _, _ = name.rpartition(".")
-            if owner:
-                setattr(other, owner, network.get_submodule(owner))
-            else:
-                setattr(other, name, network.get_parameter(name))
+    own = {name for layer in network.layers[len(network.layers) - num_layers :] for name in layer.weights}
+    for name, _ in list(network.named_parameters()):
+        owner, _, _ = name.rpartition(".")
+        if name in own:
+            continue
+        if owner:
+            # With its statistics.
+            setattr(other, owner, network.get_submodule(owner))
+        else:
+            setattr(other, name, network.get_parameter(name))
     return other

@@ -149,7 +149,11 @@ class OnnxNetwork(nn.Module):
                 values.pop(name, None)
 
     def train_last(self, num_layers: int) -> None:
-        """Train the last so many layers, and leave the weights and the statistics of those before as they are."""
+        """Train the last so many layers, and leave the weights and the statistics of those before as they are, and what a
+        picture is prepared by.
+        """
+        for parameter in self.parameters():
+            parameter.requires_grad = False
         for place, layer in enumerate(self.layers):
             is_trained = place >= len(self.layers) - num_layers
             for name in layer.weights:
@@ -182,7 +186,8 @@ class ImportedNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, ...) to the same."""
-        learns = self.training and self.weight.requires_grad
+        # Of one value there is no spread to learn.
+        learns = self.training and self.weight.requires_grad and x.numel() > x.shape[1]
         mean, variance = self.get_buffer("running_mean"), self.get_buffer("running_var")
         return functional.batch_norm(x, mean, variance, self.weight, self.bias, learns, 0.1, self._epsilon)
 

@@ -185,7 +185,9 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _pointer(fault: Any) -> str:
-    place = [str(part) for part in fault["loc"] if part not in ("body", "query", "path", *UNION_TAGS, *MODE_TAGS)]
+    place = [str(part) for part in fault["loc"] if part not in ("body", "query", "path", *UNION_TAGS)]
+    if place and place[0] in MODE_TAGS:
+        place = place[1:]
     if fault["type"] == "extra_forbidden":
         # The last part is the unknown key itself: something that was sent.
         place = place[:-1]

@@ -145,7 +145,9 @@ async def test_a_fault_is_named_by_its_place_in_the_body(asked: httpx.AsyncClien
     answer = await asked.post("/identify", json={"mode": "closed-set", "probe": {"modality": "caricature"}})
     assert [one["pointer"] for one in answer.json()["errors"]] == ["/probe/image"]
     answer = await asked.post("/identify", json={"mode": "both", "gallery": "people", "probe": {}})
-    assert "/mode" in [one["pointer"] for one in answer.json()["errors"]]
+    assert [one["reason"] for one in answer.json()["errors"]] == ["mode should be 'gallery' or 'closed-set'"]
+    odd = body(picture_bytes((9, 9, 9)), probe={"closed-set": 1})
+    assert [one["pointer"] for one in (await asked.post("/identify", json=odd)).json()["errors"]] == ["/probe"]
     answer = await asked.post("/identify", json={"probe": {"space": "a", "feature": [1.0] * 8}})
     assert [one["pointer"] for one in answer.json()["errors"]] == ["/gallery"]
 

@@ -35,10 +35,10 @@ def stepped(weights: nn.Module, loss: Tensor, rate: float = 1.0) -> None:
         parameter.data -= rate * gradient
 
 
-def after(losses: Sequence[float], steps: int, *, is_unit: bool = False, shared: Tensor = Z) -> Tensor:
+def after(losses: Sequence[float], steps: int, *, shared: Tensor = Z) -> Tensor:
     """Weights after steps of Eq. 12 with losses that stay as they are."""
     loss_T, is_there_T = torch.tensor(losses), torch.ones(len(losses), dtype=torch.bool)
-    weights = DynamicWeights(shared.shape[1], len(losses), is_unit=is_unit)
+    weights = DynamicWeights(shared.shape[1], len(losses))
     for _ in range(steps):
         stepped(weights, dynamic_weights_loss(weights(shared, is_there_T), loss_T, is_there_T))
     found: Tensor = weights(shared, is_there_T).detach()
@@ -52,27 +52,26 @@ def test_at_first_all_tasks_weigh_the_same() -> None:
 @pytest.mark.parametrize(("first", "second"), [(2.0, 0.5), (0.5, 2.0), (1.0, 1.0), (4.0, 3.5)])
 def test_after_a_step_two_weights_are_in_the_ratio_of_equation_15(first: float, second: float) -> None:
     """Eq. 13 leaves out what the weight of a task does to that of the other, and the bias: with both, the exponent is twice as
-    large, and Z Z^T one more.
+    large, and Z Z^T, which is one here, one more.
     """
     weight_T = after([first, second], 1)
-    squared = float((Z**2).sum())
+    squared = 1.0
     ratio = math.exp(2 * (1 / second - 1 / first) * 0.25 * (squared + 1))
     assert float(weight_T[0] / weight_T[1]) == pytest.approx(ratio, rel=1e-4)
     published = math.exp((1 / second - 1 / first) * 0.25 * squared)
     assert (float(weight_T[0] / weight_T[1]) > 1) == (published > 1)
 
 
-@pytest.mark.parametrize("is_unit", [False, True])
-def test_after_a_window_the_order_of_weights_is_that_of_losses(is_unit: bool) -> None:
+def test_after_a_window_the_order_of_weights_is_that_of_losses() -> None:
     losses = [0.7, 2.5, 1.1]
     shared = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
-    weight_T = after(losses, 20, is_unit=is_unit, shared=shared)
+    weight_T = after(losses, 20, shared=shared)
     assert weight_T.argsort().tolist() == torch.tensor(losses).argsort().tolist()
     assert float(weight_T.sum()) == pytest.approx(1)
 
 
 def test_the_weight_goes_where_it_becomes_hard() -> None:
-    weights, is_there_T = DynamicWeights(3, 2, is_unit=True), torch.tensor([True, True])
+    weights, is_there_T = DynamicWeights(3, 2), torch.tensor([True, True])
     shares = []
     for losses in ([3.0, 1.0], [0.5, 1.0]):
         for _ in range(30):
@@ -92,7 +91,7 @@ def test_a_loss_of_zero_moves_no_weight_to_where_it_is_no_number() -> None:
 
 
 def test_a_task_of_which_there_is_nothing_has_no_weight_and_teaches_none() -> None:
-    weights = DynamicWeights(3, 3, is_unit=False)
+    weights = DynamicWeights(3, 3)
     is_there_T = torch.tensor([True, False, True])
     weight_T = weights(Z, is_there_T)
     torch.testing.assert_close(weight_T, torch.tensor([0.5, 0.0, 0.5]))
@@ -140,7 +139,7 @@ def recipe(name: str) -> MultiTaskRecipe:
 
 def asked(losses: Sequence[float], parameter: nn.Parameter, is_there_T: Tensor = ALL) -> Asked:
     loss_T = torch.stack([factor * parameter.square().sum() for factor in losses])
-    return Asked(loss_T, loss_T.detach(), is_there_T, Z, [parameter])
+    return Asked(loss_T, loss_T, is_there_T, Z, [parameter])
 
 
 @pytest.mark.parametrize("name", list(VARIANTS))
@@ -154,14 +153,28 @@ def test_weights_sum_to_one_and_the_total_is_theirs(name: str) -> None:
         assert float(found.loss.detach()) == pytest.approx(float((found.weight_T.detach() * plain).sum()))
 
 
-@pytest.mark.parametrize("name", ["dynamic-mtl", "gradnorm-mtl"])
-def test_what_is_learned_of_its_own_loss_has_no_part_in_the_total(name: str) -> None:
-    weights = weights_of(recipe(name), 3)
-    found = weights(asked([1.0, 2.0, 3.0], nn.Parameter(torch.ones(2))))
+@pytest.mark.parametrize("name", [name for name in VARIANTS if recipe(name).weighting != "static"])
+def test_weights_and_network_are_each_learned_by_a_loss_of_their_own(name: str) -> None:
+    weights, parameter = weights_of(recipe(name), 3), nn.Parameter(torch.ones(2))
+    found = weights(asked([1.0, 2.0, 3.0], parameter))
     assert found.own_loss is not None
-    assert not found.is_joint
-    gradients = torch.autograd.grad(found.loss, list(weights.parameters()), allow_unused=True)
-    assert all(gradient is None for gradient in gradients)
+    learned = torch.autograd.grad(found.loss, list(weights.parameters()), allow_unused=True, retain_graph=True)
+    assert all(gradient is None for gradient in learned)
+    (of_network,) = torch.autograd.grad(found.own_loss, [parameter], allow_unused=True)
+    assert of_network is None
+
+
+@pytest.mark.parametrize("name", [name for name in VARIANTS if recipe(name).weighting != "static"])
+def test_weights_are_learned_by_the_published_losses_whatever_a_recipe_adds(name: str) -> None:
+    parameter, made = nn.Parameter(torch.ones(2)), []
+    for added in (0.0, 5.0):
+        weights = weights_of(recipe(name), 3)
+        one = asked([1.0, 2.0, 3.0], parameter)
+        found = weights(replace(one, loss_T=one.loss_T + torch.tensor([added, 0.0, 0.0])))
+        assert found.own_loss is not None
+        stepped(weights, found.own_loss, rate=0.2)
+        made.append(weights(one).weight_T.detach())
+    torch.testing.assert_close(made[0], made[1])
 
 
 def trained(name: str, losses: Sequence[float], steps: int = 30) -> Tensor:
@@ -170,7 +183,8 @@ def trained(name: str, losses: Sequence[float], steps: int = 30) -> Tensor:
     parameter = nn.Parameter(torch.ones(2))
     for _ in range(steps):
         found = weights(asked(losses, parameter))
-        stepped(weights, found.loss if found.own_loss is None else found.own_loss, rate=0.2)
+        assert found.own_loss is not None
+        stepped(weights, found.own_loss, rate=0.2)
     last: Tensor = weights(asked(losses, parameter)).weight_T.detach()
     return last
 

@@ -17,8 +17,8 @@ with --shared-encoder it is of photos as well, and galleries are enrolled with i
 fine-tuning, fixed-fine-tuning, joint-training, dann-u, dann-s, sdt, jan-s) train one encoder for both.
 
 One network for three tasks (--method dynamic-mtl, its rivals static-mtl, naive-dynamic-mtl, uncertainty-mtl, gradnorm-mtl,
-and one task alone, single-verification, single-weak, single-photo): the encoder of both modalities, and two classifiers, of
-who of the training people is on a weak picture and on a photo. Takes --images and --encoder as those above.
+and one task alone, single-verification): the encoder of both modalities, and two classifiers, of who of the training people is
+on a weak picture and on a photo. Takes --images and --encoder as those above.
 
 A common space (--method cca, two-sided): every set gets a projection, a bundle each, and is compared there.
 
@@ -57,7 +57,7 @@ from training.recipes.translators import AUTO, METHODS, STUDENT, FittedMethod, S
 from training.recipes.wsgan import VARIANTS
 
 ENCODER = "encoder"
-_ACROSS = (*modalities.METHODS, *adapted.OF_ONE_ENCODER, *tasks.METHODS)
+_ACROSS = (*modalities.METHODS, *adapted.OF_ONE_ENCODER, *tasks.OF_AN_ENCODER)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

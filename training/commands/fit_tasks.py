@@ -2,11 +2,13 @@
 
 import argparse
 import importlib
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from models.bundle import Manifest
+from models.calibration import MODALITY_PATTERN
 from models.split import SplitRule
 from training.commands.fit_across import joined, modal_pictures
 from training.commands.task_tables import known_table, tasks_table
@@ -36,6 +38,8 @@ def run(options: argparse.Namespace) -> None:
     found = joined(options)
     rule = SplitRule("subject", options.seed, options.validation, options.test)
     parts = ModalityParts.of(found, rule)
+    if not re.fullmatch(MODALITY_PATTERN, parts.modality):
+        raise TrainingError(f"--modality {parts.modality}: a bundle's modality is of small letters, digits and '-'")
     for modality in (parts.modality, "photo"):
         check_bundle_path(_folder(options.out, modality))
     with sole_partial(options.out, LEFT) as partial:
@@ -111,8 +115,12 @@ def _write(options: argparse.Namespace, found: Modalities, parts: ModalityParts,
             report=page if options.report else None,
         )
         written.append(options.out)
-        for classifier in (fitted.weak, fitted.photo):
+        for classifier in _classifiers(fitted):
             write_classifier(classifier)
+
+
+def _classifiers(fitted: FittedNetwork) -> list[Classifier]:
+    return [one for one in (fitted.weak, fitted.photo) if one is not None]
 
 
 def _tell(options: argparse.Namespace, parts: ModalityParts, fitted: FittedNetwork) -> None:
@@ -125,7 +133,7 @@ def _tell(options: argparse.Namespace, parts: ModalityParts, fitted: FittedNetwo
         "galleries are enrolled in its space anew",
         soft_wrap=True,
     )
-    for classifier in (fitted.weak, fitted.photo):
+    for classifier in _classifiers(fitted):
         console.print(
             f"{_folder(options.out, classifier.modality)}: who of {len(classifier.labels)} people is on a {classifier.modality}",
             soft_wrap=True,

@@ -11,7 +11,7 @@ from training.recipes.tasks import FittedNetwork
 
 def tasks_table(modality: str, method: str, fitted: FittedNetwork) -> Table:
     """One network's features, both ways, before and after, among everybody's photos and among those of the people measured."""
-    own = fitted.measured.among_own
+    own = fitted.measured.untouched_among_own
     title = f"{own.num_weak} {modality}s of {fitted.part} people, and photos"
     columns = ("encoder", "photos of", "rank-1", "rank-10", "back", "TAR@1e-2", "TAR@1e-3", "AUC")
     caption = f"back: rank-1 of a photo among {modality}s"
@@ -23,6 +23,8 @@ def tasks_table(modality: str, method: str, fitted: FittedNetwork) -> Table:
     for place, name in enumerate(("as it came", method)):
         for photos, *both in of_whom:
             found = both[place]
+            if found is None:
+                continue
             there, back = found.weak_to_photo, found.photo_to_weak
             cells = (there.rank1, there.rank10, back.rank1, there.tar_far_1e2, there.tar_far_1e3, found.auc)
             table.add_row(name, f"{photos} ({found.num_photos})", *map(number, cells))
@@ -41,7 +43,7 @@ def task_comparison_tables(comparison: TaskComparison) -> list[Table]:
     caption = f"back: of photos among {modality}s; among all: rank-1 among everybody's {num_photos} photos"
     found = Table(*columns, title=Text(title), title_justify="left", caption=Text(caption), caption_justify="left")
     rows = [("as it came", own, comparison.untouched_among_all)]
-    rows += [(row.method, row.among_own, row.among_all) for row in comparison.rows]
+    rows += [(row.method, row.among_own, row.among_all) for row in comparison.rows if row.among_own and row.among_all]
     for name, measured, among_all in rows:
         there, back = measured.weak_to_photo, measured.photo_to_weak
         cells = (there.tar_far_1e3, there.tar_far_1e2, measured.auc, there.rank1, there.rank10, back.rank1, back.rank10)

@@ -23,8 +23,8 @@ class TaskFigures:
     weak_to_photo: CrossModalFigures
     """Who is on a weak picture, among the photos; its rates are those of verification."""
     photo_to_weak: CrossModalFigures
-    auc: float
-    """The chance that two pictures of one person are more alike than two of two."""
+    auc: float | None
+    """The chance that two pictures of one person are more alike than two of two; None where there are no two people."""
     num_weak: int
     num_photos: int
 
@@ -46,12 +46,14 @@ def task_figures(weak: FeatureSet, photos: FeatureSet) -> TaskFigures:
     )
 
 
-def area_under(genuine: npt.NDArray[np.float32], impostor: npt.NDArray[np.float32]) -> float:
-    """The area under the ROC curve: how often a genuine score is above one of an impostor, ties counted half.
+def area_under(genuine: npt.NDArray[np.float32], impostor: npt.NDArray[np.float32]) -> float | None:
+    """The area under the ROC curve: how often a genuine score is above one of an impostor, ties counted half; None without both.
 
     >>> area_under(np.array([0.9, 0.4], dtype=np.float32), np.array([0.5, 0.4], dtype=np.float32))
     0.625
     """
+    if not len(genuine) or not len(impostor):
+        return None
     ordered = np.sort(impostor)
     below, up_to = (np.searchsorted(ordered, genuine, side) for side in ("left", "right"))
     return float((below + up_to).mean() / 2 / len(impostor))
@@ -59,7 +61,8 @@ def area_under(genuine: npt.NDArray[np.float32], impostor: npt.NDArray[np.float3
 
 @dataclass(frozen=True, slots=True)
 class ClosedSetFigures:
-    """Of pictures of people who are known, which were kept apart: the share of which the most probable person is right.
+    """Of pictures of people who are known, which were kept apart: the share of which the most probable person is right; None
+    where there are none, or the task was not trained.
 
     Source: Ming et al. (IJDAR 2021), Table 2.
     """

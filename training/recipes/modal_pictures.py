@@ -58,7 +58,8 @@ class ModalPictures:
         """Raises `TrainingError` where pictures of people to measure on are not there, or `with_strong` photos; or where a sketch
         and a photo are named alike, so that one would be taken for the other.
         """
-        sides = [side for side in (parts.train.weak, parts.validation, parts.test) if side is not None]
+        weak = (parts.train.weak, parts.train.lonely, parts.validation, parts.test)
+        sides = [side for side in weak if side is not None]
         alike = np.intersect1d(np.concatenate([side.image for side in sides]), parts.gallery.image)
         if len(alike):
             raise TrainingError(

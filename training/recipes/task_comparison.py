@@ -18,9 +18,9 @@ class ComparedTasks:
     """A row of the tables."""
 
     method: str
-    among_all: TaskFigures
-    """By the encoder of its first branch, among photos of everybody."""
-    among_own: TaskFigures
+    among_all: TaskFigures | None
+    """By the encoder of its first branch, among photos of everybody; None where that was not trained, as the next."""
+    among_own: TaskFigures | None
     """Among photos of the people measured."""
     known: ClosedSetFigures
     share: float

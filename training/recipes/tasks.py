@@ -16,6 +16,7 @@ from models.calibration import PHOTO, Calibration
 from models.documents import sha256_hex
 from models.feature_set import FeatureSet
 from models.features import FloatArray
+from models.labels import labels_json, parse_labels
 from models.runtime import Session
 from models.space import Space
 from models.split import Part, SplitRule
@@ -37,6 +38,8 @@ from training.trainers.multi_task_recipe import MultiTaskRecipe
 from training.trainers.weak_strong import EncodedPictures
 
 METHODS = tuple(VARIANTS)
+OF_AN_ENCODER = tuple(name for name, variant in VARIANTS.items() if variant(small()).given[0] > 0)
+"""Those that train the first branch, which is the encoder."""
 IntArray = npt.NDArray[np.int64]
 CARICATURE = "caricature"
 """The modality of which more can be made of photos."""
@@ -82,9 +85,11 @@ class LearnedTasks:
 class MeasuredTasks:
     """Weak pictures of people whom it has not seen, and photos; by the encoder as it was trained, and untouched as it came."""
 
-    among_all: TaskFigures
-    """Photos of everybody: those whom it was trained on it may tell from strangers by that alone."""
-    among_own: TaskFigures
+    among_all: TaskFigures | None
+    """Photos of everybody: those whom it was trained on it may tell from strangers by that alone. None where verification was not
+    trained, as the next.
+    """
+    among_own: TaskFigures | None
     """Photos of those same people."""
     untouched_among_all: TaskFigures
     untouched_among_own: TaskFigures
@@ -96,8 +101,10 @@ class FittedNetwork:
 
     method: str
     encoder: Encoder
-    weak: Classifier
-    photo: Classifier
+    """Of the first branch, whether that was trained or not."""
+    weak: Classifier | None
+    """None of a task that was not trained, as the next."""
+    photo: Classifier | None
     hyperparameters: dict[str, JsonValue]
     loss_ET: FloatArray
     """Of every task in every step, `nan` where it had none."""
@@ -134,6 +141,8 @@ def fit_network(parts: ModalityParts, method: str, seed: int, extras: TaskExtras
     if parts.modality != CARICATURE:
         recipe = replace(recipe, num_caricatures=0)
     chosen = learned_of(parts, extras.held, seed)
+    # Long before they are written.
+    parse_labels(labels_json(np.unique(chosen.learned.subject).tolist()), what="subjects")
     names, data = _task_pictures(chosen.learned, parts, seed, extras)
     trainer = importlib.import_module("training.trainers.multi_task")
     fitted = trainer.fit_tasks(data, recipe)
@@ -141,9 +150,12 @@ def fit_network(parts: ModalityParts, method: str, seed: int, extras: TaskExtras
     encoder = pictures.exported(fitted.encoder_at(share), parts.validation)
     few = chosen.learned.take(np.arange(min(len(chosen.learned), PARITY_PICTURES)))
     exported = _Exporter(pictures, names, few)
+    is_trained, *are_known = (given > 0 for given in recipe.given)
     of_weak, of_photos = (
-        exported(model, known_C, modality)
-        for model, known_C, modality in zip(fitted.classifiers, fitted.known, (parts.modality, PHOTO), strict=True)
+        exported(model, known_C, modality) if is_known else None
+        for model, known_C, modality, is_known in zip(
+            fitted.classifiers, fitted.known, (parts.modality, PHOTO), are_known, strict=True
+        )
     )
     gallery = pictures.encoded(parts.gallery, encoder, "gallery")
     validation = pictures.encoded(parts.validation, encoder, "validation")
@@ -162,19 +174,21 @@ def fit_network(parts: ModalityParts, method: str, seed: int, extras: TaskExtras
         num_people=len(names),
         num_of_one=chosen.num_of_one,
         part="validation" if parts.test is None else "test",
-        measured=_measured((before, parts.gallery), (asked, gallery)),
+        measured=_measured((before, parts.gallery), (asked, gallery), is_trained=is_trained),
         known=_known(chosen.held, of_weak, of_photos, pictures),
         calibration=calibrate_sides(validation, own_photos(replace(parts, gallery=gallery), validation)),
         photos=among_photos(parts.gallery, gallery, measured_photos(parts)),
     )
 
 
-def _measured(before: tuple[FeatureSet, FeatureSet], after: tuple[FeatureSet, FeatureSet]) -> MeasuredTasks:
+def _measured(
+    before: tuple[FeatureSet, FeatureSet], after: tuple[FeatureSet, FeatureSet], *, is_trained: bool
+) -> MeasuredTasks:
     """Weak pictures and everybody's photos, by the encoder as it came and as it was trained."""
     is_own = np.isin(before[1].subject, np.unique(before[0].subject))
     return MeasuredTasks(
-        among_all=task_figures(*after),
-        among_own=task_figures(after[0], after[1].take(is_own)),
+        among_all=task_figures(*after) if is_trained else None,
+        among_own=task_figures(after[0], after[1].take(is_own)) if is_trained else None,
         untouched_among_all=task_figures(*before),
         untouched_among_own=task_figures(before[0], before[1].take(is_own)),
     )
@@ -190,18 +204,19 @@ def learned_of(parts: ModalityParts, held: float, seed: int) -> LearnedTasks:
     everything = _together(sides)
     assert everything.modality is not None
     rule = SplitRule("image", seed, held, 0.0)
-    is_held_N = np.array([rule.part_of(key) == "validation" for key in everything.image.tolist()])
+    # A view goes with its picture.
+    is_held_N = rule.parts(everything) == "validation"
     is_weak_N = everything.modality != PHOTO
     for subject in np.unique(everything.subject):
         for is_of_N in (is_weak_N, ~is_weak_N):
             rows = np.flatnonzero((everything.subject == subject) & is_of_N)
             if len(rows) and is_held_N[rows].all():
-                is_held_N[rows[0]] = False
+                is_held_N[rows[everything.picture[rows] == everything.picture[rows[0]]]] = False
     learned = everything.take(~is_held_N)
     of_weak, of_photos = (np.unique(everything.subject[is_of_N]) for is_of_N in (is_weak_N, ~is_weak_N))
     return LearnedTasks(
         learned,
-        everything.take(is_held_N) if is_held_N.any() else None,
+        everything.take(is_held_N).originals() if is_held_N.any() else None,
         len(np.setxor1d(of_weak, of_photos)),
     )
 
@@ -251,15 +266,15 @@ class _Exporter:
 
 
 def _known(
-    held: FeatureSet | None, of_weak: Classifier, of_photos: Classifier, pictures: ModalPictures
+    held: FeatureSet | None, of_weak: Classifier | None, of_photos: Classifier | None, pictures: ModalPictures
 ) -> ClosedSetFigures:
     """How well people are known who were learned from, on their pictures that were not."""
     if held is None or held.modality is None:
         return ClosedSetFigures(None, None, None, None, 0, 0)
     weak, photos = (_some(held, is_of) for is_of in (held.modality != PHOTO, held.modality == PHOTO))
 
-    def share(classifier: Classifier, side: FeatureSet | None) -> float | None:
-        if side is None:
+    def share(classifier: Classifier | None, side: FeatureSet | None) -> float | None:
+        if classifier is None or side is None:
             return None
         return accuracy(_probabilities(classifier, side, pictures), side.subject, classifier.labels)
 

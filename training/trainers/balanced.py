@@ -12,8 +12,8 @@ from torch import Tensor
 class BalancedBatches:
     """Rows of pictures by who is on them, some of each modality.
 
-    Where there are people of both modalities and others, half of a batch are of the former, as from them alone it is learned
-    what the modalities have in common.
+    Where more people have one modality alone, half of a batch are people of both, as from them alone it is learned what the
+    modalities have in common.
     """
 
     def __init__(
@@ -29,15 +29,13 @@ class BalancedBatches:
         has_both = torch.tensor(
             [bool(len(weak) and len(photos)) for weak, photos in zip(self._weak, self._photos, strict=True)]
         )
-        self._groups = [
-            group for group in (torch.nonzero(has_both)[:, 0], torch.nonzero(~has_both)[:, 0]) if len(group)
-        ]
         self.batch = min(num_people, self.num_people)
         """People in one."""
-        self._shares = [self.batch]
-        if len(self._groups) > 1:
-            num_both = min(len(self._groups[0]), max(1, self.batch // 2))
-            self._shares = [num_both, self.batch - num_both]
+        both, others = (torch.nonzero(of)[:, 0] for of in (has_both, ~has_both))
+        self._groups, self._shares = [torch.arange(self.num_people)], [self.batch]
+        if 0 < len(both) < len(others) and self.batch > 1:
+            num_both = min(len(both), self.batch // 2)
+            self._groups, self._shares = [both, others], [num_both, self.batch - num_both]
         self.steps_an_epoch = -(-max(1, int(is_weak_N.sum())) // (num_pictures * self._shares[0]))
 
     def order(self, random: torch.Generator) -> Tensor:

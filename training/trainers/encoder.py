@@ -97,7 +97,8 @@ class _Run:
         self.head = ArcFace(pictures.num_classes, recipe.dimension, scale=recipe.scale).to(device)
         self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network.train()
-        self.centre = CentreLoss(pictures.num_classes, recipe.dimension, rate=recipe.centre_rate).to(device)
+        num_centres = pictures.num_classes if recipe.centre else 0
+        self.centre = CentreLoss(num_centres, recipe.dimension, rate=recipe.centre_rate).to(device)
         self.optimiser = self._optimiser()
         self.random = torch.Generator().manual_seed(seed)
         plan = json.dumps([asdict(recipe), seed, pictures.digest])

@@ -34,7 +34,7 @@ from training.trainers.task_heads import TaskHeads
 from training.trainers.task_weights import Asked, weights_of
 from training.trainers.weak_strong import EncodedPictures
 
-VERSION = 1
+VERSION = 2
 """Raised where a training comes to other numbers than before; checkpoints of another version are refused."""
 NOTHING = -1.0
 """In a history, the loss of a task of which a batch had no picture."""
@@ -152,8 +152,10 @@ class _Run:
         self.optimisers.set_rate(rate(done, "steps" if recipe.milestones else "cosine", recipe.milestones))
         asked = self._asked(rows_B)
         found = self.weights(asked)
-        self.history.put(number, torch.where(asked.is_there_T, asked.hardness_T, NOTHING), found.weight_T.detach())
-        self.optimisers.step(("encoder", "head", *(("weights",) if found.is_joint else ())), found.loss)
+        self.history.put(
+            number, torch.where(asked.is_there_T, asked.published_T.detach(), NOTHING), found.weight_T.detach()
+        )
+        self.optimisers.step(("encoder", "head"), found.loss)
         if found.own_loss is not None:
             self.optimisers.step(("weights",), found.own_loss)
         return float(found.loss.detach())
@@ -201,12 +203,12 @@ class _Run:
         losses = [torch.zeros((), device=self._device) for _ in TASKS]
         for task, feature_BD in feature.items():
             losses[task] = self.heads(task, feature_BD, class_B[rows_of[task]])
-        hardness_T = torch.stack(losses).detach()
+        published_T = torch.stack(losses)
         if recipe.contrast and is_there[0]:
             losses[0] = losses[0] + recipe.contrast * self._contrast(feature[0], class_B, is_weak_B)
         return Asked(
             torch.stack(losses),
-            hardness_T,
+            published_T,
             torch.tensor(is_there, device=self._device),
             torch.flatten(shared.last_B, 1).detach().float(),
             self.branches.last_shared,

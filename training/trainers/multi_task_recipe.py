@@ -45,8 +45,6 @@ class MultiTaskRecipe:
     """
     num_caricatures: int = 0
     """That are made of photos for each step, beside the weak pictures, where these are caricatures."""
-    is_unit: bool = True
-    """Whether weights of tasks are learned from what is shared at length one."""
     dropout: float = 0.0
     """Of what comes to the last layer of each branch."""
     power: float = 1.5

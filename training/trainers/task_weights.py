@@ -16,13 +16,13 @@ class Asked:
     """What weights are made from."""
 
     loss_T: Tensor
-    """With gradients."""
-    hardness_T: Tensor
-    """The losses as published, without what a recipe adds to one of them, and without gradients: by which weights are learned."""
+    """Of the tasks, with gradients, and with what a recipe adds to one of them."""
+    published_T: Tensor
+    """Without that, with gradients: by these weights are learned, in all ways alike."""
     is_there_T: Tensor
     """Whether a batch has pictures of a task that is trained; weights of others are zero."""
     shared_BZ: Tensor
-    """Without."""
+    """Without gradients."""
     last_shared: Sequence[nn.Parameter]
 
 
@@ -33,11 +33,9 @@ class Weighted:
     weight_T: Tensor
     """That sum to one."""
     loss: Tensor
-    """Over the network."""
+    """Over the network; weights are constants in it."""
     own_loss: Tensor | None
-    """Over what makes the weights, where they have a loss of their own."""
-    is_joint: bool
-    """Whether `loss` is minimised over what makes the weights too."""
+    """Over what makes the weights, where they are learned; the tasks' losses are constants in it."""
 
 
 class TaskWeights(nn.Module):
@@ -58,7 +56,7 @@ class StaticWeights(TaskWeights):
     def forward(self, asked: Asked) -> Weighted:
         """The weights of one step."""
         weight_T = _to_one(self.get_buffer("given_T"), asked.is_there_T)
-        return Weighted(weight_T, _total(weight_T, asked), None, is_joint=False)
+        return Weighted(weight_T, _total(weight_T, asked.loss_T, asked), None)
 
 
 class LearnedWeights(TaskWeights):
@@ -68,18 +66,20 @@ class LearnedWeights(TaskWeights):
     primitive.
     """
 
-    def __init__(self, num_shared: int, *, is_unit: bool, is_naive: bool) -> None:
+    def __init__(self, num_shared: int, *, is_naive: bool) -> None:
         super().__init__()
-        self.learned = DynamicWeights(num_shared, len(TASKS), is_unit=is_unit)
+        self.learned = DynamicWeights(num_shared, len(TASKS))
         self._is_naive = is_naive
 
     def forward(self, asked: Asked) -> Weighted:
         """The weights of one step."""
         weight_T = self.learned(asked.shared_BZ, asked.is_there_T)
+        published_T = asked.published_T.detach()
         if self._is_naive:
-            return Weighted(weight_T, _total(weight_T, asked), None, is_joint=True)
-        own_loss = dynamic_weights_loss(weight_T, asked.hardness_T, asked.is_there_T)
-        return Weighted(weight_T, _total(weight_T.detach(), asked), own_loss, is_joint=False)
+            own_loss = _total(weight_T, published_T, asked)
+        else:
+            own_loss = dynamic_weights_loss(weight_T, published_T, asked.is_there_T)
+        return Weighted(weight_T, _total(weight_T.detach(), asked.loss_T, asked), own_loss)
 
 
 class UncertaintyWeights(TaskWeights):
@@ -91,9 +91,9 @@ class UncertaintyWeights(TaskWeights):
 
     def forward(self, asked: Asked) -> Weighted:
         """The weights of one step."""
-        loss = uncertainty_loss(self.log_variance_T, asked.loss_T, asked.is_there_T)
-        weight_T = _to_one(torch.exp(-self.log_variance_T), asked.is_there_T)
-        return Weighted(weight_T, loss, None, is_joint=True)
+        own_loss = uncertainty_loss(self.log_variance_T, asked.published_T.detach(), asked.is_there_T)
+        precision_T = torch.exp(-self.log_variance_T).detach()
+        return Weighted(_to_one(precision_T, asked.is_there_T), _total(precision_T, asked.loss_T, asked), own_loss)
 
 
 class GradNormWeights(TaskWeights):
@@ -108,16 +108,16 @@ class GradNormWeights(TaskWeights):
     def forward(self, asked: Asked) -> Weighted:
         """The weights of one step."""
         first_T = self.get_buffer("first_T")
-        loss_T = asked.loss_T.detach()
-        first_T[:] = torch.where((first_T == 0) & asked.is_there_T, loss_T, first_T)
+        published_T = asked.published_T.detach()
+        first_T[:] = torch.where((first_T == 0) & asked.is_there_T, published_T, first_T)
         weight_T = _to_one(self.weight_T.clamp(min=LEAST_LOSS), asked.is_there_T)
         norms = [
-            _norm(loss, asked.last_shared) if is_there else torch.zeros_like(loss_T[0])
-            for loss, is_there in zip(asked.loss_T, asked.is_there_T.tolist(), strict=True)
+            _norm(loss, asked.last_shared) if is_there else torch.zeros_like(published_T[0])
+            for loss, is_there in zip(asked.published_T, asked.is_there_T.tolist(), strict=True)
         ]
-        share_T = loss_T / first_T.clamp(min=LEAST_LOSS)
+        share_T = published_T / first_T.clamp(min=LEAST_LOSS)
         own_loss = gradient_norm_loss(weight_T, torch.stack(norms), share_T, asked.is_there_T, power=self._power)
-        return Weighted(weight_T, _total(weight_T.detach(), asked), own_loss, is_joint=False)
+        return Weighted(weight_T, _total(weight_T.detach(), asked.loss_T, asked), own_loss)
 
 
 def weights_of(recipe: MultiTaskRecipe, num_shared: int) -> TaskWeights:
@@ -128,12 +128,12 @@ def weights_of(recipe: MultiTaskRecipe, num_shared: int) -> TaskWeights:
         return UncertaintyWeights()
     if recipe.weighting == "gradnorm":
         return GradNormWeights(recipe.power)
-    return LearnedWeights(num_shared, is_unit=recipe.is_unit, is_naive=recipe.weighting == "naive")
+    return LearnedWeights(num_shared, is_naive=recipe.weighting == "naive")
 
 
-def _total(weight_T: Tensor, asked: Asked) -> Tensor:
+def _total(weight_T: Tensor, loss_T: Tensor, asked: Asked) -> Tensor:
     """Source: Ming et al. (IJDAR 2021), Eq. 1 and 2."""
-    return (weight_T[asked.is_there_T] * asked.loss_T[asked.is_there_T]).sum()
+    return (weight_T[asked.is_there_T] * loss_T[asked.is_there_T]).sum()
 
 
 def _to_one(weight_T: Tensor, is_there_T: Tensor) -> Tensor:
@@ -143,6 +143,8 @@ def _to_one(weight_T: Tensor, is_there_T: Tensor) -> Tensor:
 
 def _norm(loss: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
     trained = [parameter for parameter in parameters if parameter.requires_grad]
+    if not trained:
+        return torch.zeros_like(loss.detach())
     gradients = torch.autograd.grad(loss, trained, retain_graph=True, allow_unused=True)
     squares = [gradient.square().sum() for gradient in gradients if gradient is not None]
     return torch.stack(squares).sum().sqrt()

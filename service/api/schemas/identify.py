@@ -93,16 +93,19 @@ class IdentifyRequest(Rates, DrawBody):
     trust: TrustBody | None = None
 
 
-def _mode_of(body: Any) -> str:
+def _mode_of(body: Any) -> str | None:
     """By the name of its mode, so that faults are named in the way that was meant."""
-    return MODE_TAGS[isinstance(body, dict) and body.get("mode") == CLOSED_SET]
+    mode = body.get("mode", "gallery") if isinstance(body, dict) else "gallery"
+    return {"gallery": MODE_TAGS[0], CLOSED_SET: MODE_TAGS[1]}.get(mode if isinstance(mode, str) else "")
 
 
 class IdentifyBody(
     RootModel[
         Annotated[
             Annotated[IdentifyRequest, Tag(MODE_TAGS[0])] | Annotated[ClosedSetRequest, Tag(MODE_TAGS[1])],
-            Discriminator(_mode_of),
+            Discriminator(
+                _mode_of, custom_error_type="mode", custom_error_message="mode should be 'gallery' or 'closed-set'"
+            ),
         ]
     ]
 ):

@@ -12,9 +12,12 @@ from PIL import Image
 
 from models.bundle import Bundle, read_bundle
 from models.runtime import Session
+from models.split import SplitRule
 from tests.unit.training.trainers.test_adaptation import DIMENSION, SIDE, network_graph
+from training.data.feature_set_files import load_feature_set
+from training.data.modalities import ModalityParts, join_by_subject
 from training.recipes import multi_task
-from training.recipes.multi_task import VARIANTS
+from training.recipes.tasks import HELD, learned_of
 from training.trainers.rule import Rule
 
 Run = Callable[..., str]
@@ -127,11 +130,49 @@ def test_people_of_one_modality_are_learned_from_counted_and_known_by_that(
     assert set(drawn.labels) ^ set(photo.labels) <= lonely
 
 
-@pytest.mark.parametrize("method", [name for name in VARIANTS if name != "dynamic-mtl"])
+@pytest.mark.parametrize("method", ["static-mtl", "naive-dynamic-mtl", "uncertainty-mtl", "gradnorm-mtl"])
 def test_rivals_are_fitted_in_the_same_way(run: Run, encoder: Path, tmp_path: Path, method: str) -> None:
     fit(run, write_pictures(tmp_path / "faces"), encoder, tmp_path / "one", method=method)
     made, _, _ = bundles(tmp_path / "one")
     assert made.manifest.provenance.hyperparameters["method"] == method
+
+
+def test_of_verification_alone_there_is_an_encoder_and_no_classifier(run: Run, encoder: Path, tmp_path: Path) -> None:
+    fit(run, write_pictures(tmp_path / "faces"), encoder, tmp_path / "one", "--report", method="single-verification")
+    known: Any = read_bundle(tmp_path / "one").manifest.metrics["known"]
+    assert [known[name] for name in ("photo", "weak", "weak_by_photo", "photo_by_weak")] == [None] * 4
+    assert not (tmp_path / "one-photo").exists()
+    assert not (tmp_path / "one-caricature").exists()
+
+
+def test_views_of_a_picture_are_kept_apart_with_it(run: Run, encoder: Path, tmp_path: Path) -> None:
+    pictures, features = write_pictures(tmp_path / "faces"), tmp_path / "views.npz"
+    run("extract", "--images", pictures, "--encoder", encoder, "--views", 3, "--out", features)
+    both = load_feature_set(features)
+    parts = ModalityParts.of(join_by_subject(both, both), SplitRule("subject", 0, 0.2, 0.2))
+    chosen = learned_of(parts, HELD, 0)
+    assert chosen.held is not None
+    assert len(chosen.held) > 20
+    assert not set(chosen.held.image.tolist()) & set(chosen.learned.picture.tolist())
+    assert (chosen.held.image == chosen.held.picture).all()
+    # Of nobody all pictures of a modality.
+    for one in np.unique(chosen.learned.subject):
+        assert chosen.learned.modality is not None
+        assert set(chosen.learned.modality[chosen.learned.subject == one].tolist()) == {"photo", "caricature"}
+
+
+def test_what_labels_may_not_be_is_told_before_the_training(
+    run: Run, fails: Fails, encoder: Path, tmp_path: Path
+) -> None:
+    pictures = write_pictures(tmp_path / "faces")
+    listed = (pictures / "labels.csv").read_text()
+    (pictures / "labels.csv").write_text(listed.replace(",p3,", f",{'x' * 129},"))
+    features = tmp_path / "all.npz"
+    run("extract", "--images", pictures, "--encoder", encoder, "--out", features)
+    words = ("fit", "--method", "dynamic-mtl", "--source", features, "--target", features, "--out", tmp_path / "one")
+    said = fails(*words, "--images", pictures, "--encoder", encoder, "--validation", "0.01", "--test", "0")
+    assert "subjects: " in said
+    assert not (tmp_path / "one").exists()
 
 
 def test_caricatures_are_made_of_photos_for_caricatures_alone(run: Run, encoder: Path, tmp_path: Path) -> None:
@@ -169,9 +210,14 @@ def test_ways_to_weigh_tasks_are_compared_on_the_same_people(run: Run, encoder: 
     words = " ".join(printed.split())
     assert all(method in words for method in methods)
     assert "as it came" in words
-    # Of one task alone the branches of the others are as they came, and their heads as they began.
     by_method = {row["method"]: row for row in found["rows"]}
-    assert by_method["dynamic-mtl"]["known"] != by_method["single-photo"]["known"]
+    dynamic, alone = by_method["dynamic-mtl"], by_method["single-photo"]
+    assert all(dynamic["known"][name] is not None for name in ("photo", "weak", "weak_by_photo", "photo_by_weak"))
+    # Of a task that was not trained there are no figures.
+    assert (alone["among_own"], alone["known"]["weak"], alone["known"]["photo_by_weak"]) == (None, None, None)
+    assert alone["known"]["photo"] is not None
+    assert dynamic["among_own"]["num_photos"] < dynamic["among_all"]["num_photos"]
+    assert found["untouched_among_own"]["num_photos"] == dynamic["among_own"]["num_photos"]
     with Image.open(tmp_path / "compared" / "comparison.png") as image:
         assert image.size[0] > image.size[1]
     assert not (tmp_path / "compared.partial").exists()

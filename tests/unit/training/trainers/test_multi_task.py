@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from models.space import InputPreparation
 from tests.unit.training.trainers.test_adaptation import DIMENSION, SIDE, KilledError, network_graph, unit
 from training.errors import TrainingError
 from training.recipes.multi_task import VARIANTS, small
+from training.trainers import picture_encoder
 from training.trainers.balanced import BalancedBatches
 from training.trainers.encoder_recipe import Report
 from training.trainers.fitted import Workplace
@@ -173,12 +175,12 @@ def test_a_contrast_is_learned_from_and_makes_no_task_harder() -> None:
     found = []
     for contrast in (0.0, 2.0):
         asked = _Run(people(), recipe(contrast=contrast))._asked(torch.arange(3))
-        found.append((asked.loss_T.detach(), asked.hardness_T))
-    (plain_T, plain_hardness_T), (loss_T, hardness_T) = found
-    torch.testing.assert_close(plain_T, plain_hardness_T)
-    torch.testing.assert_close(hardness_T, plain_hardness_T)
-    assert float(loss_T[VERIFICATION]) > float(hardness_T[VERIFICATION]) + 0.1
-    torch.testing.assert_close(loss_T[1:], hardness_T[1:])
+        found.append((asked.loss_T.detach(), asked.published_T.detach()))
+    (plain_T, plain_published_T), (loss_T, published_T) = found
+    torch.testing.assert_close(plain_T, plain_published_T)
+    torch.testing.assert_close(published_T, plain_published_T)
+    assert float(loss_T[VERIFICATION]) > float(published_T[VERIFICATION]) + 0.1
+    torch.testing.assert_close(loss_T[1:], published_T[1:])
 
 
 def test_people_of_one_modality_are_learned_from_where_they_can_be() -> None:
@@ -186,6 +188,45 @@ def test_people_of_one_modality_are_learned_from_where_they_can_be() -> None:
     assert losses_of(run, [0])[1].tolist() == [True, False, True]
     assert losses_of(run, [1])[1].tolist() == [True, True, False]
     assert losses_of(run, [0, 1, 2])[1].tolist() == [True, True, True]
+
+
+def test_caricatures_are_made_of_photos_and_are_weak_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    def draw(picture_BHW3: npt.NDArray[np.uint8], random: torch.Generator) -> npt.NDArray[np.uint8]:
+        made.append(picture_BHW3)
+        return 255 - picture_BHW3
+
+    monkeypatch.setattr(picture_encoder, "caricatured", draw)
+    run = _Run(people(only_photos=(0, 1)), recipe(num_caricatures=3))
+    loss_T, is_there_T = losses_of(run, [0, 1])
+    assert is_there_T.tolist() == [True, True, True]
+    assert float(loss_T[WEAK]) > 0
+    assert [len(lot) for lot in made] == [3]
+
+
+def test_what_is_shared_is_not_taught_by_the_weights() -> None:
+    asked = _Run(people(), recipe())._asked(torch.arange(3))
+    assert not asked.shared_BZ.requires_grad
+    assert asked.loss_T.requires_grad
+
+
+def test_centres_follow_and_count_as_much_as_is_said() -> None:
+    run = _Run(people(), recipe())
+    before = run.heads.centre.get_buffer("centre_CD").clone()
+    asked = run._asked(torch.arange(3))
+    assert not torch.equal(run.heads.centre.get_buffer("centre_CD")[:3], before[:3])
+    torch.testing.assert_close(run.heads.centre.get_buffer("centre_CD")[3:], before[3:])
+    without = _Run(people(), recipe(centre=0.0))._asked(torch.arange(3))
+    assert float(asked.published_T[VERIFICATION].detach()) > float(without.published_T[VERIFICATION].detach()) + 0.01
+
+
+def test_classifiers_look_at_a_picture_and_its_mirror_image_where_they_are_to() -> None:
+    picture = np.random.default_rng(0).normal(size=(3, 3, SIDE, SIDE)).astype(np.float32)
+    for is_mirrored in (True, False):
+        classify = fit_tasks(people(), recipe(is_mirrored=is_mirrored)).classifiers[0]
+        is_same = np.allclose(classify(picture), classify(np.ascontiguousarray(picture[..., ::-1])), atol=1e-5)
+        assert is_same is is_mirrored
 
 
 def test_history_is_nothing_where_there_was_no_task() -> None:
@@ -207,7 +248,7 @@ def test_every_variant_comes_to_an_encoder_and_two_classifiers(name: str) -> Non
 
 
 def test_an_encoder_of_no_share_is_the_one_that_came() -> None:
-    fitted = fit_tasks(people(), recipe())
+    fitted = fit_tasks(people(), recipe(encoder=Rule("adamw", 1e-2)))
     picture = np.random.default_rng(0).normal(size=(3, 3, SIDE, SIDE)).astype(np.float32)
     with torch.no_grad():
         came = read_network(network_graph(), (SIDE, SIDE)).eval()(torch.from_numpy(picture)).numpy()
@@ -275,8 +316,29 @@ def test_everybody_is_seen_as_often_whatever_there_is_of_them() -> None:
     found = batches()
     order = torch.cat([found.order(torch.Generator().manual_seed(seed)) for seed in range(200)])
     torch.testing.assert_close(torch.bincount(order) / len(order), torch.full((4,), 0.25), atol=0.03, rtol=0)
-    # Half of a batch is of those two of whom there are both modalities.
-    assert ((order.view(-1, 2) < 2).sum(dim=1) == 1).all()
+
+
+def mixed(num_both: int, num_photos: int, num_people: int) -> tuple[BalancedBatches, Tensor]:
+    """Batches of people with one picture of either modality, and others with one photo; and the people of many epochs."""
+    class_N = np.array([*np.repeat(np.arange(num_both), 2), *range(num_both, num_both + num_photos)])
+    is_weak_N = np.array([True, False] * num_both + [False] * num_photos)
+    made = BalancedBatches(class_N, is_weak_N, num_people=num_people, num_pictures=1)
+    order = torch.cat([made.order(torch.Generator().manual_seed(seed)) for seed in range(100)])
+    return made, order.view(-1, made.batch)
+
+
+def test_where_most_have_one_modality_half_of_a_batch_has_both() -> None:
+    _, order = mixed(3, 20, 4)
+    assert ((order < 3).sum(dim=1) == 2).all()
+    made, order = mixed(3, 20, 1)
+    assert made.batch == 1
+    assert set(order.flatten().tolist()) == set(range(23))
+
+
+def test_somebody_of_one_modality_comes_as_often_as_anybody() -> None:
+    _, order = mixed(20, 1, 8)
+    share = torch.bincount(order.flatten()) / order.numel()
+    torch.testing.assert_close(share, torch.full((21,), 1 / 21), atol=0.02, rtol=0)
 
 
 def test_of_people_alike_everybody_is_seen_as_often() -> None:
@@ -299,7 +361,6 @@ def test_of_each_person_so_many_pictures_of_each_modality_are_taken() -> None:
 
 
 def test_an_epoch_has_about_as_many_weak_pictures_as_there_are() -> None:
-    # Seven weak pictures, two of each person of both modalities, who are half of a batch.
-    assert batches().steps_an_epoch == 4
+    assert batches().steps_an_epoch == 2
     assert batches(num_people=9).batch == 4
-    assert batches(num_people=9).steps_an_epoch == 2
+    assert batches(num_people=9).steps_an_epoch == 1
