@@ -226,11 +226,25 @@ def _check_heeded(options: argparse.Namespace) -> None:
     _check_of_weak(options)
     is_trained = _is_trained(options.method)
     is_across = options.method in _ACROSS
+    if is_across:
+        _check_of_translators(options)
     for name in fit_encoder.given(options):
         of_r3an = name in fit_r3an.HEEDED
         if not (is_trained and of_r3an) and not (is_across and name in fit_across.HEEDED):
             methods = "encoder or r3an" if of_r3an else "encoder"
             raise TrainingError(f"{name} is for --method {methods} and has no effect on --method {options.method}")
+
+
+def _check_of_translators(options: argparse.Namespace) -> None:
+    """Refuse what is of translators between two encoders alone."""
+    without = {
+        "--half-weights": options.half_weights,
+        "--calibration-folds": options.calibration_folds != NUM_FOLDS,
+        "--no-confidence": not options.confidence,
+    }
+    for name, is_given in without.items():
+        if is_given:
+            raise TrainingError(f"{name} has no effect on --method {options.method}")
 
 
 def _check_of_weak(options: argparse.Namespace) -> None:

@@ -27,7 +27,8 @@ def task_page(manifest: Manifest, calibration: Calibration, modality: str, plot:
         f"<p>One encoder of {modality}s and photos, in the space <code>{escape(manifest.target.name)}</code> "
         f"({manifest.target.dimension} numbers, {manifest.target.fingerprint}), trained together with two classifiers of the "
         f"people that it learned from. Method: {escape(method)}. Licence: {escape(manifest.licence)}.</p>",
-        f"<p>Measured on {own['num_weak']:,} {modality}s of {measured['part']} people, whom it has not seen.</p>",
+        f"<p>Measured on {own['num_weak']:,} {modality}s of {measured['part']} people, whom it has not seen"
+        f"{_chosen(measured)}.</p>",
         *tiles_of(
             [
                 ("rank-1 among their own photos", number(own["weak_to_photo"]["rank1"])),
@@ -54,6 +55,10 @@ def task_page(manifest: Manifest, calibration: Calibration, modality: str, plot:
         "nobody else: a stranger is given the name of one of them.</p>",
     ]
     return page_of(f"{manifest.name}: report", parts)
+
+
+def _chosen(measured: Mapping[str, Any]) -> str:
+    return ", but by whom it was chosen how far to train it" if measured["part"] == "validation" else ""
 
 
 def _compared(measured: Mapping[str, Any], way: str) -> list[str]:

@@ -358,3 +358,12 @@ def test_a_route_that_is_calibrated_holds_no_bundle_of_a_modality(
     scores = tmp_path / "scores.csv"
     scores.write_text("a,b,score\nann,ann,0.5\n")
     assert "bundle drawn: is of" in fails(*words, "--scores", scores, "--comparison", "translated")
+
+
+@pytest.mark.parametrize("method", ["wsgan", "contrastive-head", "fine-tuning", "dynamic-mtl"])
+@pytest.mark.parametrize("given", [("--half-weights",), ("--calibration-folds", "0"), ("--no-confidence",)])
+def test_what_is_of_translators_between_encoders_alone_is_refused(
+    fails: Fails, sets: tuple[Path, Path], tmp_path: Path, method: str, given: tuple[str, ...]
+) -> None:
+    words = ("fit", "--method", method, "--source", sets[0], "--target", sets[1], "--out", tmp_path / "x")
+    assert f"{given[0]} has no effect on --method {method}" in fails(*words, *given)
