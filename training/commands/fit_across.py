@@ -78,6 +78,14 @@ def joined(options: argparse.Namespace) -> Modalities:
     return join_by_subject(load_feature_set(options.source), load_feature_set(options.target), options.modality)
 
 
+def with_pictures(options: argparse.Namespace) -> tuple[Modalities, ModalityParts]:
+    """Both sets by subject, and by part, for a method that trains an encoder of both. Raises `TrainingError`."""
+    if options.images is None or options.encoder is None:
+        raise TrainingError(f"--method {options.method} trains an encoder on pictures: give --images and --encoder")
+    found = joined(options)
+    return found, ModalityParts.of(found, SplitRule("subject", options.seed, options.validation, options.test))
+
+
 def _fit(options: argparse.Namespace, parts: ModalityParts, partial: Path) -> FittedAcross:
     if options.method in TRANSLATORS:
         given = [name for name in (*_OF_TRAINING, "encoder") if getattr(options, name) is not None]

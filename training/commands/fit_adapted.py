@@ -5,8 +5,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import replace
 
-from models.split import SplitRule
-from training.commands.fit_across import joined, modal_pictures
+from training.commands.fit_across import modal_pictures, with_pictures
 from training.commands.terminal import (
     StepWatch,
     cross_modal_table,
@@ -18,7 +17,6 @@ from training.commands.terminal import (
 )
 from training.data.modalities import ModalityParts
 from training.data.partial import sole_partial
-from training.errors import TrainingError
 from training.evaluation.cross_modal import real_variance
 from training.export.bundles import write_encoder_bundle
 from training.export.manifest import provenance
@@ -31,11 +29,7 @@ from training.trainers.fitted import Workplace
 
 def run(options: argparse.Namespace) -> None:
     """Train, measure, write an encoder in a space of its own: its gallery is enrolled anew."""
-    if options.images is None or options.encoder is None:
-        raise TrainingError(f"--method {options.method} trains an encoder on pictures: give --images and --encoder")
-    found = joined(options)
-    rule = SplitRule("subject", options.seed, options.validation, options.test)
-    parts = ModalityParts.of(found, rule)
+    found, parts = with_pictures(options)
     with sole_partial(options.out, LEFT) as partial:
         pictures = modal_pictures(options, parts, options.out, partial)
         assert pictures is not None
@@ -52,7 +46,7 @@ def run(options: argparse.Namespace) -> None:
             training=provenance(
                 data_digests={"source": found.weak.digest, "target": found.strong.digest},
                 seed=options.seed,
-                split=rule,
+                split=parts.rule,
                 hyperparameters={"method": options.method, **fitted.hyperparameters},
             ),
             metrics=fitted.metrics(),

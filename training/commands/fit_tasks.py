@@ -9,8 +9,7 @@ from pathlib import Path
 
 from models.bundle import Manifest
 from models.calibration import MODALITY_PATTERN
-from models.split import SplitRule
-from training.commands.fit_across import joined, modal_pictures
+from training.commands.fit_across import modal_pictures, with_pictures
 from training.commands.task_tables import known_table, tasks_table
 from training.commands.terminal import (
     StepWatch,
@@ -33,11 +32,7 @@ from training.trainers.multi_task_recipe import MultiTaskRecipe
 
 def run(options: argparse.Namespace) -> None:
     """Train, measure, write an encoder in a space of its own, and two classifiers."""
-    if options.images is None or options.encoder is None:
-        raise TrainingError(f"--method {options.method} trains an encoder on pictures: give --images and --encoder")
-    found = joined(options)
-    rule = SplitRule("subject", options.seed, options.validation, options.test)
-    parts = ModalityParts.of(found, rule)
+    found, parts = with_pictures(options)
     if not re.fullmatch(MODALITY_PATTERN, parts.modality):
         raise TrainingError(f"--modality {parts.modality}: a bundle's modality is of small letters, digits and '-'")
     for modality in (parts.modality, "photo"):

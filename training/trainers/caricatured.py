@@ -17,7 +17,6 @@ _REACHES = (0.12, 0.3)
 _STRENGTH = 0.55
 """The most by which a feature is enlarged or made smaller."""
 _STRETCH = 0.18
-_WAVE = 0.03
 _LEVELS = (3.0, 8.0)
 _COLOUR = (0.0, 1.8)
 _LINES = 0.5

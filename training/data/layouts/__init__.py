@@ -1,1 +1,1 @@
-"""Published data sets of photos and sketches, each as it comes out of its archives."""
+"""Published data sets of photos and sketches or caricatures, each as it comes out of its archives."""

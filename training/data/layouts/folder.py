@@ -65,7 +65,7 @@ class Folder:
         there = "holds no files" if first is None else f"holds {first!r} first"
         raise SourceError(
             f"{self.path}: is not laid out like this data set: expected {expected}; found {num_photos} photos and "
-            f"{num_sketches} sketches that belong to no pair, and it {there}"
+            f"{num_sketches} drawings that belong to no pair, and it {there}"
         )
 
 

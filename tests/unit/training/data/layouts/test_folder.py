@@ -95,7 +95,7 @@ def test_a_stem_has_no_folder_no_suffix_and_small_letters() -> None:
 
 
 def test_another_data_set_is_refused_with_what_was_expected_and_found(unpacked: Unpacked) -> None:
-    with pytest.raises(SourceError, match=r"expected cats; found 0 photos and 3 sketches .+ it holds 'a\.png' first"):
+    with pytest.raises(SourceError, match=r"expected cats; found 0 photos and 3 drawings .+ it holds 'a\.png' first"):
         open_folder(unpacked("b.png", "a.png")).refuse("cats", 0, 3)
 
 
