@@ -71,15 +71,27 @@ def _conv(inputs: Sequence[Tensor], attributes: Attributes) -> Tensor:
     x, padding = _padded(x, attributes, weight.shape[2:])
     strides, dilations = attributes.get("strides", [1] * num), attributes.get("dilations", [1] * num)
     conv = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}[num]
-    return conv(
+    is_thinned = num == 2 and max(strides) > 1 and _is_slow_backward(x, weight)
+    found = conv(
         x,
         weight,
         rest[0] if rest else None,
-        stride=tuple(strides),
+        stride=(1, 1) if is_thinned else tuple(strides),
         padding=tuple(padding),
         dilation=tuple(dilations),
         groups=attributes.get("group", 1),
     )
+    if is_thinned:
+        found = found[:, :, :: strides[0], :: strides[1]].contiguous(memory_format=torch.channels_last)
+    return found
+
+
+def _is_slow_backward(x: Tensor, weight: Tensor) -> bool:
+    """Whether oneDNN would go back through this strided convolution without vectors, several times as long as through one at
+    every place: a channel by itself, with a small kernel, in training on a CPU.
+    """
+    is_trained = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
+    return is_trained and x.device.type == "cpu" and weight.shape[1] == 1 < x.shape[1] and max(weight.shape[2:]) <= 3
 
 
 def _gemm(inputs: Sequence[Tensor], attributes: Attributes) -> Tensor:

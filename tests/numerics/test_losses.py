@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from training.losses.adversarial import discriminator_loss, generator_loss
-from training.losses.contrastive import contrastive_regression
+from training.losses.contrastive import contrastive_regression, pooled_contrast
 from training.losses.domain_adversarial import domain_loss, reversed_gradient
 from training.losses.domain_confusion import confusion_loss, soft_label_loss, soft_labels
 from training.losses.joint_mmd import joint_mmd
@@ -125,6 +125,35 @@ def test_contrastive_regression_is_least_where_everybody_is_nearest_to_themselve
     assert wrong == pytest.approx(10.0, abs=1e-3)
     # A batch of one subject has nobody to tell apart.
     assert contrastive_regression(rows, rows.roll(1, 0), torch.zeros(4, dtype=torch.long), temperature=0.1).item() == 0
+
+
+def test_a_pooled_contrast_equals_a_loop() -> None:
+    score = np.random.default_rng(4).uniform(-1, 1, (5, 4))
+    weak, photo = [0, 0, 1, 2, 3], [0, 1, 1, 4]
+    impostors = [score[i][j] for i in range(5) for j in range(4) if weak[i] != photo[j]]
+    above = sum(math.exp(one / 0.2) for one in impostors) / len(impostors) * 4
+    each = [
+        math.log(1 + above / math.exp(score[i][j] / 0.2)) for i in range(5) for j in range(4) if weak[i] == photo[j]
+    ]
+    is_genuine = torch.tensor(weak)[:, None] == torch.tensor(photo)[None]
+    found = pooled_contrast(torch.tensor(score), is_genuine, temperature=0.2)
+    assert found.item() == pytest.approx(sum(each) / len(each), abs=1e-12)
+
+
+def test_a_pooled_contrast_notices_who_is_alike_to_everybody() -> None:
+    own = torch.eye(4, dtype=torch.bool)
+    score = torch.where(own, 0.6, 0.2)
+    # A row with more of everything: each of its scores stands to the others as before.
+    alike = score + 0.3 * (torch.arange(4) == 0).float()[:, None]
+    assert pooled_contrast(alike, own, temperature=0.05) > 2 * pooled_contrast(score, own, temperature=0.05)
+
+
+@pytest.mark.parametrize("is_genuine", [True, False])
+def test_a_pooled_contrast_of_nothing_to_tell_apart_is_zero(is_genuine: bool) -> None:
+    score = torch.rand(3, 2, requires_grad=True)
+    loss = pooled_contrast(score, torch.full((3, 2), is_genuine), temperature=0.1)
+    loss.backward()
+    assert loss.item() == 0
 
 
 def test_a_critic_is_better_the_further_apart_it_puts_real_and_generated_features() -> None:

@@ -61,7 +61,9 @@ def task_recipe(options: argparse.Namespace) -> Callable[[], MultiTaskRecipe]:
             found = replace(found, epochs=options.epochs)
         batch, rate = getattr(options, "batch", None), getattr(options, "learning_rate", None)
         if batch is not None:
-            found = replace(found, num_people=max(1, batch // (2 * found.num_pictures)))
+            made = found.num_caricatures / found.num_people
+            num_people = max(1, int(batch / (2 * found.num_pictures + made)))
+            found = replace(found, num_people=num_people, num_caricatures=round(made * num_people))
         return found if rate is None else replace(found, encoder=replace(found.encoder, learning_rate=rate))
 
     return recipe

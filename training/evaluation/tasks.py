@@ -75,6 +75,7 @@ class ClosedSetFigures:
     """C2V: the other way."""
     num_photos: int
     num_weak: int
+    """Of the last two shares, of which people of one modality alone are left out, fewer."""
 
 
 def accuracy(probability_NC: FloatArray, subject_N: StrArray, labels: Sequence[str]) -> float | None:

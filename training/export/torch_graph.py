@@ -1,5 +1,6 @@
 """Torch networks as ONNX graphs of dynamic batch."""
 
+import copy
 import logging
 import warnings
 from typing import Protocol
@@ -59,14 +60,18 @@ def sampler_torch_graph(model: HasNetwork, num_weak: int, num_noise: int) -> byt
 
 def encoder_torch_graph(model: HasNetwork, size: tuple[int, int]) -> bytes:
     """Export an encoder of pictures of this width and height: `picture` (N, 3, H, W) to `feature` (N, D)."""
-    width, height = size
-    return _exported(model.network, (torch.zeros(2, 3, height, width),), ("picture", "feature"))
+    return _of_pictures(model, size, "feature")
 
 
 def classifier_torch_graph(model: HasNetwork, size: tuple[int, int]) -> bytes:
     """Export a classifier of pictures of this width and height: `picture` (N, 3, H, W) to `probability` (N, C)."""
+    return _of_pictures(model, size, "probability")
+
+
+def _of_pictures(model: HasNetwork, size: tuple[int, int], output: str) -> bytes:
     width, height = size
-    return _exported(model.network, (torch.zeros(2, 3, height, width),), ("picture", "probability"))
+    network = copy.deepcopy(model.network).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return _exported(network, (torch.zeros(2, 3, height, width),), ("picture", output))
 
 
 def _exported(network: nn.Module, examples: tuple[torch.Tensor, ...], names: tuple[str, ...]) -> bytes:

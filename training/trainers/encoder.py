@@ -38,12 +38,13 @@ class TorchEncoder:
     """A trained network as an encoder of prepared pictures, (N, 3, H, W) to unit (N, D)."""
 
     def __init__(self, network: nn.Module) -> None:
-        self.network = network.eval().cpu().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        self.network = network.eval().cpu().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def __call__(self, picture_NCHW: FloatArray) -> FloatArray:
         """Encode pictures."""
         with torch.inference_mode():
-            feature: FloatArray = self.network(torch.from_numpy(np.ascontiguousarray(picture_NCHW))).numpy()
+            picture = torch.from_numpy(np.ascontiguousarray(picture_NCHW)).contiguous(memory_format=torch.channels_last)
+            feature: FloatArray = self.network(picture).numpy()
         return feature
 
 

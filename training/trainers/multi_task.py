@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from models.features import FloatArray
 from models.mtl import Branches
-from training.losses.contrastive import contrastive_regression
+from training.losses.contrastive import contrastive_regression, pooled_contrast
 from training.trainers.balanced import BalancedBatches
 from training.trainers.checkpoint import State
 from training.trainers.encoder import TorchEncoder
@@ -34,7 +34,7 @@ from training.trainers.task_heads import TaskHeads
 from training.trainers.task_weights import Asked, weights_of
 from training.trainers.weak_strong import EncodedPictures
 
-VERSION = 2
+VERSION = 3
 """Raised where a training comes to other numbers than before; checkpoints of another version are refused."""
 NOTHING = -1.0
 """In a history, the loss of a task of which a batch had no picture."""
@@ -215,17 +215,20 @@ class _Run:
         )
 
     def _contrast(self, feature_BD: Tensor, class_B: Tensor, is_weak_B: Tensor) -> Tensor:
-        """Of weak pictures with one photo each of the same person in the batch, and with those of others."""
+        """Of weak pictures with one photo each of the same person in the batch and with those of others, and of all of them
+        together.
+        """
         weak_BD, photo_BD = feature_BD[is_weak_B], feature_BD[~is_weak_B]
-        same = (class_B[is_weak_B][:, None] == class_B[~is_weak_B][None]).float()
-        has_B = same.any(dim=1)
+        is_same = class_B[is_weak_B][:, None] == class_B[~is_weak_B][None]
+        has_B = is_same.any(dim=1)
         if int(has_B.sum()) < 2:
             return feature_BD.sum() * 0.0
-        chance = torch.rand(same.shape, generator=self.state.random).to(same.device)
-        own_B = (same * (chance + 1)).argmax(dim=1)
+        temperature = 1 / self.recipe.scale
+        chance = torch.rand(is_same.shape, generator=self.state.random).to(is_same.device)
+        own_B = (is_same.float() * (chance + 1)).argmax(dim=1)
         return contrastive_regression(
-            weak_BD[has_B], photo_BD[own_B[has_B]], class_B[is_weak_B][has_B], temperature=1 / self.recipe.scale
-        )
+            weak_BD[has_B], photo_BD[own_B[has_B]], class_B[is_weak_B][has_B], temperature=temperature
+        ) + pooled_contrast(weak_BD @ photo_BD.T, is_same, temperature=temperature)
 
     @torch.no_grad()
     def _num_shared(self) -> int:

@@ -39,7 +39,8 @@ class MultiTaskRecipe:
     num_pictures: int
     """Of each of them and of each modality in a batch."""
     contrast: float = 0.0
-    """How much a photo is to be nearer to weak pictures of the same person than to the others in the batch.
+    """How much a photo is to be nearer to weak pictures of the same person than to the others in the batch, and than any two
+    pictures of two people are to each other.
 
     Deviation: the paper has none.
     """

@@ -255,6 +255,25 @@ class TestTraining:
             losses.append(loss.item())
         assert losses[-1] < losses[0]
 
+    @pytest.mark.parametrize(
+        ("strides", "pads", "size"), [((2, 2), (1, 1, 1, 1), 3), ((2, 1), (0, 1, 1, 0), 3), ((3, 2), (0, 0, 0, 0), 2)]
+    )
+    def test_a_strided_channelwise_convolution_is_learned_as_torch_learns_it(
+        self, strides: tuple[int, int], pads: tuple[int, ...], size: int
+    ) -> None:
+        weight = rows(3, 1, size, size)
+        step = ("Conv", ["w"], {"strides": strides, "pads": pads, "group": 3, "kernel_shape": [size, size]})
+        network = read_network(chain(step, ("Flatten", [], {}), w=weight), SIZE).train()
+        kernel, x = torch.from_numpy(weight).requires_grad_(), torch.from_numpy(rows(4, 3, 8, 8))
+        top, left, bottom, right = pads
+        around = torch.nn.functional.pad(x, (left, right, top, bottom))
+        wanted = torch.nn.functional.conv2d(around, kernel, stride=strides, groups=3).flatten(1)
+        found = network(x)
+        torch.testing.assert_close(found, wanted)
+        found.square().sum().backward()
+        wanted.square().sum().backward()
+        torch.testing.assert_close(network.get_parameter(network.layers[0].weights[0]).grad, kernel.grad)
+
     def test_the_layers_before_those_that_are_trained_stay_as_they_are(self) -> None:
         network = read_network(small(), SIZE).train()
         network.train_last(1)

@@ -11,12 +11,16 @@ import pytest
 from PIL import Image
 
 from models.bundle import Bundle, read_bundle
+from models.calibration import PHOTO
 from models.runtime import Session
 from models.split import SplitRule
 from tests.unit.training.trainers.test_adaptation import DIMENSION, SIDE, network_graph
 from training.data.feature_set_files import load_feature_set
 from training.data.modalities import ModalityParts, join_by_subject
+from training.data.sources import open_source
+from training.evaluation.tasks import task_figures
 from training.recipes import multi_task
+from training.recipes.encoders import prepared
 from training.recipes.tasks import HELD, learned_of
 from training.trainers.rule import Rule
 
@@ -116,6 +120,47 @@ def test_pictures_of_known_people_are_kept_apart_to_measure_on(run: Run, encoder
     assert drawn.manifest.metrics["known"] == known
 
 
+def test_the_manifest_says_what_the_bundles_do(run: Run, encoder: Path, tmp_path: Path) -> None:
+    pictures, out = write_pictures(tmp_path / "faces", lonely=20), tmp_path / "one"
+    fit(run, pictures, encoder, out)
+    made, drawn, photo = bundles(out)
+    run("extract", "--images", pictures, "--encoder", out, "--out", tmp_path / "anew.npz")
+    before, after = (load_feature_set(path) for path in (out.with_suffix(".npz"), tmp_path / "anew.npz"))
+    rule = made.manifest.provenance.split
+    assert rule is not None
+    metrics: Any = made.manifest.metrics
+    ranks = {}
+    for name, features in (("untouched_among_own", before), ("among_own", after)):
+        parts = ModalityParts.of(join_by_subject(features, features), rule)
+        assert parts.test is not None
+        of_them = parts.gallery.take(np.isin(parts.gallery.subject, parts.test.subject))
+        found = task_figures(parts.test, of_them)
+        ranks[name] = found.weak_to_photo.rank1
+        assert metrics[name]["weak_to_photo"]["rank1"] == pytest.approx(found.weak_to_photo.rank1)
+        assert metrics[name]["auc"] == pytest.approx(found.auc, abs=1e-4)
+        assert metrics[name]["num_weak"] == len(parts.test)
+    assert len(set(ranks.values())) == 2
+    held = learned_of(ModalityParts.of(join_by_subject(before, before), rule), HELD, 0).held
+    assert held is not None
+    assert held.modality is not None
+    source, known = open_source(pictures), metrics["known"]
+    item_of = {item.key: item for item in source.items}
+    preparation = made.manifest.target.preparation
+    assert preparation is not None
+    shares = {}
+    for of, is_of_N in (("photo", held.modality == PHOTO), ("weak", held.modality != PHOTO)):
+        side = held.take(is_of_N)
+        x = prepared(source, [item_of[name] for name in side.image.tolist()], preparation)
+        for by, classifier in (("photo", photo), ("weak", drawn)):
+            is_known = np.isin(side.subject, classifier.labels)
+            guessed = np.array(classifier.labels)[Session(classifier.model, device="cpu").run(x).argmax(axis=1)]
+            shares[of, by] = float(np.mean(guessed[is_known] == side.subject[is_known]))
+    found_known = {("photo", "photo"): "photo", ("weak", "weak"): "weak", ("weak", "photo"): "weak_by_photo"}
+    for sides, name in (found_known | {("photo", "weak"): "photo_by_weak"}).items():
+        assert known[name] == pytest.approx(shares[sides])
+    assert len(set(shares.values())) == 4
+
+
 def test_people_of_one_modality_are_learned_from_counted_and_known_by_that(
     run: Run, encoder: Path, tmp_path: Path
 ) -> None:
@@ -135,6 +180,16 @@ def test_rivals_are_fitted_in_the_same_way(run: Run, encoder: Path, tmp_path: Pa
     fit(run, write_pictures(tmp_path / "faces"), encoder, tmp_path / "one", method=method)
     made, _, _ = bundles(tmp_path / "one")
     assert made.manifest.provenance.hyperparameters["method"] == method
+
+
+def test_a_batch_is_as_large_as_was_asked_with_the_caricatures_that_are_made(
+    run: Run, encoder: Path, tmp_path: Path
+) -> None:
+    fit(run, write_pictures(tmp_path / "faces"), encoder, tmp_path / "one", "--batch", 20)
+    made, _, _ = bundles(tmp_path / "one")
+    recipe = made.manifest.provenance.hyperparameters
+    # Eight people with two pictures of each modality and four that are made of photos come to 4.5 a person.
+    assert (recipe["num_people"], recipe["num_caricatures"]) == (4, 2)
 
 
 def test_of_verification_alone_there_is_an_encoder_and_no_classifier(run: Run, encoder: Path, tmp_path: Path) -> None:
