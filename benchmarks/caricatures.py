@@ -39,8 +39,21 @@ REAL, ENCODER = "caricature112", "mobilefacenet-128"
 WORLD = Order(WorldSettings(seed=21), 300, {"photo": 8, "caricature": 5})
 """Of seed 22 was the world that recipes were looked at in."""
 FOLDS, SEEDS = (0, 1, 2, 3, 4), (0, 1, 2)
-VALIDATION, TEST = 0.12, 0.2
 OURS = "dynamic-mtl"
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Of people, and of the pictures of those who are learned from."""
+
+    validation: float
+    test: float
+    held: float
+
+
+OF_FOLDS = Shares(0.06, 0.2, 0.0)
+"""Nothing is kept apart that need not be: as much as there is to learn from."""
+OF_RIVALS = Shares(0.12, 0.2, HELD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,33 +78,40 @@ class TaskTrainings:
         self._features = _features(source, encoder, self._folder / f"{name}.partial")
         self._console = Console(stderr=True)
 
-    def measured(self, method: str, seed: int, fold: int = 0) -> Measured:
+    def fold(self, fold: int) -> Measured:
+        """Of our method, one of five parts of the people tested on."""
+        return self._measured(
+            f"fold-{fold}", OURS, FoldRule("subject", 0, OF_FOLDS.validation, OF_FOLDS.test, fold), 0.0
+        )
+
+    def rival(self, method: str, seed: int) -> Measured:
         """Of one method, one split and one seed of its training."""
-        name = f"{self._name}-{method}-seed-{seed}-fold-{fold}"
+        rule = SplitRule("subject", seed, OF_RIVALS.validation, OF_RIVALS.test)
+        return self._measured(f"{method}-seed-{seed}", method, rule, OF_RIVALS.held)
+
+    def _measured(self, name: str, method: str, rule: SplitRule, held: float) -> Measured:
+        name = f"{self._name}-{name}"
         plan = {
             "method": method,
-            "seed": seed,
-            "fold": fold,
             "version": multi_task.VERSION,
             "recipe": asdict(VARIANTS[method](small())),
             "pictures": self._features.digest,
-            "split": [VALIDATION, TEST],
-            "measured by": [list(SHARES), HELD],
+            "split": asdict(rule),
+            "measured by": [list(SHARES), held],
         }
         return kept_or_measured(
-            MEASURED / f"{name}.json", plan, self._device, lambda: self._fitted(name, method, seed, fold)
+            MEASURED / f"{name}.json", plan, self._device, lambda: self._fitted(name, method, rule, held)
         )
 
-    def _fitted(self, name: str, method: str, seed: int, fold: int) -> Measured:
+    def _fitted(self, name: str, method: str, rule: SplitRule, held: float) -> Measured:
         self._console.print(name)
-        rule = FoldRule("subject", seed, VALIDATION, TEST, fold)
         parts = ModalityParts.of(join_by_subject(self._features, self._features, CARICATURE), rule)
         # Whoever interrupts a training goes on with it.
         folder = self._folder / name
         folder.mkdir(exist_ok=True)
         pictures = ModalPictures(ViewSource(self._source), self._encoder, "caricatures", folder)
         workplace = Workplace(self._device, folder / "checkpoint.npz")
-        fitted = fit_network(parts, method, seed, TaskExtras(pictures, workplace=workplace))
+        fitted = fit_network(parts, method, rule.seed, TaskExtras(pictures, workplace=workplace, held=held))
         shutil.rmtree(folder)
         last = fitted.weight_ET[-len(fitted.weight_ET) // 5 :]
         return {
@@ -125,25 +145,34 @@ def _features(source: PictureSource, encoder: Encoder, partial: Path) -> Feature
 
 
 def measure(faces: Faces) -> str:
-    """Five folds of real people, and every way to weigh tasks on real and on procedural ones."""
+    """Five folds of real people, and every way to weigh their tasks."""
     of_real = real(faces)
-    folds = [of_real.measured(OURS, 0, fold) for fold in FOLDS]
-    share = 100 * VALIDATION / (1 - TEST)
+    folds = [of_real.fold(fold) for fold in FOLDS]
+    share = 100 * OF_FOLDS.validation / (1 - OF_FOLDS.test)
     text = (
-        f"`{REAL}.zip`, encoder {ENCODER}, five folds of people; of the others {share:.0f} % to validate on. Caricatures of "
-        "a fold's people among the photos of everybody, of whom most were trained on and may be told from strangers by that "
-        "alone, and among those of the fold's own. Means over folds and their standard deviation:"
+        f"`{REAL}.zip`, encoder {ENCODER}, five folds of people; of the others {share:.0f} % to validate on, and all pictures "
+        "of the rest learned from (`--held 0`). Caricatures of a fold's people among the photos of everybody, of whom most were "
+        "trained on and may be told from strangers by that alone, and among those of the fold's own. Means over folds and their "
+        "standard deviation:"
     )
-    parts = [text, table(_FOLD_HEADER, [_fold_row(name, folds) for name in _GALLERIES])]
-    for what, trainings in ((f"`{REAL}.zip`", of_real), (_world(), procedural())):
-        found = {method: [trainings.measured(method, seed) for seed in SEEDS] for method in VARIANTS}
-        parts += [
-            f"{what}: every way to weigh three tasks, and one task alone. Means over {len(SEEDS)} splits, each with a training. "
-            f"Who is it, of those who are known, is of a fifth of their pictures, which were kept apart. The last column: what "
-            "verification, caricatures and photos weigh in the last fifth of the training.",
-            table(_HEADER, [_row(method, of_seeds) for method, of_seeds in found.items()]),
-        ]
-    return "\n\n".join(parts)
+    return "\n\n".join(
+        [text, table(_FOLD_HEADER, [_fold_row(name, folds) for name in _GALLERIES]), *_rivals(f"`{REAL}.zip`", of_real)]
+    )
+
+
+def measure_procedural(faces: Faces) -> str:
+    """Every way to weigh the tasks of people who do not exist."""
+    return "\n\n".join(_rivals(_world(), procedural()))
+
+
+def _rivals(what: str, trainings: TaskTrainings) -> list[str]:
+    found = {method: [trainings.rival(method, seed) for seed in SEEDS] for method in VARIANTS}
+    return [
+        f"{what}: every way to weigh three tasks, and one task alone. Means over {len(SEEDS)} splits, each with a training. "
+        "Who is it, of those who are known, is of a fifth of their pictures, which were kept apart. The last column: what "
+        "verification, caricatures and photos weigh in the last fifth of the training.",
+        table(_HEADER, [_row(method, of_seeds) for method, of_seeds in found.items()]),
+    ]
 
 
 _GALLERIES = {

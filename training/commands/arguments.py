@@ -1,6 +1,7 @@
 """Arguments that more than one command takes. argparse turns `ArgumentTypeError` into one line."""
 
 import argparse
+import math
 import os
 from pathlib import Path
 
@@ -24,6 +25,17 @@ def seed(text: str) -> int:
     value = _whole(text, at_least=0)
     if value > _LARGEST_SEED:
         raise argparse.ArgumentTypeError(f"must be at most {_LARGEST_SEED}")
+    return value
+
+
+def share(text: str) -> float:
+    """From 0 up to, and without, 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError("must be a number from 0 to below 1")
     return value
 
 

@@ -40,7 +40,7 @@ from models.calibration import Calibration
 from models.confidence import ConfidenceModel
 from models.split import SplitRule
 from training.commands import fit_across, fit_adapted, fit_common, fit_encoder, fit_r3an, fit_tasks
-from training.commands.arguments import add_registry_argument, add_split_arguments, check_shares
+from training.commands.arguments import add_registry_argument, add_split_arguments, check_shares, share
 from training.commands.report import draw_report
 from training.commands.terminal import NO_CONFIDENCE, evaluation_table, out, thresholds_line
 from training.data.feature_set_files import load_feature_set
@@ -53,6 +53,7 @@ from training.recipes import adapted, modalities, tasks
 from training.recipes.confidence import fit_confidence
 from training.recipes.cross_fitting import NUM_FOLDS, cross_fitted
 from training.recipes.r3an import LEFT
+from training.recipes.tasks import HELD
 from training.recipes.translators import AUTO, METHODS, STUDENT, FittedMethod, SplitPairs, fit_methods
 from training.recipes.wsgan import VARIANTS
 
@@ -116,6 +117,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--shared-encoder",
         action="store_true",
         help="of photos too: galleries are enrolled with it anew, and more is found; --recipe paper does so",
+    )
+    group.add_argument(
+        "--held",
+        type=share,
+        metavar="SHARE",
+        help=f"of the pictures of people that three tasks learn, kept apart to tell how well they are known (default: {HELD})",
     )
     add_registry_argument(group)
 
@@ -253,6 +260,8 @@ def _check_of_weak(options: argparse.Namespace) -> None:
         raise TrainingError(f"--encoder is for weak pictures, and has no effect on --method {options.method}")
     if options.shared_encoder and (options.method not in VARIANTS or options.encoder is None):
         raise TrainingError(f"--shared-encoder is for an --encoder that {', '.join(VARIANTS)} train")
+    if options.held is not None and options.method not in tasks.METHODS:
+        raise TrainingError(f"--held is for three tasks, and has no effect on --method {options.method}")
 
 
 def _write(

@@ -25,7 +25,7 @@ from training.export.bundles import all_or_none, check_bundle_path, write_classi
 from training.export.manifest import provenance
 from training.export.task_page import task_page
 from training.recipes.multi_task import RECIPES
-from training.recipes.tasks import LEFT, Classifier, FittedNetwork, TaskExtras, fit_network
+from training.recipes.tasks import HELD, LEFT, Classifier, FittedNetwork, TaskExtras, fit_network
 from training.trainers.fitted import Workplace
 from training.trainers.multi_task_recipe import MultiTaskRecipe
 
@@ -47,7 +47,8 @@ def run(options: argparse.Namespace) -> None:
             training = progress.add_task("training", total=None, rate="")
             watch = StepWatch(progress, training, recipe().num_people * recipe().num_pictures)
             workplace = Workplace(device, partial / "checkpoint.npz", watch)
-            fitted = fit_network(parts, options.method, options.seed, TaskExtras(pictures, recipe, workplace))
+            held = HELD if options.held is None else options.held
+            fitted = fit_network(parts, options.method, options.seed, TaskExtras(pictures, recipe, workplace, held))
         _write(options, found, parts, fitted)
     _tell(options, parts, fitted)
 
@@ -123,7 +124,8 @@ def _classifiers(fitted: FittedNetwork) -> list[Classifier]:
 def _tell(options: argparse.Namespace, parts: ModalityParts, fitted: FittedNetwork) -> None:
     console = out()
     console.print(tasks_table(parts.modality, options.method, fitted))
-    console.print(known_table(parts.modality, fitted.known))
+    if fitted.known.num_weak or fitted.known.num_photos:
+        console.print(known_table(parts.modality, fitted.known))
     alone = f", {fitted.num_of_one} of whom have one modality alone" if fitted.num_of_one else ""
     console.print(
         f"{options.out}: {options.method}, trained on {fitted.num_learned} pictures of {fitted.num_people} people{alone}; "

@@ -72,6 +72,8 @@ def _compared(measured: Mapping[str, Any], way: str) -> list[str]:
 
 def _known(measured: Mapping[str, Any], modality: str) -> list[str]:
     known = measured["known"]
+    if not known["num_weak"] and not known["num_photos"]:
+        return []
     rows = [
         (f"{modality}s", number(known["weak"]), number(known["weak_by_photo"]), f"{known['num_weak']:,}"),
         ("photos", number(known["photo_by_weak"]), number(known["photo"]), f"{known['num_photos']:,}"),

@@ -107,13 +107,20 @@ def fit_adapted(parts: ModalityParts, method: str, seed: int, extras: Adaptation
     )
 
 
-def merit_of(parts: ModalityParts, pictures: ModalPictures) -> tuple[FloatArray, Callable[[FloatArray], float]]:
-    """Pictures of validation people of both modalities, and how well one finds the other."""
+def merit_of(
+    parts: ModalityParts, pictures: ModalPictures, *, is_threshold_asked: bool = False
+) -> tuple[FloatArray, Callable[[FloatArray], float]]:
+    """Pictures of validation people of both modalities, and how well one finds the other; where it is asked, together with how
+    many of the right ones are above a threshold that a hundredth of the wrong ones are.
+    """
     probes, photos = validation_sides(parts)
 
     def merit(feature_ND: FloatArray) -> float:
-        weak_PD, photo_GD = feature_ND[: len(probes)], feature_ND[len(probes) :]
-        return mean_reciprocal_rank(weak_PD @ photo_GD.T, probes, photos)
+        score_PG = feature_ND[: len(probes)] @ feature_ND[len(probes) :].T
+        found = mean_reciprocal_rank(score_PG, probes, photos)
+        if is_threshold_asked:
+            found += figures_of(score_PG, probes.subject, photos.subject).tar_far_1e2 or 0.0
+        return found
 
     return np.concatenate([pictures.prepared(probes), pictures.prepared(photos)]), merit
 

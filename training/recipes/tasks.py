@@ -146,7 +146,7 @@ def fit_network(parts: ModalityParts, method: str, seed: int, extras: TaskExtras
     names, data = _task_pictures(chosen.learned, parts, seed, extras)
     trainer = importlib.import_module("training.trainers.multi_task")
     fitted = trainer.fit_tasks(data, recipe)
-    share = best_share(fitted.encoder_at, *merit_of(parts, pictures))
+    share = best_share(fitted.encoder_at, *merit_of(parts, pictures, is_threshold_asked=True))
     encoder = pictures.exported(fitted.encoder_at(share), parts.validation)
     few = chosen.learned.take(np.arange(min(len(chosen.learned), PARITY_PICTURES)))
     exported = _Exporter(pictures, names, few)

@@ -192,6 +192,23 @@ def test_a_batch_is_as_large_as_was_asked_with_the_caricatures_that_are_made(
     assert (recipe["num_people"], recipe["num_caricatures"]) == (4, 2)
 
 
+def test_without_pictures_kept_apart_all_are_learned_from(run: Run, encoder: Path, tmp_path: Path) -> None:
+    printed = fit(run, write_pictures(tmp_path / "faces"), encoder, tmp_path / "one", "--held", 0, "--report")
+    made, drawn, _ = bundles(tmp_path / "one")
+    known: Any = made.manifest.metrics["known"]
+    assert (known["num_weak"], known["num_photos"], known["weak"]) == (0, 0, None)
+    assert f"trained on {len(drawn.labels) * (PHOTOS + DRAWN)} pictures" in " ".join(printed.split())
+    assert "of those who are known" not in printed
+    page = (tmp_path / "one" / "report" / "index.html").read_text()
+    assert "Who is it, of those who are known" not in page
+
+
+def test_what_is_kept_apart_is_of_three_tasks(fails: Fails, tmp_path: Path) -> None:
+    words = ("fit", "--source", "a.npz", "--target", "b.npz", "--out", tmp_path / "x")
+    assert "--held is for three tasks" in fails(*words, "--method", "wsgan", "--held", "0.1")
+    assert "from 0 to below 1" in fails(*words, "--method", "dynamic-mtl", "--held", "1")
+
+
 def test_of_verification_alone_there_is_an_encoder_and_no_classifier(run: Run, encoder: Path, tmp_path: Path) -> None:
     fit(run, write_pictures(tmp_path / "faces"), encoder, tmp_path / "one", "--report", method="single-verification")
     known: Any = read_bundle(tmp_path / "one").manifest.metrics["known"]
