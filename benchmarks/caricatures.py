@@ -80,9 +80,8 @@ class TaskTrainings:
 
     def fold(self, fold: int) -> Measured:
         """Of our method, one of five parts of the people tested on."""
-        return self._measured(
-            f"fold-{fold}", OURS, FoldRule("subject", 0, OF_FOLDS.validation, OF_FOLDS.test, fold), 0.0
-        )
+        rule = FoldRule("subject", 0, OF_FOLDS.validation, OF_FOLDS.test, fold)
+        return self._measured(f"fold-{fold}", OURS, rule, OF_FOLDS.held)
 
     def rival(self, method: str, seed: int) -> Measured:
         """Of one method, one split and one seed of its training."""
@@ -97,7 +96,7 @@ class TaskTrainings:
             "recipe": asdict(VARIANTS[method](small())),
             "pictures": self._features.digest,
             "split": asdict(rule),
-            "measured by": [list(SHARES), held],
+            "measured by": ["rank and rate", list(SHARES), held],
         }
         return kept_or_measured(
             MEASURED / f"{name}.json", plan, self._device, lambda: self._fitted(name, method, rule, held)
