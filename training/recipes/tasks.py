@@ -43,7 +43,7 @@ OF_AN_ENCODER = tuple(name for name, variant in VARIANTS.items() if variant(smal
 IntArray = npt.NDArray[np.int64]
 CARICATURE = "caricature"
 """The modality of which more can be made of photos."""
-HELD = 0.2
+HELD = 0.1
 """Of the pictures of people who are learned from, those that are kept apart, by which it is told how well these are known."""
 LEFT = ("learned", "held", "validation", "test", "gallery", "checkpoint.npz", "checkpoint.draft")
 """What an interrupted training leaves in its folder."""

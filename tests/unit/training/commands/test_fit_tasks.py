@@ -111,7 +111,7 @@ def test_one_network_becomes_an_encoder_and_two_classifiers(run: Run, encoder: P
 
 
 def test_pictures_of_known_people_are_kept_apart_to_measure_on(run: Run, encoder: Path, tmp_path: Path) -> None:
-    fit(run, write_pictures(tmp_path / "faces"), encoder, tmp_path / "one")
+    fit(run, write_pictures(tmp_path / "faces"), encoder, tmp_path / "one", "--held", 0.2)
     made, drawn, _ = bundles(tmp_path / "one")
     known: Any = made.manifest.metrics["known"]
     assert 0.1 < known["num_weak"] / (DRAWN * len(drawn.labels)) < 0.35
