@@ -12,7 +12,7 @@ from pathlib import Path
 
 from training.commands.arguments import natural, positive, seed
 from training.commands.terminal import out, progress_bar
-from training.data.synthetic.action_units import EXPRESSIONS
+from training.data.expressions import EXPRESSIONS
 from training.data.synthetic.attributes import WORN
 from training.data.synthetic.files import Order, make_pictures
 from training.data.synthetic.world import MODALITIES, WorldSettings

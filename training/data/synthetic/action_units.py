@@ -1,8 +1,6 @@
-"""The seven basic expressions, the seventeen action units (AUs) that make them, and what each unit moves in a face.
+"""What each action unit (AU) moves in a face, and the units that a picture of an expression shows.
 
-Source of the units of each expression: Kollias et al., Distribution Matching for Multi-Task Learning (AAAI 2024), Table 1,
-columns of the cognitive-psychological study (Du, Tao and Martinez 2014). What a unit moves follows the Facial Action Coding
-System (Ekman 1997); how far is ours.
+What a unit moves follows the Facial Action Coding System (Ekman 1997); how far is ours.
 """
 
 from collections.abc import Mapping
@@ -10,27 +8,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-EXPRESSIONS = ("neutral", "happiness", "sadness", "fear", "anger", "surprise", "disgust")
-ACTION_UNITS = (1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 15, 17, 20, 23, 24, 25, 26)
+from training.data.expressions import ACTION_UNITS, UNITS_OF
 
-
-@dataclass(frozen=True, slots=True)
-class Units:
-    """The units of an expression: shown by everybody, and by a share of people."""
-
-    prototypical: tuple[int, ...] = ()
-    observational: tuple[tuple[int, float], ...] = ()
-
-
-UNITS_OF: Mapping[str, Units] = {
-    "neutral": Units(),
-    "happiness": Units((12, 25), ((6, 0.51),)),
-    "sadness": Units((4, 15), ((1, 0.6), (6, 0.5), (11, 0.26), (17, 0.67))),
-    "fear": Units((1, 4, 20, 25), ((2, 0.57), (5, 0.63), (26, 0.33))),
-    "anger": Units((4, 7, 24), ((10, 0.26), (17, 0.52), (23, 0.29))),
-    "surprise": Units((1, 2, 25, 26), ((5, 0.66),)),
-    "disgust": Units((9, 10, 17), ((4, 0.31), (24, 0.26))),
-}
 _STRAY = 0.04
 """Share of pictures in which a unit moves that the expression does not ask for."""
 _NEVER_TOGETHER = ((24, 25), (24, 26), (23, 25), (23, 26), (12, 15))

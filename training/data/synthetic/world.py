@@ -16,7 +16,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from training.data.synthetic.action_units import ACTION_UNITS, EXPRESSIONS, motion_of
+from training.data.expressions import ACTION_UNITS, EXPRESSIONS
+from training.data.synthetic.action_units import motion_of
 from training.data.synthetic.attributes import SHOWN, WORN, shown_attributes, worn_shares
 from training.data.synthetic.conditions import Conditions, draw_conditions
 from training.data.synthetic.drawing import CARICATURE_STYLES, SKETCH_STYLES, draw_caricature, draw_sketch

@@ -3,14 +3,8 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 
-from training.data.synthetic.action_units import (
-    ACTION_UNITS,
-    EXPRESSIONS,
-    UNITS_OF,
-    Motion,
-    draw_units,
-    motion_of,
-)
+from training.data.expressions import ACTION_UNITS, EXPRESSIONS, UNITS_OF
+from training.data.synthetic.action_units import Motion, draw_units, motion_of
 
 TABLE_1: dict[str, tuple[set[int], dict[int, float]]] = {
     "happiness": ({12, 25}, {6: 0.51}),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from models.picture import ARCFACE_5PT
-from training.data.synthetic.action_units import ACTION_UNITS, EXPRESSIONS
+from training.data.expressions import ACTION_UNITS, EXPRESSIONS
 from training.data.synthetic.attributes import SHOWN, WORN
 from training.data.synthetic.canvas import Canvas, Colour, FloatArray
 from training.data.synthetic.drawing import CARICATURE_STYLES, SKETCH_STYLES

@@ -1,0 +1,117 @@
+"""How classes and attributes hang together: which attributes a class has, by what is known of them or by counting.
+
+Shapes: N pictures, K classes, M attributes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from models.features import FloatArray
+from training.data.expressions import ACTION_UNITS, AFF_WILD2_UNITS, EXPRESSIONS, UNITS_OF
+from training.errors import TrainingError
+
+
+@dataclass(frozen=True, slots=True)
+class Relatedness:
+    """Of every class, how much each attribute counts for it, and how often it has it. Raises `TrainingError` for what is no
+    such thing.
+    """
+
+    classes: tuple[str, ...]
+    attributes: tuple[str, ...]
+    weight_KM: FloatArray
+    """w: how much an attribute that is there speaks for a class, from 0 to 1."""
+    chance_KM: FloatArray
+    """p(attribute | class)."""
+    unseen: tuple[str, ...] = ()
+    """Of `classes`, those of which nothing was counted: they have the chances of everybody, which tell them from nobody."""
+
+    def __post_init__(self) -> None:
+        """Check shapes and ranges."""
+        wanted = (len(self.classes), len(self.attributes))
+        for what, found in (("weights", self.weight_KM), ("chances", self.chance_KM)):
+            if found.shape != wanted:
+                raise TrainingError(
+                    f"{what} of relatedness are {found.shape}; of these classes and attributes they are {wanted}"
+                )
+            if not (np.isfinite(found).all() and (found >= 0).all() and (found <= 1).all()):
+                raise TrainingError(f"{what} of relatedness must be from 0 to 1")
+        for what, names in (("classes", self.classes), ("attributes", self.attributes)):
+            if len(set(names)) != len(names) or not names:
+                raise TrainingError(f"{what} of relatedness must be named, each once")
+
+    @property
+    def uncoupled(self) -> tuple[str, ...]:
+        """Attributes that no class has: of them classes say nothing."""
+        is_of_M = np.max(self.chance_KM, axis=0) > 0
+        return tuple(name for name, is_of in zip(self.attributes, is_of_M.tolist(), strict=True) if not is_of)
+
+    def of(self, classes: Sequence[str], attributes: Sequence[str]) -> "Relatedness":
+        """Of these, in this order. Raises `TrainingError` for a name that it does not know."""
+        rows = [self._place(name, self.classes, "class") for name in classes]
+        columns = [self._place(name, self.attributes, "attribute") for name in attributes]
+        cut = np.ix_(rows, columns)
+        unseen = tuple(name for name in classes if name in self.unseen)
+        return Relatedness(tuple(classes), tuple(attributes), self.weight_KM[cut], self.chance_KM[cut], unseen)
+
+    @staticmethod
+    def _place(name: str, among: Sequence[str], what: str) -> int:
+        if name not in among:
+            raise TrainingError(f"nothing is known of the {what} {name!r}; known: {', '.join(among)}")
+        return among.index(name)
+
+
+def of_study() -> Relatedness:
+    """Expressions and action units of a study: an observational unit counts as much as there were annotators who saw it, and as a
+    prototypical one it is always expected.
+
+    Source: Kollias et al. (AAAI 2024), Table 1 (Du, Tao and Martinez 2014), and its text after Eq. 2 and Eq. 4.
+    """
+    weight_KM = np.zeros((len(EXPRESSIONS), len(ACTION_UNITS)), dtype=np.float32)
+    for row, expression in enumerate(EXPRESSIONS):
+        units = UNITS_OF[expression]
+        for unit, weight in (*((unit, 1.0) for unit in units.prototypical), *units.observational):
+            weight_KM[row, ACTION_UNITS.index(unit)] = weight
+    return Relatedness(EXPRESSIONS, _UNIT_NAMES, weight_KM, (weight_KM > 0).astype(np.float32))
+
+
+def of_aff_wild2() -> Relatedness:
+    """Expressions and action units as often as they were annotated together.
+
+    Source: Kollias et al. (AAAI 2024), Table 1, column Aff-Wild2.
+    """
+    chance_KM = np.zeros((len(EXPRESSIONS), len(ACTION_UNITS)), dtype=np.float32)
+    for expression, units in AFF_WILD2_UNITS.items():
+        for unit, share in units:
+            chance_KM[EXPRESSIONS.index(expression), ACTION_UNITS.index(unit)] = share
+    return Relatedness(EXPRESSIONS, _UNIT_NAMES, chance_KM, chance_KM)
+
+
+def counted(
+    class_N: npt.NDArray[np.int64],
+    has_NM: npt.NDArray[np.bool_],
+    is_known_NM: npt.NDArray[np.bool_],
+    classes: Sequence[str],
+    attributes: Sequence[str],
+) -> Relatedness:
+    """From annotations: of the pictures of a class of which an attribute is known, the share that has it.
+
+    `class_N` is -1 where a class is not known; those pictures are left out. Raises `TrainingError` for a class out of range.
+
+    Source: Kollias et al. (AAAI 2024), case study II.
+    """
+    if len(class_N) and (int(class_N.min()) < -1 or int(class_N.max()) >= len(classes)):
+        raise TrainingError(f"classes are numbered from 0 to {len(classes) - 1}, and -1 where they are not known")
+    is_of_NK = class_N[:, None] == np.arange(len(classes))[None]
+    both_KM = is_of_NK.T.astype(np.float64) @ (has_NM & is_known_NM)
+    known_KM = is_of_NK.T.astype(np.float64) @ is_known_NM
+    everybody_M = both_KM.sum(axis=0) / np.maximum(known_KM.sum(axis=0), 1)
+    chance_KM = np.where(known_KM > 0, both_KM / np.maximum(known_KM, 1), everybody_M).astype(np.float32)
+    unseen = tuple(name for name, known_M in zip(classes, known_KM, strict=True) if not known_M.any())
+    return Relatedness(tuple(classes), tuple(attributes), chance_KM, chance_KM, unseen)
+
+
+_UNIT_NAMES = tuple(f"au_{unit}" for unit in ACTION_UNITS)
