@@ -109,6 +109,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--licence", default="unknown", help="of the bundle; mind the encoders' own")
     fit_encoder.add_arguments(parser)
+    _add_arguments_across(parser)
+
+
+def _add_arguments_across(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("across modalities", "WSGAN heeds --images, --recipe, --epochs, --batch too")
     group.add_argument(
         "--encoder", metavar="ENCODER", help="of the weak pictures, to be trained; as `extract` takes it"
