@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.features import FloatArray
+from training.data.labelled import UNKNOWN
 from training.data.relatedness import Relatedness
 from training.errors import TrainingError
 from training.losses.coupling import distribution_matching, known_attributes, known_classes, soft_co_annotation
@@ -36,8 +37,6 @@ from training.trainers.weak_strong import EncodedPictures
 VERSION = 1
 """Raised where a training comes to other numbers than before; checkpoints of another version are refused."""
 LOSSES = ("class", "attributes", "matching", "annotation")
-UNKNOWN = -1
-"""Of a class."""
 _AT_ONCE = 64
 
 

@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+
+from training.data.labelled import UNKNOWN, read_labels
+from training.data.sources import PictureItem
+from training.errors import TrainingError
+
+
+def item(key: str, **labels: str) -> PictureItem:
+    return PictureItem(key, key, labels=labels)
+
+
+ITEMS = [
+    item("a", mood="glad", hat="1", glasses="0"),
+    item("b", mood="", hat="0.45", glasses=""),
+    item("c", mood="sad", hat="", glasses="0.0"),
+    item("d"),
+]
+
+
+def test_what_is_empty_or_missing_is_not_known() -> None:
+    found = read_labels(ITEMS, "mood", ("hat", "glasses"))
+    assert (found.classes, found.attributes) == (("glad", "sad"), ("hat", "glasses"))
+    assert found.class_N.tolist() == [0, UNKNOWN, 1, UNKNOWN]
+    assert found.has_NM.tolist() == [[True, False], [True, False], [False, False], [False, False]]
+    assert found.is_known_NM.tolist() == [[True, True], [True, False], [False, True], [False, False]]
+    assert found.unseen == ()
+
+
+def test_classes_can_be_named_and_those_without_a_picture_are_told() -> None:
+    found = read_labels(ITEMS, "mood", ("hat",), ("sad", "angry", "glad"))
+    assert found.class_N.tolist() == [2, UNKNOWN, 0, UNKNOWN]
+    assert found.unseen == ("angry",)
+    assert found.take(np.array([1, 3])).unseen == ("sad", "angry", "glad")
+    assert found.take(np.array([3])).unseen == ("sad", "angry", "glad", "hat")
+
+
+def test_attributes_alone_need_no_class() -> None:
+    found = read_labels(ITEMS, "", ("hat",))
+    assert (found.classes, found.class_N.tolist()) == ((), [UNKNOWN] * 4)
+    assert read_labels(ITEMS, "mood", ()).has_NM.shape == (4, 0)
+
+
+def test_what_is_no_label_is_refused_by_name() -> None:
+    with pytest.raises(TrainingError, match="no picture has a label 'beard'; there are: glasses, hat, mood"):
+        read_labels(ITEMS, "mood", ("beard",))
+    with pytest.raises(TrainingError, match="c: mood is 'sad'; known: glad"):
+        read_labels(ITEMS, "mood", (), ("glad",))
+    for wrong in ("2", "-1", "yes", "nan", "inf"):
+        with pytest.raises(TrainingError, match=f"e: hat is '{wrong}', which is no number from 0 to 1"):
+            read_labels([*ITEMS, item("e", hat=wrong)], "", ("hat",))

@@ -1,0 +1,75 @@
+"""How well the class and the attributes of pictures are told, where they are known.
+
+Shapes: N pictures, K classes, M attributes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from models.features import FloatArray
+from training.data.labelled import Labels
+
+
+@dataclass(frozen=True, slots=True)
+class ClassFigures:
+    """Of pictures whose class is known; what is of classes is over those that are there."""
+
+    accuracy: float
+    average_accuracy: float
+    """The mean over classes of the share of their pictures that is told."""
+    f1: float
+    """The mean over classes."""
+    num_pictures: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeFigures:
+    """Of what is known of attributes, each by itself; an attribute that nobody has, or everybody, is left out."""
+
+    accuracy: float
+    f1: float
+    num_attributes: int
+
+    @property
+    def afa(self) -> float:
+        """Half of both. Source: Kollias et al. (AAAI 2024), Table 2, AFA."""
+        return (self.accuracy + self.f1) / 2
+
+
+def class_figures(probability_NK: FloatArray, labels: Labels) -> ClassFigures | None:
+    """By the most probable class; None where none is known."""
+    is_known_N = labels.class_N >= 0
+    if not is_known_N.any():
+        return None
+    true_N, told_N = labels.class_N[is_known_N], probability_NK[is_known_N].argmax(axis=1)
+    there = np.unique(true_N)
+    recalls = [float(np.mean(told_N[true_N == one] == one)) for one in there]
+    scores = [_f1(told_N == one, true_N == one) for one in there]
+    return ClassFigures(float(np.mean(told_N == true_N)), float(np.mean(recalls)), float(np.mean(scores)), len(true_N))
+
+
+def attribute_figures(
+    probability_NM: FloatArray, labels: Labels, thresholds: Sequence[float] | None = None
+) -> AttributeFigures | None:
+    """By a threshold for each attribute, a half where none are given; None where no attribute can be measured."""
+    shares, scores = [], []
+    for place in range(len(labels.attributes)):
+        is_known_N = labels.is_known_NM[:, place]
+        has = labels.has_NM[is_known_N, place]
+        if not len(has) or has.all() or not has.any():
+            continue
+        told = probability_NM[is_known_N, place] > (0.5 if thresholds is None else thresholds[place])
+        shares.append(float(np.mean(told == has)))
+        scores.append(_f1(told, has))
+    if not shares:
+        return None
+    return AttributeFigures(float(np.mean(shares)), float(np.mean(scores)), len(shares))
+
+
+def _f1(told: npt.NDArray[np.bool_], true: npt.NDArray[np.bool_]) -> float:
+    right = int((told & true).sum())
+    both = int(told.sum() + true.sum())
+    return 2 * right / both if both else 0.0
