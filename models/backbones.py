@@ -118,10 +118,15 @@ class FaceEncoder(nn.Module):
         self.project = nn.Linear(num_channels, dimension, bias=False)
         self.norm = nn.BatchNorm1d(dimension)
 
+    def raw(self, picture_BCHW: Tensor) -> Tensor:
+        """Features (B, D) of any length."""
+        pooled = self.pool_norm(self.pool(self.trunk(picture_BCHW))).flatten(1)
+        found: Tensor = self.norm(self.project(pooled)).float()
+        return found
+
     def forward(self, picture_BCHW: Tensor) -> Tensor:
         """Encode prepared pictures."""
-        pooled = self.pool_norm(self.pool(self.trunk(picture_BCHW))).flatten(1)
-        return functional.normalize(self.norm(self.project(pooled)).float(), dim=-1)
+        return functional.normalize(self.raw(picture_BCHW), dim=-1)
 
 
 def mobilenet_v2(*, expansion: int, width: float, dimension: int, side: int) -> FaceEncoder:

@@ -87,10 +87,15 @@ class InceptionResNet(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
+    def raw(self, picture_B3HW: Tensor) -> Tensor:
+        """Features (B, D) of any length."""
+        pooled_BC = self.branch(self.trunk(picture_B3HW)).mean(dim=(2, 3))
+        found: Tensor = self.bottleneck(self.dropout(pooled_BC)).float()
+        return found
+
     def forward(self, picture_B3HW: Tensor) -> Tensor:
         """Features (B, D)."""
-        pooled_BC = self.branch(self.trunk(picture_B3HW)).mean(dim=(2, 3))
-        return functional.normalize(self.bottleneck(self.dropout(pooled_BC)).float(), dim=-1)
+        return functional.normalize(self.raw(picture_B3HW), dim=-1)
 
 
 class _Plan:

@@ -71,7 +71,7 @@ def _conv(inputs: Sequence[Tensor], attributes: Attributes) -> Tensor:
     x, padding = _padded(x, attributes, weight.shape[2:])
     strides, dilations = attributes.get("strides", [1] * num), attributes.get("dilations", [1] * num)
     conv = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}[num]
-    is_thinned = num == 2 and max(strides) > 1 and _is_slow_backward(x, weight)
+    is_thinned = tuple(strides) == (2, 2) and _is_slow_backward(x, weight)
     found = conv(
         x,
         weight,
@@ -87,11 +87,13 @@ def _conv(inputs: Sequence[Tensor], attributes: Attributes) -> Tensor:
 
 
 def _is_slow_backward(x: Tensor, weight: Tensor) -> bool:
-    """Whether oneDNN would go back through this strided convolution without vectors, several times as long as through one at
-    every place: a channel by itself, with a small kernel, in training on a CPU.
+    """Whether oneDNN would go back through this strided convolution several times as long as through one at every place: a
+    channel by itself, with a kernel of three, in training on a CPU in bfloat16.
     """
-    is_trained = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
-    return is_trained and x.device.type == "cpu" and weight.shape[1] == 1 < x.shape[1] and max(weight.shape[2:]) <= 3
+    if x.device.type != "cpu" or not torch.is_grad_enabled() or not (x.requires_grad or weight.requires_grad):
+        return False
+    computed = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+    return computed == torch.bfloat16 and weight.shape[1] == 1 < x.shape[1] and tuple(weight.shape[2:]) == (3, 3)
 
 
 def _gemm(inputs: Sequence[Tensor], attributes: Attributes) -> Tensor:

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from training.losses import coupling
 from training.losses.coupling import (
     distribution_matching,
     known_attributes,
@@ -21,6 +22,7 @@ B, K, M = 6, 4, 5
 CLASS, ATTRIBUTE = RNG.normal(size=(B, K)) * 3, RNG.normal(size=(B, M)) * 3
 CHANCE = RNG.random((K, M)).round(1)
 CHANCE[0, 0], CHANCE[1, 0], CHANCE[2, 1] = 0.0, 1.0, 0.0
+CHANCE[:, 4] = 1.0
 HAS, KNOWN = RNG.random((B, M)) < 0.5, RNG.random((B, M)) < 0.7
 
 
@@ -64,6 +66,20 @@ def test_distribution_matching_equals_a_loop(is_two_sided: bool) -> None:
         torch.tensor(CLASS), torch.tensor(ATTRIBUTE), torch.tensor(CHANCE), is_two_sided=is_two_sided
     )
     assert found.item() == pytest.approx(matching_loop(CLASS, ATTRIBUTE, CHANCE, is_two_sided=is_two_sided), abs=1e-12)
+
+
+def test_few_at_a_time_come_to_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    tensors = torch.tensor(CLASS), torch.tensor(ATTRIBUTE), torch.tensor(CHANCE)
+    whole = distribution_matching(*tensors, is_two_sided=True)
+    monkeypatch.setattr(coupling, "_AT_ONCE", 2 * B * K)
+    torch.testing.assert_close(distribution_matching(*tensors, is_two_sided=True), whole)
+
+
+def test_an_empty_batch_teaches_nothing() -> None:
+    logits = torch.zeros(0, K, requires_grad=True)
+    loss = distribution_matching(logits, torch.zeros(0, M), torch.tensor(CHANCE).float(), is_two_sided=True)
+    loss.backward()
+    assert loss.item() == 0
 
 
 def test_of_a_prototype_the_mixture_is_the_sum_of_its_classes() -> None:

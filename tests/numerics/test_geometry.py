@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from training.losses import tuples
 from training.losses.composition import Composition, compositional_embedding
 from training.losses.fixed_basis import basis_vectors, fixed_basis_vector
 from training.losses.pairwise_distance import pairwise_distance_minimization
@@ -62,6 +63,20 @@ def test_of_more_quadruples_than_are_asked_for_some_are_drawn_each_once() -> Non
     assert drawn[0] == drawn[1] != drawn[2]
     assert len({tuple(row) for row in drawn[0]}) == 3
     assert {tuple(row) for row in drawn[0]} <= set(fours())
+
+
+def test_of_many_pairs_some_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, people, labels = rows()
+    monkeypatch.setattr(tuples, "_MOST_PAIRS", 5)
+    found = [
+        {
+            tuple(row)
+            for row in quadruples(people, labels, most=MANY, random=torch.Generator().manual_seed(seed)).tolist()
+        }
+        for seed in range(20)
+    ]
+    assert all(one < set(fours()) for one in found)
+    assert len(set.union(*found)) > max(len(one) for one in found)
 
 
 def test_pairwise_distance_minimization_equals_a_loop() -> None:

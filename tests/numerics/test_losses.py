@@ -154,6 +154,8 @@ def test_a_pooled_contrast_of_nothing_to_tell_apart_is_zero(is_genuine: bool) ->
     loss = pooled_contrast(score, torch.full((3, 2), is_genuine), temperature=0.1)
     loss.backward()
     assert loss.item() == 0
+    assert score.grad is not None
+    assert not score.grad.any()
 
 
 def test_a_critic_is_better_the_further_apart_it_puts_real_and_generated_features() -> None:

@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> None:
         assert pictures is not None
         # By name: whoever asks for help need not wait for torch and matplotlib.
         device = importlib.import_module("training.trainers.encoder").choose_torch_device(options.device)
-        recipe = task_recipe(options)
+        recipe = task_recipe(options, parts.modality)
         with progress_bar() as progress:
             fitting = progress.add_task("", total=None, rate="")
             watch = StepWatch(progress, fitting, recipe().num_people * recipe().num_pictures)

@@ -259,7 +259,7 @@ def _check_of_translators(options: argparse.Namespace) -> None:
 
 
 def _check_of_weak(options: argparse.Namespace) -> None:
-    """Refuse the encoder of weak pictures where none is trained."""
+    """Refuse what is of weak pictures, or of three tasks, where there are none."""
     if options.encoder is not None and options.method not in _ACROSS:
         raise TrainingError(f"--encoder is for weak pictures, and has no effect on --method {options.method}")
     if options.shared_encoder and (options.method not in VARIANTS or options.encoder is None):

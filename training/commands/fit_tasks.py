@@ -25,7 +25,7 @@ from training.export.bundles import all_or_none, check_bundle_path, write_classi
 from training.export.manifest import provenance
 from training.export.task_page import task_page
 from training.recipes.multi_task import RECIPES
-from training.recipes.tasks import HELD, LEFT, Classifier, FittedNetwork, TaskExtras, fit_network
+from training.recipes.tasks import HELD, LEFT, Classifier, FittedNetwork, TaskExtras, fit_network, for_modality
 from training.trainers.fitted import Workplace
 from training.trainers.multi_task_recipe import MultiTaskRecipe
 
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> None:
         assert pictures is not None
         # By name: whoever asks for help need not wait for torch.
         device = importlib.import_module("training.trainers.encoder").choose_torch_device(options.device or "auto")
-        recipe = task_recipe(options)
+        recipe = task_recipe(options, parts.modality)
         with progress_bar() as progress:
             training = progress.add_task("training", total=None, rate="")
             watch = StepWatch(progress, training, recipe().num_people * recipe().num_pictures)
@@ -53,17 +53,22 @@ def run(options: argparse.Namespace) -> None:
     _tell(options, parts, fitted)
 
 
-def task_recipe(options: argparse.Namespace) -> Callable[[], MultiTaskRecipe]:
-    """As options name and change it."""
+def task_recipe(options: argparse.Namespace, modality: str) -> Callable[[], MultiTaskRecipe]:
+    """As options name and change it; `TrainingError` where a batch would not hold two people."""
 
     def recipe() -> MultiTaskRecipe:
-        found = RECIPES[options.recipe or "small"]()
+        found = for_modality(RECIPES[options.recipe or "small"](), modality)
         if options.epochs is not None:
             found = replace(found, epochs=options.epochs)
         batch, rate = getattr(options, "batch", None), getattr(options, "learning_rate", None)
         if batch is not None:
             made = found.num_caricatures / found.num_people
-            num_people = max(1, int(batch / (2 * found.num_pictures + made)))
+            each = 2 * found.num_pictures + made
+            if batch < 2 * each:
+                raise TrainingError(
+                    f"--batch {batch} does not hold two people, of each of whom it takes {each:g} pictures"
+                )
+            num_people = int(batch / each)
             found = replace(found, num_people=num_people, num_caricatures=round(made * num_people))
         return found if rate is None else replace(found, encoder=replace(found.encoder, learning_rate=rate))
 

@@ -34,7 +34,10 @@ class LabelledPictures:
     class_N: npt.NDArray[np.int64]
     num_classes: int
     digest: str
-    """SHA-256 of the decoded pictures and who is on each."""
+    """SHA-256 of the decoded pictures and who is on each, and how they are labelled."""
+    label_N: npt.NDArray[np.int64] | None = None
+    """Beside who is on it, negative where it is not known."""
+    num_labels: int = 0
 
 
 def decode_pictures(

@@ -27,7 +27,7 @@ class Relatedness:
     chance_KM: FloatArray
     """p(attribute | class)."""
     unseen: tuple[str, ...] = ()
-    """Of `classes`, those of which nothing was counted: they have the chances of everybody, which tell them from nobody."""
+    """Of `classes`, those of which nothing was counted: they have the chances of everybody."""
 
     def __post_init__(self) -> None:
         """Check shapes and ranges."""
@@ -45,7 +45,7 @@ class Relatedness:
 
     @property
     def uncoupled(self) -> tuple[str, ...]:
-        """Attributes that no class has: of them classes say nothing."""
+        """Attributes that no class has, as far as is known: of them classes say nothing."""
         is_of_M = np.max(self.chance_KM, axis=0) > 0
         return tuple(name for name, is_of in zip(self.attributes, is_of_M.tolist(), strict=True) if not is_of)
 
@@ -99,15 +99,19 @@ def counted(
 ) -> Relatedness:
     """From annotations: of the pictures of a class of which an attribute is known, the share that has it.
 
-    `class_N` is -1 where a class is not known; those pictures are left out. Raises `TrainingError` for a class out of range.
+    `class_N` is -1 where a class is not known; those pictures are left out. A class of which an attribute is nowhere known has
+    the share of everybody. Raises `TrainingError` for a class out of range, and arrays that are not of the same pictures.
 
     Source: Kollias et al. (AAAI 2024), case study II.
     """
     if len(class_N) and (int(class_N.min()) < -1 or int(class_N.max()) >= len(classes)):
         raise TrainingError(f"classes are numbered from 0 to {len(classes) - 1}, and -1 where they are not known")
-    is_of_NK = class_N[:, None] == np.arange(len(classes))[None]
-    both_KM = is_of_NK.T.astype(np.float64) @ (has_NM & is_known_NM)
-    known_KM = is_of_NK.T.astype(np.float64) @ is_known_NM
+    if not has_NM.shape == is_known_NM.shape == (len(class_N), len(attributes)):
+        raise TrainingError(f"attributes of {has_NM.shape} and {is_known_NM.shape} for {len(class_N)} pictures")
+    of_N = class_N >= 0
+    both_KM, known_KM = (np.zeros((len(classes), len(attributes))) for _ in range(2))
+    np.add.at(both_KM, class_N[of_N], has_NM[of_N] & is_known_NM[of_N])
+    np.add.at(known_KM, class_N[of_N], is_known_NM[of_N])
     everybody_M = both_KM.sum(axis=0) / np.maximum(known_KM.sum(axis=0), 1)
     chance_KM = np.where(known_KM > 0, both_KM / np.maximum(known_KM, 1), everybody_M).astype(np.float32)
     unseen = tuple(name for name, known_M in zip(classes, known_KM, strict=True) if not known_M.any())

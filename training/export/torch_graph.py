@@ -71,6 +71,8 @@ def classifier_torch_graph(model: HasNetwork, size: tuple[int, int]) -> bytes:
 def _of_pictures(model: HasNetwork, size: tuple[int, int], output: str) -> bytes:
     width, height = size
     network = copy.deepcopy(model.network).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    # What is faster in training is no part of the graph.
+    network.requires_grad_(requires_grad=False)
     return _exported(network, (torch.zeros(2, 3, height, width),), ("picture", output))
 
 

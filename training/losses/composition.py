@@ -39,7 +39,7 @@ def compositional_embedding(composition: Composition, feature_BD: Tensor, label_
     Source: Ramakrishnan et al. (2021), Eq. 5.
     """
     if not len(pair_P2):
-        return feature_BD.sum() * 0.0
+        return feature_BD[:0].sum()
     both_P2 = torch.cat([pair_P2, pair_P2.flip(1)])
     one_P, other_P = both_P2[:, 0], both_P2[:, 1]
     found_PD = composition(feature_BD[one_P], label_B[one_P], label_B[other_P])

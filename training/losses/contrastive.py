@@ -35,10 +35,10 @@ def pooled_contrast(score_WP: Tensor, is_genuine_WP: Tensor, *, temperature: flo
     Beside a loss over each weak picture's own scores, which does not notice that some are alike to everybody. It counts as many
     impostors as there are photos. Zero where there are none of either.
 
-    Source: Sun et al., Circle loss (CVPR 2020), Eq. 3, without its margin and for each genuine pair by itself.
+    Source: Sun et al., Circle loss (CVPR 2020), Eq. 1, without its margin and for each genuine pair by itself.
     """
     genuine, impostor = score_WP[is_genuine_WP] / temperature, score_WP[~is_genuine_WP] / temperature
     if not len(genuine) or not len(impostor):
-        return score_WP.sum() * 0.0
+        return score_WP[:0].sum()
     above = torch.logsumexp(impostor, dim=0) + math.log(score_WP.shape[1] / len(impostor))
     return functional.softplus(above - genuine).mean()

@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+_AT_ONCE = 1 << 24
+"""Numbers: classes of a batch times attributes."""
+
 
 def distribution_matching(class_BK: Tensor, attribute_BM: Tensor, chance_KM: Tensor, *, is_two_sided: bool) -> Tensor:
     """How far the attributes that a picture is said to have are from those that its class would have, in the mean over pictures.
@@ -52,7 +55,7 @@ def soft_co_annotation(
     """
     log_label_BK, is_there_B = soft_labels(has_BM, is_known_BM, weight_KM)
     if not bool(is_there_B.any()):
-        return class_BK.sum() * 0.0
+        return class_BK[:0].sum()
     log_class_BK = functional.log_softmax(class_BK[is_there_B], dim=1)
     log_label_BK = log_label_BK[is_there_B]
     if is_label_target:
@@ -64,7 +67,7 @@ def known_classes(class_BK: Tensor, class_B: Tensor) -> Tensor:
     """Cross-entropy over the pictures whose class is known, which of others is negative; zero where there are none."""
     is_known_B = class_B >= 0
     if not bool(is_known_B.any()):
-        return class_BK.sum() * 0.0
+        return class_BK[:0].sum()
     return functional.cross_entropy(class_BK[is_known_B], class_B[is_known_B])
 
 
@@ -76,7 +79,7 @@ def known_attributes(attribute_BM: Tensor, has_BM: Tensor, is_known_BM: Tensor) 
     """
     is_there_B = is_known_BM.any(dim=1)
     if not bool(is_there_B.any()):
-        return attribute_BM.sum() * 0.0
+        return attribute_BM[:0].sum()
     each_BM = functional.binary_cross_entropy_with_logits(attribute_BM, has_BM.to(attribute_BM.dtype), reduction="none")
     known_BM = is_known_BM.to(each_BM.dtype)
     of_each_B = (each_BM * known_BM).sum(dim=1) / known_BM.sum(dim=1).clamp(min=1)
@@ -84,8 +87,14 @@ def known_attributes(attribute_BM: Tensor, has_BM: Tensor, is_known_BM: Tensor) 
 
 
 def _mismatch(log_class_BK: Tensor, log_found_BM: Tensor, log_chance_KM: Tensor) -> Tensor:
-    """Cross-entropy of what was found with the mixture over classes, over attributes of which any class has a chance."""
-    is_of_M = (log_chance_KM > float("-inf")).any(dim=0)
-    log_chance_KM, log_found_BM = log_chance_KM[:, is_of_M], log_found_BM[:, is_of_M]
-    log_mixture_BM = torch.logsumexp(log_class_BK[:, :, None] + log_chance_KM[None], dim=1)
-    return -(log_found_BM.exp() * log_mixture_BM).sum(dim=1).mean()
+    """Cross-entropy of what was found with the mixture over classes, over attributes of which any class has a chance; some at a
+    time, so that many classes do not fill the memory.
+    """
+    of_M = torch.nonzero((log_chance_KM > float("-inf")).any(dim=0))[:, 0]
+    if not len(log_class_BK) or not len(of_M):
+        return log_class_BK[:0].sum() + log_found_BM[:0].sum()
+    terms = [
+        log_found_BM[:, some].exp() * torch.logsumexp(log_class_BK[:, :, None] + log_chance_KM[None, :, some], dim=1)
+        for some in of_M.split(max(1, _AT_ONCE // log_class_BK.numel()))
+    ]
+    return -torch.cat(terms, dim=1).sum(dim=1).mean()

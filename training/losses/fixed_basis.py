@@ -30,7 +30,7 @@ def fixed_basis_vector(feature_BD: Tensor, label_B: Tensor, pair_P2: Tensor, pla
     Source: Ramakrishnan et al. (2021), Eq. 4.
     """
     if not len(pair_P2):
-        return feature_BD.sum() * 0.0
+        return feature_BD[:0].sum()
     one_P, other_P = pair_P2[:, 0], pair_P2[:, 1]
     way_PD = place_ED[label_B[other_P]] - place_ED[label_B[one_P]]
     return (feature_BD[other_P] - feature_BD[one_P] - way_PD).square().sum(dim=1).mean()

@@ -12,5 +12,5 @@ def pairwise_distance_minimization(feature_BD: Tensor, pair_P2: Tensor) -> Tenso
     Source: Ramakrishnan et al., Harnessing geometric constraints from emotion labels (2021), Eq. 2.
     """
     if not len(pair_P2):
-        return feature_BD.sum() * 0.0
+        return feature_BD[:0].sum()
     return (feature_BD[pair_P2[:, 0]] - feature_BD[pair_P2[:, 1]]).square().sum(dim=1).mean()

@@ -12,7 +12,7 @@ def pairwise_distance_preservation(feature_BD: Tensor, row_Q4: Tensor) -> Tensor
     Source: Ramakrishnan et al., Harnessing geometric constraints from emotion labels (2021), Eq. 3.
     """
     if not len(row_Q4):
-        return feature_BD.sum() * 0.0
+        return feature_BD[:0].sum()
     of_one_Q, of_other_Q = (
         (feature_BD[row_Q4[:, first]] - feature_BD[row_Q4[:, first + 1]]).square().sum(dim=1) for first in (0, 2)
     )

@@ -6,6 +6,9 @@ Shapes: B batch, P pairs, Q quadruples.
 import torch
 from torch import Tensor
 
+_MOST_PAIRS = 2048
+"""Of which quadruples are looked for."""
+
 
 def alike_pairs(class_B: Tensor, label_B: Tensor) -> Tensor:
     """Rows (P, 2) of two pictures of one person with one label, each pair once; a label that is negative is unknown."""
@@ -25,6 +28,9 @@ def quadruples(class_B: Tensor, label_B: Tensor, *, most: int, random: torch.Gen
     Source: Ramakrishnan et al., Harnessing geometric constraints from emotion labels (2021), Sec. III-D.
     """
     pair_P2 = unlike_pairs(class_B, label_B)
+    if len(pair_P2) > _MOST_PAIRS:
+        # Of pairs of pairs there are as many as the square.
+        pair_P2 = pair_P2[torch.randperm(len(pair_P2), generator=random)[:_MOST_PAIRS].sort().values.to(pair_P2.device)]
     label_P2, class_P = label_B[pair_P2], class_B[pair_P2[:, 0]]
     is_alike = (label_P2[:, None] == label_P2[None]).all(dim=2) & (class_P[:, None] != class_P[None])
     found_Q2 = torch.nonzero(is_alike.triu(diagonal=1))

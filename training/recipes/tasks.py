@@ -137,9 +137,7 @@ def fit_network(parts: ModalityParts, method: str, seed: int, extras: TaskExtras
     if not parts.train.is_one_space:
         raise TrainingError(f"--method {method} trains one encoder: both sets must be of it")
     pictures.check(parts, with_strong=True)
-    recipe = VARIANTS[method](extras.recipe())
-    if parts.modality != CARICATURE:
-        recipe = replace(recipe, num_caricatures=0)
+    recipe = for_modality(VARIANTS[method](extras.recipe()), parts.modality)
     chosen = learned_of(parts, extras.held, seed)
     # Long before they are written.
     parse_labels(labels_json(np.unique(chosen.learned.subject).tolist()), what="subjects")
@@ -179,6 +177,11 @@ def fit_network(parts: ModalityParts, method: str, seed: int, extras: TaskExtras
         calibration=calibrate_sides(validation, own_photos(replace(parts, gallery=gallery), validation)),
         photos=among_photos(parts.gallery, gallery, measured_photos(parts)),
     )
+
+
+def for_modality(recipe: MultiTaskRecipe, modality: str) -> MultiTaskRecipe:
+    """Without what is for caricatures alone, where these are none."""
+    return recipe if modality == CARICATURE else replace(recipe, num_caricatures=0)
 
 
 def _measured(

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from models.backbones import BACKBONES
+from models.backbones import BACKBONES, FaceEncoder
 from models.features import FloatArray
 from models.inception_resnet import FEWEST_PIXELS, INCEPTION_RESNET, InceptionResNet
 from models.space import InputPreparation
@@ -26,6 +27,7 @@ from training.losses.centre import CentreLoss
 from training.trainers.augmentation import augmented
 from training.trainers.checkpoint import State, load_checkpoint, save_checkpoint
 from training.trainers.encoder_recipe import EncoderRecipe, Report
+from training.trainers.geometry import Geometry, grouped_order
 from training.trainers.schedule import rate
 
 _MARGIN_FROM, _MARGIN_TO = 0.05, 0.3
@@ -70,7 +72,7 @@ def fit_encoder(
     done = load_checkpoint(checkpoint, run.state)
     losses: list[float] = []
     for epoch in range(done, run.num_epochs):
-        order = torch.randperm(len(pictures.class_N), generator=run.random).numpy()
+        order = run.order()
         for place in range(run.steps_an_epoch):
             step = epoch * run.steps_an_epoch + place
             losses = [*losses[-_AVERAGED:], run.step(order[place * run.batch : (place + 1) * run.batch], step)]
@@ -100,10 +102,15 @@ class _Run:
         self.network.train()
         num_centres = pictures.num_classes if recipe.centre else 0
         self.centre = CentreLoss(num_centres, recipe.dimension, rate=recipe.centre_rate).to(device)
+        self.geometry = self._geometry()
         self.optimiser = self._optimiser()
         self.random = torch.Generator().manual_seed(seed)
         plan = json.dumps([asdict(recipe), seed, pictures.digest])
-        networks = {"network": self.network, "head": self.head, **({"centre": self.centre} if recipe.centre else {})}
+        networks: dict[str, nn.Module] = {"network": self.network, "head": self.head}
+        if recipe.centre:
+            networks["centre"] = self.centre
+        if self.geometry is not None:
+            networks["geometry"] = self.geometry
         self.state = State(plan, networks, {"all": self.optimiser}, self.random, recipe.learning_rate)
 
     def step(self, rows_B: npt.NDArray[np.int64], number: int) -> float:
@@ -116,11 +123,15 @@ class _Run:
         for group in self.optimiser.param_groups:
             group["lr"] = recipe.learning_rate * rate(done, recipe.schedule, recipe.milestones)
         with torch.autocast(torch.device(self._device).type, torch.bfloat16, enabled=has_bfloat16(self._device)):
-            feature_BD = self.network(picture_BCHW.contiguous(memory_format=torch.channels_last))
-        loss = self.head(feature_BD.float(), class_B, recipe.margin * margin_share(done))
+            raw_BD = self.network.raw(picture_BCHW.contiguous(memory_format=torch.channels_last)).float()
+        feature_BD = functional.normalize(raw_BD, dim=-1)
+        loss = self._told_apart(raw_BD, feature_BD, class_B, recipe.margin * margin_share(done))
         if recipe.centre:
-            loss = loss + recipe.centre * self.centre(feature_BD.float(), class_B)
-            self.centre.follow(feature_BD.detach().float(), class_B)
+            loss = loss + recipe.centre * self.centre(feature_BD, class_B)
+            self.centre.follow(feature_BD.detach(), class_B)
+        if self.geometry is not None:
+            shaped_BD = feature_BD if self._is_spherical else raw_BD
+            loss = loss + self.geometry(shaped_BD, class_B, self._labels(rows_B), self.random)
         self.optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self._parameters(), _LARGEST_GRADIENT)
@@ -130,6 +141,43 @@ class _Run:
             raise TrainingError(f"the loss is no number after {number + 1} steps; lower --learning-rate")
         return value
 
+    def order(self) -> npt.NDArray[np.int64]:
+        """The pictures of an epoch."""
+        recipe, num = self._recipe.geometry, len(self._pictures.class_N)
+        if recipe is None:
+            return torch.randperm(num, generator=self.random).numpy()
+        label_N = self._labels(np.arange(num)).cpu()
+        return grouped_order(
+            torch.from_numpy(self._pictures.class_N), label_N, recipe.num_pictures, self.random
+        ).numpy()
+
+    def _told_apart(self, raw_BD: Tensor, feature_BD: Tensor, class_B: Tensor, margin: float) -> Tensor:
+        """What people are told apart by."""
+        if self.geometry is not None and self._recipe.geometry is not None and self._recipe.geometry.base == "triplet":
+            return self.geometry.triplets(feature_BD if self._is_spherical else raw_BD, class_B)
+        loss: Tensor = self.head(feature_BD, class_B, margin)
+        return loss
+
+    @property
+    def _is_spherical(self) -> bool:
+        return self._recipe.geometry is None or self._recipe.geometry.is_spherical
+
+    def _geometry(self) -> Geometry | None:
+        recipe, pictures = self._recipe.geometry, self._pictures
+        if recipe is None:
+            return None
+        if recipe.needs_labels and pictures.label_N is None:
+            raise TrainingError("labels are to shape the features, and the pictures have none")
+        try:
+            return Geometry(recipe, self._recipe.dimension, pictures.num_labels).to(self._device)
+        except ValueError as failure:
+            raise TrainingError(str(failure)) from None
+
+    def _labels(self, rows_B: npt.NDArray[np.int64]) -> Tensor:
+        label_N = self._pictures.label_N
+        label_B = np.full(len(rows_B), -1, dtype=np.int64) if label_N is None else label_N[rows_B]
+        return torch.from_numpy(label_B).to(self._device)
+
     def _optimiser(self) -> torch.optim.Optimizer:
         recipe = self._recipe
         if recipe.optimiser == "rmsprop":
@@ -137,7 +185,8 @@ class _Run:
         return torch.optim.SGD(self._groups(), lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=True)
 
     def _parameters(self) -> list[nn.Parameter]:
-        return [*self.network.parameters(), *self.head.parameters()]
+        shaped = [] if self.geometry is None else list(self.geometry.parameters())
+        return [*self.network.parameters(), *self.head.parameters(), *shaped]
 
     def _groups(self) -> list[dict[str, object]]:
         """Normalisations do not decay."""
@@ -149,7 +198,7 @@ class _Run:
         ]
 
 
-def _network(recipe: EncoderRecipe, side: int) -> nn.Module:
+def _network(recipe: EncoderRecipe, side: int) -> FaceEncoder | InceptionResNet:
     if recipe.backbone != INCEPTION_RESNET:
         return BACKBONES[recipe.backbone](recipe.width, recipe.dimension, side)
     if side < FEWEST_PIXELS:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from training.trainers.geometry_recipe import GeometryRecipe
 from training.trainers.schedule import Schedule
 
 
@@ -30,6 +31,8 @@ class EncoderRecipe:
     centre: float = 0.0
     """How much the distance of features from the centre of their class counts beside ArcFace."""
     centre_rate: float = 0.5
+    geometry: GeometryRecipe | None = None
+    """How labels shape the features, and whether triplets take the place of ArcFace."""
 
     def num_epochs(self, steps_an_epoch: int) -> int:
         """Whole epochs, at least as many iterations as asked for.

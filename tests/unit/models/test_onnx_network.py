@@ -18,6 +18,7 @@ from models.onnx_network import OnnxNetwork, read_network
 from models.onnx_operators import OPERATORS
 from models.runtime import Session
 from training.export.torch_graph import encoder_torch_graph
+from training.trainers.encoder import TorchEncoder
 
 SIZE = (8, 8)
 RNG = np.random.default_rng(0)
@@ -254,6 +255,50 @@ class TestTraining:
             optimiser.step()
             losses.append(loss.item())
         assert losses[-1] < losses[0]
+
+    @pytest.mark.parametrize("pads", [(1, 1, 1, 1), (0, 1, 1, 0)])
+    @pytest.mark.parametrize("times", [1, 2])
+    def test_in_bfloat16_a_strided_channelwise_convolution_is_learned_as_torch_learns_it(
+        self, pads: tuple[int, ...], times: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        strides: list[tuple[int, ...]] = []
+
+        def convolve(*inputs: Any, stride: tuple[int, ...], **more: Any) -> Any:
+            strides.append(stride)
+            return conv2d(*inputs, stride=stride, **more)
+
+        conv2d: Any = torch.nn.functional.conv2d
+        monkeypatch.setattr(torch.nn.functional, "conv2d", convolve)
+        weight, bias = rows(3 * times, 1, 3, 3), rows(3 * times)
+        step = ("Conv", ["w", "b"], {"strides": [2, 2], "pads": pads, "group": 3, "kernel_shape": [3, 3]})
+        network = read_network(chain(step, ("Flatten", [], {}), w=weight, b=bias), SIZE).train()
+        x = torch.from_numpy(rows(4, 3, 8, 8)).requires_grad_()
+        kernel, shift = (torch.from_numpy(one).requires_grad_() for one in (weight, bias))
+        top, left, bottom, right = pads
+        strides.clear()
+        with torch.autocast("cpu", torch.bfloat16):
+            found = network(x)
+            around = torch.nn.functional.pad(x, (left, right, top, bottom))
+            wanted = conv2d(around, kernel, shift, stride=2, groups=3).flatten(1)
+        # At every place, of which every second is taken.
+        assert strides == [(1, 1)]
+        torch.testing.assert_close(found, wanted)
+        learned = [network.get_parameter(name) for name in network.layers[0].weights]
+        inputs = {one.shape: one for one in (kernel, shift)}
+        of_network = torch.autograd.grad(found.float().square().sum(), [x, *learned])
+        of_torch = torch.autograd.grad(wanted.float().square().sum(), [x, *(inputs[one.shape] for one in learned)])
+        for one, other in zip(of_network, of_torch, strict=True):
+            torch.testing.assert_close(one, other, rtol=0.05, atol=0.1)
+
+    def test_what_is_exported_has_the_strides_that_came(self) -> None:
+        step = ("Conv", ["w"], {"strides": [2, 2], "pads": [1, 1, 1, 1], "group": 3, "kernel_shape": [3, 3]})
+        network = read_network(chain(step, ("Flatten", [], {}), w=rows(3, 1, 3, 3)), SIZE).train()
+        with torch.autocast("cpu", torch.bfloat16):
+            network(torch.zeros(2, 3, 8, 8)).sum().backward()
+        nodes = onnx.load_from_string(encoder_torch_graph(TorchEncoder(network), SIZE)).graph.node
+        (conv,) = [node for node in nodes if node.op_type == "Conv"]
+        assert helper.get_node_attr_value(conv, "strides") == [2, 2]
+        assert "Slice" not in {node.op_type for node in nodes}
 
     @pytest.mark.parametrize(
         ("strides", "pads", "size"), [((2, 2), (1, 1, 1, 1), 3), ((2, 1), (0, 1, 1, 0), 3), ((3, 2), (0, 0, 0, 0), 2)]

@@ -192,6 +192,20 @@ def test_a_batch_is_as_large_as_was_asked_with_the_caricatures_that_are_made(
     assert (recipe["num_people"], recipe["num_caricatures"]) == (4, 2)
 
 
+def test_without_caricatures_that_are_made_a_batch_holds_more_people(
+    run: Run, fails: Fails, encoder: Path, tmp_path: Path
+) -> None:
+    pictures = write_pictures(tmp_path / "faces", "sketch")
+    fit(run, pictures, encoder, tmp_path / "one", "--batch", 20)
+    made, _, _ = bundles(tmp_path / "one", "sketch")
+    recipe = made.manifest.provenance.hyperparameters
+    assert (recipe["num_people"], recipe["num_caricatures"]) == (5, 0)
+    features = tmp_path / "one.npz"
+    words = ("fit", "--method", "dynamic-mtl", "--source", features, "--target", features, "--out", tmp_path / "two")
+    said = fails(*words, "--images", pictures, "--encoder", encoder, "--batch", 7, *SHARES)
+    assert "--batch 7 does not hold two people, of each of whom it takes 4 pictures" in said
+
+
 def test_without_pictures_kept_apart_all_are_learned_from(run: Run, encoder: Path, tmp_path: Path) -> None:
     printed = fit(run, write_pictures(tmp_path / "faces"), encoder, tmp_path / "one", "--held", 0, "--report")
     made, drawn, _ = bundles(tmp_path / "one")

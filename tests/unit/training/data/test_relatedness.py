@@ -41,6 +41,11 @@ def test_annotations_are_counted_where_they_are_known() -> None:
     assert (found.unseen, found.uncoupled) == (("newt",), ("wings",))
 
 
+def test_arrays_of_other_pictures_are_refused() -> None:
+    with pytest.raises(TrainingError, match=r"attributes of \(6, 3\) and \(1, 3\) for 6 pictures"):
+        counted(CLASS, HAS, KNOWN[:1], CLASSES, ATTRIBUTES)
+
+
 def test_some_are_taken_in_their_order() -> None:
     found = counted(CLASS, HAS, KNOWN, CLASSES, ATTRIBUTES).of(("newt", "dog"), ("barks",))
     assert (found.classes, found.attributes, found.unseen) == (("newt", "dog"), ("barks",), ("newt",))

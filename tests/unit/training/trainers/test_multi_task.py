@@ -18,6 +18,7 @@ from models.onnx_network import read_network
 from models.space import InputPreparation
 from tests.unit.training.trainers.test_adaptation import DIMENSION, SIDE, KilledError, network_graph, unit
 from training.errors import TrainingError
+from training.losses.contrastive import contrastive_regression, pooled_contrast
 from training.recipes.multi_task import VARIANTS, small
 from training.trainers import picture_encoder
 from training.trainers.balanced import BalancedBatches
@@ -181,6 +182,17 @@ def test_a_contrast_is_learned_from_and_makes_no_task_harder() -> None:
     torch.testing.assert_close(published_T, plain_published_T)
     assert float(loss_T[VERIFICATION]) > float(published_T[VERIFICATION]) + 0.1
     torch.testing.assert_close(loss_T[1:], published_T[1:])
+
+
+def test_a_contrast_is_of_each_by_itself_and_of_all_together() -> None:
+    run = _Run(people(), recipe(contrast=1.0))
+    feature = nn.functional.normalize(torch.randn(6, DIMENSION), dim=1)
+    class_B, is_weak = torch.tensor([0, 1, 2, 0, 1, 2]), torch.tensor([True] * 3 + [False] * 3)
+    weak, photo, temperature = feature[:3], feature[3:], 1 / run.recipe.scale
+    each = contrastive_regression(weak, photo, class_B[:3], temperature=temperature)
+    together = pooled_contrast(weak @ photo.T, torch.eye(3, dtype=torch.bool), temperature=temperature)
+    assert together > 0.1
+    torch.testing.assert_close(run._contrast(feature, class_B, is_weak), each + together)
 
 
 def test_people_of_one_modality_are_learned_from_where_they_can_be() -> None:
