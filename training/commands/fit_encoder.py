@@ -18,9 +18,14 @@ from training.export.bundles import write_encoder_bundle
 from training.export.manifest import provenance
 from training.recipes.encoders import BACKBONES, LEFT, RECIPES, Hooks, PictureParts, train_encoder
 from training.trainers.encoder_recipe import EncoderRecipe
+from training.trainers.geometry_recipe import GeometryRecipe
 
 _WIDEST = 16.0
 _CHANGED = ("width", "dimension", "epochs", "batch", "learning_rate", "margin", "scale")
+_SHAPING = ("geometry", "label", "base", "euclidean")
+TERMS = {"pdm": "minimization", "pdp": "preservation", "fbv": "basis", "ce": "composition", "mtl": "joint"}
+"""By their names in the paper."""
+_NAMES = {field: name for name, field in TERMS.items()}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,11 +52,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--margin", type=_angle, help="ArcFace's m, in radians, up to a right angle")
     group.add_argument("--scale", type=_above_zero, help="ArcFace's s")
     group.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default: auto")
+    group = parser.add_argument_group(
+        "labels that shape an encoder",
+        "after Ramakrishnan et al. (2021); PDM: pictures of one person with one label lie together; PDP: two labels are as far "
+        "apart on everybody; FBV: and in the same direction; CE: a network finds one from the other; MTL: the label is told",
+    )
+    group.add_argument(
+        "--geometry",
+        nargs="+",
+        type=_term,
+        metavar="TERM=WEIGHT",
+        help=f"beside telling people apart: {', '.join(TERMS)}, each with how much it counts",
+    )
+    group.add_argument("--label", metavar="COLUMN", help="of labels.csv, such as expression; an empty one is not known")
+    group.add_argument(
+        "--base", choices=("arcface", "triplet"), help="what people are told apart by (default: arcface)"
+    )
+    group.add_argument(
+        "--euclidean",
+        action="store_const",
+        const=True,
+        help="where losses see features these have any length, as FBV is published with; they are compared by cosine",
+    )
 
 
 def given(options: argparse.Namespace) -> list[str]:
     """The flags that encoders heed and most translators do not, as far as they were given."""
-    names = ("images", "recipe", "backbone", "device", "modality", *_CHANGED)
+    names = ("images", "recipe", "backbone", "device", "modality", *_SHAPING, *_CHANGED)
     return [f"--{name.replace('_', '-')}" for name in names if getattr(options, name) is not None]
 
 
@@ -96,6 +123,9 @@ def run(options: argparse.Namespace) -> None:
         f"subjects, space {manifest.target.name} ({manifest.target.fingerprint})",
         soft_wrap=True,
     )
+    for term, num in trained.without.items():
+        if num:
+            console.print(f"{num} batches had nothing for {_NAMES[term]} to look at", soft_wrap=True)
     stated = trained.calibration.points.get("native-target", ())
     console.print(thresholds_line(stated, [trained.validation.num_gallery_subjects]), soft_wrap=True)
 
@@ -111,7 +141,32 @@ def _recipe(options: argparse.Namespace) -> EncoderRecipe:
     changes = {name: getattr(options, name) for name in _CHANGED if getattr(options, name) is not None}
     if "epochs" in changes:
         changes["iterations"] = 0
-    return replace(RECIPES[options.recipe or "small"](options.backbone or BACKBONES[0]), **changes)
+    recipe = RECIPES[options.recipe or "small"](options.backbone or BACKBONES[0])
+    return replace(recipe, **changes, geometry=_geometry(options))
+
+
+def _geometry(options: argparse.Namespace) -> GeometryRecipe | None:
+    """None where nothing of it was asked. Raises `TrainingError` for options without effect."""
+    if all(getattr(options, name) is None for name in _SHAPING):
+        return None
+    terms = dict(options.geometry or ())
+    if bool(terms) != bool(options.label):
+        raise TrainingError("--geometry needs a --label to look at, and --label a --geometry")
+    if options.euclidean and not terms and options.base != "triplet":
+        raise TrainingError("--euclidean has no effect on ArcFace without --geometry: it is of angles")
+    return GeometryRecipe(
+        base=options.base or "arcface",
+        label=options.label or "",
+        is_spherical=not options.euclidean,
+        **{TERMS[name]: weight for name, weight in terms.items()},
+    )
+
+
+def _term(text: str) -> tuple[str, float]:
+    name, _, weight = text.partition("=")
+    if name not in TERMS:
+        raise argparse.ArgumentTypeError(f"{text!r}: give TERM=WEIGHT, of {', '.join(TERMS)}")
+    return name, _above_zero(weight)
 
 
 def _dimension(text: str) -> int:

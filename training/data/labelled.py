@@ -36,6 +36,11 @@ class Labels:
         num_M = self.is_known_NM.sum(axis=0)
         return (*missing, *(name for name, num in zip(self.attributes, num_M.tolist(), strict=True) if not num))
 
+    @property
+    def num_known(self) -> int:
+        """Pictures whose class is known."""
+        return int((self.class_N >= 0).sum())
+
     def take(self, rows: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> "Labels":
         """Of these pictures."""
         return Labels(self.classes, self.attributes, self.class_N[rows], self.has_NM[rows], self.is_known_NM[rows])

@@ -7,7 +7,7 @@ name when used. Shapes: N pictures, D feature dimension.
 import hashlib
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from models.space import InputPreparation, Space
 from models.split import SplitRule
 from training.data.encoders import Encoder
 from training.data.extraction import ExtractionSettings, extract_features
+from training.data.labelled import UNKNOWN, read_labels
 from training.data.picture_store import LabelledPictures, decode_pictures
 from training.data.sources import ChosenPictures, PictureItem, PictureSource
 from training.errors import TrainingError
@@ -31,12 +32,15 @@ from training.evaluation.cross_space import NativeEvaluation, evaluate_native
 from training.export.half_weights import with_half_weights
 from training.export.parity import check_parity
 from training.trainers.encoder_recipe import EncoderRecipe, Report
+from training.trainers.geometry_recipe import GeometryRecipe
 
 BACKBONES = ("mobilenetv2-t6", "mobilenetv2-t10", "mobilenetv2-t16", "resnet-50", "resnet-101", "inception-resnet")
 PREPARATION = InputPreparation(mean=(127.5, 127.5, 127.5), std=(79.6875, 79.6875, 79.6875))
 """Pixels in [-1.6, 1.6], as R3AN, Sec. 5.1."""
 PARITY_PICTURES = 16
 _HASHED_AT_ONCE = 1024
+ORIGIN = "neutral"
+"""The label that comes first where it is one, from which the others are told."""
 
 
 def paper(backbone: str) -> EncoderRecipe:
@@ -125,6 +129,8 @@ class TrainedEncoder:
     validation: NativeEvaluation
     test: NativeEvaluation | None
     calibration: Calibration
+    without: dict[str, int] = field(default_factory=dict)
+    """Of each term that labels shape features by, how many batches had nothing that it looks at."""
 
     def metrics(self) -> dict[str, JsonValue]:
         """What the bundle's manifest says of it."""
@@ -132,6 +138,7 @@ class TrainedEncoder:
             "parity": self.parity,
             "num_training_pictures": self.num_pictures,
             "num_training_subjects": self.num_subjects,
+            **({"num_batches_without": dict(self.without)} if self.without else {}),
             "validation": self.validation.to_json(),
             "test": self.test.to_json() if self.test else None,
         }
@@ -183,8 +190,8 @@ def train_encoder(
     trainer = importlib.import_module("training.trainers.encoder")
     torch_device = trainer.choose_torch_device(device)
     partial.mkdir(parents=True, exist_ok=True)
-    pictures = _labelled(parts, partial, hooks)
-    model = trainer.fit_encoder(
+    pictures = _labelled(parts, partial, hooks, recipe.geometry)
+    fitted = trainer.fit_encoder(
         recipe,
         pictures,
         PREPARATION,
@@ -193,6 +200,7 @@ def train_encoder(
         checkpoint=partial / "checkpoint.npz",
         on_step=hooks.on_step,
     )
+    model = fitted.encoder
     exported: bytes = importlib.import_module("training.export.torch_graph").encoder_torch_graph(
         model, PREPARATION.resize
     )
@@ -213,15 +221,29 @@ def train_encoder(
         evaluate_native(validation),
         evaluate_native(test) if test is not None else None,
         calibrate_native(validation),
+        fitted.without,
     )
 
 
-def _labelled(parts: PictureParts, partial: Path, hooks: Hooks) -> LabelledPictures:
+def _labelled(parts: PictureParts, partial: Path, hooks: Hooks, geometry: GeometryRecipe | None) -> LabelledPictures:
+    # Before what takes minutes.
+    labels = read_labels(parts.train, geometry.label, ()) if geometry is not None and geometry.needs_labels else None
+    if labels is not None and len(labels.classes) < 2:
+        raise TrainingError(
+            f"{labels.num_known} of the pictures are labelled, and all of them alike: there is no shape to give"
+        )
     decoded = decode_pictures(parts.source, parts.train, PREPARATION, partial, hooks.on_decoded)
     subjects, class_N = np.unique([item.subject for item in parts.train], return_inverse=True)
-    return LabelledPictures(
-        decoded, class_N.astype(np.int64), len(subjects), _digest(decoded, [item.subject for item in parts.train])
-    )
+    people = [item.subject for item in parts.train]
+    if labels is None:
+        return LabelledPictures(decoded, class_N.astype(np.int64), len(subjects), _digest(decoded, people))
+    # The first is where the others are told from.
+    order = sorted(range(len(labels.classes)), key=lambda place: labels.classes[place] != ORIGIN)
+    label_N = np.argsort([*order, len(order)])[labels.class_N]
+    label_N[labels.class_N < 0] = UNKNOWN
+    said = [*people, *(str(one) for one in label_N.tolist())]
+    digest = _digest(decoded, said)
+    return LabelledPictures(decoded, class_N.astype(np.int64), len(subjects), digest, label_N, len(labels.classes))
 
 
 def _digest(decoded_NHW3: npt.NDArray[np.uint8], subjects: list[str]) -> str:

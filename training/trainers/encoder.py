@@ -6,7 +6,7 @@ Shapes: N pictures, B batch, H W picture, D feature dimension.
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -50,6 +50,15 @@ class TorchEncoder:
         return feature
 
 
+@dataclass(frozen=True, slots=True)
+class FittedEncoder:
+    """What a training comes to."""
+
+    encoder: TorchEncoder
+    without: dict[str, int]
+    """Of each term that labels shape features by, how many batches had nothing that it looks at."""
+
+
 def fit_encoder(
     recipe: EncoderRecipe,
     pictures: LabelledPictures,
@@ -59,7 +68,7 @@ def fit_encoder(
     device: str,
     checkpoint: Path,
     on_step: Callable[[Report], None] = lambda report: None,
-) -> TorchEncoder:
+) -> FittedEncoder:
     """Train from nothing, or from the checkpoint that an interrupted call for the same work left.
 
     Source: Deng et al., ArcFace (CVPR 2019); optimiser and steps as R3AN (CVPR 2019), Sec. 5.1, or as the
@@ -80,7 +89,7 @@ def fit_encoder(
         if not run.state.is_finite:
             raise TrainingError(f"a weight is no number after {epoch + 1} epochs; lower --learning-rate")
         save_checkpoint(checkpoint, run.state)
-    return TorchEncoder(run.network)
+    return FittedEncoder(TorchEncoder(run.network), {} if run.geometry is None else run.geometry.without)
 
 
 class _Run:

@@ -12,6 +12,8 @@ class GeometryRecipe:
     """
 
     base: Literal["arcface", "triplet"] = "arcface"
+    label: str = ""
+    """The column of the listing that is looked at."""
     minimization: float = 0.0
     """PDM, Eq. 2."""
     preservation: float = 0.0

@@ -219,6 +219,53 @@ def test_what_makes_no_sense_is_refused_in_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
+SHAPED = ("--geometry", "pdp=0.5", "fbv=0.1", "--label", "expression", "--base", "triplet", "--euclidean")
+
+
+def test_labels_shape_an_encoder(run: Run, world: Path, tmp_path: Path) -> None:
+    printed = run(*fit(world, tmp_path / "shaped", "--modality", "photo", *SHAPED))
+    manifest = read_bundle(tmp_path / "shaped").manifest
+    recipe: Any = manifest.provenance.hyperparameters["geometry"]
+    asked = ("base", "label", "preservation", "basis", "minimization", "is_spherical")
+    assert [recipe[name] for name in asked] == ["triplet", "expression", 0.5, 0.1, 0.0, False]
+    without: Any = manifest.metrics["num_batches_without"]
+    assert set(without) == {"preservation", "basis"}
+    for term, name in (("preservation", "pdp"), ("basis", "fbv")):
+        assert (f"{without[term]} batches had nothing for {name}" in printed) == (without[term] > 0)
+    # Of another column another encoder comes.
+    run(*fit(world, tmp_path / "other", "--modality", "photo", *SHAPED[:3], "--label", "eyeglasses", *SHAPED[5:]))
+    assert read_bundle(tmp_path / "other").manifest.digest != manifest.digest
+
+
+def test_triplets_alone_need_no_label(run: Run, world: Path, tmp_path: Path) -> None:
+    run(*fit(world, tmp_path / "three", "--base", "triplet", "--epochs", "1"))
+    assert "num_batches_without" not in read_bundle(tmp_path / "three").manifest.metrics
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (("--geometry", "pdp=1"), "--geometry needs a --label to look at"),
+        (("--label", "expression"), "--label a --geometry"),
+        (("--euclidean",), "--euclidean has no effect on ArcFace"),
+        (("--geometry", "pdx=1", "--label", "expression"), "'pdx=1': give TERM=WEIGHT, of pdm, pdp, fbv, ce, mtl"),
+        (("--geometry", "pdp", "--label", "expression"), "must be a number above 0"),
+        (("--geometry", "pdp=1", "--label", "mood"), "no picture has a label 'mood'; there are: "),
+        (("--modality", "photo", "--geometry", "pdp=1", "--label", "style"), "0 of the pictures are labelled"),
+    ],
+)
+def test_shapes_that_make_no_sense_are_refused(
+    fails: Fails, world: Path, tmp_path: Path, options: tuple[str, ...], line: str
+) -> None:
+    assert line in fails(*fit(world, tmp_path / "x", *options))
+    assert not (tmp_path / "x").exists()
+
+
+def test_other_methods_have_no_use_for_shapes(fails: Fails, tmp_path: Path) -> None:
+    words = ("fit", "--method", "ridge", "--source", "a.npz", "--target", "b.npz", "--out", tmp_path / "x")
+    assert "--geometry is for --method encoder" in fails(*words, "--geometry", "pdp=1", "--label", "expression")
+
+
 def test_an_encoder_needs_pictures(fails: Fails, tmp_path: Path) -> None:
     line = fails("fit", "--method", "encoder", "--out", tmp_path / "x")
     assert line == (

@@ -78,7 +78,7 @@ def fitted(
         device="cpu",
         checkpoint=checkpoint,
         on_step=on_step,
-    )
+    ).encoder
 
 
 def weights(model: TorchEncoder) -> dict[str, bytes]:
@@ -313,12 +313,12 @@ def test_a_recipe_may_be_that_of_the_network_for_verification(tmp_path: Path) ->
     heard: list[Report] = []
     model = fit_encoder(
         recipe, pictures, preparation, seed=0, device="cpu", checkpoint=tmp_path / "c.npz", on_step=heard.append
-    )
+    ).encoder
     assert [report.step for report in heard] == [1, 2, 3, 4]
     picture = np.random.default_rng(0).normal(size=(2, 3, 75, 75)).astype(np.float32)
     np.testing.assert_allclose(np.linalg.norm(model(picture), axis=1), 1.0, atol=1e-5)
     without = replace(recipe, centre=0.0)
-    other = fit_encoder(without, pictures, preparation, seed=0, device="cpu", checkpoint=tmp_path / "d.npz")
+    other = fit_encoder(without, pictures, preparation, seed=0, device="cpu", checkpoint=tmp_path / "d.npz").encoder
     assert not np.allclose(model(picture), other(picture), atol=1e-4)
     with pytest.raises(TrainingError, match="75 pixels or more"):
         fit_encoder(recipe, labelled(), PREPARATION, seed=0, device="cpu", checkpoint=tmp_path / "e.npz")

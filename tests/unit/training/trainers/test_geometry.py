@@ -29,7 +29,7 @@ from training.trainers.encoder_recipe import EncoderRecipe
 from training.trainers.geometry import TERMS, Geometry, grouped_order
 from training.trainers.geometry_recipe import GeometryRecipe
 
-EVERYTHING = GeometryRecipe("triplet", 1.0, 1.0, 1.0, 1.0, 1.0, is_spherical=False, num_pictures=4)
+EVERYTHING = GeometryRecipe("triplet", "light", 1.0, 1.0, 1.0, 1.0, 1.0, is_spherical=False, num_pictures=4)
 
 
 def lit(num_each: int = 8) -> LabelledPictures:
