@@ -150,6 +150,8 @@ def _geometry(options: argparse.Namespace) -> GeometryRecipe | None:
     if all(getattr(options, name) is None for name in _SHAPING):
         return None
     terms = dict(options.geometry or ())
+    if len(terms) != len(options.geometry or ()):
+        raise TrainingError("--geometry names a term twice")
     if bool(terms) != bool(options.label):
         raise TrainingError("--geometry needs a --label to look at, and --label a --geometry")
     if options.euclidean and not terms and options.base != "triplet":

@@ -223,7 +223,8 @@ SHAPED = ("--geometry", "pdp=0.5", "fbv=0.1", "--label", "expression", "--base",
 
 
 def test_labels_shape_an_encoder(run: Run, world: Path, tmp_path: Path) -> None:
-    printed = run(*fit(world, tmp_path / "shaped", "--modality", "photo", *SHAPED))
+    quickly = ("--modality", "photo", "--epochs", "2")
+    printed = run(*fit(world, tmp_path / "shaped", *quickly, *SHAPED))
     manifest = read_bundle(tmp_path / "shaped").manifest
     recipe: Any = manifest.provenance.hyperparameters["geometry"]
     asked = ("base", "label", "preservation", "basis", "minimization", "is_spherical")
@@ -233,7 +234,7 @@ def test_labels_shape_an_encoder(run: Run, world: Path, tmp_path: Path) -> None:
     for term, name in (("preservation", "pdp"), ("basis", "fbv")):
         assert (f"{without[term]} batches had nothing for {name}" in printed) == (without[term] > 0)
     # Of another column another encoder comes.
-    run(*fit(world, tmp_path / "other", "--modality", "photo", *SHAPED[:3], "--label", "eyeglasses", *SHAPED[5:]))
+    run(*fit(world, tmp_path / "other", *quickly, *SHAPED[:3], "--label", "eyeglasses", *SHAPED[5:]))
     assert read_bundle(tmp_path / "other").manifest.digest != manifest.digest
 
 
@@ -249,6 +250,7 @@ def test_triplets_alone_need_no_label(run: Run, world: Path, tmp_path: Path) -> 
         (("--label", "expression"), "--label a --geometry"),
         (("--euclidean",), "--euclidean has no effect on ArcFace"),
         (("--geometry", "pdx=1", "--label", "expression"), "'pdx=1': give TERM=WEIGHT, of pdm, pdp, fbv, ce, mtl"),
+        (("--geometry", "pdp=1", "pdp=2", "--label", "expression"), "--geometry names a term twice"),
         (("--geometry", "pdp", "--label", "expression"), "must be a number above 0"),
         (("--geometry", "pdp=1", "--label", "mood"), "no picture has a label 'mood'; there are: "),
         (("--modality", "photo", "--geometry", "pdp=1", "--label", "style"), "0 of the pictures are labelled"),
