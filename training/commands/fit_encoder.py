@@ -156,6 +156,8 @@ def _geometry(options: argparse.Namespace) -> GeometryRecipe | None:
         raise TrainingError("--geometry needs a --label to look at, and --label a --geometry")
     if options.euclidean and not terms and options.base != "triplet":
         raise TrainingError("--euclidean has no effect on ArcFace without --geometry: it is of angles")
+    if options.base == "triplet" and (options.margin is not None or options.scale is not None):
+        raise TrainingError("--margin and --scale are ArcFace's, and have no effect on --base triplet")
     return GeometryRecipe(
         base=options.base or "arcface",
         label=options.label or "",

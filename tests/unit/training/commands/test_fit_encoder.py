@@ -249,6 +249,7 @@ def test_triplets_alone_need_no_label(run: Run, world: Path, tmp_path: Path) -> 
         (("--geometry", "pdp=1"), "--geometry needs a --label to look at"),
         (("--label", "expression"), "--label a --geometry"),
         (("--euclidean",), "--euclidean has no effect on ArcFace"),
+        (("--base", "triplet", "--scale", "30"), "--margin and --scale are ArcFace's"),
         (("--geometry", "pdx=1", "--label", "expression"), "'pdx=1': give TERM=WEIGHT, of pdm, pdp, fbv, ce, mtl"),
         (("--geometry", "pdp=1", "pdp=2", "--label", "expression"), "--geometry names a term twice"),
         (("--geometry", "pdp", "--label", "expression"), "must be a number above 0"),
