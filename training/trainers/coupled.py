@@ -7,7 +7,6 @@ Shapes: N pictures, B batch, D feature dimension, K classes, M attributes, E ste
 """
 
 import copy
-import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass, field, replace
@@ -26,9 +25,9 @@ from training.errors import TrainingError
 from training.losses.coupling import distribution_matching, known_attributes, known_classes, soft_co_annotation
 from training.trainers.checkpoint import State
 from training.trainers.coupled_recipe import CoupledRecipe
-from training.trainers.encoder import TorchEncoder
+from training.trainers.encoder import Normalise, TorchEncoder
 from training.trainers.epochs import run_epochs
-from training.trainers.fitted import Workplace
+from training.trainers.fitted import Workplace, digest_of
 from training.trainers.optimisers import Optimisers
 from training.trainers.picture_encoder import PictureEncoder, Unit
 from training.trainers.schedule import rate
@@ -77,20 +76,10 @@ class CoupledPictures:
     @property
     def digest(self) -> str:
         """SHA-256 of what is learned from."""
-        digest = hashlib.sha256(self.pictures.encoder)
-        arrays: list[npt.NDArray[np.generic]] = [
-            self.pictures.picture_NHW3,
-            self.class_N,
-            self.has_NM,
-            self.is_known_NM,
-        ]
-        arrays += [self.related.weight_KM, self.related.chance_KM]
-        if self.taught is not None:
-            arrays += [self.taught.class_NK, self.taught.attribute_NM]
-        for array in arrays:
-            digest.update(repr(array.shape).encode())
-            digest.update(np.ascontiguousarray(array).data)
-        return digest.hexdigest()
+        of_pictures = (self.pictures.picture_NHW3, self.class_N, self.has_NM, self.is_known_NM)
+        of_classes = (self.related.weight_KM, self.related.chance_KM)
+        told = () if self.taught is None else (self.taught.class_NK, self.taught.attribute_NM)
+        return digest_of((*of_pictures, *of_classes, *told), self.pictures.encoder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,12 +287,9 @@ def _in(data: CoupledPictures, name: str) -> CoupledPictures:
 
 def _told(data: CoupledPictures, teacher: FittedCoupled) -> Taught:
     """What the teacher says of all pictures."""
-    preparation = data.pictures.preparation
-    mean, std = (np.array(of, dtype=np.float32)[:, None, None] for of in (preparation.mean, preparation.std))
-    picture_NHW3, found = data.pictures.picture_NHW3, []
-    for start in range(0, len(picture_NHW3), _AT_ONCE):
-        raw = np.moveaxis(picture_NHW3[start : start + _AT_ONCE].astype(np.float32), 3, 1)
-        found.append(teacher.classifier((raw - mean) / std))
+    normalise, picture_NHW3 = Normalise(data.pictures.preparation, "cpu"), data.pictures.picture_NHW3
+    starts = range(0, len(picture_NHW3), _AT_ONCE)
+    found = [teacher.classifier(normalise(picture_NHW3[start : start + _AT_ONCE]).numpy()) for start in starts]
     probability_NC = np.concatenate(found)
     num_classes = len(data.related.classes)
     return Taught(probability_NC[:, :num_classes], probability_NC[:, num_classes:])

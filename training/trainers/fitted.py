@@ -29,6 +29,15 @@ class Workplace:
     on_step: Callable[[Report], None] = lambda report: None
 
 
+def digest_of(arrays: Iterable[npt.NDArray[np.generic]], graph: bytes = b"") -> str:
+    """SHA-256 of a graph and of arrays, with the shape of each before it."""
+    digest = hashlib.sha256(graph)
+    for array in arrays:
+        digest.update(repr(array.shape).encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
 @dataclass(frozen=True, slots=True)
 class TrainingData:
     """Aligned features of the same pictures, unit length, with validation pairs of other subjects."""
@@ -49,12 +58,8 @@ class TrainingData:
     @property
     def digest(self) -> str:
         """SHA-256 of what is learned from."""
-        digest = hashlib.sha256()
-        for array in (self.source_NS, self.target_NT, self.picture_NHW3):
-            if array is not None:
-                digest.update(repr(array.shape).encode())
-                digest.update(np.ascontiguousarray(array).data)
-        return digest.hexdigest()
+        arrays = (self.source_NS, self.target_NT, self.picture_NHW3)
+        return digest_of([array for array in arrays if array is not None])
 
 
 @dataclass(frozen=True, slots=True)

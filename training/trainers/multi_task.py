@@ -5,7 +5,6 @@ Shapes: N pictures, B batch, D feature dimension, C classes, T tasks, E steps of
 """
 
 import copy
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -25,7 +24,7 @@ from training.trainers.balanced import BalancedBatches
 from training.trainers.checkpoint import State
 from training.trainers.encoder import TorchEncoder
 from training.trainers.epochs import run_epochs
-from training.trainers.fitted import Workplace
+from training.trainers.fitted import Workplace, digest_of
 from training.trainers.multi_task_recipe import TASKS, MultiTaskRecipe
 from training.trainers.optimisers import Optimisers
 from training.trainers.picture_encoder import PictureEncoder, Unit
@@ -56,11 +55,8 @@ class TaskPictures:
     @property
     def digest(self) -> str:
         """SHA-256 of what is learned from."""
-        digest = hashlib.sha256(self.pictures.encoder)
-        for array in (self.pictures.picture_NHW3, self.feature_ND, self.class_N, self.is_weak_N):
-            digest.update(repr(array.shape).encode())
-            digest.update(np.ascontiguousarray(array).data)
-        return digest.hexdigest()
+        arrays = (self.pictures.picture_NHW3, self.feature_ND, self.class_N, self.is_weak_N)
+        return digest_of(arrays, self.pictures.encoder)
 
 
 @dataclass(frozen=True, slots=True)
