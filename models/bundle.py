@@ -1,10 +1,11 @@
-"""A bundle: one exported model (encoder, translator, sampler, classifier, generator) as an immutable folder, every byte of it
-accounted for.
+"""A bundle: one exported model (encoder, translator, sampler, classifier, attributes, generator) as an immutable folder, every
+byte of it accounted for.
 
     model.onnx        dynamic batch, opset stated, normalisation inside the graph
     calibration.json  operating points, and what scores mean
     stats.npz         what features of its spaces look like, and how far translations can be trusted; where it is known
     labels.json       of a classifier, whom it knows
+    attributes.json   of what tells attributes, which, and how surely
     MODEL_CARD.md     for people
     bundle.json       the manifest: what it is, where it came from, SHA-256 of every file, and a digest of itself
 
@@ -21,6 +22,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, JsonValue, StringConstraints, TypeAdapter
 
+from models.attributes import ATTRIBUTES, AttributeTable, parse_attributes
 from models.calibration import MODALITY_PATTERN, PHOTO, Calibration, parse_calibration
 from models.confidence import ConfidenceModel, read_confidence
 from models.documents import canonical_json, parse_document, readable_json, sha256_hex
@@ -81,14 +83,14 @@ class Manifest:
     """`bundle.json`. An encoder has no source space; a translator or sampler goes from `source` to `target`.
 
     A classifier has none either: `target` says how its pictures are prepared and how many people it knows, and nothing is
-    compared there. A generator paints the faces that features of `source` are of; `target` is the space whose features it was
-    trained to make recognisable.
+    compared there; so it is with `attributes`, which are of so many classes and attributes. A generator paints the faces that
+    features of `source` are of; `target` is the space whose features it was trained to make recognisable.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     name: Name
-    kind: Literal["encoder", "translator", "sampler", "classifier", "generator"]
+    kind: Literal["encoder", "translator", "sampler", "classifier", "attributes", "generator"]
     method: str
     source: Space | None
     target: Space
@@ -153,6 +155,8 @@ class Bundle:
     """Of a translator that has one."""
     labels: tuple[str, ...] = ()
     """Of a classifier, the subject of each of its probabilities."""
+    attributes: AttributeTable | None = None
+    """Of what tells attributes, what each of its probabilities is of."""
 
 
 _MANIFEST = TypeAdapter(Manifest)
@@ -174,6 +178,7 @@ def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -
     parse_calibration(files[CALIBRATION])
     _confidence(manifest, files, str(folder))
     _labels(manifest, files, str(folder))
+    _attributes(manifest, files, str(folder))
     # As it will be read again: checked, and with 0 for a float written as 0.0, or its digest would not hold.
     manifest = parse_document(_MANIFEST, _text(manifest, str(folder)), what=f"{folder}/{MANIFEST}", error=BundleError)
     complete = replace(manifest, files={name: sha256_hex(data) for name, data in sorted(files.items())})
@@ -212,7 +217,8 @@ def read_bundle(folder: Path) -> Bundle:
     _check_signature(manifest, graph, where)
     calibration = parse_calibration(contents[CALIBRATION])
     confidence, labels = _confidence(manifest, contents, where), _labels(manifest, contents, where)
-    return Bundle(manifest, contents[MODEL], graph, calibration, confidence, labels)
+    attributes = _attributes(manifest, contents, where)
+    return Bundle(manifest, contents[MODEL], graph, calibration, confidence, labels, attributes)
 
 
 def _read_files(folder: Path, manifest: Manifest, where: str) -> dict[str, bytes]:
@@ -250,6 +256,14 @@ def _labels(manifest: Manifest, files: Mapping[str, bytes], where: str) -> tuple
     return parse_labels(files[LABELS], what=f"{where}/{LABELS}", dimension=manifest.target.dimension)
 
 
+def _attributes(manifest: Manifest, files: Mapping[str, bytes], where: str) -> AttributeTable | None:
+    if (manifest.kind == "attributes") != (ATTRIBUTES in files):
+        raise BundleError(f"{where}: what tells attributes, and nothing else, says in {ATTRIBUTES} which")
+    if manifest.kind != "attributes":
+        return None
+    return parse_attributes(files[ATTRIBUTES], what=f"{where}/{ATTRIBUTES}", dimension=manifest.target.dimension)
+
+
 def _text(manifest: Manifest, where: str) -> bytes:
     try:
         return readable_json(manifest.to_json())
@@ -276,11 +290,11 @@ def _read(path: Path, where: str) -> bytes:
 
 def _check_kind(manifest: Manifest, where: str) -> None:
     """That a manifest says what its kind needs, and nothing that belongs to another."""
-    takes_pictures = manifest.kind in ("encoder", "classifier")
+    takes_pictures = manifest.kind in ("encoder", "classifier", "attributes")
     if not takes_pictures and manifest.source is None:
         raise BundleError(f"{where}/{MANIFEST}: a {manifest.kind} needs a source space")
     if takes_pictures and manifest.source is not None:
-        raise BundleError(f"{where}/{MANIFEST}: an encoder or classifier has no source space")
+        raise BundleError(f"{where}/{MANIFEST}: what takes pictures has no source space")
     if (manifest.kind == "sampler") != (manifest.sampling is not None):
         raise BundleError(f"{where}/{MANIFEST}: a sampler, and nothing else, says how it is sampled")
     if manifest.kind in ("sampler", "classifier") and manifest.modality is None:
@@ -306,10 +320,9 @@ def _check_signature(manifest: Manifest, graph: GraphSignature, where: str) -> N
     if manifest.kind == "generator":
         if len(graph.output_shape) != 4 or graph.output_shape[1] != 3:
             raise BundleError(f"{where}: a generator's model must give colour pictures, (batch, 3, height, width)")
-    elif manifest.kind == "classifier":
+    elif manifest.kind in ("classifier", "attributes"):
         if graph.output_shape != (None, manifest.target.dimension):
-            raise BundleError(
-                f"{where}: a classifier's model must give (batch, people) probabilities, as many as it has labels"
-            )
+            named = "people" if manifest.kind == "classifier" else "classes and attributes"
+            raise BundleError(f"{where}: the model must give (batch, {named}) probabilities, as many as are named")
     elif graph.output_shape[-1:] not in ((manifest.target.dimension,), (None,)):
         raise BundleError(f"{where}: the model's output is not of the target space's dimension")

@@ -153,6 +153,23 @@ class EncoderEngine(PictureEngine):
     """Pictures become unit features (1, D)."""
 
 
+class AttributesEngine(PictureEngine):
+    """Pictures become the probabilities (1, K + M) of classes, which sum to one, and of attributes."""
+
+    def __init__(self, bundle: Bundle, device: Device, preparation: InputPreparation, max_pixels: int) -> None:
+        super().__init__(bundle, device, preparation, max_pixels)
+        assert bundle.attributes is not None
+        self._num_classes = len(bundle.attributes.classes)
+
+    def finish(self, rows: FloatArray) -> FloatArray:
+        """Probabilities. Raises `EngineError` where they are none."""
+        is_sound = np.isfinite(rows).all() and (rows >= 0).all() and (rows <= 1 + _ROUNDING).all()
+        sums = rows[:, : self._num_classes].sum(axis=1)
+        if not is_sound or (self._num_classes and not np.allclose(sums, 1, atol=_ROUNDING)):
+            raise EngineError(f"bundle {self._name}: what it gives are no probabilities")
+        return rows.clip(0, 1)
+
+
 class ClassifierEngine(PictureEngine):
     """Pictures become the probabilities (1, C) of the people whom the model knows."""
 

@@ -24,7 +24,7 @@ from service.inference.engine import Picture
 from service.inference.loading import LoadedBundles
 from service.inference.watch import Seen, Watch
 
-_OF_PICTURES = ("encoder", "classifier")
+_OF_PICTURES = ("encoder", "classifier", "attributes")
 OFF_LOOP_JUDGED = 32
 """Rows from which on what is thought of features is thought on a thread: 255 of 512 numbers take 10 ms."""
 
@@ -181,7 +181,10 @@ class Inference:
         return feature
 
     async def classify(self, picture: Picture, bundle: str) -> FloatArray:
-        """One picture as the probabilities (C,) of whom a classifier knows. Raises `ImageRejectedError`."""
+        """One picture as the probabilities (C,) of what a classifier, or a bundle of attributes, knows.
+
+        Raises `ImageRejectedError`.
+        """
         found = await self._batchers[bundle].submit(picture)
         probability_C: FloatArray = found[0]
         return probability_C

@@ -11,6 +11,7 @@ from models.runtime import Device, DeviceError, InferenceError
 from models.space import InputPreparation
 from service.errors import StartupError
 from service.inference.engine import (
+    AttributesEngine,
     ClassifierEngine,
     EncoderEngine,
     Engine,
@@ -37,6 +38,9 @@ class EngineFactory(Protocol):
     def classifier(self, bundle: Bundle) -> Engine[Picture]:
         """Raises `InferenceError`."""
 
+    def attributes(self, bundle: Bundle) -> Engine[Picture]:
+        """Raises `InferenceError`."""
+
     def sampler(self, bundle: Bundle) -> Engine[tuple[FloatArray, FloatArray]]:
         """Raises `InferenceError`."""
 
@@ -60,6 +64,10 @@ class OnnxEngines:
         """A classifier's engine."""
         return ClassifierEngine(bundle, self.device, _preparation(bundle), self.max_pixels)
 
+    def attributes(self, bundle: Bundle) -> Engine[Picture]:
+        """The engine of what tells attributes."""
+        return AttributesEngine(bundle, self.device, _preparation(bundle), self.max_pixels)
+
     def generator(self, bundle: Bundle) -> Engine[FloatArray]:
         """A generator's engine."""
         return GeneratorEngine(bundle, self.device)
@@ -76,7 +84,7 @@ class LoadedBundle:
     bundle: Bundle
     engine: Engine[Any]
     """Takes features (n, S) where the bundle is a translator or generator, with noise (M, Z) where it is a sampler, a `Picture`
-    where it is an encoder or classifier.
+    where it is an encoder, a classifier, or tells attributes.
     """
 
 
@@ -97,12 +105,14 @@ class LoadedBundles:
     generators: tuple[LoadedBundle, ...] = ()
     samplers: tuple[LoadedBundle, ...] = ()
     classifiers: tuple[LoadedBundle, ...] = ()
+    attributes: tuple[LoadedBundle, ...] = ()
     rejected: tuple[RejectedBundle, ...] = ()
 
     @property
     def served(self) -> tuple[LoadedBundle, ...]:
         """All that were not rejected."""
-        return (*self.encoders, *self.translators, *self.samplers, *self.classifiers, *self.generators)
+        of_pictures = (*self.classifiers, *self.attributes)
+        return (*self.encoders, *self.translators, *self.samplers, *of_pictures, *self.generators)
 
 
 def load_bundles(
@@ -116,7 +126,7 @@ def load_bundles(
     if not folder.is_dir():
         raise StartupError(f"{folder}: the folder of bundles does not exist; make it or give another --bundles")
     loaded: dict[str, list[LoadedBundle]] = {
-        kind: [] for kind in ("translator", "encoder", "generator", "sampler", "classifier")
+        kind: [] for kind in ("translator", "encoder", "generator", "sampler", "classifier", "attributes")
     }
     rejected: list[RejectedBundle] = []
     names: set[str] = set()
@@ -142,7 +152,7 @@ def load_bundles(
             raise StartupError(f"bundle {path.name}: {failure}") from None
         except (ContractError, InferenceError) as failure:
             rejected.append(RejectedBundle(path.name, str(failure)))
-    of_kind = {f"{kind}s": tuple(entries) for kind, entries in loaded.items()}
+    of_kind = {f"{kind.removesuffix('s')}s": tuple(entries) for kind, entries in loaded.items()}
     return LoadedBundles(**of_kind, rejected=tuple(rejected))
 
 
@@ -158,10 +168,12 @@ def _engine(bundle: Bundle, engines: EngineFactory) -> Engine[Any]:
             return engines.sampler(bundle)
         case "classifier":
             return engines.classifier(bundle)
+        case "attributes":
+            return engines.attributes(bundle)
 
 
 def _preparation(bundle: Bundle) -> InputPreparation:
     preparation = bundle.manifest.target.preparation
     if preparation is None:
-        raise InferenceError("an encoder or classifier bundle must say how pictures are prepared")
+        raise InferenceError("a bundle that takes pictures must say how they are prepared")
     return preparation

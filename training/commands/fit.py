@@ -20,6 +20,10 @@ One network for three tasks (--method dynamic-mtl, its rivals static-mtl, naive-
 and one task alone, single-verification): the encoder of both modalities, and two classifiers, of who of the training people is
 on a weak picture and on a photo. Takes --images and --encoder as those above.
 
+Classes and attributes (--method coupled, its parts distribution-matching and soft-co-annotation, its rivals uncoupled,
+student-teacher, mgda-ub, and one task alone, single-class, single-attributes): one network tells both of a picture, learned
+from pictures of which one or the other is known, and a service can search among those who have an attribute.
+
 A common space (--method cca, two-sided): every set gets a projection, a bundle each, and is compared there.
 
 An encoder (--method encoder): trained with ArcFace on the labelled pictures of --images, a folder, zip or CSV. Subjects
@@ -39,7 +43,7 @@ from models.bundle import COMMON_SPACE_METHODS, Manifest, read_bundle
 from models.calibration import Calibration
 from models.confidence import ConfidenceModel
 from models.split import SplitRule
-from training.commands import fit_across, fit_adapted, fit_common, fit_encoder, fit_r3an, fit_tasks
+from training.commands import fit_across, fit_adapted, fit_attributes, fit_common, fit_encoder, fit_r3an, fit_tasks
 from training.commands.arguments import add_registry_argument, add_split_arguments, check_shares, share
 from training.commands.report import draw_report
 from training.commands.terminal import NO_CONFIDENCE, evaluation_table, out, thresholds_line
@@ -49,7 +53,7 @@ from training.data.partial import sole_partial
 from training.errors import TrainingError
 from training.evaluation.calibration import HeldOut, calibrate
 from training.export.bundles import all_or_none, check_bundle_path, write_translator_bundle
-from training.recipes import adapted, modalities, tasks
+from training.recipes import adapted, attributes, modalities, tasks
 from training.recipes.confidence import fit_confidence
 from training.recipes.cross_fitting import NUM_FOLDS, cross_fitted
 from training.recipes.r3an import LEFT
@@ -70,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--method",
-        choices=(*METHODS, *_ACROSS, *COMMON_SPACE_METHODS, AUTO, ENCODER),
+        choices=(*METHODS, *_ACROSS, *attributes.METHODS, *COMMON_SPACE_METHODS, AUTO, ENCODER),
         default=AUTO,
         help="default: %(default)s",
     )
@@ -110,12 +114,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--licence", default="unknown", help="of the bundle; mind the encoders' own")
     fit_encoder.add_arguments(parser)
     _add_arguments_across(parser)
+    fit_attributes.add_arguments(parser)
 
 
 def _add_arguments_across(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("across modalities", "WSGAN heeds --images, --recipe, --epochs, --batch too")
     group.add_argument(
-        "--encoder", metavar="ENCODER", help="of the weak pictures, to be trained; as `extract` takes it"
+        "--encoder",
+        metavar="ENCODER",
+        help="of the weak pictures, or of those whose attributes are learned, to be trained; as `extract` takes it",
     )
     group.add_argument(
         "--shared-encoder",
@@ -143,6 +150,9 @@ def run(options: argparse.Namespace) -> None:
     if options.method == ENCODER:
         _check_of_weak(options)
         fit_encoder.run(options)
+    elif options.method in attributes.METHODS:
+        _check_heeded(options)
+        fit_attributes.run(options)
     elif options.method in _ACROSS:
         _check_heeded(options)
         of_method = {**dict.fromkeys(modalities.METHODS, fit_across), **dict.fromkeys(tasks.METHODS, fit_tasks)}
@@ -236,12 +246,13 @@ def _check_heeded(options: argparse.Namespace) -> None:
         raise TrainingError(f"--also is for --method {methods}: a translator has one source and one target")
     _check_of_weak(options)
     is_trained = _is_trained(options.method)
-    is_across = options.method in _ACROSS
-    if is_across:
+    is_across, is_of_labels = options.method in _ACROSS, options.method in attributes.METHODS
+    if is_across or is_of_labels:
         _check_of_translators(options)
     for name in fit_encoder.given(options):
         of_r3an = name in fit_r3an.HEEDED
-        if not (is_trained and of_r3an) and not (is_across and name in fit_across.HEEDED):
+        heeded = fit_across.HEEDED if is_across else fit_attributes.HEEDED if is_of_labels else ()
+        if not (is_trained and of_r3an) and name not in heeded:
             methods = "encoder or r3an" if of_r3an else "encoder"
             raise TrainingError(f"{name} is for --method {methods} and has no effect on --method {options.method}")
 
@@ -260,8 +271,14 @@ def _check_of_translators(options: argparse.Namespace) -> None:
 
 def _check_of_weak(options: argparse.Namespace) -> None:
     """Refuse what is of weak pictures, or of three tasks, where there are none."""
-    if options.encoder is not None and options.method not in _ACROSS:
+    is_of_labels = options.method in attributes.METHODS
+    if options.encoder is not None and options.method not in _ACROSS and not is_of_labels:
         raise TrainingError(f"--encoder is for weak pictures, and has no effect on --method {options.method}")
+    for name in ("attributes", "relatedness"):
+        if getattr(options, name) is not None and not is_of_labels:
+            raise TrainingError(
+                f"--{name} is for {', '.join(attributes.METHODS)}, and has no effect on --method {options.method}"
+            )
     if options.shared_encoder and (options.method not in VARIANTS or options.encoder is None):
         raise TrainingError(f"--shared-encoder is for an --encoder that {', '.join(VARIANTS)} train")
     if options.held is not None and options.method not in tasks.METHODS:

@@ -5,13 +5,22 @@ Shapes: N pictures, K classes, M attributes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ConfigDict, TypeAdapter
 
+from models.documents import parse_document
+from models.errors import ContractError
 from models.features import FloatArray
 from training.data.expressions import ACTION_UNITS, AFF_WILD2_UNITS, EXPRESSIONS, UNITS_OF
+from training.data.labelled import Labels
 from training.errors import TrainingError
+
+STUDY, AFF_WILD2, COUNTED = "study", "aff-wild2", "counted"
+_LARGEST_FILE = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +49,13 @@ class Relatedness:
             if not (np.isfinite(found).all() and (found >= 0).all() and (found <= 1).all()):
                 raise TrainingError(f"{what} of relatedness must be from 0 to 1")
         for what, names in (("classes", self.classes), ("attributes", self.attributes)):
-            if len(set(names)) != len(names) or not names:
+            if len(set(names)) != len(names):
                 raise TrainingError(f"{what} of relatedness must be named, each once")
 
     @property
     def uncoupled(self) -> tuple[str, ...]:
         """Attributes that no class has, as far as is known: of them classes say nothing."""
-        is_of_M = np.max(self.chance_KM, axis=0) > 0
+        is_of_M: npt.NDArray[np.bool_] = np.any(self.chance_KM > 0, axis=0)
         return tuple(name for name, is_of in zip(self.attributes, is_of_M.tolist(), strict=True) if not is_of)
 
     def of(self, classes: Sequence[str], attributes: Sequence[str]) -> "Relatedness":
@@ -62,6 +71,12 @@ class Relatedness:
         if name not in among:
             raise TrainingError(f"nothing is known of the {what} {name!r}; known: {', '.join(among)}")
         return among.index(name)
+
+
+def unrelated(classes: Sequence[str], attributes: Sequence[str]) -> Relatedness:
+    """Of which nothing is known."""
+    nothing_KM = np.zeros((len(classes), len(attributes)), dtype=np.float32)
+    return Relatedness(tuple(classes), tuple(attributes), nothing_KM, nothing_KM)
 
 
 def of_study() -> Relatedness:
@@ -116,6 +131,64 @@ def counted(
     chance_KM = np.where(known_KM > 0, both_KM / np.maximum(known_KM, 1), everybody_M).astype(np.float32)
     unseen = tuple(name for name, known_M in zip(classes, known_KM, strict=True) if not known_M.any())
     return Relatedness(tuple(classes), tuple(attributes), chance_KM, chance_KM, unseen)
+
+
+@dataclass(frozen=True, slots=True)
+class _Document:
+    """A file of somebody's own knowledge."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    classes: tuple[str, ...]
+    attributes: tuple[str, ...]
+    chances: tuple[tuple[float, ...], ...]
+    """A row a class, a column an attribute."""
+    weights: tuple[tuple[float, ...], ...] | None = None
+    """Chances are taken where they are not given."""
+
+
+_DOCUMENT = TypeAdapter(_Document)
+
+
+def read_relatedness(path: Path) -> Relatedness:
+    """What a JSON file says: `classes`, `attributes`, `chances`, and `weights` where these are others. Raises `TrainingError`."""
+    try:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise TrainingError(f"{path}: larger than {_LARGEST_FILE} bytes")
+        text = path.read_bytes()
+    except OSError as failure:
+        raise TrainingError(f"{path}: cannot be read ({failure.strerror})") from None
+    try:
+        said = parse_document(_DOCUMENT, text, what=str(path), error=ContractError)
+    except ContractError as failure:
+        raise TrainingError(str(failure)) from None
+    rows = (*said.chances, *(said.weights or ()))
+    if len({len(row) for row in rows}) > 1:
+        raise TrainingError(f"{path}: the rows of relatedness must be of one length")
+    chance_KM, weight_KM = (np.array(one, dtype=np.float32) for one in (said.chances, said.weights or said.chances))
+    return Relatedness(said.classes, said.attributes, weight_KM, chance_KM)
+
+
+def relatedness_of(source: str | None, labels: Labels) -> Relatedness:
+    """Of the classes and attributes of labels: by a name above, or a file; where nothing is named, of the study where these are
+    its expressions and action units, and otherwise counted.
+
+    Raises `TrainingError` where it knows one of them not, or is to be counted and no picture tells of both.
+    """
+    if source is None:
+        is_of_study = set(labels.classes) <= set(EXPRESSIONS) and set(labels.attributes) <= set(_UNIT_NAMES)
+        source = STUDY if is_of_study else COUNTED
+    if source == COUNTED:
+        is_both_N = (labels.class_N >= 0) & labels.is_known_NM.any(axis=1)
+        if not is_both_N.any():
+            raise TrainingError(
+                "no picture tells both its class and an attribute, so how they hang together cannot be counted; say it in "
+                f"a file, or take that of {STUDY} or {AFF_WILD2}"
+            )
+        return counted(labels.class_N, labels.has_NM, labels.is_known_NM, labels.classes, labels.attributes)
+    known = {STUDY: of_study, AFF_WILD2: of_aff_wild2}
+    found = known[source]() if source in known else read_relatedness(Path(source))
+    return found.of(labels.classes, labels.attributes)
 
 
 _UNIT_NAMES = tuple(f"au_{unit}" for unit in ACTION_UNITS)

@@ -3,12 +3,13 @@
 Shapes: N pictures, K classes, M attributes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from models.attributes import Attribute, AttributeTable, measured_attribute
 from models.features import FloatArray
 from training.data.labelled import Labels
 
@@ -67,6 +68,46 @@ def attribute_figures(
     if not shares:
         return None
     return AttributeFigures(float(np.mean(shares)), float(np.mean(scores)), len(shares))
+
+
+def left_out(probability_NC: FloatArray, labels: Labels, table: AttributeTable) -> dict[str, float]:
+    """By the error that thresholds state, the share of pictures left out by them though they were meant: those who have what is
+    asked for, and those who lack it; in the mean over both, and over all that could be measured.
+    """
+    found: dict[str, list[float]] = {}
+    for place, (told, has_N, is_known_N) in enumerate(_one_by_one(labels, table)):
+        probability_N = probability_NC[:, place]
+        meant = ((told.has, is_known_N & has_N, np.less), (told.lacks, is_known_N & ~has_N, np.greater))
+        for cuts, is_meant_N, is_beyond in meant:
+            for cut in cuts:
+                if is_meant_N.any():
+                    share = float(np.mean(is_beyond(probability_N[is_meant_N], cut.threshold)))
+                    found.setdefault(f"{cut.error:g}", []).append(share)
+    return {error: float(np.mean(shares)) for error, shares in found.items()}
+
+
+def measured_table(probability_NC: FloatArray, labels: Labels, *, tells: tuple[bool, bool]) -> AttributeTable:
+    """What a network tells, with thresholds measured on these pictures; `tells` says whether of classes, and of attributes."""
+    names = AttributeTable(
+        classes=tuple(Attribute(name) for name in labels.classes) if tells[0] else (),
+        attributes=tuple(Attribute(name) for name in labels.attributes) if tells[1] else (),
+    )
+    measured = [
+        measured_attribute(one.name, probability_NC[is_known_N, place], has_N[is_known_N])
+        for place, (one, has_N, is_known_N) in enumerate(_one_by_one(labels, names))
+    ]
+    num_classes = len(names.classes)
+    return AttributeTable(classes=tuple(measured[:num_classes]), attributes=tuple(measured[num_classes:]))
+
+
+def _one_by_one(
+    labels: Labels, table: AttributeTable
+) -> Iterator[tuple[Attribute, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]:
+    """Of each class and attribute, which pictures have it, and of which that is known."""
+    for place, one in enumerate(table.classes):
+        yield one, labels.class_N == place, labels.class_N >= 0
+    for place, one in enumerate(table.attributes):
+        yield one, labels.has_NM[:, place], labels.is_known_NM[:, place]
 
 
 def _f1(told: npt.NDArray[np.bool_], true: npt.NDArray[np.bool_]) -> float:

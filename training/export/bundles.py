@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from models.attributes import ATTRIBUTES, AttributeTable, attributes_json
 from models.bundle import CALIBRATION, MODEL, STATS, Bundle, Manifest, Provenance, write_bundle
 from models.calibration import Calibration
 from models.confidence import ConfidenceModel
@@ -23,7 +24,7 @@ from training.data.partial import check_writable
 from training.evaluation.cross_space import CrossSpaceEvaluation, NativeEvaluation
 from training.export.encoder_graph import encoder_graph
 from training.export.manifest import provenance
-from training.export.model_card import classifier_card, encoder_card, generator_card, translator_card
+from training.export.model_card import attributes_card, classifier_card, encoder_card, generator_card, translator_card
 
 CARD = "MODEL_CARD.md"
 REPORT = "report/index.html"
@@ -205,6 +206,47 @@ def write_classifier_bundle(
         LABELS: labels_json(labels),
         CARD: classifier_card(manifest).encode(),
     }
+    return write_files(folder, manifest, files)
+
+
+def write_attributes_bundle(
+    folder: Path,
+    graph: bytes,
+    space: Space,
+    table: AttributeTable,
+    *,
+    method: str,
+    licence: str,
+    training: Provenance,
+    metrics: dict[str, JsonValue],
+    report: Callable[[Manifest], bytes] | None = None,
+) -> Manifest:
+    """Write what tells classes and attributes of pictures: `space` says how they are prepared, `table` what it tells.
+
+    Raises `BundleError`.
+    """
+    signature = check_graph(graph)
+    manifest = Manifest(
+        name=folder.name,
+        kind="attributes",
+        method=method,
+        source=None,
+        target=space,
+        input_name=signature.input_name,
+        output_name=signature.output_name,
+        opset=signature.opset,
+        licence=licence,
+        provenance=training,
+        metrics=metrics,
+    )
+    files = {
+        MODEL: graph,
+        CALIBRATION: readable_json(Calibration().to_json()),
+        ATTRIBUTES: attributes_json(table),
+        CARD: attributes_card(manifest, table).encode(),
+    }
+    if report:
+        files[REPORT] = report(manifest)
     return write_files(folder, manifest, files)
 
 

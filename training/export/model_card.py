@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal
 
+from models.attributes import AttributeTable
 from models.bundle import PICTURE_INSIDE_METHODS, Manifest
 from models.calibration import PHOTO
 from training.evaluation.cross_space import CrossSpaceEvaluation, NativeEvaluation
@@ -150,6 +151,38 @@ def classifier_card(manifest: Manifest) -> str:
             "It knows these people and nobody else: a stranger's picture is given to one of them, and no probability says that "
             "it is a stranger's. For who may be anybody, ask a gallery. Whoever is to be forgotten is in its weights: erase the "
             "bundle, and train it anew without them.",
+            "",
+        ]
+    )
+
+
+def attributes_card(manifest: Manifest, table: AttributeTable) -> str:
+    """What it tells, how often it is right, and what that must not be taken for."""
+    label, classes = table.label or "class", ", ".join(one.name for one in table.classes)
+    tells = [f"which {label} it shows ({classes})"] if table.classes else []
+    tells += [f"whether it shows: {', '.join(one.name for one in table.attributes)}"] if table.attributes else []
+    measured = manifest.metrics.get("test") or manifest.metrics.get("validation")
+    found = measured if isinstance(measured, dict) else {}
+    said = []
+    for what, key in (("the class", "classes"), ("attributes, each by itself,", "attributes")):
+        figures = found.get(key)
+        if isinstance(figures, dict) and isinstance(figures["accuracy"], float) and isinstance(figures["f1"], float):
+            said.append(f"{what} {figures['accuracy']:.1%} (mean F1 {figures['f1']:.3f})")
+    return "\n".join(
+        [
+            f"# {manifest.name}",
+            "",
+            f"Tells of a picture of a face {' and '.join(tells)}. Method: {manifest.method}. Licence: {manifest.licence}.",
+            "",
+            f"On pictures that it has not seen it is right on {' and on '.join(said)}."
+            if said
+            else "It was not measured on pictures kept apart.",
+            "",
+            "`attributes.json` holds, for each, thresholds by which a search may leave pictures out, and how often one that is "
+            "meant is left out by them. These hold for pictures like those that they were measured on.",
+            "",
+            "It tells what a face shows on one picture, as annotators named it: a smile is not a mood, and what somebody looks "
+            "like is not what somebody is. Decide nothing about anybody by it.",
             "",
         ]
     )

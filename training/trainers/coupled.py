@@ -87,7 +87,9 @@ class FittedCoupled:
     """What a training comes to."""
 
     classifier: TorchEncoder
-    """Prepared pictures (N, 3, H, W) to probabilities (N, K + M): of each class, which sum to one, and of each attribute."""
+    """Prepared pictures (N, 3, H, W) to probabilities (N, K + M): of each class, which sum to one, and of each attribute; as far
+    as these are trained.
+    """
     encoder: TorchEncoder
     """The features (N, D) that both tasks share."""
     loss_EL: FloatArray
@@ -125,8 +127,7 @@ class Heads(nn.Module):
     def __init__(self, dimension: int, num_classes: int, num_attributes: int) -> None:
         super().__init__()
         self._scale = math.sqrt(dimension)
-        self.classes = nn.Linear(dimension, num_classes)
-        self.attributes = nn.Linear(dimension, num_attributes)
+        self.classes, self.attributes = _head(dimension, num_classes), _head(dimension, num_attributes)
 
     def forward(self, feature_BD: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, K) and (B, M)."""
@@ -180,7 +181,8 @@ class _Run:
     def classifier(self) -> TorchEncoder:
         """Pictures to the probabilities of both heads."""
         network = Unit(copy.deepcopy(self.encoder.network).cpu())
-        return TorchEncoder(_Both(network, copy.deepcopy(self.heads).cpu()))
+        is_told = self.recipe.tells(*self._weight_KM.shape)
+        return TorchEncoder(_Told(network, copy.deepcopy(self.heads).cpu(), is_told))
 
     def _losses(self, rows_B: Tensor, class_BK: Tensor, attribute_BM: Tensor) -> list[Tensor]:
         """LOSSES; those that a recipe leaves out are zero."""
@@ -241,17 +243,31 @@ class _Run:
         return int(self.encoder(torch.zeros(1, dtype=torch.int64), torch.Generator()).shape[1])
 
 
-class _Both(nn.Module):
-    """Pictures to probabilities of classes and of attributes, side by side."""
+def _head(dimension: int, num: int) -> nn.Module:
+    return nn.Linear(dimension, num) if num else _None()
 
-    def __init__(self, network: nn.Module, heads: nn.Module) -> None:
+
+class _None(nn.Module):
+    """A head of nothing."""
+
+    def forward(self, feature_BD: Tensor) -> Tensor:
+        """No logits, (B, 0)."""
+        return feature_BD[:, :0]
+
+
+class _Told(nn.Module):
+    """Pictures to probabilities of classes and of attributes, side by side, or of one of them."""
+
+    def __init__(self, network: nn.Module, heads: nn.Module, is_told: tuple[bool, bool]) -> None:
         super().__init__()
-        self.network, self.heads = network, heads
+        self.network, self.heads, self._is_told = network, heads, is_told
 
     def forward(self, picture_BCHW: Tensor) -> Tensor:
         """Probabilities (B, K + M)."""
         class_BK, attribute_BM = self.heads(self.network(picture_BCHW))
-        return torch.cat([functional.softmax(class_BK, dim=1), torch.sigmoid(attribute_BM)], dim=1)
+        both = (functional.softmax(class_BK, dim=1), torch.sigmoid(attribute_BM))
+        told = [one for one, is_told in zip(both, self._is_told, strict=True) if is_told]
+        return torch.cat(told, dim=1) if len(told) > 1 else told[0]
 
 
 class _History(nn.Module):

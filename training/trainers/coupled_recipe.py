@@ -33,3 +33,13 @@ class CoupledRecipe:
     epochs: int
     """Of all pictures."""
     batch: int
+
+    @property
+    def is_coupled(self) -> bool:
+        """Whether it needs to be known how classes and attributes hang together."""
+        return bool(self.matching or self.annotation)
+
+    def tells(self, num_classes: int, num_attributes: int) -> tuple[bool, bool]:
+        """Whether a network tells classes, and attributes: those that are there, and trained."""
+        of_classes, of_attributes = (given > 0 or self.is_coupled for given in self.given)
+        return num_classes > 0 and of_classes, num_attributes > 0 and of_attributes

@@ -111,9 +111,11 @@ def test_what_couples_them_teaches_a_head_of_which_nothing_is_known() -> None:
 
 def test_an_attribute_of_no_class_that_nobody_knows_is_left_as_it_is() -> None:
     run = _Run(colours(), recipe())
-    before = run.heads.attributes.weight.detach().clone()
+    head = run.heads.attributes
+    assert isinstance(head, nn.Linear)
+    before = head.weight.detach().clone()
     run.step(torch.arange(12), 1)
-    after = run.heads.attributes.weight.detach()
+    after = head.weight.detach()
     assert [bool((one != other).any()) for one, other in zip(before, after, strict=True)] == [True, True, False]
 
 
