@@ -18,7 +18,7 @@ from service.api.deps import Services
 from service.api.idempotency import Idempotency
 from service.api.middleware import Observe
 from service.api.parquet import ParquetReader
-from service.api.routes import custody, galleries, health, identify, reconstruct, spaces, translate, verify
+from service.api.routes import attributes, custody, galleries, health, identify, reconstruct, spaces, translate, verify
 from service.api.routes import jobs as job_routes
 from service.errors import StartupError
 from service.galleries.embedded import EmbeddedGalleryStore
@@ -34,6 +34,7 @@ from service.observability.traffic import Traffic
 from service.settings import Settings
 from service.state.embedded import EmbeddedJobStore
 from service.state.port import JobStore
+from service.usecases.attributes import Attributes
 from service.usecases.closed_set import ClosedSet
 from service.usecases.custody import Custody
 from service.usecases.enrol import Enrol
@@ -56,7 +57,7 @@ log = logging.getLogger("facebridge.spaces")
 
 _ROUTERS = tuple(
     module.router
-    for module in (translate, verify, identify, galleries, custody, job_routes, reconstruct, spaces, health)
+    for module in (translate, verify, identify, attributes, galleries, custody, job_routes, reconstruct, spaces, health)
 )
 
 
@@ -154,6 +155,7 @@ def _services(
         verify=Verify(inference, probes),
         identify=Identify(inference, probes, store),
         closed_set=ClosedSet(inference),
+        attributes=Attributes(inference),
         enrol=Enrol(probes, store, Gates(inference, store, gates)),
         galleries=keep,
         custody=Custody(store, keep, signer),

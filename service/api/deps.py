@@ -11,6 +11,7 @@ from service.inference.inference import Inference
 from service.observability.metrics import Metrics
 from service.observability.traffic import Traffic
 from service.settings import Settings
+from service.usecases.attributes import Attributes
 from service.usecases.closed_set import ClosedSet
 from service.usecases.custody import Custody
 from service.usecases.enrol import Enrol
@@ -34,6 +35,7 @@ class Services:
     verify: Verify
     identify: Identify
     closed_set: ClosedSet
+    attributes: Attributes
     enrol: Enrol
     galleries: KeepGalleries
     custody: Custody

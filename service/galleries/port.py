@@ -61,11 +61,13 @@ class Enrolment:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """Which values a field of a template's metadata may have; a template without that field is never meant."""
+    """Which values a field of a template's metadata may have."""
 
     any_of: tuple[Scalar, ...] | None = None
     at_least: float | None = None
     at_most: float | None = None
+    or_missing: bool = False
+    """Whether a template without that field is meant too."""
 
 
 Where = Mapping[str, Condition]

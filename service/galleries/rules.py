@@ -264,7 +264,10 @@ def exact_scores(probe_MD: FloatArray, features_GD: npt.NDArray[np.floating[Any]
 
 def is_meant(metadata: Metadata, where: Where) -> bool:
     """Whether a template of this metadata meets all conditions."""
-    return all(name in metadata and _meets(metadata[name], condition) for name, condition in where.items())
+    return all(
+        _meets(metadata[name], condition) if name in metadata else condition.or_missing
+        for name, condition in where.items()
+    )
 
 
 def _meets(value: Scalar, condition: Condition) -> bool:

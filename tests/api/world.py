@@ -305,6 +305,9 @@ class FakeEngines:
     def classifier(self, bundle: Bundle) -> Engine[Picture]:
         return self._make(bundle)
 
+    def attributes(self, bundle: Bundle) -> Engine[Picture]:
+        return self._make(bundle)
+
     def _make(self, bundle: Bundle) -> FakeEngine:
         engine = FakeEngine(bundle.manifest.target.dimension)
         self.change(engine)

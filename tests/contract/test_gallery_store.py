@@ -516,6 +516,7 @@ class Twins:
 
     def assert_same_candidates(self, name: str, probes_BD: FloatArray, top_k: int) -> None:
         wheres: list[Where | None] = [None, {"site": Condition(any_of=("north",)), "year": Condition(at_least=2)}]
+        wheres.append({"year": Condition(at_most=2, or_missing=True)})
         keys = [f"key-{number}" for number in self.rng.choice(8, size=3)]
         ways = list(product((False, True), wheres, ([], keys)))
         for by_origin, where, without in [ways[number] for number in self.rng.integers(len(ways), size=2)]:
@@ -1008,6 +1009,11 @@ WHERE = [
     ({"staff": Condition(any_of=("true",))}, "d"),
     ({"staff": Condition(at_least=0)}, "c"),
     ({"nothing": Condition(any_of=(1,))}, ""),
+    ({"nothing": Condition(any_of=(1,), or_missing=True)}, "abcde"),
+    ({"year": Condition(at_least=2020, or_missing=True)}, "acde"),
+    ({"year": Condition(at_most=2020, or_missing=True), "site": Condition(any_of=("south",))}, "b"),
+    ({"staff": Condition(at_most=0, or_missing=True)}, "be"),
+    ({"site": Condition(any_of=("south",), or_missing=True), "staff": Condition(any_of=(1,), or_missing=True)}, "bce"),
 ]
 
 

@@ -160,9 +160,10 @@ def _write(options: argparse.Namespace, parts: LabelledParts, fitted: FittedAttr
 def _tell(options: argparse.Namespace, parts: LabelledParts, fitted: FittedAttributes) -> None:
     console = out()
     console.print(figures_table(parts, fitted))
+    known = [f"of {fitted.num_with_class} of which the class is known"] if fitted.table.classes else []
+    known += [f"of {fitted.num_with_attributes} some attribute"] if fitted.table.attributes else []
     console.print(
-        f"{options.out}: {fitted.method}, learned from {fitted.num_learned} pictures, of {fitted.num_with_class} of which the "
-        f"class is known, and of {fitted.num_with_attributes} some attribute",
+        f"{options.out}: {fitted.method}, learned from {fitted.num_learned} pictures, {', and '.join(known)}",
         soft_wrap=True,
     )
     if fitted.unseen:

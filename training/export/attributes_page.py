@@ -23,8 +23,7 @@ def attributes_page(manifest: Manifest, told: AttributeTable, plot: str) -> byte
     parts = [
         f"<h1>{escape(manifest.name)}</h1>",
         f"<p>Tells {_tells(told)} of a picture of a face. Method: {escape(manifest.method)}. Licence: "
-        f"{escape(manifest.licence)}. Learned from {metrics['num_training_pictures']:,} pictures, of "
-        f"{metrics['num_with_class']:,} of which the class is known, and of {metrics['num_with_attributes']:,} some attribute"
+        f"{escape(manifest.licence)}. Learned from {metrics['num_training_pictures']:,} pictures, {_known(metrics, told)}"
         f"{_missing(metrics)}.</p>",
         *tiles_of(_tiles(measured)),
         f"<p>Of {of_whom}, which it has not seen"
@@ -53,6 +52,12 @@ def _tells(told: AttributeTable) -> str:
     found = [f"which {escape(told.label or 'class')} it shows, of {len(told.classes)}"] if told.classes else []
     found += [f"which of {len(told.attributes)} attributes it has"] if told.attributes else []
     return " and ".join(found)
+
+
+def _known(metrics: Mapping[str, Any], told: AttributeTable) -> str:
+    known = [f"of {metrics['num_with_class']:,} of which the class is known"] if told.classes else []
+    known += [f"of {metrics['num_with_attributes']:,} some attribute"] if told.attributes else []
+    return ", and ".join(known)
 
 
 def _missing(metrics: Mapping[str, Any]) -> str:

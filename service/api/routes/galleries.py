@@ -20,6 +20,7 @@ from service.api.bodies import (
 from service.api.deps import Services, ServicesDep
 from service.api.openapi import accepts
 from service.api.problems import Problem, documented
+from service.api.schemas.attributes import KeepBody, KeptView
 from service.api.schemas.galleries import (
     CreateGalleryRequest,
     EnrolQuery,
@@ -35,6 +36,7 @@ from service.api.schemas.probes import GalleryName
 from service.entities import ProbeRows
 from service.errors import BatchTooLargeError
 from service.galleries.rules import check_subjects
+from service.usecases.enrol import Enrolled
 from service.usecases.samples import Samples, samples_of
 
 router = APIRouter(prefix="/galleries", tags=["galleries"])
@@ -163,20 +165,28 @@ async def remove_subject(
 async def _enrol(
     services: Services, gallery: str, request: Request, query: EnrolQuery, *, replaces: bool
 ) -> EnrolResponse:
-    samples = await _samples(request, query)
+    samples, asked = await _samples(request, query)
     if len(samples.subjects) > services.settings.max_batch_rows:
         raise BatchTooLargeError(f"at most {services.settings.max_batch_rows} templates a request")
     check_subjects(samples.subjects)
     async with services.idempotency.once(request) as named:
-        once = named.telling(201, EnrolResponse.of)
-        enrolled = await services.enrol(gallery, samples, replaces=replaces, once=once)
+        kept = None
+        if asked is not None:
+            samples, num_told, digest = await services.attributes.told(samples, asked.bundle, asked.names)
+            kept = KeptView(digest=digest, num_told=num_told)
+
+        def answer(enrolled: Enrolled) -> EnrolResponse:
+            return EnrolResponse.of(enrolled, kept)
+
+        enrolled = await services.enrol(gallery, samples, replaces=replaces, once=named.telling(201, answer))
     num = len(samples.subjects)
     services.metrics.enrolled_templates.labels(gallery).inc(num)
     services.metrics.count_translated(enrolled.route, num, len(enrolled.trusted.flagged))
-    return EnrolResponse.of(enrolled)
+    return answer(enrolled)
 
 
-async def _samples(request: Request, query: EnrolQuery) -> Samples:
+async def _samples(request: Request, query: EnrolQuery) -> tuple[Samples, KeepBody | None]:
+    """What is to be enrolled, and whether it is told what pictures show."""
     declared = require_media_type(request, JSON, NPZ, PARQUET, NPY)
     if declared == NPY:
         if query.space is None or query.subject is None:
@@ -188,19 +198,20 @@ async def _samples(request: Request, query: EnrolQuery) -> Samples:
                 "metadata in the query says which labels of a feature set are kept; npy has none",
             )
         rows = await read_rows(request)
-        return Samples([query.subject] * len(rows), ProbeRows(query.space, rows))
+        return Samples([query.subject] * len(rows), ProbeRows(query.space, rows)), None
     refuse_query(query, {"space", "subject"})
     if declared in (NPZ, PARQUET):
         names = None if query.metadata is None else [name for name in query.metadata.split(",") if name]
-        return samples_of(await read_feature_set(request), names)
+        return samples_of(await read_feature_set(request), names), None
     refuse_query(query, {"metadata"})
     body = await _read_enrolment(request)
-    return Samples(
+    samples = Samples(
         [template.subject for template in body.templates],
         [template.probe(body.space, f"/templates/{row}") for row, template in enumerate(body.templates)],
         [template.key for template in body.templates],
         [template.metadata for template in body.templates],
     )
+    return samples, body.attributes
 
 
 def _nothing(_: object) -> None:

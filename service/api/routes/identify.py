@@ -24,6 +24,7 @@ from service.api.bodies import (
 from service.api.deps import Services, ServicesDep
 from service.api.openapi import accepts
 from service.api.problems import Problem, documented, problem_of_validation
+from service.api.schemas.attributes import FilterBody, TellBody, ToldView
 from service.api.schemas.closed_set import ClosedSetRequest, ClosedSetResponse
 from service.api.schemas.identify import (
     NOT_WITH_JSON,
@@ -40,6 +41,8 @@ from service.api.schemas.trust import trusted_one
 from service.entities import Probe, ProbeRows
 from service.errors import BatchTooLargeError, InvalidInputError
 from service.galleries.port import Where
+from service.inference.engine import Picture
+from service.usecases.attributes import Filtered, Told
 from service.usecases.decisions import Wanted
 from service.usecases.identify import Identified
 from service.usecases.sampling import Draw
@@ -49,6 +52,7 @@ router = APIRouter(tags=["identify"])
 
 _read_json = JsonBody(IdentifyBody)
 _WHERE: TypeAdapter[Any] = TypeAdapter(WhereBody)
+_FILTER: TypeAdapter[Any] = TypeAdapter(FilterBody)
 
 
 @router.post(
@@ -74,35 +78,56 @@ async def identify(
             return await _closed_set(services, body)
         probe = body.probe.asked("/probe")
         trust = body.trust.policy if body.trust else None
-        where = where_of(body.where)
+        told = await _told(services, probe, body.attributes)
+        where, filtered = await _filtered(services, body.filter, probe, where_of(body.where))
         asked = _Asked(body.gallery, body.top_k, where, body.wanted, trust, body.draw)
         found = await _run(services, [probe], asked)
         return IdentifyResponse(
-            **Answered.head(found).model_dump(),
+            **Answered.head(found, filtered).model_dump(),
             **trusted_one(found.trusted),
             decision=found.decisions[0],
             candidates=CandidateView.ranked(found.candidates[0]),
+            attributes=ToldView.of(told) if told else None,
         )
     if query.gallery is None or (declared == NPY and query.space is None):
         raise Problem(422, "invalid-request", "give gallery (and for npy also space) in the query")
     probes, keys = await _batch(request, declared, query.space or "", query.modality)
-    where = _where(query.where)
+    where = where_of(_in_query(query.where, _WHERE))
+    where, filtered = await _filtered(services, _in_query(query.filter, _FILTER), None, where)
     asked = _Asked(query.gallery, query.top_k, where, query.wanted, query.policy, query.draw)
     found = await _run(services, probes, asked)
-    return Response(await asyncio.to_thread(_batch_answer, found, keys), media_type=JSON)
+    return Response(await asyncio.to_thread(_batch_answer, found, filtered, keys), media_type=JSON)
 
 
-def _where(text: str | None) -> Where | None:
-    """The conditions in a query. Raises `Problem`."""
+def _in_query(text: str | None, adapter: TypeAdapter[Any]) -> Any:
+    """What JSON text in a query says; None where there is none. Raises `Problem`."""
     if text is None:
         return None
     try:
-        return where_of(_WHERE.validate_python(decode_json(text.encode("utf-8", "surrogateescape"))))
+        return adapter.validate_python(decode_json(text.encode("utf-8", "surrogateescape")))
     except ValidationError as failure:
         raise problem_of_validation(failure) from None
 
 
-def _batch_answer(found: Identified, keys: Sequence[str | None]) -> bytes:
+async def _told(services: Services, probe: Probe, asked: TellBody | None) -> Told | None:
+    """What a probe's picture shows, where that is asked. Raises `InvalidInputError` where it is none."""
+    if asked is None:
+        return None
+    if probe.picture is None:
+        raise InvalidInputError("attributes are told of a picture: send an image")
+    return await services.attributes(Picture(probe.picture, probe.landmarks), asked.bundle)
+
+
+async def _filtered(
+    services: Services, asked: FilterBody | None, probe: Probe | None, where: Where | None
+) -> tuple[Where | None, Filtered | None]:
+    """All conditions, and how those of the filter were come by."""
+    if asked is None:
+        return where, None
+    return await services.attributes.where(asked.asked, probe, where)
+
+
+def _batch_answer(found: Identified, filtered: Filtered | None, keys: Sequence[str | None]) -> bytes:
     """`IdentifyBatchResponse` as JSON, written without a model for each of what may be many thousand candidates."""
     flagged = frozenset(found.trusted.flagged)
     results = [
@@ -115,7 +140,7 @@ def _batch_answer(found: Identified, keys: Sequence[str | None]) -> bytes:
         }
         for row, (key, decision, candidates) in enumerate(zip(keys, found.decisions, found.candidates, strict=True))
     ]
-    return orjson.dumps(Answered.head(found).model_dump() | {"results": results})
+    return orjson.dumps(Answered.head(found, filtered).model_dump() | {"results": results})
 
 
 async def _closed_set(services: Services, body: ClosedSetRequest) -> ClosedSetResponse:

@@ -19,6 +19,7 @@ from service.api.schemas.spaces import (
     RouteView,
     SamplingView,
     SpaceView,
+    TellsView,
 )
 from service.entities import Route
 
@@ -95,6 +96,7 @@ async def list_bundles(services: ServicesDep) -> BundleList:
                 if manifest.sampling
                 else None,
                 num_people=len(entry.bundle.labels) or None,
+                tells=TellsView.of(entry.bundle.attributes) if entry.bundle.attributes else None,
             )
         )
     rejected = [RejectedView(folder=entry.folder, reason=entry.reason) for entry in loaded.rejected]

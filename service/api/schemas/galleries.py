@@ -5,10 +5,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.api.schemas.attributes import KeepBody, KeptView
 from service.api.schemas.metadata import MetadataBody
 from service.api.schemas.probes import STRICT, GalleryName, Sample, SpaceReference, Subject, TemplateKey
 from service.api.schemas.spaces import RouteView, SpaceView
 from service.entities import Gallery, Generation, IndexKind, Template
+from service.usecases.attributes import split_told
 from service.usecases.enrol import Enrolled
 
 
@@ -115,6 +117,10 @@ class EnrolRequest(BaseModel):
     model_config = STRICT
 
     space: SpaceReference
+    attributes: Annotated[
+        KeepBody | None,
+        Field(description="keep what is told of pictures with their templates, for searches with a filter"),
+    ] = None
     templates: Annotated[list[NewTemplateBody], Field(min_length=1, fail_fast=True)]
 
 
@@ -157,9 +163,11 @@ class EnrolResponse(BaseModel):
     """Those whose translation can be trusted less than the service's setting asks for."""
     duplicates: list[DuplicateView]
     """Those whose face is enrolled under another name, where the service looks for that and lets it through."""
+    attributes: KeptView | None
+    """Null where that was not asked."""
 
     @classmethod
-    def of(cls, enrolled: Enrolled) -> Self:
+    def of(cls, enrolled: Enrolled, kept: KeptView | None = None) -> Self:
         """The answer to an enrolment."""
         return cls(
             template_ids=list(enrolled.done.template_ids),
@@ -169,6 +177,7 @@ class EnrolResponse(BaseModel):
             route=RouteView.of(enrolled.route),
             flagged=list(enrolled.trusted.flagged),
             duplicates=[DuplicateView.model_validate(one, from_attributes=True) for one in enrolled.duplicates],
+            attributes=kept,
         )
 
 
@@ -186,6 +195,8 @@ class TemplateView(BaseModel):
     """Of the feature as its encoder put it out, where it is known."""
     key: str | None
     metadata: MetadataBody
+    attributes: dict[str, dict[str, float]]
+    """What was told of its picture: by the first digits of the bundle's digest, how probable each is."""
     provenance: MetadataBody
     is_searchable: bool
     """Not where no route leads into the gallery's space, or a native template of the subject has taken its place."""
@@ -193,6 +204,7 @@ class TemplateView(BaseModel):
     @classmethod
     def of(cls, template: Template) -> Self:
         """The view of a template."""
+        metadata, told = split_told(template.metadata)
         return cls(
             template_id=template.template_id,
             subject=template.subject,
@@ -202,7 +214,8 @@ class TemplateView(BaseModel):
             confidence=template.confidence,
             norm=template.norm,
             key=template.key,
-            metadata=dict(template.metadata),
+            metadata=dict(metadata),
+            attributes=told,
             provenance=dict(template.provenance),
             is_searchable=template.is_searchable,
         )

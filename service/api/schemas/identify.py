@@ -8,11 +8,13 @@ from models.calibration import PHOTO
 from models.operating_point import fpir_for_fmr
 from models.samples import MAX_SEED
 from service.api.problems import MODE_TAGS
+from service.api.schemas.attributes import FilterBody, FilterView, TellBody, ToldView
 from service.api.schemas.closed_set import CLOSED_SET, ClosedSetRequest
 from service.api.schemas.metadata import WhereBody
 from service.api.schemas.probes import STRICT, ComparedProbe, GalleryName, Modality
 from service.api.schemas.spaces import RouteView
 from service.api.schemas.trust import TrustBody, TrustedOne, TrustQuery
+from service.usecases.attributes import Filtered
 from service.usecases.decisions import Wanted
 from service.usecases.identify import Identified, JudgedCandidate
 from service.usecases.sampling import Draw, Drawn
@@ -90,6 +92,8 @@ class IdentifyRequest(Rates, DrawBody):
     probe: ComparedProbe
     top_k: Annotated[int, Field(ge=1)] = 5
     where: WhereBody | None = None
+    filter: FilterBody | None = None
+    attributes: Annotated[TellBody | None, Field(description="tell what the probe's picture shows, too")] = None
     trust: TrustBody | None = None
 
 
@@ -124,9 +128,12 @@ class BatchQuery(Rates, DrawBody, TrustQuery):
     where: Annotated[
         str | None, Field(max_length=4096, description="with npy and npz: as in JSON bodies, as JSON text")
     ] = None
+    filter: Annotated[
+        str | None, Field(max_length=4096, description="with npy and npz: as in JSON bodies, as JSON text")
+    ] = None
 
 
-NOT_WITH_JSON = (*Rates.model_fields, *DrawBody.model_fields, *TrustQuery.model_fields, "modality", "where")
+NOT_WITH_JSON = (*Rates.model_fields, *DrawBody.model_fields, *TrustQuery.model_fields, "modality", "where", "filter")
 """What a JSON body must hold itself: ignored, it would change what an answer means."""
 
 
@@ -190,9 +197,11 @@ class Answered(BaseModel):
     operating_points: list[OperatingPointView]
     sampling: DrawnView | None
     """Null where each probe is one feature."""
+    filter: FilterView | None
+    """By what bundles told of their pictures; null where that was not asked."""
 
     @classmethod
-    def head(cls, found: Identified) -> "Answered":
+    def head(cls, found: Identified, filtered: Filtered | None) -> "Answered":
         """What is the same for all probes."""
         wanted, num = found.wanted, found.num_templates
         fmr = wanted.fmr_among(num) if wanted else None
@@ -214,6 +223,7 @@ class Answered(BaseModel):
                 for used in found.points
             ],
             sampling=DrawnView.of(found.drawn),
+            filter=FilterView.of(filtered),
         )
 
 
@@ -225,6 +235,8 @@ class IdentifyResponse(Answered, TrustedOne):
 
     decision: Decision
     candidates: list[CandidateView]
+    attributes: ToldView | None
+    """Of the probe's picture; null where that was not asked."""
 
 
 class IdentifyResult(TrustedOne):

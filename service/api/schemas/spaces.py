@@ -4,6 +4,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel
 
+from models.attributes import AttributeTable
 from models.space import Space
 from service.entities import Route
 
@@ -96,6 +97,21 @@ class SamplingView(BaseModel):
     sigma: float
 
 
+class TellsView(BaseModel):
+    """What a bundle tells of a picture."""
+
+    label: str | None
+    """What the classes are called together."""
+    classes: list[str]
+    attributes: list[str]
+
+    @classmethod
+    def of(cls, table: AttributeTable) -> Self:
+        """The view."""
+        classes, attributes = ([one.name for one in some] for some in (table.classes, table.attributes))
+        return cls(label=table.label or None, classes=classes, attributes=attributes)
+
+
 class BundleView(BaseModel):
     """A loaded bundle and the device it runs on."""
 
@@ -115,6 +131,8 @@ class BundleView(BaseModel):
     """Of a sampler."""
     num_people: int | None
     """Whom a classifier knows."""
+    tells: TellsView | None
+    """Of a bundle that tells attributes."""
 
 
 class RejectedView(BaseModel):

@@ -147,7 +147,7 @@ def test_a_sampler_that_draws_more_than_may_be_is_named(folder: Path) -> None:
 def test_an_encoder_that_does_not_say_how_pictures_are_prepared_is_named(folder: Path) -> None:
     write(folder / "blind", encoder_graph(COLOURS_TO_A), None, type(A)("blind", 8, "external:blind"))
     assert reasons(load_bundles(folder, ENGINES)) == {
-        "blind": "an encoder or classifier bundle must say how pictures are prepared"
+        "blind": "a bundle that takes pictures must say how they are prepared"
     }
 
 
