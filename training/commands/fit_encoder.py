@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.progress import Progress
 
+from models.bundle import read_bundle
 from models.space import MAX_DIMENSION
 from models.split import SplitRule
 from training.commands.arguments import positive
@@ -16,13 +17,14 @@ from training.data.sources import open_sources
 from training.errors import TrainingError
 from training.export.bundles import write_encoder_bundle
 from training.export.manifest import provenance
+from training.recipes.attributes import labeller_of
 from training.recipes.encoders import BACKBONES, LEFT, RECIPES, Hooks, PictureParts, train_encoder
 from training.trainers.encoder_recipe import EncoderRecipe
 from training.trainers.geometry_recipe import GeometryRecipe
 
 _WIDEST = 16.0
 _CHANGED = ("width", "dimension", "epochs", "batch", "learning_rate", "margin", "scale")
-_SHAPING = ("geometry", "label", "base", "euclidean")
+_SHAPING = ("geometry", "label", "label_by", "base", "euclidean")
 TERMS = {"pdm": "minimization", "pdp": "preservation", "fbv": "basis", "ce": "composition", "mtl": "joint"}
 """By their names in the paper."""
 _NAMES = {field: name for name, field in TERMS.items()}
@@ -66,6 +68,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--label", metavar="COLUMN", help="of labels.csv, such as expression; an empty one is not known")
     group.add_argument(
+        "--label-by",
+        type=Path,
+        metavar="BUNDLE",
+        help="that tells classes (--method coupled): it labels pictures whose label is not known",
+    )
+    group.add_argument(
         "--base", choices=("arcface", "triplet"), help="what people are told apart by (default: arcface)"
     )
     group.add_argument(
@@ -87,6 +95,7 @@ def run(options: argparse.Namespace) -> None:
     if options.images is None or options.source is not None or options.target is not None:
         raise TrainingError("an encoder is trained on --images; --source and --target are for translators")
     recipe = _recipe(options)
+    teller = read_bundle(options.label_by) if options.label_by else None
     source = open_sources(options.images)
     rule = SplitRule("subject", options.seed, options.validation, options.test)
     parts = PictureParts.of(source, rule, options.modality)
@@ -101,13 +110,14 @@ def run(options: argparse.Namespace) -> None:
                 half_weights=options.half_weights,
                 partial=partial,
                 hooks=_hooks(progress, len(parts.train), recipe.batch),
+                labeller=labeller_of(teller) if teller else None,
             )
         rows = {"validation": trained.validation} | ({"test": trained.test} if trained.test else {})
         manifest = write_encoder_bundle(
             options.out,
             trained.encoder,
             training=provenance(
-                data_digests={"pictures": trained.digest},
+                data_digests={"pictures": trained.digest} | ({"labels": teller.manifest.digest} if teller else {}),
                 seed=rule.seed,
                 split=rule,
                 hyperparameters=asdict(recipe) | {"modality": options.modality},
@@ -152,8 +162,8 @@ def _geometry(options: argparse.Namespace) -> GeometryRecipe | None:
     terms = dict(options.geometry or ())
     if len(terms) != len(options.geometry or ()):
         raise TrainingError("--geometry names a term twice")
-    if bool(terms) != bool(options.label):
-        raise TrainingError("--geometry needs a --label to look at, and --label a --geometry")
+    if bool(terms) != bool(options.label or options.label_by):
+        raise TrainingError("--geometry needs a --label or --label-by to look at, and these a --geometry")
     if options.euclidean and not terms and options.base != "triplet":
         raise TrainingError("--euclidean has no effect on ArcFace without --geometry: it is of angles")
     if options.base == "triplet" and (options.margin is not None or options.scale is not None):

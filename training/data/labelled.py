@@ -5,7 +5,7 @@ Shapes: N pictures, M attributes.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +44,19 @@ class Labels:
     def take(self, rows: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> "Labels":
         """Of these pictures."""
         return Labels(self.classes, self.attributes, self.class_N[rows], self.has_NM[rows], self.is_known_NM[rows])
+
+
+def filled(given: Labels, told: Labels) -> Labels:
+    """Classes that are known, and where they are not what is told of the same pictures. Raises `TrainingError` where a class is
+    given that is not among those that are told.
+    """
+    strange = sorted(set(given.classes) - set(told.classes))
+    if strange:
+        raise TrainingError(f"{strange[0]!r} is no class that is told; these are: {', '.join(told.classes)}")
+    # The last place is that of what is not known.
+    place_K = np.array([*(told.classes.index(name) for name in given.classes), UNKNOWN], dtype=np.int64)
+    class_N = place_K[given.class_N]
+    return replace(told, class_N=np.where(class_N == UNKNOWN, told.class_N, class_N))
 
 
 def read_labels(

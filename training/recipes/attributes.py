@@ -13,13 +13,14 @@ import numpy.typing as npt
 from pydantic import JsonValue
 
 from models.attributes import AttributeTable, is_name
+from models.bundle import Bundle
 from models.documents import sha256_hex
 from models.features import FloatArray
 from models.runtime import Session
-from models.space import Space
+from models.space import InputPreparation, Space
 from models.split import Part, SplitRule
 from training.data.encoders import Encoder
-from training.data.labelled import Labels, read_labels
+from training.data.labelled import UNKNOWN, Labels, read_labels
 from training.data.picture_store import decode_pictures
 from training.data.relatedness import Relatedness, relatedness_of, unrelated
 from training.data.sources import PictureItem, PictureSource
@@ -34,7 +35,7 @@ from training.evaluation.labels import (
 )
 from training.export.parity import check_parity
 from training.recipes.coupled import VARIANTS, small
-from training.recipes.encoders import PARITY_PICTURES, prepared
+from training.recipes.encoders import PARITY_PICTURES, Labeller, prepared
 from training.recipes.modal_pictures import PARITY
 from training.recipes.translators import load
 from training.trainers.coupled_recipe import CoupledRecipe
@@ -54,6 +55,7 @@ LEFT = (
 )
 """What an interrupted training leaves in its folder."""
 _AT_ONCE = 64
+_SURE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +211,7 @@ def fit_attributes(parts: LabelledParts, method: str, seed: int, extras: Attribu
     few = prepared(parts.source, parts.items["validation"][:PARITY_PICTURES], encoder.preparation)
     check_parity(graph, fitted.classifier, few, tolerance=PARITY)
     there: list[Part] = ["validation", "test"] if parts.items["test"] else ["validation"]
-    told = {part: _told(graph, parts, part, encoder) for part in there}
+    told = {part: _told(graph, parts.source, parts.items[part], encoder.preparation) for part in there}
     table = replace(
         measured_table(told["validation"], parts.labels["validation"], tells=recipe.tells(*related.weight_KM.shape)),
         label=parts.label,
@@ -243,12 +245,31 @@ def _related(method: str, source: str | None, learned: Labels) -> Relatedness:
     return unrelated(learned.classes, learned.attributes)
 
 
-def _told(graph: bytes, parts: LabelledParts, part: Part, encoder: Encoder) -> FloatArray:
-    """What the graph says of the pictures of a part, (N, K + M)."""
-    session, items = Session(graph, device="cpu"), parts.items[part]
+def labeller_of(bundle: Bundle) -> Labeller:
+    """Tells the class of a picture, where that is more probable than all others together.
+
+    Raises `TrainingError` where the bundle tells no classes.
+    """
+    table, preparation = bundle.attributes, bundle.manifest.target.preparation
+    if table is None or not table.classes or preparation is None:
+        raise TrainingError(f"bundle {bundle.manifest.name} tells no classes of pictures")
+    classes = tuple(one.name for one in table.classes)
+
+    def label(source: PictureSource, items: list[PictureItem]) -> Labels:
+        told_NK = _told(bundle.model, source, items, preparation)[:, : len(classes)]
+        class_N = np.where(told_NK.max(axis=1) > _SURE, told_NK.argmax(axis=1), UNKNOWN).astype(np.int64)
+        nothing_N0 = np.zeros((len(items), 0), dtype=bool)
+        return Labels(classes, (), class_N, nothing_N0, nothing_N0)
+
+    return label
+
+
+def _told(graph: bytes, source: PictureSource, items: list[PictureItem], preparation: InputPreparation) -> FloatArray:
+    """What the graph says of pictures, (N, K + M)."""
+    session = Session(graph, device="cpu")
     return np.concatenate(
         [
-            session.run(prepared(parts.source, items[start : start + _AT_ONCE], encoder.preparation))
+            session.run(prepared(source, items[start : start + _AT_ONCE], preparation))
             for start in range(0, len(items), _AT_ONCE)
         ]
     )

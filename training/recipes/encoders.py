@@ -23,7 +23,7 @@ from models.space import InputPreparation, Space
 from models.split import SplitRule
 from training.data.encoders import Encoder
 from training.data.extraction import ExtractionSettings, extract_features
-from training.data.labelled import UNKNOWN, read_labels
+from training.data.labelled import UNKNOWN, Labels, filled, read_labels
 from training.data.picture_store import LabelledPictures, decode_pictures
 from training.data.sources import ChosenPictures, PictureItem, PictureSource
 from training.errors import TrainingError
@@ -39,6 +39,8 @@ PREPARATION = InputPreparation(mean=(127.5, 127.5, 127.5), std=(79.6875, 79.6875
 """Pixels in [-1.6, 1.6], as R3AN, Sec. 5.1."""
 PARITY_PICTURES = 16
 _HASHED_AT_ONCE = 1024
+Labeller = Callable[[PictureSource, list[PictureItem]], Labels]
+"""Tells classes of pictures."""
 ORIGIN = "neutral"
 """The label that comes first where it is one, from which the others are told."""
 
@@ -182,15 +184,19 @@ def train_encoder(
     half_weights: bool,
     partial: Path,
     hooks: Hooks,
+    labeller: Labeller | None = None,
 ) -> TrainedEncoder:
-    """Train, export and measure. What an interrupted call left in the folder `partial` is taken up.
+    """Train, export and measure. What an interrupted call left in the folder `partial` is taken up. `labeller` tells the labels
+    that shape features, where they are not known.
 
     Raises `TrainingError`.
     """
     trainer = importlib.import_module("training.trainers.encoder")
     torch_device = trainer.choose_torch_device(device)
     partial.mkdir(parents=True, exist_ok=True)
-    pictures = _labelled(parts, partial, hooks, recipe.geometry)
+    # Before what takes minutes.
+    labels = _labels(parts, recipe.geometry, labeller)
+    pictures = _labelled(parts, partial, hooks, labels)
     fitted = trainer.fit_encoder(
         recipe,
         pictures,
@@ -225,13 +231,22 @@ def train_encoder(
     )
 
 
-def _labelled(parts: PictureParts, partial: Path, hooks: Hooks, geometry: GeometryRecipe | None) -> LabelledPictures:
-    # Before what takes minutes.
-    labels = read_labels(parts.train, geometry.label, ()) if geometry is not None and geometry.needs_labels else None
-    if labels is not None and len(labels.classes) < 2:
+def _labels(parts: PictureParts, geometry: GeometryRecipe | None, labeller: Labeller | None) -> Labels | None:
+    """Of the training pictures; None where nothing looks at them. Raises `TrainingError` where all are alike."""
+    if geometry is None or not geometry.needs_labels:
+        return None
+    labels = read_labels(parts.train, geometry.label, ())
+    if labeller is not None:
+        told = labeller(parts.source, parts.train)
+        labels = filled(labels, told)
+    if len(np.unique(labels.class_N[labels.class_N >= 0])) < 2:
         raise TrainingError(
             f"{labels.num_known} of the pictures are labelled, and all of them alike: there is no shape to give"
         )
+    return labels
+
+
+def _labelled(parts: PictureParts, partial: Path, hooks: Hooks, labels: Labels | None) -> LabelledPictures:
     decoded = decode_pictures(parts.source, parts.train, PREPARATION, partial, hooks.on_decoded)
     subjects, class_N = np.unique([item.subject for item in parts.train], return_inverse=True)
     people = [item.subject for item in parts.train]

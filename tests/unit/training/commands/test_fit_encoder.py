@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models.attributes import Attribute, AttributeTable
 from models.bundle import Bundle, read_bundle
 from models.feature_set import FeatureSet
 from models.split import SplitRule
+from tests.api.test_attributes import by_hand, write_attributes
 from training import cli
 from training.data.feature_set_files import load_feature_set
 from training.data.sources import open_source
+from training.recipes.attributes import labeller_of
 from training.recipes.encoders import PREPARATION
 from training.trainers import checkpoint, encoder
 from training.trainers.encoder_recipe import EncoderRecipe
@@ -238,6 +241,27 @@ def test_labels_shape_an_encoder(run: Run, world: Path, tmp_path: Path) -> None:
     assert read_bundle(tmp_path / "other").manifest.digest != manifest.digest
 
 
+def test_a_bundle_tells_labels_that_are_not_known(run: Run, fails: Fails, world: Path, tmp_path: Path) -> None:
+    teller = write_attributes(tmp_path / "shown")
+    quickly = ("--modality", "photo", "--epochs", "1", "--geometry", "mtl=1")
+    run(*fit(world, tmp_path / "told", *quickly, "--label-by", str(teller)))
+    digests = read_bundle(tmp_path / "told").manifest.provenance.data_digests
+    assert digests["labels"] == read_bundle(teller).manifest.digest
+    line = fails(*fit(world, tmp_path / "x", *quickly, "--label-by", str(teller), "--label", "expression"))
+    assert "'anger' is no class that is told; these are: dark, light" in line
+    only_attributes = AttributeTable("", (), tuple(Attribute(f"a{place}") for place in range(5)))
+    untold = write_attributes(tmp_path / "untold", only_attributes)
+    assert "bundle untold tells no classes" in fails(*fit(world, tmp_path / "x", *quickly, "--label-by", str(untold)))
+
+
+def test_a_class_is_told_where_it_is_more_probable_than_all_others(world: Path, tmp_path: Path) -> None:
+    source = open_source(world)
+    told = labeller_of(read_bundle(write_attributes(tmp_path / "shown")))(source, source.items[:20])
+    expected = [by_hand(source.read(item)) for item in source.items[:20]]
+    shades = ["dark" if one["dark"] > 0.5 else "light" for one in expected]
+    assert [told.classes[one] for one in told.class_N.tolist()] == shades
+
+
 def test_triplets_alone_need_no_label(run: Run, world: Path, tmp_path: Path) -> None:
     run(*fit(world, tmp_path / "three", "--base", "triplet", "--epochs", "1"))
     assert "num_batches_without" not in read_bundle(tmp_path / "three").manifest.metrics
@@ -246,8 +270,9 @@ def test_triplets_alone_need_no_label(run: Run, world: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        (("--geometry", "pdp=1"), "--geometry needs a --label to look at"),
-        (("--label", "expression"), "--label a --geometry"),
+        (("--geometry", "pdp=1"), "--geometry needs a --label or --label-by to look at"),
+        (("--label", "expression"), "and these a --geometry"),
+        (("--label-by", "shown"), "and these a --geometry"),
         (("--euclidean",), "--euclidean has no effect on ArcFace"),
         (("--base", "triplet", "--scale", "30"), "--margin and --scale are ArcFace's"),
         (("--geometry", "pdx=1", "--label", "expression"), "'pdx=1': give TERM=WEIGHT, of pdm, pdp, fbv, ce, mtl"),

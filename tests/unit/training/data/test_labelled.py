@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from training.data.labelled import UNKNOWN, read_labels
+from training.data.labelled import UNKNOWN, filled, read_labels
 from training.data.sources import PictureItem
 from training.errors import TrainingError
 
@@ -39,6 +41,17 @@ def test_attributes_alone_need_no_class() -> None:
     found = read_labels(ITEMS, "", ("hat",))
     assert (found.classes, found.class_N.tolist()) == ((), [UNKNOWN] * 4)
     assert read_labels(ITEMS, "mood", ()).has_NM.shape == (4, 0)
+
+
+def test_what_is_given_goes_before_what_is_told() -> None:
+    given = read_labels(ITEMS, "mood", ())
+    told = read_labels(
+        [item(one.key, mood=mood) for one, mood in zip(ITEMS, ["sad", "sad", "", "odd"], strict=True)], "mood", ()
+    )
+    found = filled(given, replace(told, classes=("sad", "odd", "glad"), class_N=np.array([0, 0, UNKNOWN, 1])))
+    assert [found.classes[one] for one in found.class_N.tolist()] == ["glad", "sad", "sad", "odd"]
+    with pytest.raises(TrainingError, match="'glad' is no class that is told; these are: odd, sad"):
+        filled(given, told)
 
 
 def test_what_is_no_label_is_refused_by_name() -> None:
