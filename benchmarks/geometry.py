@@ -1,0 +1,172 @@
+"""How labels beside identity shape features (Ramakrishnan et al., 2021): encoders trained with triplets and ArcFace, alone and
+with every term, on real faces and on people who do not exist; verification of people whom none of them has seen.
+
+What was measured is kept under docs/measured/geometry, one file a training.
+"""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from statistics import mean, stdev
+
+from rich.console import Console
+
+from benchmarks.document import table
+from benchmarks.faces import KEPT, ROOT, Faces
+from benchmarks.kept import Measured, kept_or_measured
+from models.documents import canonical_json, sha256_hex
+from models.feature_set import FeatureSet
+from models.split import SplitRule
+from training.data.extraction import ExtractionSettings, extract_features
+from training.data.sources import ChosenPictures, PictureSource, open_source
+from training.data.synthetic.files import Order, make_pictures
+from training.data.synthetic.world import WorldSettings
+from training.evaluation.curves import equal_error_rate, error_curve
+from training.evaluation.tasks import area_under
+from training.evaluation.verification import score_pairs, tar_at_far
+from training.recipes.encoders import Hooks, PictureParts, small, train_encoder
+from training.trainers.encoder import choose_torch_device
+from training.trainers.encoder_recipe import EncoderRecipe
+from training.trainers.geometry_recipe import GeometryRecipe
+
+MEASURED = ROOT / "docs" / "measured" / "geometry"
+WORLD = Order(WorldSettings(seed=41), 300, {"photo": 10})
+"""Of seed 42 was the world that recipes were looked at in."""
+SEEDS = (0, 1, 2)
+VALIDATION, TEST = 0.1, 0.3
+BASES = ("triplet", "arcface")
+TERMS: Mapping[str, Mapping[str, float]] = {
+    "alone": {},
+    "PDM": {"minimization": 0.1},
+    "PDP": {"preservation": 0.1},
+    "FBV": {"basis": 0.1},
+    "CE": {"composition": 0.1},
+    "PDP + FBV": {"preservation": 0.1, "basis": 0.1},
+    "multi-task": {"joint": 0.1},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """What encoders are trained on, and the label that shapes them."""
+
+    name: str
+    label: str
+    source: PictureSource
+
+
+def encoder_recipe(base: str, term: str, label: str) -> EncoderRecipe:
+    """Of one base and one term."""
+    found = replace(small("mobilenetv2-t6"), width=0.25, epochs=10)
+    shape = GeometryRecipe(
+        base="triplet" if base == "triplet" else "arcface",
+        label=label if TERMS[term] else "",
+        # As published: features of any length where a basis is fixed, and ArcFace always on a sphere.
+        is_spherical=base == "arcface" or "basis" not in TERMS[term],
+    )
+    return replace(found, geometry=replace(shape, **TERMS[term]))  # type: ignore[arg-type]
+
+
+class ShapedTrainings:
+    """What is trained once, and its figures on test people."""
+
+    def __init__(self, pictures: Pictures) -> None:
+        self._pictures = pictures
+        self._folder = KEPT / "geometry"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._device = choose_torch_device("auto")
+        self._console = Console(stderr=True)
+
+    def measured(self, base: str, term: str, seed: int) -> Measured:
+        """Of one base, one term, one split and one seed of its training."""
+        name = f"{self._pictures.name}-{base}-{term.lower().replace(' + ', '-')}-seed-{seed}"
+        recipe = encoder_recipe(base, term, self._pictures.label)
+        rule = SplitRule("subject", seed, VALIDATION, TEST)
+        listing = [
+            [item.key, item.subject, item.stamp, sorted(item.labels.items())] for item in self._pictures.source.items
+        ]
+        plan = {
+            "recipe": asdict(recipe),
+            "pictures": sha256_hex(canonical_json(listing)),
+            "split": asdict(rule),
+        }
+        path = MEASURED / f"{name}.json"
+        return kept_or_measured(path, plan, self._device, lambda: self._trained(name, recipe, rule))
+
+    def _trained(self, name: str, recipe: EncoderRecipe, rule: SplitRule) -> Measured:
+        self._console.print(name)
+        parts = PictureParts.of(self._pictures.source, rule, None)
+        folder = self._folder / name
+        trained = train_encoder(
+            parts,
+            recipe,
+            "shaped",
+            licence="none",
+            device="cpu" if self._device == "cpu" else "cuda",
+            half_weights=False,
+            partial=folder,
+            hooks=Hooks(),
+        )
+        of_test = ChosenPictures(parts.source, parts.test)
+        features = extract_features(trained.encoder, of_test, folder / "measured", ExtractionSettings()).feature_set
+        shutil.rmtree(folder)
+        return verification(features) | {"without": trained.without}
+
+
+def verification(features: FeatureSet) -> Measured:
+    """Of every two pictures: the area under the curve, equal errors, and what is accepted where one impostor in a thousand is."""
+    count = len(features)
+    genuine, impostor = score_pairs(features.feature, features.subject, features.feature, features.subject)
+    # A picture is not compared with itself, whose score is the highest of its own.
+    genuine = genuine[genuine.argsort()][: len(genuine) - count]
+    return {
+        "auc": area_under(genuine, impostor),
+        "eer": equal_error_rate(error_curve(genuine, impostor)),
+        "tar_far_1e3": tar_at_far(genuine, impostor, 1e-3),
+        "num_pictures": count,
+    }
+
+
+def real(faces: Faces) -> Pictures:
+    """Photos of public figures, most of them neutral or happy."""
+    return Pictures("real", "emotion", faces.pictures())
+
+
+def procedural() -> Pictures:
+    """People who do not exist, each with seven expressions."""
+    folder = KEPT / "geometry"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"world-{sha256_hex(canonical_json(asdict(WORLD)))[:12]}.zip"
+    if not path.is_file():
+        make_pictures(WORLD, path, 2)
+    return Pictures("procedural", "expression", open_source(path))
+
+
+def measure(faces: Faces) -> str:
+    """Both sets."""
+    made = f"synth --subjects {WORLD.num_subjects} --images-per-subject {WORLD.num_pictures['photo']} --seed {WORLD.world.seed}"
+    parts = []
+    for pictures, what in ((procedural(), f"`{made}`, label expression"), (real(faces), "`lfw112.zip`, label emotion")):
+        trainings = ShapedTrainings(pictures)
+        found = {
+            (base, term): [trainings.measured(base, term, seed) for seed in SEEDS] for base in BASES for term in TERMS
+        }
+        parts += [
+            f"{what}; of the people {100 * TEST:.0f} % to test on. Every two pictures of test people; means over {len(SEEDS)} "
+            "splits, each with a training, and their standard deviation:",
+            table(["trained with", "AUC", "EER", "TAR@1e-3"], _rows(found)),
+        ]
+    return "\n\n".join(parts)
+
+
+def _rows(found: Mapping[tuple[str, str], Sequence[Measured]]) -> list[list[str]]:
+    rows = []
+    for base, term in found:
+        cells = []
+        for figure, is_better in (("auc", 1), ("eer", -1), ("tar_far_1e3", 1)):
+            values, alone = ([one[figure] for one in found[base, name]] for name in (term, "alone"))
+            told = f"{mean(values):.4f} ± {stdev(values):.4f}"
+            is_beyond = is_better * (mean(values) - mean(alone)) > max(stdev(values), stdev(alone))
+            cells.append(f"**{told}**" if is_beyond and term != "alone" else told)
+        rows.append([f"{base} {term}", *cells])
+    return rows
