@@ -12,6 +12,7 @@ from training.losses.coupling import (
     distribution_matching,
     known_attributes,
     known_classes,
+    mutual_matching,
     soft_co_annotation,
     soft_labels,
 )
@@ -66,6 +67,36 @@ def test_distribution_matching_equals_a_loop(is_two_sided: bool) -> None:
         torch.tensor(CLASS), torch.tensor(ATTRIBUTE), torch.tensor(CHANCE), is_two_sided=is_two_sided
     )
     assert found.item() == pytest.approx(matching_loop(CLASS, ATTRIBUTE, CHANCE, is_two_sided=is_two_sided), abs=1e-12)
+
+
+def test_mutual_matching_equals_a_loop() -> None:
+    chance = CHANCE.copy()
+    chance[:, 3] = 0.0
+    loss = mutual_matching(torch.tensor(CLASS), torch.tensor(ATTRIBUTE), torch.tensor(chance))
+    expected = matching_loop(CLASS, ATTRIBUTE, chance, is_two_sided=True)
+    for class_K, attribute_M in zip(CLASS, ATTRIBUTE, strict=True):
+        p_K = softmax(class_K)
+        for m in (0, 1, 2, 4):
+            q, p = sum(p_K[k] * chance[k][m] for k in range(K)), sigmoid(attribute_M[m])
+            expected -= (q * math.log(p) + (1 - q) * math.log(1 - p)) / B
+    assert loss.item() == pytest.approx(expected, abs=1e-9)
+
+
+def test_both_learn_from_each_other_and_neither_by_saying_less() -> None:
+    logits, attribute = torch.zeros(1, 2, requires_grad=True), torch.full((1, 2), -1.0, requires_grad=True)
+    # Each class has one attribute for certain; both are as probable, so each attribute should be told of with a half.
+    mutual_matching(logits, attribute, torch.eye(2)).backward()
+    assert attribute.grad is not None
+    torch.testing.assert_close(attribute.grad, torch.full((1, 2), sigmoid(-1.0) - 0.5))
+    printed = torch.full((1, 2), -1.0, requires_grad=True)
+    distribution_matching(torch.zeros(1, 2), printed, torch.eye(2), is_two_sided=False).backward()
+    assert printed.grad is not None
+    # As printed it is least where no attribute is found.
+    assert (printed.grad > 0).all()
+    attribute = torch.tensor([[3.0, -3.0]])
+    mutual_matching(logits, attribute, torch.eye(2)).backward()
+    assert logits.grad is not None
+    assert logits.grad[0, 0] < 0 < logits.grad[0, 1]
 
 
 def test_few_at_a_time_come_to_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

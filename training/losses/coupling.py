@@ -29,6 +29,21 @@ def distribution_matching(class_BK: Tensor, attribute_BM: Tensor, chance_KM: Ten
     return loss
 
 
+def mutual_matching(class_BK: Tensor, attribute_BM: Tensor, chance_KM: Tensor) -> Tensor:
+    """How far both are from each other, in the mean over pictures, each in turn the target of the other, which learns nothing as
+    such: so neither can come nearer by saying less, as attributes can in `distribution_matching` by being told of nobody.
+
+    Source: Eq. 2, and a cross-entropy with soft targets as in distillation (Hinton et al., 2015, Sec. 2), both ways.
+    """
+    to_classes = distribution_matching(class_BK, attribute_BM.detach(), chance_KM, is_two_sided=True)
+    of_M = torch.nonzero((chance_KM > 0).any(dim=0))[:, 0]
+    if not len(class_BK) or not len(of_M):
+        return to_classes
+    mixed_BM = (functional.softmax(class_BK.detach(), dim=1) @ chance_KM[:, of_M]).clamp(max=1.0)
+    each_BM = functional.binary_cross_entropy_with_logits(attribute_BM[:, of_M], mixed_BM, reduction="none")
+    return to_classes + each_BM.sum(dim=1).mean()
+
+
 def soft_labels(has_BM: Tensor, is_known_BM: Tensor, weight_KM: Tensor) -> tuple[Tensor, Tensor]:
     """The logarithm of how probable each class is (B, K) by the attributes that pictures have, as far as these are known; and
     whether any is (B,).

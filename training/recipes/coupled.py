@@ -13,7 +13,7 @@ def small() -> CoupledRecipe:
         given=(1.0, 1.0),
         matching=1.0,
         annotation=1.0,
-        is_two_sided=False,
+        match="printed",
         is_label_target=False,
         weighting="static",
         is_taught=False,

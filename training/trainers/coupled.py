@@ -22,7 +22,13 @@ from models.features import FloatArray
 from training.data.labelled import UNKNOWN
 from training.data.relatedness import Relatedness
 from training.errors import TrainingError
-from training.losses.coupling import distribution_matching, known_attributes, known_classes, soft_co_annotation
+from training.losses.coupling import (
+    distribution_matching,
+    known_attributes,
+    known_classes,
+    mutual_matching,
+    soft_co_annotation,
+)
 from training.trainers.checkpoint import State
 from training.trainers.coupled_recipe import CoupledRecipe
 from training.trainers.encoder import Normalise, TorchEncoder
@@ -198,8 +204,11 @@ class _Run:
         if self._taught is not None:
             told = self._told(rows_B.cpu().numpy(), class_BK, attribute_BM)
             losses[:2] = [loss + of for loss, of in zip(losses[:2], told, strict=True)]
-        if recipe.matching:
-            losses[2] = distribution_matching(class_BK, attribute_BM, self._chance_KM, is_two_sided=recipe.is_two_sided)
+        if recipe.matching and recipe.match == "mutual":
+            losses[2] = mutual_matching(class_BK, attribute_BM, self._chance_KM)
+        elif recipe.matching:
+            is_two_sided = recipe.match == "two-sided"
+            losses[2] = distribution_matching(class_BK, attribute_BM, self._chance_KM, is_two_sided=is_two_sided)
         if recipe.annotation:
             losses[3] = soft_co_annotation(
                 class_BK, has_BM, is_known_BM, self._weight_KM, is_label_target=recipe.is_label_target

@@ -7,6 +7,7 @@ from training.trainers.rule import Rule
 
 Weighting = Literal["static", "mgda-ub"]
 """By what is given, or as lowers both losses at once."""
+Match = Literal["printed", "two-sided", "mutual"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +20,10 @@ class CoupledRecipe:
     """How much distribution matching counts, of all pictures."""
     annotation: float
     """How much soft co-annotation counts, of pictures of which attributes are known."""
-    is_two_sided: bool
-    """Whether matching also asks that a class lacks what was not found."""
+    match: Match
+    """`printed`: as Eq. 3; `two-sided`: which also asks that a class lacks what was not found; `mutual`: each the target of the
+    other in turn.
+    """
     is_label_target: bool
     """Whether co-annotation has labels as its target, and not predictions."""
     weighting: Weighting
