@@ -19,6 +19,9 @@ from models.operating_point import Rate
 
 ATTRIBUTES = "attributes.json"
 STATED_ERRORS = (0.01, 0.02, 0.05, 0.1, 0.2)
+ROUNDING = 1e-4
+"""By which probabilities may differ between machines; see `PARITY` of exported networks."""
+MAX_LABEL = 64
 NAME_PATTERN = r"^[A-Za-z0-9_-]{1,48}$"
 
 Word = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
@@ -31,10 +34,12 @@ class Cut:
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     error: Rate
-    """At most this share of the pictures that are meant is left out, in expectation over those that it was measured on."""
+    """At most this share of the pictures that are meant is left out, in expectation: of people drawn as those were that it was
+    measured on, and a picture of each.
+    """
     threshold: Rate
-    passed: Rate
-    """The measured share of the pictures that are not meant, and are let through all the same."""
+    passed: Rate | None
+    """The measured share of the pictures that are not meant, and are let through all the same; None where there were none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,9 @@ class Attribute:
     num_with: Annotated[int, Field(ge=0)] = 0
     """Pictures that this was measured on."""
     num_without: Annotated[int, Field(ge=0)] = 0
+    num_people_with: Annotated[int, Field(ge=0)] = 0
+    """On these pictures; as many as there are pictures, where nobody knows who is on them."""
+    num_people_without: Annotated[int, Field(ge=0)] = 0
 
     def cut(self, error: float, *, has: bool) -> Cut | None:
         """The one of the largest error that is not above `error`; None where none was measured."""
@@ -64,7 +72,7 @@ class AttributeTable:
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
-    label: Annotated[str, StringConstraints(max_length=64)] = ""
+    label: Annotated[str, StringConstraints(max_length=MAX_LABEL)] = ""
     """What the classes are called together, such as `expression`."""
     classes: tuple[Attribute, ...] = ()
     attributes: tuple[Attribute, ...] = ()
@@ -116,35 +124,67 @@ def measured_attribute(
     name: str,
     probability_N: npt.NDArray[np.floating[Any]],
     has_N: npt.NDArray[np.bool_],
+    subject_N: npt.NDArray[Any] | None = None,
     errors: Sequence[float] = STATED_ERRORS,
 ) -> Attribute:
-    """An attribute with its thresholds, measured on N pictures that nothing was learned from.
+    """An attribute with its thresholds, measured on N pictures that nothing was learned from; `subject_N` says who is on them.
 
-    A threshold is one of the probabilities of those who are meant, the k-th from the end where k is the error times one more than
-    there are of them, rounded down: one more such picture is beyond it with at most that probability. Where k is zero there are
-    too few to state it.
+    Everybody counts once, with all pictures, and one more person of whom nothing is known counts as beyond every threshold: then
+    a picture of a person drawn in the same way is beyond it with a probability of the error at most. Of too few people an error
+    is not stated: of n, none below 1 / (n + 1).
 
-    Source: split conformal prediction, after Papadopoulos et al., Inductive confidence machines for regression (ECML 2002).
+    Source: Lee, Barber and Willett, Distribution-free inference with hierarchical data (2023), HCP; of one picture each it is
+    split conformal prediction. Deviation: a threshold is let out by the rounding of another machine.
     """
-    having_N, lacking_N = (np.sort(probability_N[is_of_N].astype(np.float64)) for is_of_N in (has_N, ~has_N))
+    if subject_N is None:
+        subject_N = np.arange(len(has_N))
+    score_N = probability_N.astype(np.float64)
+    having, lacking = (_Side.of(score_N[is_of_N], subject_N[is_of_N]) for is_of_N in (has_N, ~has_N))
     return Attribute(
         name,
-        _cuts(having_N, lacking_N, errors),
-        tuple(
-            Cut(cut.error, -cut.threshold, cut.passed) for cut in _cuts(np.sort(-lacking_N), np.sort(-having_N), errors)
-        ),
-        len(having_N),
-        len(lacking_N),
+        _cuts(having, lacking, errors),
+        tuple(Cut(cut.error, 1.0 - cut.threshold, cut.passed) for cut in _cuts(lacking.turned, having.turned, errors)),
+        len(having.score_N),
+        len(lacking.score_N),
+        having.num_people,
+        lacking.num_people,
     )
 
 
-def _cuts(meant: npt.NDArray[np.float64], others: npt.NDArray[np.float64], errors: Sequence[float]) -> tuple[Cut, ...]:
-    """Both ascending; let through is what is at least the threshold."""
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """Pictures that are meant, or are not, in the order of their probabilities, and how much each counts of its person."""
+
+    score_N: npt.NDArray[np.float64]
+    share_N: npt.NDArray[np.float64]
+    num_people: int
+
+    @classmethod
+    def of(cls, score_N: npt.NDArray[np.float64], subject_N: npt.NDArray[Any]) -> "_Side":
+        order_N = np.argsort(score_N, kind="stable")
+        _, person_N, num_P = np.unique(subject_N, return_inverse=True, return_counts=True)
+        share_N = 1.0 / num_P[person_N] if len(score_N) else np.zeros(0)
+        return cls(score_N[order_N], share_N[order_N], len(num_P))
+
+    @property
+    def turned(self) -> "_Side":
+        """As of the probability that it is not."""
+        return _Side(1.0 - self.score_N[::-1], self.share_N[::-1], self.num_people)
+
+
+def _cuts(meant: _Side, others: _Side, errors: Sequence[float]) -> tuple[Cut, ...]:
+    """Let through is what is at least the threshold."""
+    if not meant.num_people:
+        return ()
+    first_N = np.searchsorted(meant.score_N, meant.score_N, side="left")
+    below_N = np.concatenate([[0.0], np.cumsum(meant.share_N)])[first_N]
+    beyond_N = (below_N + 1.0) / (meant.num_people + 1)
     found = []
     for error in sorted(errors):
-        number = int(error * (len(meant) + 1) + 1e-9)
-        if number:
-            threshold = float(meant[number - 1])
-            passed = float(np.mean(others >= threshold)) if len(others) else 1.0
-            found.append(Cut(error, threshold, passed))
+        allowed = np.flatnonzero(beyond_N <= error + 1e-9)
+        if len(allowed):
+            threshold = float(np.clip(meant.score_N[allowed[-1]] - ROUNDING, 0.0, 1.0))
+            is_passed_N = others.score_N >= threshold
+            passed = float(others.share_N[is_passed_N].sum() / others.num_people) if others.num_people else None
+            found.append(Cut(error, threshold, None if passed is None else min(1.0, passed)))
     return tuple(found)

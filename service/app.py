@@ -155,7 +155,7 @@ def _services(
         verify=Verify(inference, probes),
         identify=Identify(inference, probes, store),
         closed_set=ClosedSet(inference),
-        attributes=Attributes(inference),
+        attributes=Attributes(inference, store),
         enrol=Enrol(probes, store, Gates(inference, store, gates)),
         galleries=keep,
         custody=Custody(store, keep, signer),

@@ -189,6 +189,10 @@ class EmbeddedGalleryStore:
             raise NotFoundError(f"gallery {name} has no such template")
         return found
 
+    def count_with(self, name: str, fields: Sequence[str]) -> dict[str, int]:
+        """See the port."""
+        return {field: self._record.count_with(self._gallery(name).entry, field) for field in fields}
+
     def remove_template(self, name: str, template_id: str, *, once: Once | None = None) -> None:
         """See the port."""
         seq = self._record.ids.seq(template_id)

@@ -137,6 +137,12 @@ class OracleGalleryStore:
             raise NotFoundError(f"gallery {name} has no such template")
         return found[0]
 
+    def count_with(self, name: str, fields: Sequence[str]) -> dict[str, int]:
+        """See the port."""
+        with self._lock:
+            rows = self._shelf(name).rows
+        return {field: sum(field in row.template.metadata for row in rows) for field in fields}
+
     def remove_template(self, name: str, template_id: str, *, once: Once | None = None) -> None:
         """See the port."""
         with self._lock:

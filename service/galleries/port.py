@@ -268,6 +268,9 @@ class GalleryStore(Protocol):
     def template(self, name: str, template_id: str) -> Template:
         """Raises `NotFoundError`."""
 
+    def count_with(self, name: str, fields: Sequence[str]) -> dict[str, int]:
+        """How many templates of the gallery have each of these fields of metadata. Raises `NotFoundError`."""
+
     def remove_template(self, name: str, template_id: str, *, once: Once | None = None) -> None:
         """Raises `NotFoundError`."""
 

@@ -35,9 +35,15 @@ class Reads:
         """The numbers of the templates in a generation that meet all conditions, ascending."""
         found: SeqArray | None = None
         for name, condition in where.items():
-            seqs = self._seqs(*matching_query(entry.gallery_id, name, condition))
-            found = seqs if found is None else np.intersect1d(found, seqs, assume_unique=True)
-        assert found is not None
+            if not condition.or_missing:
+                seqs = self._seqs(*matching_query(entry.gallery_id, name, condition))
+                found = seqs if found is None else np.intersect1d(found, seqs, assume_unique=True)
+        if found is None:
+            found = self._seqs("SELECT seq FROM template WHERE gallery = ?", [entry.gallery_id])
+        for name, condition in where.items():
+            if condition.or_missing:
+                failing = self._seqs(*matching_query(entry.gallery_id, name, condition, is_met=False))
+                found = np.setdiff1d(found, failing, assume_unique=True)
         query = "SELECT id - ?1 FROM translated WHERE id >= ?1 AND id < ?2 AND length(feature) = 0"
         absent = self._seqs(query, [entry.base, entry.base + (1 << GENERATION_SHIFT)])
         return np.setdiff1d(found, absent, assume_unique=True) if len(absent) else found

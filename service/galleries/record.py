@@ -164,6 +164,11 @@ class Record:
         rows = self.read(f"{TEMPLATE} WHERE seq = ? AND template.gallery = ?", values)
         return self.template_of(rows[0]) if rows else None
 
+    def count_with(self, entry: GalleryEntry, field: str) -> int:
+        """How many templates of a gallery have a field of metadata."""
+        query = "SELECT count(*) FROM attribute WHERE gallery = ? AND name = ?"
+        return int(self.read(query, (entry.gallery_id, field))[0][0])
+
     def answered(self, key: bytes) -> tuple[bytes, Answer] | None:
         """What was answered to the request that calls itself so, and the digest of what it asked."""
         rows = self.read("SELECT digest, status, body FROM answered WHERE key = ?", (key,))

@@ -187,10 +187,11 @@ def attribute_value(value: Scalar) -> str | int | float:
     return "=" + value if isinstance(value, str) else value
 
 
-def matching_query(gallery_id: int, name: str, condition: Condition) -> tuple[str, list[object]]:
-    """Which templates of a gallery meet a condition on a field, and the values of the query."""
-    tests: list[str] = []
-    values: list[object] = []
+def matching_query(
+    gallery_id: int, name: str, condition: Condition, *, is_met: bool = True
+) -> tuple[str, list[object]]:
+    """Which templates of a gallery have a field that meets a condition, or does not, and the values of the query."""
+    tests, values = [], []
     if condition.any_of is not None:
         tests.append(f"value IN ({','.join('?' * len(condition.any_of))})")
         values += [attribute_value(value) for value in condition.any_of]
@@ -201,12 +202,8 @@ def matching_query(gallery_id: int, name: str, condition: Condition) -> tuple[st
         if limit is not None:
             tests.append(f"value {comparison} ?")
             values.append(limit)
-    having = "SELECT template FROM attribute WHERE gallery = ? AND name = ? AND"
-    met = f"({' AND '.join(tests)})"
-    if not condition.or_missing:
-        return f"{having} {met}", [gallery_id, name, *values]
-    query = f"SELECT seq FROM template WHERE gallery = ? EXCEPT {having} NOT {met}"
-    return query, [gallery_id, gallery_id, name, *values]
+    met = f"{'' if is_met else 'NOT '}({' AND '.join(tests)})"
+    return f"SELECT template FROM attribute WHERE gallery = ? AND name = ? AND {met}", [gallery_id, name, *values]
 
 
 def parsed_metadata(text: str | None) -> Metadata:

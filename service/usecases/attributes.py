@@ -9,18 +9,14 @@ from dataclasses import dataclass, replace
 
 from models.attributes import Attribute, AttributeTable, Cut
 from models.features import FloatArray
-from service.entities import Metadata, Probe, ProbeRows
+from service.entities import Metadata, Probe, ProbeRows, Scalar
 from service.errors import InvalidInputError, NotFoundError
-from service.galleries.port import Condition, Where
+from service.galleries.port import Condition, GalleryStore, Where
+from service.galleries.rules import MAX_FIELDS
 from service.inference.engine import Picture
 from service.inference.inference import Inference
 from service.inference.loading import LoadedBundle
-from service.usecases.samples import Samples
-
-_FIELD = "told.{}.{}"
-"""The field of a template's metadata, by whose bundle, and of what."""
-_DIGITS = 8
-"""Of a bundle's digest: what another bundle told is another thing."""
+from service.usecases.samples import DIGITS, TOLD, Samples, is_told
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +56,11 @@ class UsedCondition:
     has: bool | None
     cut: Cut | None
     error: float
-    """The share of those who are meant that it leaves out, at most; with the probe's own, where that was asked."""
+    """At most this share of those who are meant is left out; where it is asked for templates like the probe, over all probes of
+    whom the same is true, whatever was seen of this one.
+    """
+    num_told: int
+    """Templates of the gallery of whose pictures it was told: no other is left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +71,13 @@ class Filtered:
     digest: str
     conditions: tuple[UsedCondition, ...]
 
-    @property
-    def error(self) -> float:
-        """At most this share of those who meet all conditions is left out: the sum of what each may."""
-        return min(1.0, sum(one.error for one in self.conditions))
-
 
 class Attributes:
     """The verb, and what enrolment and identification need of it."""
 
-    def __init__(self, inference: Inference) -> None:
+    def __init__(self, inference: Inference, galleries: GalleryStore) -> None:
         self._inference = inference
+        self._galleries = galleries
 
     async def __call__(self, picture: Picture, bundle: str | None = None) -> Told:
         """What a picture shows.
@@ -98,13 +94,22 @@ class Attributes:
         """Samples whose metadata hold what their pictures show, of `names` alone where they are given; how many are of pictures,
         and the bundle's digest.
 
-        Raises as the call does, and `InvalidInputError` for a name that the bundle does not know.
+        Raises as the call does, and `InvalidInputError` for a name that the bundle does not know or that is given twice, and for
+        more than metadata hold.
         """
         chosen = self._chosen(bundle)
         table, digest = _table(chosen), chosen.bundle.manifest.digest
         wanted = tuple(table.places) if names is None else tuple(names)
+        if len(set(wanted)) < len(wanted):
+            raise InvalidInputError("attributes name one twice")
         for name in wanted:
             _known(table, name)
+        most = max((len(own or ()) for own in samples.metadata or ()), default=0)
+        if len(wanted) + most > MAX_FIELDS:
+            raise InvalidInputError(
+                f"the bundle tells {len(table.everything)} attributes, and with its metadata a template has at most {MAX_FIELDS} "
+                "fields; name those that are to be kept"
+            )
         pictures = [_picture(probe) for probe in _each(samples.probes)]
 
         async def fields(picture: Picture | None) -> Metadata:
@@ -120,11 +125,14 @@ class Attributes:
         ]
         return replace(samples, metadata=merged), sum(picture is not None for picture in pictures), digest
 
-    async def where(self, asked: Filter, probe: Probe | None, also: Where | None) -> tuple[Where, Filtered]:
+    async def where(
+        self, gallery: str, asked: Filter, probe: Probe | None, also: Where | None
+    ) -> tuple[Where, Filtered]:
         """The conditions of a filter, and of `also`, as a store takes them; and how they were come by.
 
-        Raises as the call does, and `InvalidInputError` for names that are not known or contradict each other, for an error at
-        which nothing was measured, and where the probe is to be looked at and is no picture.
+        Raises as the call does, and `InvalidInputError` for names that are not known, are given twice or are in `also` already,
+        for an error at which nothing was measured, and where the probe is to be looked at and is no picture; `NotFoundError`
+        where there is no such gallery.
         """
         chosen = self._chosen(asked.bundle)
         manifest, table = chosen.bundle.manifest, _table(chosen)
@@ -137,9 +145,15 @@ class Attributes:
             if picture is None:
                 raise InvalidInputError("alike looks at the probe's picture: send an image")
             told = await self(picture, manifest.name)
-        used = tuple(_conditions(table, asked, told))
+        fields = {name: _field(manifest.digest, name) for name in named}
+        if set(fields.values()) & set(also or ()):
+            raise InvalidInputError("where names what the filter does; leave it out of one of them")
+        # Before the gallery is looked through.
+        conditions = list(_conditions(table, asked, told))
+        num_told = await asyncio.to_thread(self._galleries.count_with, gallery, list(fields.values()))
+        used = tuple(replace(one, num_told=num_told[fields[one.name]]) for one in conditions)
         where = {
-            _field(manifest.digest, one.name): _condition(one.cut, has=one.has)
+            fields[one.name]: _condition(one.cut, has=one.has)
             for one in used
             if one.cut is not None and one.has is not None
         }
@@ -162,12 +176,11 @@ class Attributes:
 
 def split_told(metadata: Metadata) -> tuple[Metadata, dict[str, dict[str, float]]]:
     """What a template's sender said of it, and what bundles told of its picture, by the first digits of their digests."""
-    own: dict[str, str | int | float | bool] = {}
+    own: dict[str, Scalar] = {}
     told: dict[str, dict[str, float]] = {}
     for field, value in metadata.items():
-        begins, _, rest = field.partition(".")
-        digest, dot, name = rest.partition(".")
-        if begins == "told" and len(digest) == _DIGITS and dot and isinstance(value, float | int):
+        if is_told(field, value):
+            _, digest, name = field.split(".", 2)
             told.setdefault(digest, {})[name] = float(value)
         else:
             own[field] = value
@@ -177,7 +190,7 @@ def split_told(metadata: Metadata) -> tuple[Metadata, dict[str, dict[str, float]
 def _conditions(table: AttributeTable, asked: Filter, told: Told | None) -> Iterator[UsedCondition]:
     for name, has in (*((name, True) for name in asked.has), *((name, False) for name in asked.lacks)):
         cut = _cut(_known(table, name), asked.error, has=has)
-        yield UsedCondition(name, has, cut, cut.error)
+        yield UsedCondition(name, has, cut, cut.error, 0)
     for name in asked.alike:
         assert told is not None
         one = _known(table, name)
@@ -185,11 +198,12 @@ def _conditions(table: AttributeTable, asked: Filter, told: Told | None) -> Iter
         probability = told.probability(name)
         # Of those who have it hardly any are told so little of, and the other way round.
         is_without, is_with = probability < having.threshold, probability > lacking.threshold
+        # A mate is left out where the probe was taken for the other kind, or is of the right kind and beyond the threshold.
+        error = min(1.0, 2 * max(having.error, lacking.error))
         if is_without == is_with:
-            yield UsedCondition(name, None, None, 0.0)
+            yield UsedCondition(name, None, None, error, 0)
         else:
-            cut = having if is_with else lacking
-            yield UsedCondition(name, is_with, cut, having.error + lacking.error)
+            yield UsedCondition(name, is_with, having if is_with else lacking, error, 0)
 
 
 def _condition(cut: Cut, *, has: bool) -> Condition:
@@ -204,7 +218,7 @@ def _cut(one: Attribute, error: float, *, has: bool) -> Cut:
         stated = ", ".join(f"{cut.error:g}" for cut in (one.has if has else one.lacks)) or "none"
         what = "have" if has else "lack"
         raise InvalidInputError(
-            f"for those who {what} {one.name} no threshold was measured at an error of {error:g}; stated are: {stated}"
+            f"for those who {what} {one.name} no threshold was measured at so small an error; stated are: {stated}"
         )
     return found
 
@@ -224,7 +238,7 @@ def _table(loaded: LoadedBundle) -> AttributeTable:
 
 
 def _field(digest: str, name: str) -> str:
-    return _FIELD.format(digest[:_DIGITS], name)
+    return f"{TOLD}{digest[:DIGITS]}.{name}"
 
 
 def _each(probes: Sequence[Probe] | ProbeRows) -> Sequence[Probe | None]:

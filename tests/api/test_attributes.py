@@ -24,8 +24,9 @@ from service.galleries.embedded import EmbeddedGalleryStore
 from service.galleries.port import GalleryStore
 from service.inference.loading import OnnxEngines, load_bundles
 from service.settings import Settings
+from service.usecases.attributes import split_told
 from tests.api.refusals import assert_clean
-from tests.api.world import base64_of, npy, picture_bytes, running, write, write_world
+from tests.api.world import A, base64_of, feature_set, features, npy, picture_bytes, running, write, write_world
 
 CLASSES, OWN = ("dark", "light"), ("red", "green", "never")
 WEIGHT_3C = np.array([[-1, 1, 8, 0, 0], [-1, 1, 0, 8, 0], [-1, 1, 0, 0, 0]], dtype=np.float32) / 64
@@ -189,8 +190,12 @@ async def test_a_search_leaves_out_who_shows_it_not(
     # Of whom nothing was told is never left out.
     assert subjects(answer) == {*map(str, meant), "unseen"}
     assert answer["num_templates"] == len(meant) + 1
-    assert [one["error"] for one in answer["filter"]["conditions"]] == errors
-    assert answer["filter"]["error"] == pytest.approx(sum(errors))
+    conditions = answer["filter"]["conditions"]
+    assert [one["error"] for one in conditions] == errors
+    for one in conditions:
+        cuts = getattr({"red": RED, "green": GREEN}[one["name"]], "has" if one["has"] else "lacks")
+        (cut,) = [cut for cut in cuts if cut.error == one["error"]]
+        assert (one["threshold"], one["passed"], one["num_told"]) == (cut.threshold, cut.passed, len(REDS))
 
 
 @pytest.mark.parametrize(("probe", "has", "meant"), [(250, True, REDS[2:]), (30, False, REDS[:3]), (124, None, REDS)])
@@ -201,8 +206,8 @@ async def test_a_search_may_be_among_those_who_are_like_the_probe(
     answer = await found(asked, gallery, shade(probe), filter={"alike": ["red"], "error": 0.05})
     assert subjects(answer) == {*map(str, meant), "unseen"}
     (condition,) = answer["filter"]["conditions"]
-    # Both may be told wrongly: the probe, and the template.
-    assert (condition["has"], condition["error"]) == (has, 0.0 if has is None else 0.1)
+    # Both may be told wrongly, the probe and the template; whatever this probe showed.
+    assert (condition["has"], condition["error"]) == (has, 0.1)
 
 
 async def test_a_filter_and_where_hold_together(asked: httpx.AsyncClient) -> None:
@@ -225,7 +230,7 @@ async def test_many_probes_are_filtered_alike(asked: httpx.AsyncClient) -> None:
     answer = await asked.post("/identify", params=query, content=rows, headers={"content-type": "application/x-npy"})
     assert answer.status_code == 200, answer.text
     assert all(subjects(one) == {"124", "136", "250", "unseen"} for one in answer.json()["results"])
-    assert answer.json()["filter"]["error"] == 0.05
+    assert [one["error"] for one in answer.json()["filter"]["conditions"]] == [0.05]
     wrong = await asked.post(
         "/identify",
         params=query | {"filter": json.dumps({"alike": ["red"], "error": 0.05})},
@@ -245,8 +250,13 @@ async def test_many_probes_are_filtered_alike(asked: httpx.AsyncClient) -> None:
         ({"has": ["red"], "error": 0}, 422, "/filter/error"),
         ({"has": ["blue"], "error": 0.05}, 422, "it tells: dark, light, red, green, never"),
         ({"has": ["red"], "lacks": ["red"], "error": 0.05}, 422, "names an attribute twice"),
-        ({"has": ["red"], "error": 0.04}, 422, "at an error of 0.04; stated are: 0.05, 0.1"),
+        ({"has": ["red"], "error": 0.04}, 422, "at so small an error; stated are: 0.05, 0.1"),
         ({"has": ["never"], "error": 0.05}, 422, "stated are: none"),
+        (
+            {"lacks": ["red"], "error": 0.01},
+            422,
+            "those who lack red no threshold was measured at so small an error; stated are: 0.05",
+        ),
         ({"alike": ["red"], "error": 0.05}, 422, "alike looks at the probe's picture"),
         ({"has": ["red"], "error": 0.05, "bundle": "other"}, 404, "no bundle of this name"),
     ],
@@ -258,6 +268,113 @@ async def test_a_filter_that_cannot_be_is_refused(
     body = {"gallery": gallery, "probe": {"space": "a", "feature": [1.0] * 8}, "filter": filter_}
     answer = await asked.post("/identify", json=body)
     assert (answer.status_code, says in answer.text) == (status, True), answer.text
+    assert_clean(answer)
+
+
+async def test_an_answer_that_is_given_again_tells_what_was_kept(asked: httpx.AsyncClient) -> None:
+    name = f"people-{next(_numbers)}"
+    await post(asked, "/galleries", {"name": name, "space": "a"})
+    body = {"space": "a", "attributes": {}, "templates": [{"subject": "ann", "image": base64_of(shade(30))}]}
+    key = {"idempotency-key": "a-key"}
+    first, again = [await asked.post(f"/galleries/{name}/templates", json=body, headers=key) for _ in range(2)]
+    assert first.json() == again.json()
+    assert first.json()["attributes"]["num_told"] == 1
+
+
+async def test_a_picture_is_aligned_by_its_landmarks_before_it_is_looked_at(asked: httpx.AsyncClient) -> None:
+    half = np.zeros((224, 224, 3), dtype=np.uint8)
+    half[:, 112:] = (250, 40, 40)
+    stream = io.BytesIO()
+    Image.fromarray(half).save(stream, "PNG")
+    # The points of an aligned crop, on the right half of the picture.
+    points = [[150.3, 51.7], [185.5, 51.5], [168.0, 71.7], [153.5, 92.4], [182.7, 92.2]]
+    body: dict[str, Any] = {"image": base64_of(stream.getvalue()), "landmarks": points}
+    (red,) = [one for one in (await post(asked, "/attributes", body))["attributes"] if one["name"] == "red"]
+    assert red["probability"] > 0.99
+    gallery = f"people-{next(_numbers)}"
+    await post(asked, "/galleries", {"name": gallery, "space": "a"})
+    await post(
+        asked,
+        f"/galleries/{gallery}/templates",
+        {"space": "a", "attributes": {"names": ["red"]}, "templates": [body | {"subject": "ann"}]},
+    )
+    listed = (await asked.get(f"/galleries/{gallery}/templates")).json()["templates"]
+    assert [list(one["attributes"].values()) for one in listed] == [[{"red": red["probability"]}]]
+    probe = {"space": "a", **body}
+    asked_of: dict[str, Any] = {"gallery": gallery, "probe": probe, "attributes": {"bundle": "shown"}}
+    answer = await post(asked, "/identify", asked_of | {"filter": {"alike": ["red"], "error": 0.05}})
+    assert answer["filter"]["conditions"][0]["has"] is True
+    assert [one["probability"] for one in answer["attributes"]["attributes"] if one["name"] == "red"] == [
+        red["probability"]
+    ]
+
+
+async def test_nobody_else_says_what_bundles_tell(asked: httpx.AsyncClient) -> None:
+    name = f"people-{next(_numbers)}"
+    await post(asked, "/galleries", {"name": name, "space": "a"})
+    field = "told.01234567.red"
+    template = {"subject": "ann", "feature": [1.0] * 8, "metadata": {field: 0.5}}
+    answer = await asked.post(f"/galleries/{name}/templates", json={"space": "a", "templates": [template]})
+    assert "names that begin with told. are for what bundles tell" in answer.text
+    assert_clean(answer)
+    # What was exported comes back; what no bundle can have told does not.
+    for value, status in ((0.25, 201), (7.0, 422)):
+        body = feature_set(A, features(1), ["ann"], **{f"label_{field}": np.array([value])})
+        sent = await asked.post(
+            f"/galleries/{name}/templates", content=body, headers={"content-type": "application/x-npz"}
+        )
+        assert sent.status_code == status, sent.text
+    (kept,) = (await asked.get(f"/galleries/{name}/templates")).json()["templates"]
+    assert (kept["metadata"], kept["attributes"]) == ({}, {"01234567": {"red": 0.25}})
+
+
+def test_what_bundles_told_is_told_from_what_senders_said() -> None:
+    own: dict[str, Any] = {
+        "told.x": 0.5,
+        "told.0123456g.red": 0.5,
+        "told.01234567.red": True,
+        "told.89abcdef.red": 1.5,
+        "site": "north",
+    }
+    assert split_told({**own, "told.01234567.green": 0.25}) == (own, {"01234567": {"green": 0.25}})
+
+
+async def test_where_and_a_filter_do_not_name_the_same(asked: httpx.AsyncClient) -> None:
+    gallery, answer = await enrolled(asked)
+    field = f"told.{answer['attributes']['digest'][:8]}.red"
+    assert subjects(await found(asked, gallery, where={field: {"at_least": 0.7}})) == {"136", "250"}
+    body = {
+        "gallery": gallery,
+        "probe": {"space": "a", "feature": [1.0] * 8},
+        "where": {field: {"at_least": 0.7}},
+        "filter": {"has": ["red"], "error": 0.05},
+    }
+    refused = await asked.post("/identify", json=body)
+    assert "where names what the filter does" in refused.json()["detail"]
+    assert_clean(refused)
+
+
+async def test_more_than_metadata_hold_is_refused_by_what_it_is(
+    asked: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"people-{next(_numbers)}"
+    await post(asked, "/galleries", {"name": name, "space": "a"})
+    template = {"subject": "ann", "image": base64_of(shade(30)), "metadata": {"site": "north", "year": 2020}}
+    body: dict[str, Any] = {"space": "a", "attributes": {}, "templates": [template]}
+    monkeypatch.setattr("service.usecases.attributes.MAX_FIELDS", 6)
+    answer = await asked.post(f"/galleries/{name}/templates", json=body)
+    assert "the bundle tells 5 attributes" in answer.json()["detail"]
+    assert_clean(answer)
+    await post(asked, f"/galleries/{name}/templates", body | {"attributes": {"names": ["red"]}})
+    twice = await asked.post(f"/galleries/{name}/templates", json=body | {"attributes": {"names": ["red", "red"]}})
+    assert "attributes name one twice" in twice.json()["detail"]
+
+
+async def test_a_filter_belongs_into_a_json_body(asked: httpx.AsyncClient) -> None:
+    gallery, _ = await enrolled(asked)
+    body = {"gallery": gallery, "probe": {"space": "a", "feature": [1.0] * 8}}
+    answer = await asked.post("/identify", params={"filter": '{"has": ["red"], "error": 0.05}'}, json=body)
+    assert "filter belongs into the JSON body" in answer.json()["detail"]
     assert_clean(answer)
 
 
@@ -284,7 +401,13 @@ async def test_a_name_that_the_bundle_does_not_know_is_not_kept(asked: httpx.Asy
 
 async def test_bundles_say_what_they_tell(asked: httpx.AsyncClient) -> None:
     listed = {one["name"]: one for one in (await asked.get("/bundles")).json()["bundles"]}
-    assert listed["shown"]["tells"] == {"label": "shade", "classes": list(CLASSES), "attributes": list(OWN)}
+    tells = listed["shown"]["tells"]
+    assert (tells["label"], [one["name"] for one in tells["classes"]]) == ("shade", list(CLASSES))
+    assert tells["attributes"] == [
+        {"name": "red", "has": [0.05, 0.1], "lacks": [0.05]},
+        {"name": "green", "has": [0.05], "lacks": [0.05]},
+        {"name": "never", "has": [], "lacks": []},
+    ]
     assert listed["encode-a"]["tells"] is None
 
 
@@ -301,6 +424,8 @@ async def test_what_another_bundle_told_is_not_known(tmp_path: Path) -> None:
         of_shown = await found(client, gallery, filter={"has": ["red"], "error": 0.05, "bundle": "shown"})
         of_later = await found(client, gallery, filter={"has": ["red"], "error": 0.05, "bundle": "later"})
     assert (len(subjects(of_shown)), len(subjects(of_later))) == (4, 6)
+    told = [answer["filter"]["conditions"][0]["num_told"] for answer in (of_shown, of_later)]
+    assert told == [len(REDS), 0]
 
 
 async def test_no_bundle_tells(tmp_path: Path) -> None:

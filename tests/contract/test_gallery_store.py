@@ -1034,6 +1034,19 @@ def test_a_search_may_be_among_the_templates_of_some_metadata(store: GalleryStor
     assert ("".join(c.subject for c in result.candidates[0]), result.num_templates) == (expected, len(expected))
 
 
+def test_templates_with_a_field_of_metadata_are_counted(store: GalleryStore) -> None:
+    store.create("staff", PLANE)
+    store.create("visitors", PLANE)
+    ones: list[Metadata | None] = [{"site": "north", "year": 1}, {"site": 2}, {"year": True}, None]
+    store.enrol("staff", batch([native(f"s{row}", EAST, metadata=fields) for row, fields in enumerate(ones)]))
+    store.enrol("visitors", batch([native("z", EAST, metadata={"site": "north"})]))
+    assert store.count_with("staff", ["site", "year", "none"]) == {"site": 2, "year": 2, "none": 0}
+    store.remove_subject("staff", "s0")
+    assert store.count_with("staff", ["site"]) == {"site": 1}
+    with pytest.raises(NotFoundError):
+        store.count_with("nobody", ["site"])
+
+
 def test_templates_that_are_gone_are_meant_by_no_condition(store: GalleryStore) -> None:
     store.create("staff", PLANE)
     fields: Metadata = {"site": "north"}

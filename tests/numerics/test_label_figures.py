@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from training.data.labelled import Labels
-from training.evaluation.labels import attribute_figures, class_figures
+from models.attributes import Attribute, AttributeTable, Cut
+from training.data.labelled import UNKNOWN, Labels
+from training.evaluation.labels import attribute_figures, class_figures, left_out, measured_table
 
 CLASS = np.array([0, 0, 0, 1, -1, 3])
 TOLD = [0, 0, 1, 1, 2, 2]
@@ -43,3 +44,47 @@ def test_where_nothing_is_known_there_is_no_figure() -> None:
     probability = np.full((6, 4), 0.5, dtype=np.float32)
     assert class_figures(probability, nothing) is None
     assert attribute_figures(probability, nothing) is None
+
+
+TABLE = AttributeTable(
+    "mood",
+    (Attribute("glad", (Cut(0.1, 0.5, 0.0),), (Cut(0.1, 0.4, 0.0),)), Attribute("sad")),
+    (Attribute("hat", (Cut(0.05, 0.3, 0.0), Cut(0.1, 0.6, 0.0)), ()),),
+)
+
+
+def test_what_is_meant_and_left_out_is_counted_by_the_error_that_is_stated() -> None:
+    labels = Labels(
+        ("glad", "sad"),
+        ("hat",),
+        np.array([0, 0, 0, 1, 1, UNKNOWN]),
+        np.array([[True], [True], [True], [False], [True], [True]]),
+        np.array([[True], [True], [True], [True], [False], [True]]),
+    )
+    told = np.array([[0.9, 0.3], [0.5, 0.2], [0.4, 0.9], [0.3, 0.1], [0.6, 0.1], [0.1, 0.5]], dtype=np.float32)
+    probability = np.column_stack([told[:, 0], 1 - told[:, 0], told[:, 1]])
+    found = left_out(probability, labels, TABLE)
+    # Glad: of three who are one is below a half; of two who are not one is above 0.4. Hat, known of four who have it: at 0.05 one
+    # is below 0.3, at 0.1 three are below 0.6. What is as much as the threshold is let through.
+    assert [(one.error, one.of) for one in found] == [(0.05, "hat"), (0.1, "hat")]
+    assert [one.mean for one in found] == pytest.approx([1 / 4, (1 / 3 + 1 / 2 + 3 / 4) / 3])
+    assert [one.largest for one in found] == pytest.approx([1 / 4, 3 / 4])
+
+
+def test_thresholds_are_measured_of_what_is_known_and_of_everybody_once() -> None:
+    num = 40
+    labels = Labels(
+        ("glad", "sad"),
+        ("hat",),
+        np.array([0, 1] * (num // 2)),
+        np.arange(num)[:, None] % 4 < 2,
+        np.arange(num)[:, None] < 30,
+    )
+    probability = np.random.default_rng(0).random((num, 3)).astype(np.float32)
+    people = np.array([f"p{row // 2}" for row in range(num)])
+    found = measured_table(probability, labels, people, tells=(True, True))
+    assert [one.name for one in found.everything] == ["glad", "sad", "hat"]
+    assert [(one.num_with, one.num_without) for one in found.everything] == [(20, 20), (20, 20), (16, 14)]
+    assert [(one.num_people_with, one.num_people_without) for one in found.everything] == [(20, 20), (20, 20), (8, 7)]
+    unknown = measured_table(probability, labels, None, tells=(False, True))
+    assert [(one.name, one.num_people_with) for one in unknown.everything] == [("hat", 16)]

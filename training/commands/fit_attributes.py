@@ -109,6 +109,8 @@ def _check(options: argparse.Namespace) -> None:
     wanted = VARIANTS[method](small()).given
     for name, given in zip(("label", "attributes"), wanted, strict=True):
         is_there = getattr(options, name) is not None
+        if is_there and not all(getattr(options, name)):
+            raise TrainingError(f"--{name} names nothing")
         if given > 0 and not is_there:
             raise TrainingError(f"--method {method} needs --{name}")
         if not given and is_there:
@@ -150,7 +152,7 @@ def _write(options: argparse.Namespace, parts: LabelledParts, fitted: FittedAttr
             data_digests={"pictures": fitted.digest},
             seed=options.seed,
             split=parts.rule,
-            hyperparameters={"method": fitted.method, **fitted.hyperparameters},
+            hyperparameters={"method": fitted.method, "modality": options.modality, **fitted.hyperparameters},
         ),
         metrics=fitted.metrics(),
         report=page if options.report else None,

@@ -1,12 +1,16 @@
-"""Label a published data set of photos and sketches or caricatures: who is on each picture, and which are probes and gallery.
+"""Label a published data set: who is on each picture, and which are probes and gallery, or what pictures show.
 
-Unpack its archives into one folder. Two lists are written: --out is given to extract as --images, and roles.csv beside it to
-evaluate as --roles. The list of pictures lies in the folder or in one around it, as its paths are relative to it.
+Unpack its archives into one folder. Of photos with sketches or caricatures two lists are written: --out is given to extract as
+--images, and roles.csv beside it to evaluate as --roles. Of pictures that are known by what they show, a class and attributes,
+there is one: --out is given to fit --method coupled as --images. The list of pictures lies in the folder or in one around it, as
+its paths are relative to it.
 
 Layouts: cufs (CUHK students, AR, XM2VTS), cufsf (FERET), prip-hdc, and lfw-sketch for photos of many people with sketches drawn
 from some; of caricatures webcaricature and cavi. Where the protocols of webcaricature are there, their lists are written beside
 --out too: roles-c2p.csv, roles-p2c.csv and roles-unrestricted.csv for evaluate --roles, pairs.csv for evaluate --pairs, and
-train-1.csv to train-10.csv, the pictures that each fold may train with. What each layout expects is in docs/layouts.md.
+train-1.csv to train-10.csv, the pictures that each fold may train with. What pictures show is told by affectnet and raf-db
+(expressions), emotionet (action units), aff-wild2 (both), celeba (attributes of people) and cub (species and attributes of
+birds). What each layout expects is in docs/layouts.md.
 """
 
 import argparse
@@ -23,6 +27,8 @@ from training.data.sources import LABELS, PictureItem
 from training.errors import TrainingError
 
 ROLES = "roles.csv"
+_MOST_COUNTED = 20
+"""Classes of which each is counted by itself."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,23 +43,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"list of pictures to write, in DIR or around it ({LABELS})",
     )
     parser.add_argument(
-        "--roles", type=Path, metavar="CSV", help=f"list of roles to write (default: {ROLES} beside --out)"
+        "--roles",
+        type=Path,
+        metavar="CSV",
+        help=f"list of roles to write, where there are probes and a gallery (default: {ROLES} beside --out)",
     )
 
 
 def run(options: argparse.Namespace) -> None:
     """Look, write and count."""
-    labels, roles = options.out, options.roles or options.out.with_name(ROLES)
+    layout = LAYOUTS[options.layout]
+    if options.roles is not None and not layout.has_roles:
+        raise TrainingError(
+            f"--roles: {options.layout} tells what pictures show, and has neither probes nor a gallery; leave it out"
+        )
+    labels: Path = options.out
+    roles: Path | None = (options.roles or labels.with_name(ROLES)) if layout.has_roles else None
     for path in (labels, roles):
+        if path is None:
+            continue
         if path.suffix.lower() != ".csv":
             raise TrainingError(f"{path}: a list ends in .csv")
         if path.exists() or path.is_symlink():
             raise TrainingError(f"{path}: is there already; give another name, or move it away")
-    if labels.absolute() == roles.absolute():
+    if roles is not None and labels.absolute() == roles.absolute():
         raise TrainingError("--out and --roles are two files; give two names")
     folder = open_folder(options.images)
     prefix = check_place(labels, options.images)
-    layout = LAYOUTS[options.layout]
     listing = layout.read(folder)
     _check_names(labels, roles, listing)
     write_listing(listing, labels, roles, prefix)
@@ -62,29 +78,52 @@ def run(options: argparse.Namespace) -> None:
         console.print(line, soft_wrap=True)
 
 
-def _check_names(labels: Path, roles: Path, listing: Listing) -> None:
+def _check_names(labels: Path, roles: Path | None, listing: Listing) -> None:
     """Raises `TrainingError` where --out or --roles takes the name of a further list."""
     further = {labels.with_name(name).absolute() for name in listing.lists}
     for path in (labels, roles):
-        if path.absolute() in further:
+        if path is not None and path.absolute() in further:
             raise TrainingError(f"{path}: another list of this data set is written there; give another name")
 
 
-def _counted(labels: Path, roles: Path, listing: Listing, layout: Layout) -> list[str]:
+def _counted(labels: Path, roles: Path | None, listing: Listing, layout: Layout) -> list[str]:
     """What is in each list."""
+    lines = [_of_pictures(labels, listing.items)]
+    if roles is None:
+        return [*lines, *_of_labels(listing)]
     purpose = Counter(listing.role.values())
     return [
-        _of_pictures(labels, listing.items),
+        *lines,
         f"{roles}: {purpose['probe']} probes, {purpose['gallery']} pictures in the gallery; the paper has "
         f"{layout.num_probes} and {layout.num_gallery}",
         *(_of_further(labels.with_name(name), further) for name, further in listing.lists.items()),
     ]
 
 
+def _of_labels(listing: Listing) -> list[str]:
+    """Of how many pictures each class is known, and how many tell attributes."""
+    lines = []
+    classes = Counter(item.labels[listing.class_label] for item in listing.items if listing.class_label)
+    unknown = classes.pop("", 0)
+    if listing.class_label:
+        counted = ", ".join(f"{name} {count}" for name, count in sorted(classes.items()))
+        if len(classes) > _MOST_COUNTED:
+            counted = f"{len(classes)} classes of {min(classes.values())} to {max(classes.values())} pictures"
+        lines.append(f"{listing.class_label}: {counted or 'of none'}; not known of {unknown} pictures")
+    if listing.attributes:
+        telling = [item for item in listing.items if any(item.labels[name] for name in listing.attributes)]
+        told = f"attributes: {len(listing.attributes)}, told of by {len(telling)} of {len(listing.items)} pictures"
+        both = sum(item.labels[listing.class_label] != "" for item in telling) if listing.class_label else 0
+        lines.append(f"{told}, {both} of which tell the class too" if listing.class_label else told)
+    return lines
+
+
 def _of_pictures(path: Path, items: list[PictureItem]) -> str:
     modalities = Counter(item.modality for item in items)
     counted = ", ".join(f"{modality} {count}" for modality, count in sorted(modalities.items()))
-    return f"{path}: {len(items)} pictures of {len({item.subject for item in items})} subjects ({counted})"
+    subjects = {item.subject for item in items} - {""}
+    whose = f"of {len(subjects)} subjects" if subjects else "of subjects who are not told"
+    return f"{path}: {len(items)} pictures {whose} ({counted})"
 
 
 def _of_further(path: Path, further: FurtherList) -> str:

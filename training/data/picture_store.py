@@ -90,6 +90,12 @@ def decode_pictures(
     return pictures
 
 
+def normalised(decoded_NHW3: npt.NDArray[np.uint8], preparation: InputPreparation) -> npt.NDArray[np.float32]:
+    """Decoded pictures as an encoder takes them, (N, 3, H, W)."""
+    mean, std = (np.array(one, dtype=np.float32) for one in (preparation.mean, preparation.std))
+    return np.ascontiguousarray(((decoded_NHW3 - mean) / std).transpose(0, 3, 1, 2), dtype=np.float32)
+
+
 def _reserve(path: Path) -> None:
     """Give the file all its blocks now: a full disk would be met in the middle of the map, by a signal that ends the process.
 

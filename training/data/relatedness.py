@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ConfigDict, TypeAdapter
 
-from models.documents import parse_document
+from models.documents import parse_document, sha256_hex
 from models.errors import ContractError
 from models.features import FloatArray
 from training.data.expressions import ACTION_UNITS, AFF_WILD2_UNITS, EXPRESSIONS, UNITS_OF
@@ -37,6 +37,8 @@ class Relatedness:
     """p(attribute | class)."""
     unseen: tuple[str, ...] = ()
     """Of `classes`, those of which nothing was counted: they have the chances of everybody."""
+    origin: str = ""
+    """Where it is from: a name, or a file's digest."""
 
     def __post_init__(self) -> None:
         """Check shapes and ranges."""
@@ -64,7 +66,8 @@ class Relatedness:
         columns = [self._place(name, self.attributes, "attribute") for name in attributes]
         cut = np.ix_(rows, columns)
         unseen = tuple(name for name in classes if name in self.unseen)
-        return Relatedness(tuple(classes), tuple(attributes), self.weight_KM[cut], self.chance_KM[cut], unseen)
+        weight_KM, chance_KM = self.weight_KM[cut], self.chance_KM[cut]
+        return Relatedness(tuple(classes), tuple(attributes), weight_KM, chance_KM, unseen, self.origin)
 
     @staticmethod
     def _place(name: str, among: Sequence[str], what: str) -> int:
@@ -90,7 +93,7 @@ def of_study() -> Relatedness:
         units = UNITS_OF[expression]
         for unit, weight in (*((unit, 1.0) for unit in units.prototypical), *units.observational):
             weight_KM[row, ACTION_UNITS.index(unit)] = weight
-    return Relatedness(EXPRESSIONS, _UNIT_NAMES, weight_KM, (weight_KM > 0).astype(np.float32))
+    return Relatedness(EXPRESSIONS, _UNIT_NAMES, weight_KM, (weight_KM > 0).astype(np.float32), origin=STUDY)
 
 
 def of_aff_wild2() -> Relatedness:
@@ -102,7 +105,7 @@ def of_aff_wild2() -> Relatedness:
     for expression, units in AFF_WILD2_UNITS.items():
         for unit, share in units:
             chance_KM[EXPRESSIONS.index(expression), ACTION_UNITS.index(unit)] = share
-    return Relatedness(EXPRESSIONS, _UNIT_NAMES, chance_KM, chance_KM)
+    return Relatedness(EXPRESSIONS, _UNIT_NAMES, chance_KM, chance_KM, origin=AFF_WILD2)
 
 
 def counted(
@@ -130,7 +133,7 @@ def counted(
     everybody_M = both_KM.sum(axis=0) / np.maximum(known_KM.sum(axis=0), 1)
     chance_KM = np.where(known_KM > 0, both_KM / np.maximum(known_KM, 1), everybody_M).astype(np.float32)
     unseen = tuple(name for name, known_M in zip(classes, known_KM, strict=True) if not known_M.any())
-    return Relatedness(tuple(classes), tuple(attributes), chance_KM, chance_KM, unseen)
+    return Relatedness(tuple(classes), tuple(attributes), chance_KM, chance_KM, unseen, COUNTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +169,7 @@ def read_relatedness(path: Path) -> Relatedness:
     if len({len(row) for row in rows}) > 1:
         raise TrainingError(f"{path}: the rows of relatedness must be of one length")
     chance_KM, weight_KM = (np.array(one, dtype=np.float32) for one in (said.chances, said.weights or said.chances))
-    return Relatedness(said.classes, said.attributes, weight_KM, chance_KM)
+    return Relatedness(said.classes, said.attributes, weight_KM, chance_KM, origin=f"sha256:{sha256_hex(text)}")
 
 
 def relatedness_of(source: str | None, labels: Labels) -> Relatedness:

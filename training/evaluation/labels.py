@@ -70,11 +70,22 @@ def attribute_figures(
     return AttributeFigures(float(np.mean(shares)), float(np.mean(scores)), len(shares))
 
 
-def left_out(probability_NC: FloatArray, labels: Labels, table: AttributeTable) -> dict[str, float]:
-    """By the error that thresholds state, the share of pictures left out by them though they were meant: those who have what is
-    asked for, and those who lack it; in the mean over both, and over all that could be measured.
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """The share of pictures that thresholds of one stated error left out though they were meant, those who have what is asked
+    for and those who lack it, over all that could be measured.
     """
-    found: dict[str, list[float]] = {}
+
+    error: float
+    mean: float
+    largest: float
+    of: str
+    """Of which class or attribute it is the largest."""
+
+
+def left_out(probability_NC: FloatArray, labels: Labels, table: AttributeTable) -> tuple[LeftOut, ...]:
+    """By the error that thresholds state, what they left out of these pictures, by which they were not chosen."""
+    found: dict[float, list[tuple[float, str]]] = {}
     for place, (told, has_N, is_known_N) in enumerate(_one_by_one(labels, table)):
         probability_N = probability_NC[:, place]
         meant = ((told.has, is_known_N & has_N, np.less), (told.lacks, is_known_N & ~has_N, np.greater))
@@ -82,18 +93,30 @@ def left_out(probability_NC: FloatArray, labels: Labels, table: AttributeTable) 
             for cut in cuts:
                 if is_meant_N.any():
                     share = float(np.mean(is_beyond(probability_N[is_meant_N], cut.threshold)))
-                    found.setdefault(f"{cut.error:g}", []).append(share)
-    return {error: float(np.mean(shares)) for error, shares in found.items()}
+                    found.setdefault(cut.error, []).append((share, told.name))
+    return tuple(
+        LeftOut(error, float(np.mean([share for share, _ in shares])), *max(shares))
+        for error, shares in sorted(found.items())
+    )
 
 
-def measured_table(probability_NC: FloatArray, labels: Labels, *, tells: tuple[bool, bool]) -> AttributeTable:
-    """What a network tells, with thresholds measured on these pictures; `tells` says whether of classes, and of attributes."""
+def measured_table(
+    probability_NC: FloatArray, labels: Labels, subject_N: npt.NDArray[np.str_] | None, *, tells: tuple[bool, bool]
+) -> AttributeTable:
+    """What a network tells, with thresholds measured on these pictures and the people on them, where they are known; `tells` says
+    whether of classes, and of attributes.
+    """
     names = AttributeTable(
         classes=tuple(Attribute(name) for name in labels.classes) if tells[0] else (),
         attributes=tuple(Attribute(name) for name in labels.attributes) if tells[1] else (),
     )
     measured = [
-        measured_attribute(one.name, probability_NC[is_known_N, place], has_N[is_known_N])
+        measured_attribute(
+            one.name,
+            probability_NC[is_known_N, place],
+            has_N[is_known_N],
+            None if subject_N is None else subject_N[is_known_N],
+        )
         for place, (one, has_N, is_known_N) in enumerate(_one_by_one(labels, names))
     ]
     num_classes = len(names.classes)

@@ -17,30 +17,30 @@ def attributes_page(manifest: Manifest, told: AttributeTable, plot: str) -> byte
     metrics: Mapping[str, Any] = manifest.metrics
     part = "test" if metrics["test"] else "validation"
     measured = metrics[part]
-    of_whom = (
-        f"{part} {'people' if manifest.provenance.split and manifest.provenance.split.by == 'subject' else 'pictures'}"
-    )
+    split = manifest.provenance.split
+    whom = "people" if split is not None and split.by == "subject" else "pictures"
     parts = [
         f"<h1>{escape(manifest.name)}</h1>",
-        f"<p>Tells {_tells(told)} of a picture of a face. Method: {escape(manifest.method)}. Licence: "
+        f"<p>Tells what a picture of a face shows: {_tells(told)}. Method: {escape(manifest.method)}. Licence: "
         f"{escape(manifest.licence)}. Learned from {metrics['num_training_pictures']:,} pictures, {_known(metrics, told)}"
         f"{_missing(metrics)}.</p>",
         *tiles_of(_tiles(measured)),
-        f"<p>Of {of_whom}, which it has not seen"
+        f"<p>Of {part} {whom}, which this training has not seen"
         f"{', but by which its thresholds were chosen' if part == 'validation' else ''}. F1 is the mean over classes, or over "
         "attributes that some have and some have not.</p>",
         "<h2>Losses</h2>",
         plot,
         *_left_out(measured),
         "<h2>Thresholds</h2>",
-        f"<p>Where a search is among those who have something, or who have it not, it leaves out whoever is beyond a threshold. "
-        f"At an error of {_SHOWN:.0%}, of the others so many pass all the same:</p>",
+        "<p>Where a search is among those who show something, or who do not, it leaves out whoever is beyond a threshold. "
+        f"At an error of {_percent(_SHOWN)}, of the others so many pass all the same:</p>",
         *table(
-            ("", "with", "without", "has: at least", "others pass", "has not: at most", "others pass"),
+            ("", f"{whom} with", "without", "has: at least", "others pass", "lacks: at most", "others pass"),
             [_row(one) for one in told.everything],
         ),
-        '<p class="small">Nothing where too few pictures tell: to state an error of 5 % there must be 19. Other errors are in '
-        "<code>attributes.json</code>.</p>",
+        f'<p class="small">Nothing where too few {whom} tell: to state an error of {_percent(_SHOWN)} there must be 19.',
+        "Everybody counts once, with all pictures. An error holds in the mean over the people that may be measured on: "
+        "of few, those of one bundle can be off. Other errors are in <code>attributes.json</code>.</p>",
         "<h2>What this does not say</h2>",
         "<p>It tells what a face shows on one picture, as annotators named it: a smile is not a mood, and what somebody looks "
         "like is not what somebody is. Thresholds hold for pictures like those that they were measured on.</p>",
@@ -49,9 +49,9 @@ def attributes_page(manifest: Manifest, told: AttributeTable, plot: str) -> byte
 
 
 def _tells(told: AttributeTable) -> str:
-    found = [f"which {escape(told.label or 'class')} it shows, of {len(told.classes)}"] if told.classes else []
+    found = [f"its {escape(told.label or 'class')}, one of {len(told.classes)}"] if told.classes else []
     found += [f"which of {len(told.attributes)} attributes it has"] if told.attributes else []
-    return " and ".join(found)
+    return ", and ".join(found)
 
 
 def _known(metrics: Mapping[str, Any], told: AttributeTable) -> str:
@@ -82,18 +82,28 @@ def _left_out(measured: Mapping[str, Any]) -> list[str]:
     found = measured["left_out"]
     if not found:
         return []
-    rows = [(f"{float(error):.0%}", f"{share:.1%}") for error, share in found.items()]
+    rows = [
+        (_percent(one["error"]), f"{100 * one['mean']:.1f} %", f"{100 * one['largest']:.1f} %", escape(one["of"]))
+        for one in found
+    ]
     return [
         "<h2>Is the error what it is said to be?</h2>",
-        "<p>Thresholds were chosen on validation pictures. Of these, the share that they left out though they were meant, in the "
-        "mean over all that is told:</p>",
-        *table(("stated", "found"), rows),
+        "<p>Thresholds were chosen on validation pictures. Of test pictures, the share that they left out though they were "
+        "meant: in the mean over all that is told, and where it is largest, which of few pictures is chance:</p>",
+        *table(("stated", "found", "largest", "of"), rows),
     ]
+
+
+def _percent(error: float) -> str:
+    return f"{100 * error:g} %"
 
 
 def _row(one: Attribute) -> tuple[str, ...]:
     cells = []
     for has in (True, False):
         cut = one.cut(_SHOWN, has=has)
-        cells += [f"{cut.threshold:.3f}", f"{cut.passed:.1%}"] if cut and cut.error == _SHOWN else ["", ""]
-    return (one.name, f"{one.num_with:,}", f"{one.num_without:,}", *cells)
+        if cut is None or cut.error != _SHOWN:
+            cells += ["", ""]
+        else:
+            cells += [f"{cut.threshold:.3f}", "" if cut.passed is None else f"{100 * cut.passed:.1f} %"]
+    return (one.name, f"{one.num_people_with:,}", f"{one.num_people_without:,}", *cells)

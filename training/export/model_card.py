@@ -161,8 +161,16 @@ def attributes_card(manifest: Manifest, table: AttributeTable) -> str:
     label, classes = table.label or "class", ", ".join(one.name for one in table.classes)
     tells = [f"which {label} it shows ({classes})"] if table.classes else []
     tells += [f"whether it shows: {', '.join(one.name for one in table.attributes)}"] if table.attributes else []
-    measured = manifest.metrics.get("test") or manifest.metrics.get("validation")
+    measured, unseen = (
+        manifest.metrics.get("test") or manifest.metrics.get("validation"),
+        manifest.metrics.get("unseen"),
+    )
     found = measured if isinstance(measured, dict) else {}
+    missing = (
+        f" Nothing that it learned from tells of: {', '.join(map(str, unseen))}."
+        if isinstance(unseen, list) and unseen
+        else ""
+    )
     said = []
     for what, key in (("the class", "classes"), ("attributes, each by itself,", "attributes")):
         figures = found.get(key)
@@ -174,12 +182,16 @@ def attributes_card(manifest: Manifest, table: AttributeTable) -> str:
             "",
             f"Tells of a picture of a face {' and '.join(tells)}. Method: {manifest.method}. Licence: {manifest.licence}.",
             "",
-            f"On pictures that it has not seen it is right on {' and on '.join(said)}."
-            if said
-            else "It was not measured on pictures kept apart.",
+            (
+                f"On pictures that its training has not seen it is right on {' and on '.join(said)}."
+                if said
+                else "It was not measured on pictures kept apart."
+            )
+            + missing,
             "",
             "`attributes.json` holds, for each, thresholds by which a search may leave pictures out, and how often one that is "
-            "meant is left out by them. These hold for pictures like those that they were measured on.",
+            "meant is left out by them, in the mean over the people that they may be measured on. These hold for pictures like "
+            "those that they were measured on.",
             "",
             "It tells what a face shows on one picture, as annotators named it: a smile is not a mood, and what somebody looks "
             "like is not what somebody is. Decide nothing about anybody by it.",

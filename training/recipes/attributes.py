@@ -4,7 +4,7 @@ Free of torch: trainer and exporter are loaded by name when used. Shapes: N pict
 """
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import JsonValue
 
-from models.attributes import AttributeTable, is_name
+from models.attributes import MAX_LABEL, AttributeTable, is_name
 from models.bundle import Bundle
 from models.documents import sha256_hex
 from models.features import FloatArray
@@ -21,13 +21,14 @@ from models.space import InputPreparation, Space
 from models.split import Part, SplitRule
 from training.data.encoders import Encoder
 from training.data.labelled import UNKNOWN, Labels, read_labels
-from training.data.picture_store import decode_pictures
+from training.data.picture_store import decode_pictures, normalised
 from training.data.relatedness import Relatedness, relatedness_of, unrelated
 from training.data.sources import PictureItem, PictureSource
 from training.errors import TrainingError
 from training.evaluation.labels import (
     AttributeFigures,
     ClassFigures,
+    LeftOut,
     attribute_figures,
     class_figures,
     left_out,
@@ -46,12 +47,10 @@ METHODS = tuple(VARIANTS)
 COUPLING = tuple(name for name, variant in VARIANTS.items() if variant(small()).is_coupled)
 """Those that need to know how classes and attributes hang together."""
 LEFT = (
-    "pictures.npy",
-    "pictures.json",
-    "checkpoint.npz",
-    "checkpoint.draft",
-    "teacher-checkpoint.npz",
-    "student-checkpoint.npz",
+    "train",
+    "validation",
+    "test",
+    *(f"{whose}checkpoint.{kind}" for whose in ("", "teacher-", "student-") for kind in ("npz", "draft")),
 )
 """What an interrupted training leaves in its folder."""
 _AT_ONCE = 64
@@ -68,6 +67,10 @@ class LabelledParts:
     labels: dict[Part, Labels]
     label: str
     """What classes are called together; nothing where there are none."""
+
+    def subjects(self, part: Part) -> npt.NDArray[np.str_] | None:
+        """Who is on the pictures of a part; None where nobody knows."""
+        return np.array([item.subject for item in self.items[part]]) if self.rule.by == "subject" else None
 
     @classmethod
     def of(
@@ -89,6 +92,10 @@ class LabelledParts:
         if wrong:
             raise TrainingError(
                 f"{wrong[0]!r} cannot be the name of an attribute: up to 48 letters, digits, '_' and '-'"
+            )
+        if len(label) > MAX_LABEL:
+            raise TrainingError(
+                f"{label!r} is too long for what classes are called together: up to {MAX_LABEL} characters"
             )
         labels = read_labels(items, label, attributes)
         wrong = [name for name in labels.classes if not is_name(name)]
@@ -140,10 +147,13 @@ class LabelFigures:
 
     classes: ClassFigures | None
     attributes: AttributeFigures | None
-    left_out: dict[str, float] = field(default_factory=dict)
-    """By the error that thresholds state, the share of pictures that they left out though these were meant, in the mean over
-    classes and attributes. Of validation pictures, by which they were chosen, there is none.
-    """
+    left_out: tuple[LeftOut, ...] = ()
+    """What thresholds left out; nothing of validation pictures, by which they were chosen."""
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether anything of the pictures was known."""
+        return self.classes is not None or self.attributes is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +181,7 @@ class FittedAttributes:
     """Attributes of which classes say nothing."""
     validation: LabelFigures
     test: LabelFigures | None
+    """None where nobody is of that part, or nothing of their pictures is known."""
 
     def metrics(self) -> dict[str, JsonValue]:
         """What the bundle's manifest says of it."""
@@ -194,9 +205,9 @@ def fit_attributes(parts: LabelledParts, method: str, seed: int, extras: Attribu
     learned = parts.labels["train"]
     related = _related(method, extras.relatedness, learned)
     encoder, trainer = extras.encoder, importlib.import_module("training.trainers.coupled")
-    decoded = decode_pictures(parts.source, parts.items["train"], encoder.preparation, extras.folder, extras.on_decoded)
+    decoded = _decoded(parts, extras)
     data = trainer.CoupledPictures(
-        EncodedPictures(decoded, encoder.preparation, encoder.model),
+        EncodedPictures(decoded["train"], encoder.preparation, encoder.model),
         learned.class_N,
         learned.has_NM,
         learned.is_known_NM,
@@ -208,14 +219,13 @@ def fit_attributes(parts: LabelledParts, method: str, seed: int, extras: Attribu
     graph: bytes = load("training.export.torch_graph:classifier_torch_graph")(
         fitted.classifier, encoder.preparation.resize
     )
-    few = prepared(parts.source, parts.items["validation"][:PARITY_PICTURES], encoder.preparation)
+    few = normalised(decoded["validation"][:PARITY_PICTURES], encoder.preparation)
     check_parity(graph, fitted.classifier, few, tolerance=PARITY)
     there: list[Part] = ["validation", "test"] if parts.items["test"] else ["validation"]
-    told = {part: _told(graph, parts.source, parts.items[part], encoder.preparation) for part in there}
-    table = replace(
-        measured_table(told["validation"], parts.labels["validation"], tells=recipe.tells(*related.weight_KM.shape)),
-        label=parts.label,
-    )
+    told = {part: _told(graph, _blocks(decoded[part], encoder.preparation)) for part in there}
+    tells = recipe.tells(*related.weight_KM.shape)
+    table = measured_table(told["validation"], parts.labels["validation"], parts.subjects("validation"), tells=tells)
+    table = replace(table, label=parts.label if tells[0] else "")
     figures = {
         part: _figures(told_NC, parts.labels[part], table, is_test=part == "test") for part, told_NC in told.items()
     }
@@ -225,7 +235,7 @@ def fit_attributes(parts: LabelledParts, method: str, seed: int, extras: Attribu
         space=Space(extras.name, len(table.everything), f"sha256:{sha256_hex(graph)}", encoder.preparation),
         table=table,
         licence=encoder.licence,
-        hyperparameters=fitted.hyperparameters,
+        hyperparameters=fitted.hyperparameters | ({"relatedness": related.origin} if method in COUPLING else {}),
         loss_EL=fitted.loss_EL,
         num_learned=len(learned.class_N),
         num_with_class=learned.num_known,
@@ -234,7 +244,7 @@ def fit_attributes(parts: LabelledParts, method: str, seed: int, extras: Attribu
         unseen=learned.unseen,
         uncoupled=related.uncoupled if method in COUPLING else (),
         validation=figures["validation"],
-        test=figures.get("test"),
+        test=figures["test"] if "test" in figures and figures["test"].is_measured else None,
     )
 
 
@@ -256,7 +266,10 @@ def labeller_of(bundle: Bundle) -> Labeller:
     classes = tuple(one.name for one in table.classes)
 
     def label(source: PictureSource, items: list[PictureItem]) -> Labels:
-        told_NK = _told(bundle.model, source, items, preparation)[:, : len(classes)]
+        blocks = (
+            prepared(source, items[start : start + _AT_ONCE], preparation) for start in range(0, len(items), _AT_ONCE)
+        )
+        told_NK = _told(bundle.model, blocks)[:, : len(classes)]
         class_N = np.where(told_NK.max(axis=1) > _SURE, told_NK.argmax(axis=1), UNKNOWN).astype(np.int64)
         nothing_N0 = np.zeros((len(items), 0), dtype=bool)
         return Labels(classes, (), class_N, nothing_N0, nothing_N0)
@@ -264,15 +277,27 @@ def labeller_of(bundle: Bundle) -> Labeller:
     return label
 
 
-def _told(graph: bytes, source: PictureSource, items: list[PictureItem], preparation: InputPreparation) -> FloatArray:
+def _decoded(parts: LabelledParts, extras: AttributeExtras) -> dict[Part, npt.NDArray[np.uint8]]:
+    """Pictures of every part (N, H, W, 3), so that one that cannot be read is found before the training."""
+    found: dict[Part, npt.NDArray[np.uint8]] = {}
+    for part, items in parts.items.items():
+        folder = extras.folder / part
+        folder.mkdir(parents=True, exist_ok=True)
+        if items:
+            found[part] = decode_pictures(parts.source, items, extras.encoder.preparation, folder, extras.on_decoded)
+    return found
+
+
+def _blocks(decoded_NHW3: npt.NDArray[np.uint8], preparation: InputPreparation) -> Iterator[FloatArray]:
+    """Some pictures at a time, as a network takes them."""
+    for start in range(0, len(decoded_NHW3), _AT_ONCE):
+        yield normalised(decoded_NHW3[start : start + _AT_ONCE], preparation)
+
+
+def _told(graph: bytes, blocks: Iterable[FloatArray]) -> FloatArray:
     """What the graph says of pictures, (N, K + M)."""
     session = Session(graph, device="cpu")
-    return np.concatenate(
-        [
-            session.run(prepared(source, items[start : start + _AT_ONCE], preparation))
-            for start in range(0, len(items), _AT_ONCE)
-        ]
-    )
+    return np.concatenate([session.run(block) for block in blocks])
 
 
 def _figures(told_NC: FloatArray, labels: Labels, table: AttributeTable, *, is_test: bool) -> LabelFigures:
@@ -280,5 +305,5 @@ def _figures(told_NC: FloatArray, labels: Labels, table: AttributeTable, *, is_t
     return LabelFigures(
         class_figures(told_NC[:, :num_classes], labels) if num_classes else None,
         attribute_figures(told_NC[:, num_classes:], labels) if table.attributes else None,
-        left_out(told_NC, labels, table) if is_test else {},
+        left_out(told_NC, labels, table) if is_test else (),
     )

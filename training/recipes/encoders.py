@@ -16,6 +16,7 @@ from pydantic import JsonValue
 
 from models.calibration import Calibration
 from models.documents import canonical_json, sha256_hex
+from models.errors import PictureError
 from models.feature_set import FeatureSet
 from models.picture import prepare_picture
 from models.runtime import Device
@@ -26,7 +27,7 @@ from training.data.extraction import ExtractionSettings, extract_features
 from training.data.labelled import UNKNOWN, Labels, filled, read_labels
 from training.data.picture_store import LabelledPictures, decode_pictures
 from training.data.sources import ChosenPictures, PictureItem, PictureSource
-from training.errors import TrainingError
+from training.errors import SourceError, TrainingError
 from training.evaluation.calibration import calibrate_native
 from training.evaluation.cross_space import NativeEvaluation, evaluate_native
 from training.export.half_weights import with_half_weights
@@ -269,8 +270,15 @@ def _digest(decoded_NHW3: npt.NDArray[np.uint8], subjects: list[str]) -> str:
 
 
 def prepared(source: PictureSource, items: list[PictureItem], preparation: InputPreparation) -> npt.NDArray[np.float32]:
-    """Pictures as an encoder takes them, (N, 3, H, W). Raises `SourceError`, `PictureError`."""
-    return np.stack([prepare_picture(source.read(item), preparation, landmarks=item.landmarks) for item in items])
+    """Pictures as an encoder takes them, (N, 3, H, W). Raises `SourceError`, which names the picture."""
+
+    def one(item: PictureItem) -> npt.NDArray[np.float32]:
+        try:
+            return prepare_picture(source.read(item), preparation, landmarks=item.landmarks)
+        except (PictureError, SourceError) as failure:
+            raise SourceError(f"picture {item.key}: {failure}") from None
+
+    return np.stack([one(item) for item in items])
 
 
 def _features(

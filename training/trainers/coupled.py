@@ -314,7 +314,9 @@ def _told(data: CoupledPictures, teacher: FittedCoupled) -> Taught:
     """What the teacher says of all pictures."""
     normalise, picture_NHW3 = Normalise(data.pictures.preparation, "cpu"), data.pictures.picture_NHW3
     starts = range(0, len(picture_NHW3), _AT_ONCE)
-    found = [teacher.classifier(normalise(picture_NHW3[start : start + _AT_ONCE]).numpy()) for start in starts]
+    # Copied, as what was decoded earlier may be a file that is only read.
+    blocks = (np.array(picture_NHW3[start : start + _AT_ONCE]) for start in starts)
+    found = [teacher.classifier(normalise(block).numpy()) for block in blocks]
     probability_NC = np.concatenate(found)
     num_classes = len(data.related.classes)
     return Taught(probability_NC[:, :num_classes], probability_NC[:, num_classes:])

@@ -37,7 +37,7 @@ from service.entities import ProbeRows
 from service.errors import BatchTooLargeError
 from service.galleries.rules import check_subjects
 from service.usecases.enrol import Enrolled
-from service.usecases.samples import Samples, samples_of
+from service.usecases.samples import Samples, check_own, samples_of
 
 router = APIRouter(prefix="/galleries", tags=["galleries"])
 
@@ -205,6 +205,7 @@ async def _samples(request: Request, query: EnrolQuery) -> tuple[Samples, KeepBo
         return samples_of(await read_feature_set(request), names), None
     refuse_query(query, {"metadata"})
     body = await _read_enrolment(request)
+    check_own([template.metadata for template in body.templates])
     samples = Samples(
         [template.subject for template in body.templates],
         [template.probe(body.space, f"/templates/{row}") for row, template in enumerate(body.templates)],

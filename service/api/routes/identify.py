@@ -79,7 +79,7 @@ async def identify(
         probe = body.probe.asked("/probe")
         trust = body.trust.policy if body.trust else None
         told = await _told(services, probe, body.attributes)
-        where, filtered = await _filtered(services, body.filter, probe, where_of(body.where))
+        where, filtered = await _filtered(services, body.gallery, body.filter, probe, where_of(body.where))
         asked = _Asked(body.gallery, body.top_k, where, body.wanted, trust, body.draw)
         found = await _run(services, [probe], asked)
         return IdentifyResponse(
@@ -93,7 +93,7 @@ async def identify(
         raise Problem(422, "invalid-request", "give gallery (and for npy also space) in the query")
     probes, keys = await _batch(request, declared, query.space or "", query.modality)
     where = where_of(_in_query(query.where, _WHERE))
-    where, filtered = await _filtered(services, _in_query(query.filter, _FILTER), None, where)
+    where, filtered = await _filtered(services, query.gallery, _in_query(query.filter, _FILTER), None, where)
     asked = _Asked(query.gallery, query.top_k, where, query.wanted, query.policy, query.draw)
     found = await _run(services, probes, asked)
     return Response(await asyncio.to_thread(_batch_answer, found, filtered, keys), media_type=JSON)
@@ -119,12 +119,12 @@ async def _told(services: Services, probe: Probe, asked: TellBody | None) -> Tol
 
 
 async def _filtered(
-    services: Services, asked: FilterBody | None, probe: Probe | None, where: Where | None
+    services: Services, gallery: str, asked: FilterBody | None, probe: Probe | None, where: Where | None
 ) -> tuple[Where | None, Filtered | None]:
     """All conditions, and how those of the filter were come by."""
     if asked is None:
         return where, None
-    return await services.attributes.where(asked.asked, probe, where)
+    return await services.attributes.where(gallery, asked.asked, probe, where)
 
 
 def _batch_answer(found: Identified, filtered: Filtered | None, keys: Sequence[str | None]) -> bytes:

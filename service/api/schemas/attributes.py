@@ -121,9 +121,12 @@ class ConditionView(BaseModel):
     threshold: float | None
     """On the probability."""
     error: float
-    """At most this share of those who are meant is left out."""
+    """At most this share of those who are meant is left out, those who meet this condition. Of `alike` over all probes of whom
+    the same is true, whatever this one shows."""
     passed: float | None
     """The measured share of those who are not meant, and are let through all the same."""
+    num_told: int
+    """Templates of the gallery of whose pictures it was told: no other is left out."""
 
     @classmethod
     def of(cls, used: UsedCondition) -> Self:
@@ -135,18 +138,21 @@ class ConditionView(BaseModel):
             threshold=cut.threshold if cut else None,
             error=used.error,
             passed=cut.passed if cut else None,
+            num_told=used.num_told,
         )
 
 
 class FilterView(BaseModel):
-    """How templates were left out."""
+    """How templates were left out.
+
+    Errors are those of people who were kept apart when the bundle was trained, in the mean over the people that they may be
+    measured on. Of those who meet several conditions nothing is said; and what somebody shows on one picture need not be what
+    they show on another.
+    """
 
     bundle: str
     digest: str
     conditions: list[ConditionView]
-    error: float
-    """At most this share of those who meet all conditions is left out: the sum of theirs. So it was on pictures that were kept
-    apart when the bundle was trained; what somebody shows on one picture need not be what they show on another."""
 
     @classmethod
     def of(cls, filtered: Filtered | None) -> Self | None:
@@ -157,7 +163,6 @@ class FilterView(BaseModel):
             bundle=filtered.bundle,
             digest=filtered.digest,
             conditions=[ConditionView.of(one) for one in filtered.conditions],
-            error=filtered.error,
         )
 
 

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel
 
-from models.attributes import AttributeTable
+from models.attributes import Attribute, AttributeTable
 from models.space import Space
 from service.entities import Route
 
@@ -97,18 +97,34 @@ class SamplingView(BaseModel):
     sigma: float
 
 
+class AttributeView(BaseModel):
+    """A class or attribute, and the errors that a filter by it can state."""
+
+    name: str
+    has: list[float]
+    """Of those who are meant where it is asked for."""
+    lacks: list[float]
+    """Where it is asked for those who do not show it."""
+
+    @classmethod
+    def of(cls, one: Attribute) -> Self:
+        """The view."""
+        has, lacks = ([cut.error for cut in cuts] for cuts in (one.has, one.lacks))
+        return cls(name=one.name, has=has, lacks=lacks)
+
+
 class TellsView(BaseModel):
     """What a bundle tells of a picture."""
 
     label: str | None
     """What the classes are called together."""
-    classes: list[str]
-    attributes: list[str]
+    classes: list[AttributeView]
+    attributes: list[AttributeView]
 
     @classmethod
     def of(cls, table: AttributeTable) -> Self:
         """The view."""
-        classes, attributes = ([one.name for one in some] for some in (table.classes, table.attributes))
+        classes, attributes = ([AttributeView.of(one) for one in some] for some in (table.classes, table.attributes))
         return cls(label=table.label or None, classes=classes, attributes=attributes)
 
 

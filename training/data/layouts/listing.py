@@ -1,4 +1,4 @@
-"""A data set as a list: its pictures, who is on them, and what each is for in the protocol."""
+"""A data set as a list: its pictures, who is on them, and what each is for in the protocol, or what it shows."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,9 +19,13 @@ class Listing:
 
     items: list[PictureItem]
     role: dict[str, str]
-    """`probe` or `gallery`, by the key; pictures beyond the protocol have none."""
+    """`probe` or `gallery`, by the key; pictures beyond the protocol have none, nor has any of a set that tells what is shown."""
     lists: dict[str, FurtherList] = field(default_factory=dict)
     """What the data set's own protocols ask for beside, by the name of the file that it is written to."""
+    class_label: str = ""
+    """The label that names a picture's class, where there is one; all items have the same labels."""
+    attributes: tuple[str, ...] = ()
+    """Labels that are `1` where a picture shows it and `0` where it does not. Empty is not known, of a class too."""
 
 
 def listing_of_pairs(

@@ -32,15 +32,15 @@ def check_place(out: Path, folder: Path) -> str:
     return Path(way).as_posix() + "/"
 
 
-def write_listing(listing: Listing, labels: Path, roles: Path, prefix: str) -> None:
+def write_listing(listing: Listing, labels: Path, roles: Path | None, prefix: str) -> None:
     """Write both, and the further lists beside `labels`, with `prefix` before every key; or none of them.
 
-    Raises `SourceError`, also where one is there already.
+    No roles are written where `roles` is None. Raises `SourceError`, also where one is there already.
     """
     role_rows = ([prefix + key, role] for key, role in listing.role.items())
     tables = [
         (labels, *_pictures(listing.items, prefix)),
-        (roles, ["image", "role"], role_rows),
+        *([] if roles is None else [(roles, ["image", "role"], role_rows)]),
         *((labels.with_name(name), *_table(further, prefix)) for name, further in listing.lists.items()),
     ]
     with ExitStack() as written:

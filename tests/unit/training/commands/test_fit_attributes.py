@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -179,6 +180,7 @@ def test_relatedness_comes_from_a_file(run: Run, fails: Fails, encoder: Path, tm
         ("coupled", ["--label", "modality"], "no picture has a label 'modality'; there are: colour, cool, warm"),
         ("coupled", ["--attributes", "colour"], "which is no number from 0 to 1"),
         ("procrustes", ["--attributes", "warm"], "--attributes is for coupled"),
+        ("coupled", ["--attributes", ""], "--attributes names nothing"),
         ("coupled", ["--modality", "sketch"], "none of the pictures is of the modality 'sketch'"),
     ],
 )
@@ -204,6 +206,61 @@ def test_what_would_have_no_effect_is_refused(
 def test_labels_that_cannot_be_are_refused(fails: Fails, encoder: Path, tmp_path: Path, line: str, says: str) -> None:
     pictures = write_pictures(tmp_path / "pictures", change=line)
     assert says in fails(*words(pictures, encoder, tmp_path / "shown"))
+
+
+def test_what_is_asked_of_a_training_is_heeded_and_kept(run: Run, encoder: Path, tmp_path: Path) -> None:
+    pictures, out = write_pictures(tmp_path / "pictures"), tmp_path / "shown"
+    changes = ("--epochs", "2", "--batch", "15", "--learning-rate", "0.005", "--modality", "photo", "--licence", "MIT")
+    run(*words(pictures, encoder, out), *changes)
+    manifest = read_bundle(out).manifest
+    kept: Any = manifest.provenance.hyperparameters
+    assert (kept["epochs"], kept["batch"], kept["encoder"]["learning_rate"]) == (2, 15, 0.005)
+    assert (kept["modality"], kept["relatedness"], manifest.licence) == ("photo", "counted", "MIT")
+    more: Any = manifest.metrics
+    run(*words(pictures, encoder, tmp_path / "longer"), *changes[2:])
+    assert read_bundle(tmp_path / "longer").manifest.digest != manifest.digest
+    assert more["num_with_class"] < more["num_training_pictures"]
+
+
+def test_only_pictures_of_a_modality_are_learned_from(run: Run, encoder: Path, tmp_path: Path) -> None:
+    pictures = write_pictures(tmp_path / "pictures")
+    listing = (pictures / "labels.csv").read_text().splitlines()
+    drawn = [line.replace(",photo", ",sketch") if number % 3 == 0 else line for number, line in enumerate(listing)]
+    (pictures / "labels.csv").write_text("\n".join(drawn) + "\n")
+    run(*words(pictures, encoder, tmp_path / "photos"), "--epochs", "1", "--modality", "photo")
+    run(*words(pictures, encoder, tmp_path / "all"), "--epochs", "1")
+    photos, both = (read_bundle(tmp_path / name).manifest for name in ("photos", "all"))
+    numbers: list[Any] = [one.metrics["num_training_pictures"] for one in (photos, both)]
+    assert numbers[0] < 0.8 * numbers[1]
+
+
+def test_a_picture_that_cannot_be_read_is_named_before_anything_is_learned(
+    fails: Fails, encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = write_pictures(tmp_path / "pictures")
+    rule = SplitRule("subject", 0, 0.3, 0.2)
+    person = next(number for number in range(NUM_PEOPLE) if rule.part_of(f"p{number}") == "test")
+    (pictures / f"{person * PICTURES}.png").write_bytes(b"no picture")
+    monkeypatch.setattr("training.trainers.coupled.fit_coupled", lambda *_: pytest.fail("it was trained"))
+    assert f"picture {person * PICTURES}.png: " in fails(*words(pictures, encoder, tmp_path / "shown"))
+
+
+def test_where_nothing_of_test_people_is_known_validation_people_are_shown(
+    run: Run, encoder: Path, tmp_path: Path
+) -> None:
+    pictures, out = write_pictures(tmp_path / "pictures"), tmp_path / "shown"
+    rule, lines = SplitRule("subject", 0, 0.3, 0.2), (pictures / "labels.csv").read_text().splitlines()
+    for number, line in enumerate(lines[1:], start=1):
+        name, person = line.split(",")[:2]
+        if rule.part_of(person) == "test":
+            lines[number] = f"{name},{person},,,,photo"
+    (pictures / "labels.csv").write_text("\n".join(lines) + "\n")
+    run(*words(pictures, encoder, out), "--report")
+    bundle = read_bundle(out)
+    assert bundle.manifest.metrics["test"] is None
+    page = (out / "report" / "index.html").read_text()
+    assert "Of validation people, which this training has not seen, but by which its thresholds were chosen" in page
+    assert "it is right on the class" in (out / "MODEL_CARD.md").read_text()
 
 
 def test_both_are_needed(fails: Fails, encoder: Path, tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from PIL import Image
 
 from models.picture import ARCFACE_5PT
 from training.data.feature_set_files import load_feature_set
+from training.data.labelled import read_labels
+from training.data.sources import open_source
 
 Picture = Callable[..., bytes]
 Run = Callable[..., str]
@@ -298,7 +300,156 @@ def test_nothing_is_written_where_a_protocol_is_of_another_form_or_its_list_is_t
     assert list(tmp_path.rglob("*.csv")) == [tmp_path / "train-1.csv"]
 
 
-@pytest.mark.parametrize("layout", ["cufsf", "prip-hdc", "lfw-sketch", "webcaricature", "cavi"])
+def affectnet_files(picture: Picture) -> dict[str, bytes]:
+    """Three pictures, of one of which nobody was sure."""
+    rows = "".join(f"1/{name}.png,0,0,9,9,,{number},0,0\n" for name, number in (("a", 1), ("b", 9), ("c", 1)))
+    return {"training.csv": rows.encode()} | {
+        f"Manually_Annotated_Images/1/{name}.png": picture(seed) for seed, name in enumerate("abc")
+    }
+
+
+def raf_db_files(picture: Picture) -> dict[str, bytes]:
+    """A whole picture and two crops."""
+    points = "".join(f"{x} {y}\n" for x, y in (ARCFACE_5PT + 10).tolist())
+    return {
+        "EmoLabel/list_patition_label.txt": b"train_00001.jpg 5\ntrain_00002.jpg 4\ntest_0001.jpg 4\n",
+        "Image/original/train_00001.jpg": colour_of(picture(0), (150, 200)),
+        "Annotation/manual/train_00001_manu_attri.txt": f"{points}1\n0\n2\n".encode(),
+        "Image/aligned/train_00002_aligned.jpg": picture(1),
+        "Image/aligned/test_0001_aligned.jpg": picture(2),
+    }
+
+
+def emotionet_files(picture: Picture) -> dict[str, bytes]:
+    """Three pictures, of one of which nothing is known."""
+    table = "URL,URL orig,'AU 1','AU 12'\nh/N_1.jpg,x,1,0\nh/N_2.jpg,x,999,1\nh/N_3.jpg,x,999,999\n"
+    return {"EmotioNet_FACS.csv": table.encode()} | {f"N_{number}.jpg": picture(number) for number in (1, 2, 3)}
+
+
+def aff_wild2_files(picture: Picture) -> dict[str, bytes]:
+    """Three frames of two videos: of one both is known."""
+    return {
+        "EXPR_Recognition_Challenge/Train_Set/a.txt": b"Neutral,Anger\n1\n0\n",
+        "AU_Detection_Challenge/Train_Set/a.txt": b"AU1,AU2\n0,1\n-1,-1\n",
+        "AU_Detection_Challenge/Train_Set/a_left.txt": b"AU1,AU2\n1,-1\n",
+        "cropped_aligned/a/00001.jpg": picture(1),
+        "cropped_aligned/a/00002.jpg": picture(2),
+        "cropped_aligned/a_left/00001.jpg": picture(3),
+    }
+
+
+def celeba_files(picture: Picture) -> dict[str, bytes]:
+    """Three pictures of two people, with five points each."""
+    names = "lefteye_x lefteye_y righteye_x righteye_y nose_x nose_y leftmouth_x leftmouth_y rightmouth_x rightmouth_y"
+    five = " ".join(str(round(number + 30)) for number in ARCFACE_5PT.ravel().tolist())
+    files = {
+        "list_attr_celeba.txt": "3\nMale Young\n" + "".join(f"00000{n}.jpg -1 1\n" for n in (1, 2, 3)),
+        "list_landmarks_align_celeba.txt": f"3\n{names}\n" + "".join(f"00000{n}.jpg {five}\n" for n in (1, 2, 3)),
+        "identity_CelebA.txt": "000001.jpg 7\n000002.jpg 8\n000003.jpg 7\n",
+    }
+    return {name: text.encode() for name, text in files.items()} | {
+        f"img_align_celeba/00000{n}.jpg": colour_of(picture(n), (178, 218)) for n in (1, 2, 3)
+    }
+
+
+def cub_files(picture: Picture, num_species: int = 2) -> dict[str, bytes]:
+    """A picture of the first species and two of each other, and one attribute, known of the first picture."""
+    species = [number for number in range(1, num_species + 1) for _ in range(2)][1:]
+    files = {
+        "images.txt": "".join(f"{n} {one}.Bird/{n}.jpg\n" for n, one in enumerate(species, start=1)),
+        "classes.txt": "".join(f"{one} {one:03d}.Bird\n" for one in sorted(set(species))),
+        "image_class_labels.txt": "".join(f"{n} {one}\n" for n, one in enumerate(species, start=1)),
+        "attributes.txt": "1 has_size::small\n",
+        "image_attribute_labels.txt": "1 1 1 4 1.0\n2 1 1 1 1.0\n",
+    }
+    return {name: text.encode() for name, text in files.items()} | {
+        f"images/{one}.Bird/{n}.jpg": picture(n) for n, one in enumerate(species, start=1)
+    }
+
+
+SHOWN = {
+    "affectnet": (affectnet_files, "expression", ()),
+    "raf-db": (raf_db_files, "expression", ()),
+    "emotionet": (emotionet_files, "", ("au_1", "au_12")),
+    "aff-wild2": (aff_wild2_files, "expression", ("au_1", "au_2")),
+    "celeba": (celeba_files, "", ("Male", "Young")),
+    "cub": (cub_files, "species", ("has_size_small",)),
+}
+COUNTED = {
+    "affectnet": ["expression: happiness 2; not known of 1 pictures"],
+    "raf-db": ["expression: happiness 2, sadness 1; not known of 0 pictures"],
+    "emotionet": ["attributes: 2, told of by 2 of 3 pictures"],
+    "aff-wild2": [
+        "expression: anger 1, neutral 1; not known of 1 pictures",
+        "attributes: 2, told of by 2 of 3 pictures, 1 of which tell the class too",
+    ],
+    "celeba": ["attributes: 2, told of by 3 of 3 pictures"],
+    "cub": [
+        "species: 001_Bird 1, 002_Bird 2; not known of 0 pictures",
+        "attributes: 1, told of by 1 of 3 pictures, 1 of which tell the class too",
+    ],
+}
+
+
+@pytest.mark.parametrize("layout", list(SHOWN))
+def test_what_pictures_show_is_one_list_that_is_learned_from_and_extracted(
+    run: Run, *, encoder_file: Path, picture: Picture, tmp_path: Path, layout: str
+) -> None:
+    made, class_label, attributes = SHOWN[layout]
+    folder = unpacked(made(picture), tmp_path / "set")
+    labels = folder / "labels.csv"
+    lines = run("label", "--layout", layout, "--images", folder, "--out", labels).splitlines()
+    whose = {"aff-wild2": "of 2 subjects", "celeba": "of 2 subjects"}.get(layout, "of subjects who are not told")
+    assert lines[0] == f"{labels}: 3 pictures {whose} (photo 3)"
+    assert lines[1 : 1 + len(COUNTED[layout])] == COUNTED[layout]
+    assert ("have no landmarks" in lines[-1]) == (layout != "celeba")
+    assert not [line for line in lines if "roles" in line or "probes" in line or "paper" in line]
+    assert [path.name for path in tmp_path.rglob("*.csv") if path.name in ("labels.csv", "roles.csv")] == ["labels.csv"]
+    source = open_source(labels)
+    told = read_labels(source.items, class_label, attributes)
+    assert told.unseen == ()
+    assert bool(told.classes) == bool(class_label)
+    run("extract", "--encoder", encoder_file, "--images", labels, "--out", tmp_path / "set.npz")
+    assert len(load_feature_set(tmp_path / "set.npz")) == 3
+
+
+def test_of_many_classes_it_is_told_how_many_pictures_they_have(run: Run, picture: Picture, tmp_path: Path) -> None:
+    folder = unpacked(cub_files(picture, 21), tmp_path / "set")
+    printed = run("label", "--layout", "cub", "--images", folder, "--out", tmp_path / "labels.csv")
+    assert "species: 21 classes of 1 to 2 pictures; not known of 0 pictures" in printed.splitlines()
+
+
+@pytest.mark.parametrize("layout", list(SHOWN))
+def test_roles_are_refused_where_nobody_is_asked_about(
+    fails: Fails, picture: Picture, tmp_path: Path, layout: str
+) -> None:
+    folder = unpacked(SHOWN[layout][0](picture), tmp_path / "set")
+    arguments = ("label", "--layout", layout, "--images", folder, "--out", tmp_path / "a.csv")
+    line = fails(*arguments, "--roles", tmp_path / "r.csv")
+    assert f"--roles: {layout} tells what pictures show, and has neither probes nor a gallery; leave it out" in line
+    assert [path for path in (tmp_path / "a.csv", tmp_path / "r.csv") if path.exists()] == []
+
+
+def test_roles_of_another_data_set_may_lie_beside_the_list(
+    run: Run, fails: Fails, picture: Picture, tmp_path: Path
+) -> None:
+    folder = unpacked(celeba_files(picture), tmp_path / "set")
+    (tmp_path / "roles.csv").write_text("mine")
+    arguments = ("label", "--layout", "celeba", "--images", folder, "--out", tmp_path / "labels.csv")
+    run(*arguments)
+    assert (tmp_path / "roles.csv").read_text() == "mine"
+    assert "labels.csv: is there already" in fails(*arguments)
+
+
+def test_nothing_is_written_where_a_list_of_labels_is_odd(fails: Fails, picture: Picture, tmp_path: Path) -> None:
+    files = raf_db_files(picture) | {"EmoLabel/list_patition_label.txt": b"train_00001.jpg 9\n"}
+    folder = unpacked(files, tmp_path / "set")
+    line = fails("label", "--layout", "raf-db", "--images", folder, "--out", tmp_path / "labels.csv")
+    assert "list_patition_label.txt, line 1: the expression must be one of 1, 2, 3, 4, 5, 6, 7, not '9'" in line
+    assert not (tmp_path / "labels.csv").exists()
+
+
+@pytest.mark.parametrize("layout", ["cufsf", "prip-hdc", "lfw-sketch", "webcaricature", "cavi", *SHOWN])
 def test_a_folder_of_another_layout_is_refused_in_one_line(fails: Fails, cufs: Path, layout: str) -> None:
     line = fails("label", "--layout", layout, "--images", cufs, "--out", cufs / "labels.csv")
     assert "is not laid out like this data set: expected " in line

@@ -61,6 +61,11 @@ def test_both_lists_are_written_or_none_and_nothing_is_overwritten(tmp_path: Pat
         write_listing(LISTING, tmp_path / "none" / "labels.csv", roles, "")
 
 
+def test_a_data_set_without_roles_has_one_list(tmp_path: Path) -> None:
+    write_listing(Listing(ITEMS, {}), tmp_path / "labels.csv", None, "")
+    assert [path.name for path in tmp_path.iterdir()] == ["labels.csv"]
+
+
 def test_further_lists_lie_beside_the_list_of_pictures_and_are_read_as_they_were(unpacked: Callable[..., Path]) -> None:
     folder = unpacked("a, b.png", "c/ü.png")
     labels, roles = folder.parent / "labels.csv", folder / "roles.csv"
