@@ -13,6 +13,7 @@ from rich.console import Console
 
 from benchmarks import (
     ablation,
+    caricatures,
     confidence,
     contrast,
     demo,
@@ -66,6 +67,8 @@ BENCHMARKS: dict[str, Callable[[Faces], str]] = {
     "vector-stores": vector_stores.measure,
     "sketches": sketches.measure,
     "procedural-sketches": procedural_sketches.measure,
+    "caricatures": caricatures.measure,
+    "procedural-caricatures": caricatures.measure_procedural,
     "synthesis": synthesis.measure,
     "demo": demo.measure,
 }

@@ -155,7 +155,12 @@ def measure(faces: Faces) -> str:
         "standard deviation:"
     )
     return "\n\n".join(
-        [text, table(_FOLD_HEADER, [_fold_row(name, folds) for name in _GALLERIES]), *_rivals(f"`{REAL}.zip`", of_real)]
+        [
+            text,
+            table(_FOLD_HEADER, [_fold_row(name, folds) for name in _GALLERIES]),
+            _trained(folds),
+            *_rivals(f"`{REAL}.zip`", of_real),
+        ]
     )
 
 
@@ -171,7 +176,13 @@ def _rivals(what: str, trainings: TaskTrainings) -> list[str]:
         "Who is it, of those who are known, is of a fifth of their pictures, which were kept apart. The last column: what "
         "verification, caricatures and photos weigh in the last fifth of the training.",
         table(_HEADER, [_row(method, of_seeds) for method, of_seeds in found.items()]),
+        _trained([one for of_seeds in found.values() for one in of_seeds]),
     ]
+
+
+def _trained(measured: Sequence[Measured]) -> str:
+    """When and on what."""
+    return f"Trained: {'; '.join(sorted({one['measured'] for one in measured}))}."
 
 
 _GALLERIES = {
@@ -205,10 +216,11 @@ def _fold_row(name: str, folds: Sequence[Measured]) -> list[str]:
 
 def _row(method: str, of_seeds: Sequence[Measured]) -> list[str]:
     known = [[one["known"][field] for one in of_seeds] for field in ("photo", "weak", "weak_by_photo", "photo_by_weak")]
-    own = [one["among_own"]["weak_to_photo"] for one in of_seeds]
-    features = [[one[field] for one in own] for field in ("rank1", "tar_far_1e2")]
+    own = [one["among_own"] for one in of_seeds]
+    features = [[one and one["weak_to_photo"][field] for one in own] for field in ("rank1", "tar_far_1e2")]
     weights = " : ".join(f"{mean(one['last_weights'][task] for one in of_seeds):.2f}" for task in range(3))
-    cells = [_spread(values) for values in (*known, *features)]
+    # Of a task that was not trained there is nothing.
+    cells = ["" if None in values else _spread(values) for values in (*known, *features)]
     return [f"**{method}**" if method == OURS else method, *cells, weights]
 
 
