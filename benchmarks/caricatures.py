@@ -221,7 +221,8 @@ def _row(method: str, of_seeds: Sequence[Measured]) -> list[str]:
     weights = " : ".join(f"{mean(one['last_weights'][task] for one in of_seeds):.2f}" for task in range(3))
     # Of a task that was not trained there is nothing.
     cells = ["" if None in values else _spread(values) for values in (*known, *features)]
-    return [f"**{method}**" if method == OURS else method, *cells, weights]
+    row = [method, *cells, weights]
+    return [f"**{cell}**" for cell in row] if method == OURS else row
 
 
 def _spread(values: Sequence[float]) -> str:

@@ -11,16 +11,16 @@ def small() -> CoupledRecipe:
     """For some thousand pictures on a CPU, on the encoder that one has."""
     return CoupledRecipe(
         given=(1.0, 1.0),
-        matching=1.0,
-        annotation=1.0,
-        match="printed",
+        matching=0.1,
+        annotation=3.0,
+        match="mutual",
         is_label_target=False,
         weighting="static",
         is_taught=False,
         num_layers=None,
         encoder=Rule("adamw", 1e-3, 1e-2),
         head=Rule("adamw", 3e-3),
-        epochs=8,
+        epochs=12,
         batch=64,
     )
 
