@@ -25,7 +25,7 @@ def attributes_page(manifest: Manifest, told: AttributeTable, plot: str) -> byte
         f"{escape(manifest.licence)}. Learned from {metrics['num_training_pictures']:,} pictures, {_known(metrics, told)}"
         f"{_missing(metrics)}.</p>",
         *tiles_of(_tiles(measured)),
-        f"<p>Of {part} {whom}, which this training has not seen"
+        f"<p>Of {part} {whom}, {'whom' if whom == 'people' else 'which'} this training has not seen"
         f"{', but by which its thresholds were chosen' if part == 'validation' else ''}. F1 is the mean over classes, or over "
         "attributes that some have and some have not.</p>",
         "<h2>Losses</h2>",

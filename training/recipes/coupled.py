@@ -20,7 +20,7 @@ def small() -> CoupledRecipe:
         num_layers=None,
         encoder=Rule("adamw", 1e-3, 1e-2),
         head=Rule("adamw", 3e-3),
-        epochs=12,
+        epochs=24,
         batch=64,
     )
 

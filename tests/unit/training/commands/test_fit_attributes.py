@@ -259,7 +259,7 @@ def test_where_nothing_of_test_people_is_known_validation_people_are_shown(
     bundle = read_bundle(out)
     assert bundle.manifest.metrics["test"] is None
     page = (out / "report" / "index.html").read_text()
-    assert "Of validation people, which this training has not seen, but by which its thresholds were chosen" in page
+    assert "Of validation people, whom this training has not seen, but by which its thresholds were chosen" in page
     assert "it is right on the class" in (out / "MODEL_CARD.md").read_text()
 
 
