@@ -293,6 +293,7 @@ class TestTemplates:
             "norm": pytest.approx(np.linalg.norm(sample("ann", 0)["feature"])),
             "key": None,
             "metadata": {},
+            "attributes": {},
             "provenance": {"sent_as": "feature"},
             "is_searchable": True,
         }

@@ -33,6 +33,8 @@ def plain_descent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(r3an, "has_bfloat16", lambda device: False)
     monkeypatch.setattr(r3an, "rate", lambda *_: 1.0)
     monkeypatch.setattr(updates, "_LARGEST_GRADIENT", 1e9)
+    # Its convolutions add up in an order that depends on the processor and on where the pictures lie.
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
 
 
 def descend(loss: Tensor, networks: Iterable[nn.Module]) -> None:

@@ -139,7 +139,7 @@ def test_people_are_told_apart_with_every_term(base: str, tmp_path: Path) -> Non
 def test_the_light_goes_one_way_on_everybody_where_it_is_asked_to(tmp_path: Path) -> None:
     def angle(recipe: EncoderRecipe, name: str) -> float:
         """How alike the ways from light to dark are on different people, by cosine."""
-        model = fitted(tmp_path / name, replace(recipe, epochs=16), pictures=lit())
+        model = fitted(tmp_path / name, replace(recipe, epochs=40), pictures=lit())
         picture, class_N = coloured(6, 5)
         ways: npt.NDArray[np.float32] = np.stack(
             [
