@@ -13,17 +13,16 @@ from statistics import mean, stdev
 from rich.console import Console
 
 from benchmarks.document import table
-from benchmarks.faces import KEPT, ROOT, Faces
+from benchmarks.faces import KEPT, ROOT, Faces, made_world
 from benchmarks.kept import Measured, kept_or_measured
 from deploy.demo.people import BUNDLES, EDGE
-from models.documents import canonical_json, sha256_hex
 from models.feature_set import FeatureSet
 from models.split import SplitRule
 from training.data.encoders import Encoder, find_encoder
 from training.data.extraction import ExtractionSettings, discard_partial, extract_features
 from training.data.modalities import ModalityParts, join_by_subject
 from training.data.sources import PictureSource, open_source
-from training.data.synthetic.files import Order, make_pictures
+from training.data.synthetic.files import Order
 from training.data.synthetic.world import WorldSettings
 from training.data.views import ViewSource
 from training.recipes.modal_pictures import ModalPictures
@@ -129,11 +128,7 @@ def real(faces: Faces) -> TaskTrainings:
 
 def procedural() -> TaskTrainings:
     """On people who do not exist."""
-    folder = KEPT / "caricatures"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"world-{sha256_hex(canonical_json(asdict(WORLD)))[:12]}.zip"
-    if not path.is_file():
-        make_pictures(WORLD, path, 2)
+    path = made_world(WORLD, KEPT / "caricatures")
     return TaskTrainings("procedural", open_source(path), find_encoder(str(BUNDLES / EDGE), None))
 
 

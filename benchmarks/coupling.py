@@ -12,16 +12,15 @@ from statistics import mean, stdev
 from rich.console import Console
 
 from benchmarks.document import table
-from benchmarks.faces import KEPT, ROOT, Faces
+from benchmarks.faces import KEPT, ROOT, Faces, made_world
 from benchmarks.kept import Measured, kept_or_measured
 from deploy.demo.people import BUNDLES, EDGE
-from models.documents import canonical_json, sha256_hex
 from models.split import SplitRule
 from training.data.encoders import find_encoder
 from training.data.expressions import ACTION_UNITS
 from training.data.relatedness import AFF_WILD2, STUDY
 from training.data.sources import ChosenPictures, PictureItem, PictureSource, open_source
-from training.data.synthetic.files import Order, make_pictures
+from training.data.synthetic.files import Order
 from training.data.synthetic.world import WorldSettings
 from training.recipes.attributes import COUPLING, AttributeExtras, LabelledParts, fit_attributes
 from training.recipes.coupled import VARIANTS, small
@@ -87,10 +86,7 @@ class CoupledTrainings:
         return found
 
     def _source(self) -> PictureSource:
-        path = self._folder / f"world-{sha256_hex(canonical_json(asdict(self._order)))[:12]}.zip"
-        if not path.is_file():
-            make_pictures(self._order, path, 2)
-        return open_source(path)
+        return open_source(made_world(self._order, self._folder))
 
 
 def labelled_in_part(source: PictureSource, rule: SplitRule) -> PictureSource:

@@ -2,14 +2,16 @@
 
 import os
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from models.documents import canonical_json, sha256_hex
 from models.feature_set import FeatureSet
 from training.data.encoders import Encoder, find_encoder
 from training.data.extraction import ExtractionSettings, discard_partial, extract_features
 from training.data.feature_set_files import load_feature_set, save_feature_set
 from training.data.sources import ChosenPictures, PictureSource, open_sources
+from training.data.synthetic.files import Order, make_pictures
 from training.data.views import ViewSource
 
 ROOT = Path(__file__).parents[1]
@@ -78,6 +80,15 @@ class Faces:
         save_feature_set(extraction.feature_set, path)
         discard_partial(partial)
         return extraction.feature_set
+
+
+def made_world(order: Order, folder: Path) -> Path:
+    """People who do not exist, made once and kept in a folder; call it from a process that may start others."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"world-{sha256_hex(canonical_json(asdict(order)))[:12]}.zip"
+    if not path.is_file():
+        make_pictures(order, path, 2)
+    return path
 
 
 def _plain(subject: str) -> str:

@@ -12,14 +12,14 @@ from statistics import mean, stdev
 from rich.console import Console
 
 from benchmarks.document import table
-from benchmarks.faces import KEPT, ROOT, Faces
+from benchmarks.faces import KEPT, ROOT, Faces, made_world
 from benchmarks.kept import Measured, kept_or_measured
 from models.documents import canonical_json, sha256_hex
 from models.feature_set import FeatureSet
 from models.split import SplitRule
 from training.data.extraction import ExtractionSettings, extract_features
 from training.data.sources import ChosenPictures, PictureSource, open_source
-from training.data.synthetic.files import Order, make_pictures
+from training.data.synthetic.files import Order
 from training.data.synthetic.world import WorldSettings
 from training.evaluation.curves import equal_error_rate, error_curve
 from training.evaluation.tasks import area_under
@@ -134,11 +134,7 @@ def real(faces: Faces) -> Pictures:
 
 def procedural() -> Pictures:
     """People who do not exist, each with seven expressions."""
-    folder = KEPT / "geometry"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"world-{sha256_hex(canonical_json(asdict(WORLD)))[:12]}.zip"
-    if not path.is_file():
-        make_pictures(WORLD, path, 2)
+    path = made_world(WORLD, KEPT / "geometry")
     return Pictures("procedural", "expression", open_source(path))
 
 

@@ -158,10 +158,7 @@ def need_list(folder: Folder, expected: str, *names: str) -> Path:
 
 def refuse(folder: Folder, expected: str) -> NoReturn:
     """Raises `SourceError`: what was expected, and what is there instead."""
-    left_out = (place for places in folder.left_out.values() for place in places)
-    first = next(iter(sorted([*folder.pictures, *folder.others, *left_out])), None)
-    there = "holds no files" if first is None else f"holds {first!r} first"
-    raise SourceError(f"{folder.path}: is not laid out like this data set: expected {expected}; it {there}")
+    raise SourceError(f"{folder.path}: is not laid out like this data set: expected {expected}; it {folder.holds}")
 
 
 def keep_file(folder: Folder, found: dict[str, str], name: str, place: str) -> None:

@@ -60,13 +60,17 @@ class Folder:
 
     def refuse(self, expected: str, num_photos: int, num_sketches: int) -> NoReturn:
         """Raises `SourceError`: what was expected, and what is there instead."""
-        left_out = (place for places in self.left_out.values() for place in places)
-        first = next(iter(sorted([*self.pictures, *self.others, *left_out])), None)
-        there = "holds no files" if first is None else f"holds {first!r} first"
         raise SourceError(
             f"{self.path}: is not laid out like this data set: expected {expected}; found {num_photos} photos and "
-            f"{num_sketches} drawings that belong to no pair, and it {there}"
+            f"{num_sketches} drawings that belong to no pair, and it {self.holds}"
         )
+
+    @property
+    def holds(self) -> str:
+        """What is there, for errors."""
+        left_out = (place for places in self.left_out.values() for place in places)
+        first = next(iter(sorted([*self.pictures, *self.others, *left_out])), None)
+        return "holds no files" if first is None else f"holds {first!r} first"
 
 
 def open_folder(path: Path) -> Folder:
