@@ -13,7 +13,7 @@ from PIL import Image
 from models.bundle import read_bundle
 from models.runtime import Session
 from models.split import SplitRule
-from tests.unit.training.trainers.test_adaptation import DIMENSION, SIDE, network_graph
+from tests.unit.training.trainers.test_adaptation import SIDE, write_encoder
 from training.data.sources import open_source
 from training.recipes import coupled
 from training.recipes.attributes import METHODS
@@ -39,13 +39,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def encoder(tmp_path: Path) -> Path:
-    folder = tmp_path / "encoder"
-    folder.mkdir()
-    (folder / "three.onnx").write_bytes(network_graph())
-    size = {"size": [SIDE, SIDE], "crop": [0, 0, SIDE, SIDE], "resize": [SIDE, SIDE]}
-    description = {"name": "three", "file": "three.onnx", "dim": DIMENSION, "mean": [127.5] * 3, "std": [127.5] * 3}
-    (folder / "three.json").write_text(json.dumps(description | size))
-    return folder / "three.json"
+    return write_encoder(tmp_path / "encoder")
 
 
 def write_pictures(folder: Path, *, subjects: bool = True, both: bool = True, change: str = "") -> Path:

@@ -14,7 +14,7 @@ from models.bundle import Bundle, read_bundle
 from models.calibration import PHOTO
 from models.runtime import Session
 from models.split import SplitRule
-from tests.unit.training.trainers.test_adaptation import DIMENSION, SIDE, network_graph
+from tests.unit.training.trainers.test_adaptation import SIDE, write_encoder
 from training.data.feature_set_files import load_feature_set
 from training.data.modalities import ModalityParts, join_by_subject
 from training.data.sources import open_source
@@ -41,13 +41,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def encoder(tmp_path: Path) -> Path:
-    folder = tmp_path / "encoder"
-    folder.mkdir()
-    (folder / "three.onnx").write_bytes(network_graph())
-    size = {"size": [SIDE, SIDE], "crop": [0, 0, SIDE, SIDE], "resize": [SIDE, SIDE]}
-    description = {"name": "three", "file": "three.onnx", "dim": DIMENSION, "mean": [127.5] * 3, "std": [127.5] * 3}
-    (folder / "three.json").write_text(json.dumps(description | size))
-    return folder / "three.json"
+    return write_encoder(tmp_path / "encoder")
 
 
 def write_pictures(folder: Path, modality: str = "caricature", *, lonely: int = 0) -> Path:

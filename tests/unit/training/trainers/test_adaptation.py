@@ -1,5 +1,6 @@
 """What each method of adaptation trains, on a network of three layers and pictures of one colour."""
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -60,6 +61,16 @@ def network_graph() -> bytes:
     opset = helper.make_opsetid("", 18)
     data: bytes = helper.make_model(graph, opset_imports=[opset], ir_version=8).SerializeToString()
     return data
+
+
+def write_encoder(folder: Path) -> Path:
+    """That network as an encoder that `--encoder` takes."""
+    folder.mkdir()
+    (folder / "three.onnx").write_bytes(network_graph())
+    size = {"size": [SIDE, SIDE], "crop": [0, 0, SIDE, SIDE], "resize": [SIDE, SIDE]}
+    description = {"name": "three", "file": "three.onnx", "dim": DIMENSION, "mean": [127.5] * 3, "std": [127.5] * 3}
+    (folder / "three.json").write_text(json.dumps(description | size))
+    return folder / "three.json"
 
 
 def unit(rows: np.ndarray) -> FloatArray:
