@@ -34,6 +34,7 @@ WORLD = Order(WorldSettings(seed=41), 300, {"photo": 10})
 """Of seed 42 was the world that recipes were looked at in."""
 SEEDS = (0, 1, 2)
 VALIDATION, TEST = 0.1, 0.3
+BACKBONE = "mobilenetv2-t6"
 BASES = ("triplet", "arcface")
 TERMS: Mapping[str, Mapping[str, float]] = {
     "alone": {},
@@ -57,14 +58,18 @@ class Pictures:
 
 def encoder_recipe(base: str, term: str, label: str) -> EncoderRecipe:
     """Of one base and one term."""
-    found = replace(small("mobilenetv2-t6"), width=0.25, epochs=10)
+    return replace(small(BACKBONE), width=0.25, epochs=10, geometry=geometry_recipe(base, term, label))
+
+
+def geometry_recipe(base: str, term: str, label: str) -> GeometryRecipe:
+    """What shapes features by a label."""
     shape = GeometryRecipe(
         base="triplet" if base == "triplet" else "arcface",
         label=label if TERMS[term] else "",
         # As published: features of any length where a basis is fixed, and ArcFace always on a sphere.
         is_spherical=base == "arcface" or "basis" not in TERMS[term],
     )
-    return replace(found, geometry=replace(shape, **TERMS[term]))  # type: ignore[arg-type]
+    return replace(shape, **TERMS[term])  # type: ignore[arg-type]
 
 
 class ShapedTrainings:

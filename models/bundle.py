@@ -103,7 +103,7 @@ class Manifest:
     files: dict[str, Digest] = field(default_factory=dict)
     modality: Annotated[str, StringConstraints(pattern=f"^{MODALITY_PATTERN}$")] | None = None
     """Of the pictures that it is for: of a sampler or translator other than photos, of whose features it makes such as photos
-    have; None for all. A classifier names its own."""
+    have; None for all. A classifier names its own, and what tells attributes may."""
     sampling: Sampling | None = None
     """Of a sampler."""
     digest: str = ""
@@ -299,7 +299,7 @@ def _check_kind(manifest: Manifest, where: str) -> None:
         raise BundleError(f"{where}/{MANIFEST}: a sampler, and nothing else, says how it is sampled")
     if manifest.kind in ("sampler", "classifier") and manifest.modality is None:
         raise BundleError(f"{where}/{MANIFEST}: a {manifest.kind} must say of which modality its pictures are")
-    if manifest.kind == "classifier":
+    if manifest.kind in ("classifier", "attributes"):
         return
     if manifest.modality == PHOTO or (manifest.modality and manifest.kind not in ("sampler", "translator")):
         raise BundleError(f"{where}/{MANIFEST}: samplers and translators are for a modality other than photos")

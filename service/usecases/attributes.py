@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from models.attributes import Attribute, AttributeTable, Cut
+from models.calibration import PHOTO
 from models.features import FloatArray
 from service.entities import Metadata, Probe, ProbeRows, Scalar
 from service.errors import InvalidInputError, NotFoundError
@@ -79,13 +80,13 @@ class Attributes:
         self._inference = inference
         self._galleries = galleries
 
-    async def __call__(self, picture: Picture, bundle: str | None = None) -> Told:
+    async def __call__(self, picture: Picture, modality: str, bundle: str | None = None) -> Told:
         """What a picture shows.
 
-        Raises `NotFoundError` where no bundle tells it, `InvalidInputError` where several do and none is named, and what is wrong
-        with the picture.
+        Raises `NotFoundError` where no bundle tells it, `InvalidInputError` where several do and none is named, or the named one
+        is for pictures of another modality, and what is wrong with the picture.
         """
-        chosen = self._chosen(bundle)
+        chosen = self._chosen(bundle, modality)
         manifest = chosen.bundle.manifest
         probability_C = await self._inference.classify(picture, manifest.name)
         return Told(manifest.name, manifest.digest, _table(chosen), probability_C)
@@ -97,7 +98,7 @@ class Attributes:
         Raises as the call does, and `InvalidInputError` for a name that the bundle does not know or that is given twice, and for
         more than metadata hold.
         """
-        chosen = self._chosen(bundle)
+        chosen = self._chosen(bundle, PHOTO)
         table, digest = _table(chosen), chosen.bundle.manifest.digest
         wanted = tuple(table.places) if names is None else tuple(names)
         if len(set(wanted)) < len(wanted):
@@ -115,7 +116,7 @@ class Attributes:
         async def fields(picture: Picture | None) -> Metadata:
             if picture is None:
                 return {}
-            told = await self(picture, chosen.bundle.manifest.name)
+            told = await self(picture, PHOTO, chosen.bundle.manifest.name)
             return {_field(digest, name): told.probability(name) for name in wanted}
 
         shown = await asyncio.gather(*(fields(picture) for picture in pictures))
@@ -134,7 +135,7 @@ class Attributes:
         for an error at which nothing was measured, and where the probe is to be looked at and is no picture; `NotFoundError`
         where there is no such gallery.
         """
-        chosen = self._chosen(asked.bundle)
+        chosen = self._chosen(asked.bundle, PHOTO)
         manifest, table = chosen.bundle.manifest, _table(chosen)
         named = (*asked.has, *asked.lacks, *asked.alike)
         if len(set(named)) < len(named):
@@ -142,9 +143,9 @@ class Attributes:
         told = None
         if asked.alike:
             picture = _picture(probe) if probe else None
-            if picture is None:
+            if probe is None or picture is None:
                 raise InvalidInputError("alike looks at the probe's picture: send an image")
-            told = await self(picture, manifest.name)
+            told = await self(picture, probe.modality, manifest.name)
         fields = {name: _field(manifest.digest, name) for name in named}
         if set(fields.values()) & set(also or ()):
             raise InvalidInputError("where names what the filter does; leave it out of one of them")
@@ -159,19 +160,25 @@ class Attributes:
         }
         return {**(also or {}), **where}, Filtered(manifest.name, manifest.digest, used)
 
-    def _chosen(self, bundle: str | None) -> LoadedBundle:
+    def _chosen(self, bundle: str | None, modality: str) -> LoadedBundle:
+        """The bundle of that name, or the only one, that is for pictures of a modality; templates are photos."""
         loaded = self._inference.loaded.attributes
         if bundle is not None:
             named = next((one for one in loaded if one.bundle.manifest.name == bundle), None)
             if named is None:
                 raise NotFoundError("no bundle of this name that tells attributes is loaded; see /bundles")
+            if not _is_for(named, modality):
+                raise InvalidInputError(
+                    f"this bundle tells attributes of pictures of the modality {named.bundle.manifest.modality} alone"
+                )
             return named
-        if not loaded:
-            raise NotFoundError("no bundle that tells attributes is loaded; see /bundles")
-        if len(loaded) > 1:
-            names = ", ".join(one.bundle.manifest.name for one in loaded)
+        fitting = [one for one in loaded if _is_for(one, modality)]
+        if not fitting:
+            raise NotFoundError("no bundle that tells attributes of pictures of this modality is loaded; see /bundles")
+        if len(fitting) > 1:
+            names = ", ".join(one.bundle.manifest.name for one in fitting)
             raise InvalidInputError(f"several bundles tell attributes: name one ({names})")
-        return loaded[0]
+        return fitting[0]
 
 
 def split_told(metadata: Metadata) -> tuple[Metadata, dict[str, dict[str, float]]]:
@@ -229,6 +236,10 @@ def _known(table: AttributeTable, name: str) -> Attribute:
         known = ", ".join(table.places)
         raise InvalidInputError(f"the bundle tells no attribute of a name that was asked for; it tells: {known}")
     return table.everything[place]
+
+
+def _is_for(loaded: LoadedBundle, modality: str) -> bool:
+    return loaded.bundle.manifest.modality in (None, modality)
 
 
 def _table(loaded: LoadedBundle) -> AttributeTable:

@@ -26,6 +26,7 @@ from service.inference.loading import OnnxEngines, load_bundles
 from service.settings import Settings
 from service.usecases.attributes import split_told
 from tests.api.refusals import assert_clean
+from tests.api.test_migrations import LOOSE, until
 from tests.api.world import A, base64_of, feature_set, features, npy, picture_bytes, running, write, write_world
 
 CLASSES, OWN = ("dark", "light"), ("red", "green", "never")
@@ -62,10 +63,12 @@ def graph(is_sound: bool = True) -> bytes:
     return data
 
 
-def write_attributes(folder: Path, table: AttributeTable = TABLE, *, is_sound: bool = True, num: int = 5) -> Path:
+def write_attributes(
+    folder: Path, table: AttributeTable = TABLE, *, is_sound: bool = True, num: int = 5, modality: str | None = None
+) -> Path:
     space = Space(folder.name, num, f"sha256:{sha256_hex(folder.name.encode())}", InputPreparation())
     more = {ATTRIBUTES: attributes_json(table)}
-    write(folder, graph(is_sound), None, space, kind="attributes", more=more)
+    write(folder, graph(is_sound), None, space, kind="attributes", more=more, modality=modality)
     return folder
 
 
@@ -426,6 +429,70 @@ async def test_what_another_bundle_told_is_not_known(tmp_path: Path) -> None:
     assert (len(subjects(of_shown)), len(subjects(of_later))) == (4, 6)
     told = [answer["filter"]["conditions"][0]["num_told"] for answer in (of_shown, of_later)]
     assert told == [len(REDS), 0]
+
+
+async def test_a_bundle_tells_of_pictures_of_its_modality(tmp_path: Path) -> None:
+    folder = write_world(tmp_path / "bundles")
+    write_attributes(folder / "drawn", modality="sketch")
+    settings = Settings(bundles=folder, data=tmp_path / "data", device="cpu", max_top_k=50)
+    picture = {"image": base64_of(shade(250))}
+    async with running(create_app(settings)) as client:
+        told = await post(client, "/attributes", {**picture, "modality": "sketch"})
+        refused = [
+            (await client.post("/attributes", json=picture), 404, "of pictures of this modality"),
+            (
+                await client.post("/attributes", json={**picture, "bundle": "drawn"}),
+                422,
+                "of the modality sketch alone",
+            ),
+        ]
+        await post(client, "/galleries", {"name": "people", "space": "a"})
+        templates = [{"subject": "x", **picture}]
+        body = {"space": "a", "templates": templates, "attributes": {"bundle": "drawn"}}
+        refused.append(
+            (await client.post("/galleries/people/templates", json=body), 422, "of the modality sketch alone")
+        )
+        probe = {"space": "a", **picture, "modality": "sketch"}
+        found = await post(client, "/identify", {"gallery": "people", "probe": probe, "attributes": {}})
+        assert (found["attributes"]["bundle"], told["bundle"]) == ("drawn", "drawn")
+        (listed,) = [one for one in (await client.get("/bundles")).json()["bundles"] if one["name"] == "drawn"]
+        assert listed["modality"] == "sketch"
+    for answer, status, says in refused:
+        assert answer.status_code == status
+        assert says in answer.json()["detail"]
+        assert_clean(answer)
+
+
+async def test_a_probe_is_compared_by_what_tells_of_its_modality(tmp_path: Path) -> None:
+    folder = write_world(tmp_path / "bundles")
+    write_attributes(folder / "photographed", modality="photo")
+    settings = Settings(bundles=folder, data=tmp_path / "data", device="cpu", max_top_k=50)
+    async with running(create_app(settings)) as client:
+        gallery, answer = await enrolled(client)
+        assert answer["attributes"]["num_told"] == len(REDS)
+        like = {"filter": {"alike": ["red"], "error": 0.05}}
+        assert subjects(await found(client, gallery, shade(250), **like)) == {"124", "136", "250", "unseen"}
+        probe = {"space": "a", "image": base64_of(shade(250)), "modality": "sketch"}
+        drawn = await client.post("/identify", json={"gallery": gallery, "probe": probe, **like})
+        assert drawn.status_code == 422
+        assert "of the modality photo alone" in drawn.json()["detail"]
+
+
+async def test_a_search_leaves_out_the_same_people_before_and_after_a_cut_over(asked: httpx.AsyncClient) -> None:
+    gallery, _ = await enrolled(asked, names=["red"])
+    wanted = {"has": ["red"], "error": 0.05}
+    before = await found(asked, gallery, filter=wanted)
+    plan = {"target": "b", "gates": LOOSE | {"num_samples": 30}}
+    started = await asked.post(f"/galleries/{gallery}/migrations", json=plan)
+    assert started.status_code == 202, started.text
+    job = started.json()["job_id"]
+    await until(asked, job, "ready")
+    midway = await found(asked, gallery, filter=wanted)
+    await post(asked, f"/jobs/{job}/cutover", {"force": True})
+    after = await found(asked, gallery, filter=wanted)
+    assert after["generation"] != before["generation"]
+    assert subjects(before) == subjects(midway) == subjects(after) == {"124", "136", "250", "unseen"}
+    assert after["filter"]["conditions"] == before["filter"]["conditions"]
 
 
 async def test_no_bundle_tells(tmp_path: Path) -> None:

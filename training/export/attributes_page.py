@@ -21,8 +21,9 @@ def attributes_page(manifest: Manifest, told: AttributeTable, plot: str) -> byte
     whom = "people" if split is not None and split.by == "subject" else "pictures"
     parts = [
         f"<h1>{escape(manifest.name)}</h1>",
-        f"<p>Tells what a picture of a face shows: {_tells(told)}. Method: {escape(manifest.method)}. Licence: "
-        f"{escape(manifest.licence)}. Learned from {metrics['num_training_pictures']:,} pictures, {_known(metrics, told)}"
+        f"<p>Tells what a {manifest.modality or 'picture'} of a face shows: {_tells(told)}. Method: {escape(manifest.method)}. "
+        f"Licence: {escape(manifest.licence)}. Learned from {metrics['num_training_pictures']:,} pictures, "
+        f"{_known(metrics, told)}"
         f"{_missing(metrics)}.</p>",
         *tiles_of(_tiles(measured)),
         f"<p>Of {part} {whom}, {'whom' if whom == 'people' else 'which'} this training has not seen"

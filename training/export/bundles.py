@@ -215,13 +215,15 @@ def write_attributes_bundle(
     space: Space,
     table: AttributeTable,
     *,
+    modality: str | None,
     method: str,
     licence: str,
     training: Provenance,
     metrics: dict[str, JsonValue],
     report: Callable[[Manifest], bytes] | None = None,
 ) -> Manifest:
-    """Write what tells classes and attributes of pictures: `space` says how they are prepared, `table` what it tells.
+    """Write what tells classes and attributes of pictures, of one modality where it is named: `space` says how they are prepared,
+    `table` what it tells.
 
     Raises `BundleError`.
     """
@@ -238,6 +240,7 @@ def write_attributes_bundle(
         licence=licence,
         provenance=training,
         metrics=metrics,
+        modality=modality,
     )
     files = {
         MODEL: graph,

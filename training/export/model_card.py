@@ -180,7 +180,8 @@ def attributes_card(manifest: Manifest, table: AttributeTable) -> str:
         [
             f"# {manifest.name}",
             "",
-            f"Tells of a picture of a face {' and '.join(tells)}. Method: {manifest.method}. Licence: {manifest.licence}.",
+            f"Tells of a {manifest.modality or 'picture'} of a face {' and '.join(tells)}. Method: {manifest.method}. "
+            f"Licence: {manifest.licence}.",
             "",
             (
                 f"On pictures that its training has not seen it is right on {' and on '.join(said)}."

@@ -256,21 +256,23 @@ def _related(method: str, source: str | None, learned: Labels) -> Relatedness:
 
 
 def labeller_of(bundle: Bundle) -> Labeller:
-    """Tells the class of a picture, where that is more probable than all others together.
+    """Tells the class of a picture, where that is more probable than all others together; of a bundle that is for pictures of one
+    modality, of these alone, and of those whose modality nobody says.
 
     Raises `TrainingError` where the bundle tells no classes.
     """
     table, preparation = bundle.attributes, bundle.manifest.target.preparation
     if table is None or not table.classes or preparation is None:
         raise TrainingError(f"bundle {bundle.manifest.name} tells no classes of pictures")
-    classes = tuple(one.name for one in table.classes)
+    classes, modality = tuple(one.name for one in table.classes), bundle.manifest.modality
 
     def label(source: PictureSource, items: list[PictureItem]) -> Labels:
         blocks = (
             prepared(source, items[start : start + _AT_ONCE], preparation) for start in range(0, len(items), _AT_ONCE)
         )
         told_NK = _told(bundle.model, blocks)[:, : len(classes)]
-        class_N = np.where(told_NK.max(axis=1) > _SURE, told_NK.argmax(axis=1), UNKNOWN).astype(np.int64)
+        is_told_N = (told_NK.max(axis=1) > _SURE) & [one.modality in ("", modality or one.modality) for one in items]
+        class_N = np.where(is_told_N, told_NK.argmax(axis=1), UNKNOWN).astype(np.int64)
         nothing_N0 = np.zeros((len(items), 0), dtype=bool)
         return Labels(classes, (), class_N, nothing_N0, nothing_N0)
 

@@ -20,4 +20,4 @@ async def tell(
     body: Annotated[AttributesRequest, Depends(JsonBody(AttributesRequest))], services: ServicesDep
 ) -> ToldView:
     """Tell what a picture of a face shows beside who is on it: which class, such as an expression, and which attributes."""
-    return ToldView.of(await services.attributes(body.picture, body.bundle))
+    return ToldView.of(await services.attributes(body.picture, body.modality, body.bundle))

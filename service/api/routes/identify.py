@@ -115,7 +115,7 @@ async def _told(services: Services, probe: Probe, asked: TellBody | None) -> Tol
         return None
     if probe.picture is None:
         raise InvalidInputError("attributes are told of a picture: send an image")
-    return await services.attributes(Picture(probe.picture, probe.landmarks), asked.bundle)
+    return await services.attributes(Picture(probe.picture, probe.landmarks), probe.modality, asked.bundle)
 
 
 async def _filtered(

@@ -5,7 +5,8 @@ from typing import Annotated, Self
 from pydantic import BaseModel, Field, model_validator
 
 from models.attributes import NAME_PATTERN
-from service.api.schemas.probes import STRICT, GalleryName, Image, Landmarks, decode_base64
+from models.calibration import PHOTO
+from service.api.schemas.probes import STRICT, GalleryName, Image, Landmarks, Modality, decode_base64
 from service.inference.engine import Picture
 from service.usecases.attributes import Filter, Filtered, Told, UsedCondition
 
@@ -37,6 +38,7 @@ class AttributesRequest(TellBody):
 
     image: Image
     landmarks: Landmarks | None = None
+    modality: Modality = PHOTO
 
     @property
     def picture(self) -> Picture:

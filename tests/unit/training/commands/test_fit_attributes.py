@@ -15,6 +15,7 @@ from models.runtime import Session
 from models.split import SplitRule
 from tests.unit.training.trainers.test_adaptation import SIDE, write_encoder
 from training.data.sources import open_source
+from training.export.bundles import CARD
 from training.recipes import coupled
 from training.recipes.attributes import METHODS
 from training.recipes.encoders import prepared
@@ -209,7 +210,8 @@ def test_what_is_asked_of_a_training_is_heeded_and_kept(run: Run, encoder: Path,
     manifest = read_bundle(out).manifest
     kept: Any = manifest.provenance.hyperparameters
     assert (kept["epochs"], kept["batch"], kept["encoder"]["learning_rate"]) == (2, 15, 0.005)
-    assert (kept["modality"], kept["relatedness"], manifest.licence) == ("photo", "counted", "MIT")
+    assert (manifest.modality, kept["relatedness"], manifest.licence) == ("photo", "counted", "MIT")
+    assert "Tells of a photo of a face" in (out / CARD).read_text()
     more: Any = manifest.metrics
     run(*words(pictures, encoder, tmp_path / "longer"), *changes[2:])
     assert read_bundle(tmp_path / "longer").manifest.digest != manifest.digest

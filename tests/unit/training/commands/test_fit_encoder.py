@@ -4,7 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -260,6 +260,13 @@ def test_a_class_is_told_where_it_is_more_probable_than_all_others(world: Path, 
     expected = [by_hand(source.read(item)) for item in source.items[:20]]
     shades = ["dark" if one["dark"] > 0.5 else "light" for one in expected]
     assert [told.classes[one] for one in told.class_N.tolist()] == shades
+
+
+def test_what_tells_of_drawings_labels_no_photo(world: Path, tmp_path: Path) -> None:
+    source = open_source(world)
+    items = [replace(item, modality=name) for item, name in zip(source.items, ("sketch", "photo", ""), strict=False)]
+    told = labeller_of(read_bundle(write_attributes(tmp_path / "shown", modality="sketch")))(source, items)
+    assert [one >= 0 for one in told.class_N.tolist()] == [True, False, True]
 
 
 def test_triplets_alone_need_no_label(run: Run, world: Path, tmp_path: Path) -> None:
