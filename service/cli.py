@@ -25,9 +25,9 @@ from rich.table import Table
 from models.bundle import read_bundle
 from models.command_line import OneLineParser
 from models.errors import ContractError
-from service import migrate_arguments
+from service import access_arguments, migrate_arguments
 from service.api.deps import Services
-from service.app import create_app
+from service.app import create_app, keys_of
 from service.errors import FacebridgeError, InvalidInputError, StartupError
 from service.settings import PREFIX, Settings, load_settings
 from service.usecases.receipts import check_receipts, check_sealed, is_verdict
@@ -60,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     verify_parser.set_defaults(run=check_bundles)
     _add_gallery_commands(subparsers)
     migrate_arguments.add(subparsers, _run_migrate_command)
+    access_arguments.add(subparsers, _run_access_command)
     receipt_parser = subparsers.add_parser(
         "check-receipt",
         help="verify the receipt of an erasure, or the verdict on a migration",
@@ -223,6 +224,11 @@ def _run_migrate_command(options: dict[str, Any]) -> int:
     return code
 
 
+def _run_access_command(options: dict[str, Any]) -> int:
+    code: int = importlib.import_module("service.access_commands").run(options)
+    return code
+
+
 def _add_flag(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> None:
     default = "off" if field.default is False else field.default
     text = f"{field.description} (default: {default}; {PREFIX}{name.upper()})".replace("%", "%%")
@@ -234,7 +240,16 @@ def _add_flag(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> N
 
 
 def _check_bind(settings: Settings) -> None:
-    if settings.insecure_bind or settings.host == "localhost":
+    has_keys = keys_of(settings).is_file()
+    if settings.keys is not None and not has_keys:
+        raise StartupError(
+            f"setting keys: {settings.keys}: there is no such file; make it with facebridge keys create --keys"
+        )
+    if has_keys and settings.insecure_bind:
+        raise StartupError(
+            f"setting insecure_bind: {keys_of(settings)} has keys, which are asked for; leave out one of them"
+        )
+    if has_keys or settings.insecure_bind or settings.host == "localhost":
         return
     try:
         is_loopback = ipaddress.ip_address(settings.host).is_loopback
@@ -242,8 +257,8 @@ def _check_bind(settings: Settings) -> None:
         is_loopback = False
     if not is_loopback:
         raise StartupError(
-            "setting host: this version has no keys, so it listens on this machine only; behind a proxy that "
-            "authenticates, give --insecure-bind"
+            "setting host: without keys it listens on this machine only; make one with facebridge keys create, or behind a "
+            "proxy that authenticates give --insecure-bind"
         )
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 DEFAULT_URL = "http://127.0.0.1:8000"
+KEY_VARIABLE = "FACEBRIDGE_API_KEY"
+"""Of the environment, as what stands on a command line is seen by everybody on the machine."""
 _DAY_SECONDS = 24 * 3600.0
 _ORDERS = {
     "watch": "show how far a job has come until it is ready",
@@ -54,7 +56,8 @@ def add(subparsers: Any, run: Callable[[dict[str, Any]], int]) -> None:
 def _action(actions: Any, name: str, text: str, run: Callable[[dict[str, Any]], int]) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--url", default=DEFAULT_URL, help="the service (default: %(default)s)")
+    key = f"with the key in {KEY_VARIABLE}, if it needs one"
+    where.add_argument("--url", default=DEFAULT_URL, help=f"the service, {key} (default: %(default)s)")
     where.add_argument("--data", type=Path, metavar="FOLDER", help="or a data folder that no service uses")
     _add_bundles(parser)
     parser.set_defaults(run=run)

@@ -5,6 +5,7 @@ Both go through the same requests: a data folder is served in this process, to n
 """
 
 import asyncio
+import os
 import shlex
 import sys
 import time
@@ -30,7 +31,7 @@ from service.entities import Route
 from service.errors import InvalidInputError, NoRouteError
 from service.inference.inference import Inference
 from service.inference.loading import OnnxEngines, load_bundles
-from service.migrate_arguments import DEFAULT_URL
+from service.migrate_arguments import DEFAULT_URL, KEY_VARIABLE
 from service.settings import Settings
 
 _POLL_SECONDS = 0.25
@@ -66,13 +67,15 @@ async def _run(options: Mapping[str, Any]) -> int:
 async def _client(options: Mapping[str, Any]) -> AsyncIterator[httpx.AsyncClient]:
     """Of a service, or of a data folder. Raises `FacebridgeError`."""
     if options["data"] is None:
-        async with httpx.AsyncClient(base_url=options["url"], timeout=_REQUEST_SECONDS) as client:
+        key = os.environ.get(KEY_VARIABLE)
+        headers = {"x-api-key": key} if key else {}
+        async with httpx.AsyncClient(base_url=options["url"], timeout=_REQUEST_SECONDS, headers=headers) as client:
             yield client
         return
     if not options["data"].is_dir():
         raise InvalidInputError(f"{options['data']}: there is no such data folder")
     settings = Settings(bundles=options["bundles"], data=options["data"], device=options["device"])
-    app = create_app(settings, does_jobs=options["action"] in _WORKERS)
+    app = create_app(settings, does_jobs=options["action"] in _WORKERS, needs_keys=False)
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://facebridge", timeout=None) as client:

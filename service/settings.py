@@ -13,9 +13,9 @@ from service.errors import StartupError
 
 PREFIX = "FACEBRIDGE_"
 _OF_OTHERS = frozenset(
-    PREFIX + name for name in ("ENCODERS", "SHARED", "FAILPOINT", "CRASHES", "OPERATIONS", "SOAK_SECONDS")
+    PREFIX + name for name in ("ENCODERS", "SHARED", "FAILPOINT", "CRASHES", "OPERATIONS", "SOAK_SECONDS", "API_KEY")
 )
-"""Variables of the training command and of the tests."""
+"""Variables of other commands and of the tests."""
 
 
 def _norms(value: Any) -> Any:
@@ -44,6 +44,22 @@ class Settings(BaseSettings):
     device: Annotated[
         Literal["auto", "cpu", "cuda"], Field(description="where bundles run; cuda refuses to start without it")
     ] = "auto"
+    keys: Annotated[Path | None, Field(description="file of API keys; if not given, keys.json in the data folder")] = (
+        None
+    )
+    requests_per_second: Annotated[
+        float, Field(ge=0, description="most requests of a key, if it says nothing itself; 0 for any number")
+    ] = 0.0
+    probes_per_day: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="most probes that a key may have compared in a day (UTC), if it says nothing itself; 0 for any number",
+        ),
+    ] = 0
+    audit: Annotated[
+        Literal["on", "off"], Field(description="whether it is written down who did what, where keys are needed")
+    ] = "on"
     insecure_bind: Annotated[
         bool, Field(description="listen beyond this machine without authentication, behind a proxy that has it")
     ] = False

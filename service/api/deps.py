@@ -5,12 +5,16 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from service.access.audit import AuditLog
+from service.access.ring import ANYBODY, Caller, KeyRing
+from service.api.access import CALLER
 from service.api.idempotency import Idempotency
 from service.api.parquet import ParquetReader
 from service.inference.inference import Inference
 from service.observability.metrics import Metrics
 from service.observability.traffic import Traffic
 from service.settings import Settings
+from service.state.port import Limits
 from service.usecases.attributes import Attributes
 from service.usecases.closed_set import ClosedSet
 from service.usecases.custody import Custody
@@ -25,7 +29,7 @@ from service.usecases.verify import Verify
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Everything an app is made of; `create_app` builds it and keeps it in `app.state.services`."""
+    """Everything that a tenant is served by; `service/tenants.py` builds it."""
 
     settings: Settings
     metrics: Metrics
@@ -43,11 +47,17 @@ class Services:
     idempotency: Idempotency
     reconstruct: Reconstruct
     parquet: ParquetReader
+    tenant: str
+    limits: Limits
+    audit: AuditLog | None
+    ring: KeyRing | None
+    """None where nobody needs a key."""
 
 
 async def services_of(request: Request) -> Services:
-    """The services of the app that serves `request`. A coroutine, as FastAPI would call anything else on a thread."""
-    services: Services = request.app.state.services
+    """The services of whoever sends `request`. A coroutine, as FastAPI would call anything else on a thread."""
+    caller: Caller = request.scope.get(CALLER, ANYBODY)
+    services: Services = await request.app.state.tenants.of(caller.tenant)
     return services
 
 

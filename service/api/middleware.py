@@ -15,6 +15,13 @@ log = logging.getLogger("facebridge.requests")
 REQUEST_ID = "facebridge.request_id"
 """The key of a request's id in its ASGI scope."""
 
+_SAFE = (
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+)
+"""Headers of every answer that does not say otherwise: nothing of it is kept, guessed at, told on or framed."""
 _METHODS = frozenset("GET HEAD POST PUT PATCH DELETE OPTIONS".split())
 _ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
@@ -44,7 +51,10 @@ class Observe:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", []), (b"x-request-id", request_id)]
+                headers = message.get("headers", [])
+                given = {name for name, _ in headers}
+                safe = [pair for pair in _SAFE if pair[0] not in given]
+                message["headers"] = [*headers, (b"x-request-id", request_id), *safe]
             await send(message)
 
         try:

@@ -8,7 +8,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from service.api.bodies import JSON
-from service.api.problems import ProblemDetails
+from service.api.problems import ProblemDetails, documented
+from service.api.scopes import NEEDS, OPEN
 
 _REFERENCE = "#/components/schemas/{model}"
 _documented_models: dict[str, type[BaseModel]] = {ProblemDetails.__name__: ProblemDetails}
@@ -20,6 +21,23 @@ def accepts(model: type[BaseModel], *binary: str, is_required: bool = True) -> d
     content: dict[str, Any] = {JSON: {"schema": {"$ref": _REFERENCE.format(model=model.__name__)}}}
     content |= {media: {"schema": {"type": "string", "format": "binary"}} for media in binary}
     return {"requestBody": {"required": is_required, "content": content}}
+
+
+def _secure(document: dict[str, Any]) -> None:
+    """Say of every route what it needs of a key, and how it is refused without."""
+    document["components"]["securitySchemes"] = {
+        "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+        "bearer": {"type": "http", "scheme": "bearer"},
+    }
+    # A path that takes slashes is written in its own way there.
+    needs = {(method.lower(), path.replace(":path}", "}")): needed for (method, path), needed in NEEDS.items()}
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            if path not in OPEN:
+                needed = needs[method, path]
+                scopes = [] if needed is None else [needed]
+                operation["security"] = [{"key": scopes}, {"bearer": scopes}]
+                operation["responses"] |= {str(status): told for status, told in documented(401, 403, 429).items()}
 
 
 def install(app: FastAPI) -> None:
@@ -37,6 +55,7 @@ def install(app: FastAPI) -> None:
             models = [(model, "validation") for model in _documented_models.values()]
             _, schemas = models_json_schema(models, ref_template=_REFERENCE)  # type: ignore[arg-type]
             document.setdefault("components", {}).setdefault("schemas", {}).update(schemas["$defs"])
+            _secure(document)
             app.openapi_schema = document
         return app.openapi_schema
 

@@ -22,7 +22,7 @@ from service.errors import DamagedError, ReadOnlyError, StorageError
 from service.galleries import operations
 from service.galleries.failpoints import reached
 from service.galleries.failures import FAILURES, reason_of
-from service.galleries.folder import JOBS, PROJECTIONS, vacuum
+from service.galleries.folder import OF_OTHERS, PROJECTIONS, TENANTS, vacuum
 from service.galleries.manifests import Manifest
 from service.galleries.pages import overwrite_unused
 from service.galleries.record import Record
@@ -214,11 +214,16 @@ class Eraser:
     def _traces(self, pieces: frozenset[bytes]) -> Traces:
         # Not the index of the log, which holds numbers of pages: to open and close that would let go of SQLite's locks on it.
         index = self._record.path.with_name(f"{self._record.path.name}-shm")
-        of_others = (JOBS, f"{JOBS}-journal")
         paths = sorted(
-            path for path in self._folder.rglob("*") if path.is_file() and path != index and path.name not in of_others
+            path
+            for path in self._folder.rglob("*")
+            if path.is_file() and path != index and not self._is_of_others(path)
         )
         return find_traces(pieces, paths, {self._record.path: self._record.descriptor})
+
+    def _is_of_others(self, path: Path) -> bool:
+        place = path.relative_to(self._folder).parts
+        return place[0] == TENANTS or (len(place) == 1 and place[0].startswith(OF_OTHERS))
 
 
 def _in_one(db: sqlite3.Connection, work: Callable[[], T], commit: Callable[[], None] | None = None) -> T:

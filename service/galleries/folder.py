@@ -4,18 +4,19 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from service.errors import StartupError
 
 RECORD = "default.sqlite3"
-"""One file a tenant; the only tenant for now is `default`."""
+TENANTS = "tenants"
+"""Below it the data folders of tenants other than the default one, each for itself."""
 LOCK = "lock"
 PROJECTIONS = "projections"
 SNAPSHOTS = "snapshots"
-JOBS = "jobs.sqlite3"
-"""Not this package's own: nothing of a template is in it, and to read it would let go of SQLite's locks on it (that is POSIX)."""
+OF_OTHERS = ("jobs.sqlite3", "limits.sqlite3")
+"""Not this package's own: nothing of a template is in them, and to read them would let go of SQLite's locks (that is POSIX)."""
 
 
 @contextmanager
@@ -41,24 +42,6 @@ def sole_use(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def write_whole(path: Path, *pieces: bytes | memoryview) -> None:
-    """Write a file for its owner's eyes, wholly or not at all, and be sure that it is on disk. Raises `OSError`."""
-    draft = path.with_name(f".{path.name}.draft")
-    try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            for piece in pieces:
-                file.write(piece)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-        sync_folder(path.parent)
-    except OSError:
-        with suppress(OSError):
-            draft.unlink()
-        raise
-
-
 def vacuum(db: sqlite3.Connection, folder: Path) -> None:
     """Write a database anew; what SQLite needs besides lies in `folder`, and neither in memory nor where others' files lie.
 
@@ -73,18 +56,3 @@ def vacuum(db: sqlite3.Connection, folder: Path) -> None:
     finally:
         db.execute("PRAGMA temp_store_directory=''")
         db.execute("PRAGMA temp_store=MEMORY")
-
-
-def sync_file(path: Path) -> None:
-    """Be sure that a file is on disk. Raises `OSError`."""
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
-
-
-def sync_folder(path: Path) -> None:
-    """Be sure that names in a folder are on disk. Raises `OSError`."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

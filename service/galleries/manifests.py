@@ -8,7 +8,7 @@ from pathlib import Path
 
 from models.documents import canonical_json
 from service.errors import SnapshotCorruptError, StorageError
-from service.galleries.folder import write_whole
+from service.files import write_whole
 from service.galleries.schema import Moment
 
 MANIFEST = "manifest.json"

@@ -23,8 +23,8 @@ import numpy as np
 
 from service.entities import Answer, Side, Template
 from service.errors import DamagedError, StorageError
+from service.files import sync_folder
 from service.galleries.failures import reason_of
-from service.galleries.folder import sync_folder
 from service.galleries.ids import TemplateIds
 from service.galleries.port import TemplatePage
 from service.galleries.reads import Reads

@@ -31,8 +31,8 @@ import numpy.typing as npt
 from models.documents import canonical_json
 from service.entities import Side
 from service.errors import DamagedError
+from service.files import write_whole
 from service.galleries.failpoints import reached
-from service.galleries.folder import write_whole
 from service.galleries.indexes import BuiltIndex, packed, unpacked
 from service.galleries.schema import Moment
 from service.galleries.segments import Segment, View

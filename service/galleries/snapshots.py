@@ -22,9 +22,10 @@ from urllib.parse import quote
 
 from service.entities import Snapshot
 from service.errors import InsufficientStorageError, NotFoundError, SnapshotCorruptError, StorageError
+from service.files import sync_file, sync_folder
 from service.galleries.failpoints import reached
 from service.galleries.failures import reason_of
-from service.galleries.folder import sync_file, sync_folder, vacuum
+from service.galleries.folder import vacuum
 from service.galleries.manifests import MANIFEST, Manifest, cannot_be_read, read_manifest, write_manifest
 from service.galleries.record import Record
 from service.galleries.schema import GENERATION_SHIFT, PAGE_BYTES, SCHEMA, SCHEMA_VERSION, GalleryEntry, row_crc

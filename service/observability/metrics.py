@@ -67,14 +67,14 @@ class Metrics:
         self.migrated_templates = Counter(
             "facebridge_migrated_templates",
             "Templates translated for another generation of their gallery.",
-            ("gallery",),
+            ("tenant", "gallery"),
             registry=self.registry,
         )
         self.enrolled_templates = Counter(
-            "facebridge_enrolled_templates", "Templates enrolled.", ("gallery",), registry=self.registry
+            "facebridge_enrolled_templates", "Templates enrolled.", ("tenant", "gallery"), registry=self.registry
         )
         self.gallery_templates = Gauge(
-            "facebridge_gallery_templates", "Templates in a gallery.", ("gallery",), registry=self.registry
+            "facebridge_gallery_templates", "Templates in a gallery.", ("tenant", "gallery"), registry=self.registry
         )
         self.problems = Counter(
             "facebridge_problems", "Refusals and failures, by type.", ("type",), registry=self.registry

@@ -1,7 +1,8 @@
-"""The port of what is known of jobs. One contract suite (`tests/contract/test_job_store.py`) runs over all adapters.
+"""The ports of what is known of jobs, and of how often keys ask. One contract suite each (`tests/contract/test_job_store.py`,
+`test_limits.py`) runs over all adapters.
 
-Calls block; they are made from worker threads, from several at once. A job changes by compare and swap: who read it at a version
-that it has no more is refused, so that whoever works on it and whoever gives it orders never undo each other.
+Calls of jobs block; they are made from worker threads, from several at once. A job changes by compare and swap: who read it at a
+version that it has no more is refused, so that whoever works on it and whoever gives it orders never undo each other.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -65,6 +66,21 @@ class JobStore(Protocol):
 
     def answered(self, key: bytes) -> tuple[bytes, Answer] | None:
         """Of the request that calls itself so: the digest of what it asked, and what it was answered. None where it is new."""
+
+    def close(self) -> None:
+        """Release files; nothing may be called afterwards."""
+
+
+class Limits(Protocol):
+    """How often keys ask. Calls are quick: they are made where requests come in."""
+
+    async def take_request(self, key_id: str, per_second: float) -> float:
+        """Count a request of a key that may send so many a second; 0, or for how many seconds it is too early and not counted."""
+
+    async def spend_probes(self, key_id: str, num: int, per_day: int) -> float:
+        """Count probes of a key that may ask about so many a day (UTC); 0, or in how many seconds the next day begins where that
+        is too many, and none of them is counted.
+        """
 
     def close(self) -> None:
         """Release files; nothing may be called afterwards."""

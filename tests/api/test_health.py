@@ -45,8 +45,8 @@ async def test_metrics_count_what_was_done(make_app: MakeApp) -> None:
         await client.post("/translate", json={"source": "a", "target": "b", "features": [ROW]})
         await client.post("/translate", json={"source": "a", "target": "d", "features": [ROW]})
         found = await scraped(client)
-    assert found[key("enrolled_templates_total", gallery="people")] == 3
-    assert found[key("gallery_templates", gallery="people")] == 2
+    assert found[key("enrolled_templates_total", tenant="default", gallery="people")] == 3
+    assert found[key("gallery_templates", tenant="default", gallery="people")] == 2
     assert found[key("translated_vectors_total", source="a", target="c")] == 7
     assert found[key("translated_vectors_total", source="a", target="b")] == 1
     assert found[key("batch_rows_sum", bundle="a-to-b")] == 8
@@ -76,9 +76,9 @@ async def test_a_dropped_gallery_is_no_longer_measured(make_app: MakeApp) -> Non
     store = OracleGalleryStore()
     async with running(make_app(store=store)) as client:
         await client.post("/galleries", json={"name": "people", "space": "a"})
-        assert key("gallery_templates", gallery="people") in await scraped(client)
+        assert key("gallery_templates", tenant="default", gallery="people") in await scraped(client)
         await client.delete("/galleries/people")
-        assert key("gallery_templates", gallery="people") not in await scraped(client)
+        assert key("gallery_templates", tenant="default", gallery="people") not in await scraped(client)
 
 
 @pytest.mark.parametrize("given", ["abc-123", "A" * 64])

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import BENCHMARKS
+from service.access.keys import SCOPES
 from service.settings import Settings
 from training.cli import COMMANDS
 from training.recipes.translators import METHODS
@@ -51,3 +52,8 @@ def test_every_benchmark_has_its_section_with_figures_and_command() -> None:
         section = text.partition(f"<!-- begin {name} -->")[2].partition(f"<!-- end {name} -->")[0]
         assert f"`python -m benchmarks --only {name}`" in section
         assert re.search(r"\*\*[-+]?[\d.]+", section), name
+
+
+def test_every_scope_of_a_key_is_explained() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [scope for scope in SCOPES if f"| `{scope}` |" not in text] == []

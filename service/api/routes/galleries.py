@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
+from service.api.access import note
 from service.api.bodies import (
     JSON,
     NPY,
@@ -86,7 +87,7 @@ async def drop_gallery(gallery: GalleryPath, request: Request, services: Service
     async with services.idempotency.once(request) as named:
         await services.galleries.drop(gallery, once=named.telling(204, _nothing))
     with suppress(KeyError):
-        services.metrics.enrolled_templates.remove(gallery)
+        services.metrics.enrolled_templates.remove(services.tenant, gallery)
     return Response(status_code=204)
 
 
@@ -180,7 +181,8 @@ async def _enrol(
 
         enrolled = await services.enrol(gallery, samples, replaces=replaces, once=named.telling(201, answer))
     num = len(samples.subjects)
-    services.metrics.enrolled_templates.labels(gallery).inc(num)
+    services.metrics.enrolled_templates.labels(services.tenant, gallery).inc(num)
+    note(request, num_templates=num)
     services.metrics.count_translated(enrolled.route, num, len(enrolled.trusted.flagged))
     return answer(enrolled)
 

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from service.api.deps import ServicesDep
@@ -31,16 +31,17 @@ async def live() -> Health:
 
 
 @router.get("/healthz/ready", responses=documented(503))
-async def ready(services: ServicesDep) -> Readiness:
+async def ready(request: Request, services: ServicesDep) -> Readiness:
     """Whether requests can be served: bundles are loaded, galleries are open and can be written to."""
-    services.galleries.check_writable()
+    for one in request.app.state.tenants.all:
+        one.galleries.check_writable()
     loaded = services.inference.loaded
     return Readiness(num_bundles=len(loaded.served), num_rejected=len(loaded.rejected))
 
 
 @router.get("/metrics")
-async def metrics(services: ServicesDep) -> Response:
-    """Metrics for Prometheus."""
+async def metrics(request: Request, services: ServicesDep) -> Response:
+    """Metrics for Prometheus, of all tenants."""
     services.metrics.queued_rows.set(services.inference.num_queued_rows)
     for fingerprint, seen in services.inference.watch.spaces.items():
         space = services.inference.catalog.find_space(fingerprint)
@@ -49,8 +50,10 @@ async def metrics(services: ServicesDep) -> Response:
             services.metrics.space_outlier_share.labels(space.name).set(seen.outlier_share)
             if seen.stream_score is not None:
                 services.metrics.space_stream_score.labels(space.name).set(seen.stream_score)
-    galleries = await services.galleries.list_all()
+    galleries = [
+        (one.tenant, found) for one in request.app.state.tenants.all for found in await one.galleries.list_all()
+    ]
     services.metrics.gallery_templates.clear()
-    for gallery in galleries:
-        services.metrics.gallery_templates.labels(gallery.name).set(gallery.num_templates)
+    for tenant, gallery in galleries:
+        services.metrics.gallery_templates.labels(tenant, gallery.name).set(gallery.num_templates)
     return Response(services.metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -9,6 +9,7 @@ import orjson
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import TypeAdapter, ValidationError
 
+from service.api.access import note, spend_probes
 from service.api.bodies import (
     JSON,
     NPY,
@@ -80,6 +81,7 @@ async def identify(
         trust = body.trust.policy if body.trust else None
         told = await _told(services, probe, body.attributes)
         where, filtered = await _filtered(services, body.gallery, body.filter, probe, where_of(body.where))
+        await _spend(services, request, 1, body.gallery)
         asked = _Asked(body.gallery, body.top_k, where, body.wanted, trust, body.draw)
         found = await _run(services, [probe], asked)
         return IdentifyResponse(
@@ -94,9 +96,15 @@ async def identify(
     probes, keys = await _batch(request, declared, query.space or "", query.modality)
     where = where_of(_in_query(query.where, _WHERE))
     where, filtered = await _filtered(services, query.gallery, _in_query(query.filter, _FILTER), None, where)
+    await _spend(services, request, len(probes), query.gallery)
     asked = _Asked(query.gallery, query.top_k, where, query.wanted, query.policy, query.draw)
     found = await _run(services, probes, asked)
     return Response(await asyncio.to_thread(_batch_answer, found, filtered, keys), media_type=JSON)
+
+
+async def _spend(services: Services, request: Request, num: int, gallery: str) -> None:
+    note(request, gallery=gallery)
+    await spend_probes(request, services.limits, num, services.settings.probes_per_day)
 
 
 def _in_query(text: str | None, adapter: TypeAdapter[Any]) -> Any:

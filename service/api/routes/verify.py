@@ -2,8 +2,9 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 
+from service.api.access import spend_probes
 from service.api.bodies import JsonBody
 from service.api.deps import ServicesDep
 from service.api.openapi import accepts
@@ -18,10 +19,11 @@ router = APIRouter(tags=["verify"])
 
 @router.post("/verify", responses=documented(400, 409, 413, 415, 422, 429, 503), openapi_extra=accepts(VerifyRequest))
 async def verify(
-    body: Annotated[VerifyRequest, Depends(JsonBody(VerifyRequest))], services: ServicesDep
+    request: Request, body: Annotated[VerifyRequest, Depends(JsonBody(VerifyRequest))], services: ServicesDep
 ) -> VerifyResponse:
     """Compare two probes. With `fmr`, decide at the threshold measured for that false-match rate on this route."""
     a, b = body.a.asked("/a"), body.b.asked("/b")
+    await spend_probes(request, services.limits, 1, services.settings.probes_per_day)
     verified = await services.verify(
         a, b, fmr=body.fmr, trust=body.trust.policy if body.trust else None, draw=body.draw
     )

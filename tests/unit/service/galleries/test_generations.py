@@ -17,8 +17,9 @@ from service.entities import FloatArray, NewTemplates, Translation
 from service.errors import DamagedError, GenerationChangedError, StorageError
 from service.galleries import generation_rows
 from service.galleries.embedded import EmbeddedGalleryStore
-from service.galleries.folder import JOBS, PROJECTIONS
+from service.galleries.folder import OF_OTHERS, PROJECTIONS
 from service.state.embedded import FILE, EmbeddedJobStore
+from service.state.limits import FILE as LIMITS
 
 OLD, NEW = Space("old", 4, "external:old"), Space("new", 4, "external:new")
 
@@ -294,10 +295,10 @@ def test_an_erasure_leaves_the_lock_on_jobs_alone(tmp_path: Path, store: Embedde
     store.erase("staff", ["s1"])
     text = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('SELECT * FROM job').fetchall()"
     ran = subprocess.run(
-        [sys.executable, "-c", text, str(tmp_path / JOBS)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", text, str(tmp_path / FILE)], capture_output=True, text=True, check=False
     )
     assert "database is locked" in ran.stderr
-    assert JOBS == FILE
+    assert (FILE, LIMITS) == OF_OTHERS
     jobs.close()
 
 

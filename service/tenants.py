@@ -1,0 +1,232 @@
+"""Tenants: everybody has the same models, and galleries, jobs, receipts and an audit log of their own, in a folder of their own.
+
+Nothing that one of them asks can reach what is another's: its services do not know the other's folder.
+"""
+
+import asyncio
+import logging
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from service.access.audit import FOLDER as AUDIT
+from service.access.audit import AuditLog
+from service.access.keys import DEFAULT_TENANT, TENANT_PATTERN
+from service.access.ring import KeyRing
+from service.api.deps import Services
+from service.api.idempotency import Idempotency
+from service.api.parquet import ParquetReader
+from service.errors import FacebridgeError, OverloadedError
+from service.galleries.embedded import EmbeddedGalleryStore
+from service.galleries.folder import TENANTS
+from service.galleries.indexes import IndexPolicy
+from service.galleries.port import GalleryStore
+from service.inference.inference import Inference
+from service.jobs.migration import MigrationWork
+from service.jobs.runner import JobRunner
+from service.observability.metrics import Metrics
+from service.observability.traffic import Traffic
+from service.settings import Settings
+from service.state.embedded import EmbeddedJobStore
+from service.state.port import JobStore, Limits
+from service.usecases.attributes import Attributes
+from service.usecases.closed_set import ClosedSet
+from service.usecases.custody import Custody
+from service.usecases.enrol import Enrol
+from service.usecases.galleries import KeepGalleries
+from service.usecases.gates import GatePolicy, Gates
+from service.usecases.identify import Identify
+from service.usecases.migrate import Migrations
+from service.usecases.pace import Pace
+from service.usecases.probes import Probes
+from service.usecases.receipts import Signer
+from service.usecases.reconstruct import Reconstruct
+from service.usecases.sampling import SampleLimits
+from service.usecases.translate import Translate
+from service.usecases.trust import TrustPolicy
+from service.usecases.verdicts import Verdicts
+from service.usecases.verify import Verify
+
+log = logging.getLogger("facebridge.tenants")
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all tenants have together."""
+
+    settings: Settings
+    inference: Inference
+    metrics: Metrics
+    traffic: Traffic
+    parquet: ParquetReader
+    ring: KeyRing | None
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What is kept of a tenant."""
+
+    folder: Path
+    store: GalleryStore
+    jobs: JobStore
+    audit: AuditLog | None
+
+    def close(self) -> None:
+        """Release files."""
+        self.store.close()
+        self.jobs.close()
+        if self.audit is not None:
+            self.audit.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A tenant whose folder is open here."""
+
+    services: Services
+    runner: JobRunner
+    kept: _Kept
+
+
+class Tenants:
+    """The services of each tenant, opened when they are asked for first, and at the start where there is a folder of theirs."""
+
+    def __init__(
+        self, shared: Shared, *, store: GalleryStore | None = None, jobs: JobStore | None = None, does_jobs: bool = True
+    ) -> None:
+        """`store` and `jobs` are the default tenant's; without `does_jobs` jobs stay as they are, but for orders.
+
+        Raises `StartupError` where one of them cannot be opened.
+        """
+        self._shared, self._does_jobs = shared, does_jobs
+        self._lock, self._is_running = threading.Lock(), False
+        self._open = {DEFAULT_TENANT: self._opened(DEFAULT_TENANT, store, jobs)}
+        for name in _names(shared.settings.data):
+            self._open[name] = self._opened(name)
+
+    @property
+    def all(self) -> Iterator[Services]:
+        """Of those that are open."""
+        return iter([one.services for one in self._open.values()])
+
+    @property
+    def default(self) -> Services:
+        """Of whoever needs no key."""
+        return self._open[DEFAULT_TENANT].services
+
+    async def of(self, name: str) -> Services:
+        """Of one, which is opened where it is new. Raises `OverloadedError` where it cannot be."""
+        found = self._open.get(name)
+        return found.services if found else await asyncio.to_thread(self._opened_now, name)
+
+    def start(self) -> None:
+        """Begin to work on jobs."""
+        with self._lock:
+            self._is_running = self._does_jobs
+            for one in self._open.values() if self._does_jobs else ():
+                one.runner.start()
+
+    def stop(self) -> None:
+        """End the work on jobs, after the chunks that are under way."""
+        with self._lock:
+            self._is_running = False
+            for one in self._open.values():
+                one.runner.close()
+
+    def close(self) -> None:
+        """Release files; nothing may be asked afterwards."""
+        for one in self._open.values():
+            one.kept.close()
+
+    def _opened_now(self, name: str) -> Services:
+        with self._lock:
+            if name not in self._open:
+                try:
+                    opened = self._opened(name)
+                except FacebridgeError as failure:
+                    log.error("tenant %s cannot be opened: %s", name, failure)
+                    raise OverloadedError("the galleries of this tenant cannot be opened; the log says why") from None
+                if self._is_running:
+                    opened.runner.start()
+                self._open[name] = opened
+            return self._open[name].services
+
+    def _opened(self, name: str, store: GalleryStore | None = None, jobs: JobStore | None = None) -> _Open:
+        settings = self._shared.settings
+        folder = settings.data if name == DEFAULT_TENANT else settings.data / TENANTS / name
+        policy = IndexPolicy(
+            settings.gallery_index, settings.index_recall, settings.index_memory_bytes, settings.device != "cpu"
+        )
+        kept = _Kept(
+            folder,
+            EmbeddedGalleryStore(folder, policy) if store is None else store,
+            EmbeddedJobStore(folder) if jobs is None else jobs,
+            AuditLog(folder / AUDIT) if settings.audit == "on" else None,
+        )
+        services, runner = _services(self._shared, name, kept)
+        services.galleries.index_all()
+        return _Open(services, runner, kept)
+
+
+def _names(data: Path) -> list[str]:
+    """Of tenants who have a folder."""
+    folder = data / TENANTS
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path.name for path in found if path.is_dir() and re.fullmatch(TENANT_PATTERN, path.name))
+
+
+def _services(shared: Shared, tenant: str, kept: _Kept) -> tuple[Services, JobRunner]:
+    settings, inference, metrics = shared.settings, shared.inference, shared.metrics
+    store, jobs = kept.store, kept.jobs
+    gates = GatePolicy(
+        settings.enrol_min_confidence, settings.enrol_min_norm, settings.enrol_duplicates, settings.duplicate_fmr
+    )
+    probes = Probes(
+        inference,
+        TrustPolicy(settings.low_confidence, settings.min_confidence),
+        refuses_suspected=settings.wrong_space == "refuse",
+        limits=SampleLimits(settings.max_samples, settings.max_batch_rows),
+    )
+    keep = KeepGalleries(inference, store)
+    signer, wake = Signer.of_folder(kept.folder), threading.Event()
+    pace = Pace(lambda: shared.traffic.is_busy, settings.migration_share)
+    migrations = Migrations(inference, store, jobs, Verdicts(inference, store, signer, pace), wake.set)
+    runner = JobRunner(
+        jobs,
+        store,
+        migrations,
+        MigrationWork(inference, store, jobs, migrations, pace),
+        wake,
+        on_translated=partial(_count_migrated, metrics, tenant),
+    )
+    services = Services(
+        settings=settings,
+        metrics=metrics,
+        traffic=shared.traffic,
+        inference=inference,
+        translate=Translate(inference, probes),
+        verify=Verify(inference, probes),
+        identify=Identify(inference, probes, store),
+        closed_set=ClosedSet(inference),
+        attributes=Attributes(inference, store),
+        enrol=Enrol(probes, store, Gates(inference, store, gates)),
+        galleries=keep,
+        custody=Custody(store, keep, signer),
+        migrations=migrations,
+        idempotency=Idempotency(store.answered, jobs.answered),
+        reconstruct=Reconstruct(inference, probes),
+        parquet=shared.parquet,
+        tenant=tenant,
+        limits=shared.limits,
+        audit=kept.audit,
+        ring=shared.ring,
+    )
+    return services, runner
+
+
+def _count_migrated(metrics: Metrics, tenant: str, gallery: str, num: int) -> None:
+    metrics.migrated_templates.labels(tenant, gallery).inc(num)

@@ -1,0 +1,69 @@
+"""Every keeper of limits does the same."""
+
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from service.state.limits import DAY_SECONDS, EmbeddedLimits
+from service.state.port import Limits
+
+
+@pytest.fixture
+async def limits(tmp_path: Path) -> AsyncIterator[Limits]:
+    made = EmbeddedLimits(tmp_path)
+    yield made
+    made.close()
+
+
+async def test_a_key_may_send_so_many_at_once_and_then_waits(limits: Limits) -> None:
+    assert [await limits.take_request("one", 5.0) for _ in range(5)] == [0.0] * 5
+    seconds = await limits.take_request("one", 5.0)
+    assert 0 < seconds <= 0.2
+    # What was refused is not counted, and others are not kept waiting.
+    assert await limits.take_request("one", 5.0) <= seconds
+    assert await limits.take_request("other", 5.0) == 0
+
+
+async def test_after_so_long_a_key_may_go_on(limits: Limits) -> None:
+    for _ in range(40):
+        await limits.take_request("one", 40.0)
+    seconds = await limits.take_request("one", 40.0)
+    assert seconds > 0
+    time.sleep(seconds + 0.005)
+    assert await limits.take_request("one", 40.0) == 0
+
+
+async def test_a_slow_rate_is_one_request_and_then_none(limits: Limits) -> None:
+    assert await limits.take_request("one", 0.1) == 0
+    assert 9 < await limits.take_request("one", 0.1) <= 10
+
+
+async def test_probes_of_a_day_are_counted_whole_or_not_at_all(limits: Limits) -> None:
+    assert await limits.spend_probes("one", 7, 10) == 0
+    assert 0 < await limits.spend_probes("one", 4, 10) <= DAY_SECONDS
+    assert await limits.spend_probes("one", 3, 10) == 0
+    assert await limits.spend_probes("one", 1, 10) > 0
+    assert await limits.spend_probes("other", 10, 10) == 0
+    assert await limits.spend_probes("none", 1, 0) > 0
+
+
+async def test_what_was_spent_is_known_after_a_start(tmp_path: Path) -> None:
+    first = EmbeddedLimits(tmp_path)
+    await first.spend_probes("one", 8, 10)
+    first.close()
+    second = EmbeddedLimits(tmp_path)
+    assert await second.spend_probes("one", 3, 10) > 0
+    assert await second.spend_probes("one", 2, 10) == 0
+    second.close()
+
+
+async def test_another_day_begins_at_nothing(tmp_path: Path) -> None:
+    now = time.time()
+    limits = EmbeddedLimits(tmp_path, lambda: now)
+    await limits.spend_probes("one", 10, 10)
+    seconds = await limits.spend_probes("one", 1, 10)
+    now += seconds + 1
+    assert await limits.spend_probes("one", 10, 10) == 0
+    limits.close()

@@ -1,0 +1,187 @@
+"""The audit log: whole, in order, on disk, and broken where anything of it is not as it was written."""
+
+import json
+import os
+import re
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.documents import canonical_json, sha256_hex
+from service.access import audit
+from service.access.audit import START, AuditLog, check_audit, read_audit
+from service.errors import DamagedError, StartupError, StorageError
+
+NUM = 12
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A log of some entries."""
+    log = AuditLog(tmp_path / "audit")
+    for number in range(NUM):
+        log.record({"what": f"thing {number}"}).result(10)
+    log.close()
+    return tmp_path / "audit"
+
+
+def file_of(folder: Path) -> Path:
+    (path,) = folder.iterdir()
+    return path
+
+
+def test_entries_follow_each_other(folder: Path) -> None:
+    entries = list(read_audit(folder))
+    assert [entry["what"] for entry in entries] == [f"thing {number}" for number in range(NUM)]
+    assert [entry["number"] for entry in entries] == list(range(1, NUM + 1))
+    assert [entry["before"] for entry in entries] == [START, *(entry["digest"] for entry in entries[:-1])]
+    for entry in entries:
+        own = {name: value for name, value in entry.items() if name != "digest"}
+        assert entry["digest"] == sha256_hex(canonical_json(own))
+    checked = check_audit(folder)
+    assert (checked.num_entries, checked.first, checked.last, checked.head) == (NUM, 1, NUM, entries[-1]["digest"])
+
+
+def _forge(line: str) -> str:
+    """With a digest that fits."""
+    entry = json.loads(line)
+    del entry["digest"]
+    entry["what"] = "nothing"
+    return json.dumps(entry | {"digest": sha256_hex(canonical_json(entry))}, sort_keys=True, separators=(",", ":"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda lines: [*lines[:3], lines[3].replace("thing 3", "thing 4"), *lines[4:]],
+        lambda lines: [*lines[:3], *lines[4:]],
+        lambda lines: [*lines[:3], lines[4], lines[3], *lines[5:]],
+        lambda lines: [*lines[:3], lines[2], *lines[3:]],
+        lambda lines: lines[1:],
+        lambda lines: [*lines[:3], _forge(lines[3]), *lines[4:]],
+        lambda lines: [*lines[:3], "{}", *lines[4:]],
+        lambda lines: [*lines[:3], "[" * 5000, *lines[4:]],
+        lambda lines: [*lines[:3], lines[3].replace(",", ", ", 1), *lines[4:]],
+        lambda lines: [*lines[:3], "", *lines[3:]],
+    ],
+)
+def test_whatever_is_changed_is_found(folder: Path, change: Callable[[list[str]], list[str]]) -> None:
+    path = file_of(folder)
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(change(lines)) + "\n")
+    with pytest.raises(DamagedError):
+        check_audit(folder)
+
+
+def test_every_changed_byte_is_found(folder: Path) -> None:
+    path = file_of(folder)
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 7):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(DamagedError):
+            check_audit(folder)
+
+
+def test_who_kept_a_digest_finds_what_was_written_anew_or_cut_off(folder: Path) -> None:
+    kept = check_audit(folder).head
+    assert check_audit(folder, kept).head == kept
+    path = file_of(folder)
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(lines[:-1]) + "\n")
+    assert check_audit(folder).last == NUM - 1
+    with pytest.raises(DamagedError, match="no entry has that digest"):
+        check_audit(folder, kept)
+
+
+def test_it_goes_on_where_it_ended(folder: Path) -> None:
+    log = AuditLog(folder)
+    log.add({"what": "later"})
+    log.close()
+    checked = check_audit(folder)
+    assert (checked.num_entries, checked.last) == (NUM + 1, NUM + 1)
+    assert [entry["what"] for entry in read_audit(folder, NUM)] == ["later"]
+
+
+@pytest.mark.parametrize("cut", [1, 5, 40])
+def test_what_a_kill_left_half_written_goes(folder: Path, cut: int) -> None:
+    path = file_of(folder)
+    path.write_bytes(path.read_bytes()[:-cut])
+    log = AuditLog(folder)
+    log.record({"what": "later"}).result(10)
+    log.close()
+    checked = check_audit(folder)
+    assert (checked.num_entries, checked.last) == (NUM, NUM)
+
+
+def test_a_broken_end_is_not_written_after(folder: Path) -> None:
+    path = file_of(folder)
+    path.write_text(path.read_text().replace("thing 11", "thing 12"))
+    with pytest.raises(StartupError, match="not as it was written"):
+        AuditLog(folder)
+
+
+def test_files_are_of_some_size_and_old_ones_may_be_put_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "_LARGEST_BYTES", 600)
+    log = AuditLog(tmp_path / "audit")
+    for number in range(NUM):
+        log.record({"what": f"thing {number}"}).result(10)
+    log.close()
+    paths = sorted((tmp_path / "audit").iterdir())
+    assert len(paths) > 2
+    assert check_audit(tmp_path / "audit").num_entries == NUM
+    second = int(paths[1].stem)
+    assert [entry["number"] for entry in read_audit(tmp_path / "audit", second)] == list(range(second + 1, NUM + 1))
+    paths[0].unlink()
+    checked = check_audit(tmp_path / "audit")
+    assert (checked.first, checked.last) == (second, NUM)
+    paths[1].rename(paths[1].with_name(f"{second + 1:012d}.jsonl"))
+    with pytest.raises(DamagedError, match="named by"):
+        check_audit(tmp_path / "audit")
+
+
+def test_many_write_at_once(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "audit")
+
+    def write(who: int) -> None:
+        for number in range(50):
+            log.record({"who": who, "what": number}).result(10)
+
+    threads = [threading.Thread(target=write, args=(who,)) for who in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    log.close()
+    assert check_audit(tmp_path / "audit").num_entries == 400
+    entries = list(read_audit(tmp_path / "audit"))
+    for who in range(8):
+        assert [entry["what"] for entry in entries if entry["who"] == who] == list(range(50))
+
+
+def test_a_disk_that_fails_is_told_and_leaves_nothing_half_written(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, fsync, write = AuditLog(folder), os.fsync, os.write
+    for name, fails in (("fsync", lambda _: (_ for _ in ()).throw(OSError(5, "I/O error"))), ("write", _short_write)):
+        monkeypatch.setattr(f"service.access.audit.os.{name}", fails)
+        with pytest.raises(StorageError, match="audit log cannot be written"):
+            log.record({"what": "lost"}).result(10)
+        monkeypatch.setattr("service.access.audit.os.fsync", fsync)
+        monkeypatch.setattr("service.access.audit.os.write", write)
+        assert check_audit(folder).num_entries == NUM
+    log.record({"what": "kept"}).result(10)
+    log.close()
+    assert check_audit(folder).last == NUM + 1
+
+
+def _short_write(descriptor: int, data: Any, write: Callable[[int, Any], int] = os.write) -> int:
+    write(descriptor, bytes(data)[:10])
+    raise OSError(28, "No space left on device")
+
+
+def test_no_log_is_no_sound_log(tmp_path: Path) -> None:
+    with pytest.raises(DamagedError, match=re.escape(f"{tmp_path}: there is no audit log")):
+        check_audit(tmp_path)

@@ -1,0 +1,216 @@
+"""Keys in their file, and what opens something."""
+
+import json
+import stat
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from service.access.keys import SCOPES, ApiKey, find_key, make_key, read_keys, revoke_key, rotate_key
+from service.access.ring import KeyRing
+from service.errors import InvalidInputError, NotFoundError, StartupError
+
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "new" / "keys.json"
+
+
+def found(path: Path, text: str, after_seconds: float = 0.0) -> ApiKey | None:
+    keys = {key.key_id: key for key in read_keys(path)}
+    return find_key(keys, text, datetime.now(UTC) + timedelta(seconds=after_seconds))
+
+
+def test_a_key_opens_and_its_secret_is_kept_nowhere(path: Path) -> None:
+    made = make_key(path, "gate", ["search", "translate"], tenant="acme", probes_per_day=5)
+    secret = made.text.split("_", 2)[2]
+    assert len(secret) == 43
+    assert found(path, made.text) == made.key
+    assert (made.key.tenant, made.key.scopes, made.key.probes_per_day) == ("acme", ("translate", "search"), 5)
+    for file in path.parent.rglob("*"):
+        assert secret not in file.read_text()
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text[:-1] + ("A" if text[-1] != "A" else "B"),
+        lambda text: text + "A",
+        lambda text: text[:-1],
+        lambda text: text.upper(),
+        lambda text: "fb_" + "0" * 12 + text[15:],
+        lambda text: text.replace("fb_", "", 1),
+        lambda text: " " + text,
+        lambda text: "",
+        lambda text: "fb__",
+        lambda text: text.replace("_", "\x00", 1),
+    ],
+)
+def test_nothing_else_opens(path: Path, change: object) -> None:
+    made = make_key(path, "gate")
+    assert found(path, change(made.text)) is None  # type: ignore[operator]
+
+
+def test_the_secret_of_one_key_does_not_open_another(path: Path) -> None:
+    one, other = make_key(path, "one"), make_key(path, "other")
+    mixed = f"fb_{one.key.key_id}_{other.text.split('_', 2)[2]}"
+    assert found(path, mixed) is None
+
+
+def test_a_key_ends_when_it_was_told_to(path: Path) -> None:
+    made = make_key(path, "visitor", days=0.5)
+    assert found(path, made.text) is not None
+    assert found(path, made.text, after_seconds=0.6 * 24 * 3600) is None
+
+
+def test_a_revoked_key_opens_nothing_and_is_remembered(path: Path) -> None:
+    made = make_key(path, "gate")
+    revoked = revoke_key(path, made.key.key_id)
+    assert found(path, made.text) is None
+    (kept,) = read_keys(path)
+    assert (kept, kept.name, kept.secrets) == (revoked, "gate", ())
+    assert kept.revoked_at is not None
+    # Once more changes nothing; its name is free again.
+    assert revoke_key(path, made.key.key_id) == revoked
+    assert found(path, make_key(path, "gate").text) is not None
+    with pytest.raises(InvalidInputError, match="revoked"):
+        rotate_key(path, made.key.key_id, keep_seconds=1)
+
+
+def test_while_a_key_is_rotated_both_secrets_open(path: Path) -> None:
+    made = make_key(path, "gate")
+    rotated = rotate_key(path, made.key.key_id, keep_seconds=60)
+    assert [found(path, text) is not None for text in (made.text, rotated.text)] == [True, True]
+    assert [found(path, text, 61) is not None for text in (made.text, rotated.text)] == [False, True]
+    with pytest.raises(InvalidInputError, match="2 secrets of this key are live"):
+        rotate_key(path, made.key.key_id, keep_seconds=60)
+    last = rotate_key(path, made.key.key_id, keep_seconds=0)
+    assert [found(path, text) is not None for text in (made.text, rotated.text, last.text)] == [False, False, True]
+
+
+def test_a_key_of_another_tenant_is_none(path: Path) -> None:
+    made = make_key(path, "gate", tenant="acme")
+    for change in (
+        lambda: revoke_key(path, made.key.key_id, tenant="other"),
+        lambda: rotate_key(path, made.key.key_id, keep_seconds=1, tenant="other"),
+        lambda: revoke_key(path, "0" * 12),
+    ):
+        with pytest.raises(NotFoundError, match="there is no such key"):
+            change()
+    assert found(path, made.text) is not None
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"name": ""}, "name"),
+        ({"name": "a\nb"}, "name"),
+        ({"name": "x" * 65}, "name"),
+        ({"tenant": "../other"}, "tenant"),
+        ({"tenant": "Acme"}, "tenant"),
+        ({"scopes": []}, "a key needs scopes"),
+        ({"requests_per_second": 0.0}, "requests_per_second"),
+        ({"requests_per_second": float("nan")}, "requests_per_second"),
+        ({"probes_per_day": -1}, "probes_per_day"),
+    ],
+)
+def test_a_key_that_cannot_be_is_not_made(path: Path, changes: dict[str, object], says: str) -> None:
+    given: dict[str, object] = {"name": "gate", "scopes": list(SCOPES)} | changes
+    with pytest.raises(InvalidInputError, match=says):
+        make_key(path, given.pop("name"), given.pop("scopes"), **given)  # type: ignore[arg-type]
+    assert not path.exists()
+
+
+def test_two_keys_of_a_tenant_have_two_names(path: Path) -> None:
+    make_key(path, "gate")
+    with pytest.raises(InvalidInputError, match="has a key of this name"):
+        make_key(path, "gate")
+    make_key(path, "gate", tenant="acme")
+
+
+def test_keys_that_are_made_at_once_are_all_there(path: Path) -> None:
+    threads = [threading.Thread(target=make_key, args=(path, f"gate-{number}")) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {key.name for key in read_keys(path)} == {f"gate-{number}" for number in range(20)}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        '{"version": 2, "keys": []}',
+        '{"version": 1, "keys": [{"key_id": "x"}]}',
+        '{"version": 1, "keys": [], "more": 1}',
+        "[" * 100_000,
+    ],
+)
+def test_a_file_that_holds_no_keys_is_refused_in_one_line(path: Path, text: str) -> None:
+    path.parent.mkdir()
+    path.write_text(text)
+    with pytest.raises(StartupError) as refused:
+        read_keys(path)
+    assert "\n" not in str(refused.value)
+    assert str(path) in str(refused.value)
+    with pytest.raises(StartupError):
+        KeyRing(path)
+
+
+def test_one_id_twice_is_refused(path: Path) -> None:
+    make_key(path, "gate")
+    document = json.loads(path.read_text())
+    document["keys"] *= 2
+    path.write_text(json.dumps(document))
+    with pytest.raises(StartupError, match="two keys have one id"):
+        read_keys(path)
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def opens(ring: KeyRing, clock: Clock, text: str) -> bool:
+    """A second later."""
+    clock.now += 1.0
+    return ring.caller(text) is not None
+
+
+def test_what_changes_in_the_file_holds_within_a_second(path: Path) -> None:
+    clock = Clock()
+    ring = KeyRing(path, clock)
+    was_needed = ring.is_needed
+    made = make_key(path, "gate")
+    assert opens(ring, clock, made.text)
+    assert (was_needed, ring.is_needed) == (False, True)
+    other = make_key(path, "other")
+    assert opens(ring, clock, other.text)
+    revoke_key(path, made.key.key_id)
+    assert not opens(ring, clock, made.text)
+
+
+def test_keys_that_were_read_hold_while_the_file_cannot_be(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    made = make_key(path, "gate")
+    clock = Clock()
+    ring, whole = KeyRing(path, clock), path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    assert opens(ring, clock, made.text)
+    assert "the keys are those that were read last" in caplog.text
+    path.unlink()
+    # Nobody is let in without a key because a file is gone.
+    assert opens(ring, clock, made.text)
+    assert ring.is_needed
+    path.write_bytes(whole)
+    revoke_key(path, made.key.key_id)
+    assert not opens(ring, clock, made.text)
+    assert ring.is_needed
