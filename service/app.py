@@ -28,6 +28,7 @@ from service.inference.inference import Inference
 from service.inference.loading import EngineFactory, LoadedBundles, OnnxEngines, load_bundles
 from service.inference.watch import Seen
 from service.observability.metrics import Metrics
+from service.observability.tracing import OtlpTracer, Tracer
 from service.observability.traffic import Traffic
 from service.settings import Settings
 from service.state.limits import EmbeddedLimits
@@ -82,6 +83,7 @@ def create_app(
     )
     ring = KeyRing(keys_of(settings)) if needs_keys else None
     limits = EmbeddedLimits(settings.data)
+    tracer = OtlpTracer(settings.otlp_endpoint, metadata.version("facebridge")) if settings.otlp_endpoint else None
     metrics = Metrics()
     shared = Shared(settings, _inference(settings, loaded, metrics), metrics, Traffic(), ParquetReader(), ring, limits)
     tenants = Tenants(shared, store=store, jobs=jobs, does_jobs=does_jobs)
@@ -90,14 +92,14 @@ def create_app(
         title="Facebridge",
         version=metadata.version("facebridge"),
         description="Translates face features between encoders and serves galleries that outlive the encoder that made them.",
-        lifespan=_lifespan(tenants, limits),
+        lifespan=_lifespan(tenants, limits, tracer),
         dependencies=[Depends(access.check_scope)],
         # A redirect would carry a DELETE of something missing to what is above it.
         redirect_slashes=False,
     )
     app.state.services, app.state.tenants = tenants.default, tenants
     access.install(app, ring, limits, metrics, requests_per_second=settings.requests_per_second)
-    app.add_middleware(Observe, metrics=metrics, traffic=shared.traffic)
+    app.add_middleware(Observe, metrics=metrics, traffic=shared.traffic, tracer=tracer)
     problems.install(app)
     idempotency.install(app)
     openapi.install(app)
@@ -112,8 +114,6 @@ def keys_of(settings: Settings) -> Path:
 
 
 def _inference(settings: Settings, loaded: LoadedBundles, metrics: Metrics) -> Inference:
-    metrics.bundles.labels("loaded").set(len(loaded.served))
-    metrics.bundles.labels("rejected").set(len(loaded.rejected))
     return Inference(
         loaded,
         batch_rows=settings.batch_rows,
@@ -144,7 +144,9 @@ def _tell_suspicion(metrics: Metrics, space: Space, seen: Seen) -> None:
         log.info("what arrives as features of the space %s looks like it again", space.name)
 
 
-def _lifespan(tenants: Tenants, limits: Limits) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(
+    tenants: Tenants, limits: Limits, tracer: Tracer | None
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # Waiting for the disk takes a thread and nothing else; searches must not wait for writes that wait.
@@ -159,5 +161,7 @@ def _lifespan(tenants: Tenants, limits: Limits) -> Callable[[FastAPI], AbstractA
             await inference.stop()
             tenants.close()
             limits.close()
+            if tracer is not None:
+                await asyncio.to_thread(tracer.close)
 
     return lifespan

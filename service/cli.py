@@ -5,7 +5,6 @@ import ctypes
 import gc
 import importlib
 import ipaddress
-import logging
 import os
 import signal
 import socket
@@ -21,6 +20,7 @@ import uvicorn
 from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.table import Table
+from uvicorn.config import LOGGING_CONFIG
 
 from models.bundle import read_bundle
 from models.command_line import OneLineParser
@@ -29,6 +29,7 @@ from service import access_arguments, migrate_arguments
 from service.api.deps import Services
 from service.app import create_app, keys_of
 from service.errors import FacebridgeError, InvalidInputError, StartupError
+from service.observability import logs
 from service.settings import PREFIX, Settings, load_settings
 from service.usecases.receipts import check_receipts, check_sealed, is_verdict
 
@@ -110,9 +111,7 @@ def serve(flags: dict[str, object]) -> None:
     """Run the service until it is told to stop."""
     settings = load_settings(flags)
     _check_bind(settings)
-    # Other libraries stay at warnings: at debug, decoders of pictures log what pictures hold.
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("facebridge").setLevel(settings.log_level.upper())
+    logs.configure(settings.log_format, settings.log_level)
     bound_memory()
     with _bind(settings) as listener:
         app = create_app(settings)
@@ -130,6 +129,8 @@ def serve(flags: dict[str, object]) -> None:
             app,
             log_level=settings.log_level,
             access_log=False,
+            # Without its own it logs as everybody does.
+            log_config=None if settings.log_format == "json" else LOGGING_CONFIG,
             timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             server_header=False,

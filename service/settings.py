@@ -117,6 +117,11 @@ class Settings(BaseSettings):
     migration_share: Annotated[
         float, Field(gt=0, le=1, description="share of the time that a migration works while there are requests")
     ] = 0.4
+    log_format: Annotated[Literal["text", "json"], Field(description="how lines of the log are written")] = "text"
+    otlp_endpoint: Annotated[
+        str,
+        Field(description="where traces are sent, by OTLP over HTTP, such as http://collector:4318; empty: nowhere"),
+    ] = ""
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Field(description="least level logged")] = "info"
     max_json_bytes: Annotated[int, Field(ge=1024, description="largest JSON body")] = 8 << 20
     max_binary_bytes: Annotated[

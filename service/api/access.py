@@ -14,17 +14,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.access.audit import AuditLog
 from service.access.ring import ANYBODY, Caller, KeyRing
-from service.api.middleware import REQUEST_ID
+from service.api.middleware import CALLER, REQUEST_ID
 from service.api.problems import Problem, problem_of
 from service.api.scopes import CHANGING, NEEDS, NOT_AUDITED, OPEN
 from service.errors import StorageError
 from service.observability.metrics import Metrics
 from service.state.port import Limits
 
-CALLER = "facebridge.caller"
-"""The key of whoever sends a request in its ASGI scope."""
 FACTS = "facebridge.facts"
-"""And of what the audit log is to say besides."""
+"""The key of what the audit log is to say besides in a request's ASGI scope."""
 _PARAMETERS = {
     "gallery": "gallery",
     "job_id": "job_id",

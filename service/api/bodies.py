@@ -17,6 +17,7 @@ from models.feature_set import FeatureSet, read_npz
 from models.npy import read_npy
 from service.api.problems import Problem, problem_of_validation
 from service.errors import DimensionMismatchError
+from service.observability.stages import stage
 from service.settings import Settings
 
 JSON = "application/json"
@@ -52,9 +53,10 @@ class JsonBody(Generic[ModelT]):
             return self.model()
         require_media_type(request, JSON)
         data = await read_bytes(request, limit)
-        if len(data) < _OFF_LOOP_BYTES:
-            return self.parse(data)
-        return await asyncio.to_thread(self.parse, data)
+        with stage("decode"):
+            if len(data) < _OFF_LOOP_BYTES:
+                return self.parse(data)
+            return await asyncio.to_thread(self.parse, data)
 
     def parse(self, data: bytes) -> ModelT:
         """The model in `data`."""
@@ -80,7 +82,8 @@ async def read_array(request: Request) -> npt.NDArray[Any]:
     """The body as one `.npy` array. Raises `Problem`."""
     data = await read_bytes(request, settings_of(request).max_binary_bytes)
     try:
-        return read_npy(data)
+        with stage("decode"):
+            return read_npy(data)
     except ContractError as failure:
         raise Problem(422, "invalid-request", str(failure)) from None
 
@@ -98,9 +101,10 @@ async def read_feature_set(request: Request) -> FeatureSet:
     limit = settings_of(request).max_binary_bytes
     data = await read_bytes(request, limit)
     try:
-        if media_type(request) == PARQUET:
-            data = await request.app.state.services.parquet.npz(data, limit, settings_of(request).body_seconds)
-        return await asyncio.to_thread(read_npz, data, what="body", max_bytes=limit)
+        with stage("decode"):
+            if media_type(request) == PARQUET:
+                data = await request.app.state.services.parquet.npz(data, limit, settings_of(request).body_seconds)
+            return await asyncio.to_thread(read_npz, data, what="body", max_bytes=limit)
     except ContractError as failure:
         # Its words are for the owner of the file and may quote keys and columns of it.
         reason = _QUOTED.sub(lambda quoted: quoted[0] if quoted[0] in _OWN_WORDS else "...", str(failure))

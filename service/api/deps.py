@@ -7,8 +7,8 @@ from fastapi import Depends, Request
 
 from service.access.audit import AuditLog
 from service.access.ring import ANYBODY, Caller, KeyRing
-from service.api.access import CALLER
 from service.api.idempotency import Idempotency
+from service.api.middleware import CALLER
 from service.api.parquet import ParquetReader
 from service.inference.inference import Inference
 from service.observability.metrics import Metrics

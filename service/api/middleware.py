@@ -7,13 +7,19 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.access.ring import Caller
+from service.observability.logs import FACTS
 from service.observability.metrics import Metrics
+from service.observability.stages import Took, unwatch, watch
+from service.observability.tracing import Tracer
 from service.observability.traffic import Traffic
 
 log = logging.getLogger("facebridge.requests")
 
 REQUEST_ID = "facebridge.request_id"
 """The key of a request's id in its ASGI scope."""
+CALLER = "facebridge.caller"
+"""And of whoever sends it."""
 
 _SAFE = (
     (b"cache-control", b"no-store"),
@@ -27,12 +33,13 @@ _ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
 class Observe:
-    """Gives each request an id (the caller's `x-request-id` where it is well-formed), times and logs it."""
+    """Gives each request an id (the caller's `x-request-id` where it is well-formed), times, logs and traces it."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, traffic: Traffic) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, traffic: Traffic, tracer: Tracer | None = None) -> None:
         self._app = app
         self._metrics = metrics
         self._traffic = traffic
+        self._tracer = tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -42,18 +49,20 @@ class Observe:
         given = dict(scope["headers"]).get(b"x-request-id", b"")
         request_id: bytes = given if _ID.fullmatch(given) else secrets.token_hex(8).encode()
         scope[REQUEST_ID] = request_id.decode()
-        method = scope["method"] if scope["method"] in _METHODS else "other"
-        started = time.perf_counter()
+        took = Took(scope[REQUEST_ID])
         status = 500
         is_counted = self._traffic.begin(scope["path"])
+        token = watch(took)
+        self._metrics.requests_in_progress.inc()
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
+                took.begin_answer()
                 status = message["status"]
                 headers = message.get("headers", [])
-                given = {name for name, _ in headers}
-                safe = [pair for pair in _SAFE if pair[0] not in given]
+                known = {name for name, _ in headers}
+                safe = [pair for pair in _SAFE if pair[0] not in known]
                 message["headers"] = [*headers, (b"x-request-id", request_id), *safe]
             await send(message)
 
@@ -65,7 +74,31 @@ class Observe:
         finally:
             if is_counted:
                 self._traffic.end()
-            seconds = time.perf_counter() - started
-            route = getattr(scope.get("route"), "path", "unknown")
-            self._metrics.request_seconds.labels(method, route, status).observe(seconds)
-            log.info("%s %s %s %d %.1f ms", request_id.decode(), method, route, status, seconds * 1000)
+            self._metrics.requests_in_progress.dec()
+            self._tell(scope, took, status)
+            unwatch(token)
+
+    def _tell(self, scope: Scope, took: Took, status: int) -> None:
+        """Of one that is over: by its route, and never by what was asked for."""
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        route = getattr(scope.get("route"), "path", "unknown")
+        seconds = time.perf_counter() - took.began
+        self._metrics.request_seconds.labels(method, route, status).observe(seconds)
+        self._metrics.observe_stages(route, took.seconds)
+        caller: Caller | None = scope.get(CALLER)
+        if log.isEnabledFor(logging.INFO):
+            facts = {
+                "method": method,
+                "route": route,
+                "status": status,
+                "milliseconds": round(seconds * 1000, 3),
+                "stages": {stage: round(1000 * took, 3) for stage, took in took.seconds.items()},
+                **({"tenant": caller.tenant, "key_id": caller.key_id} if caller else {}),
+            }
+            text = "%s %s %s %d %.1f ms"
+            log.info(text, took.request_id, method, route, status, seconds * 1000, extra={FACTS: facts})
+        if self._tracer is not None:
+            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+            attributes = {"http.request.method": method, "http.route": route, "http.response.status_code": status}
+            attributes |= {"facebridge.request_id": took.request_id}
+            self._tracer.record(f"{method} {route}", headers, took, attributes)

@@ -4,6 +4,7 @@ Invariant: whoever submitted hears an answer or an error, also when the engine f
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -15,6 +16,7 @@ import numpy as np
 from models.features import FloatArray
 from service.errors import DrainingError, EngineError, FacebridgeError, QueueFullError
 from service.inference.engine import Engine
+from service.observability.stages import stage, tell
 
 ItemT = TypeVar("ItemT")
 
@@ -26,6 +28,10 @@ OFF_LOOP_ROWS = 256
 class _Waiting:
     rows: FloatArray
     done: asyncio.Future[FloatArray]
+    came: float
+    """This and the others: of `time.perf_counter`."""
+    began: float = 0.0
+    ended: float = 0.0
 
 
 class MicroBatcher(Generic[ItemT]):
@@ -78,15 +84,18 @@ class MicroBatcher(Generic[ItemT]):
         loop = asyncio.get_running_loop()
         self._num_preparing += 1
         try:
-            rows = await loop.run_in_executor(self._prepare_executor, self._engine.prepare, item)
+            with stage("decode"):
+                rows = await loop.run_in_executor(self._prepare_executor, self._engine.prepare, item)
         finally:
             self._num_preparing -= 1
         self._check_room(len(rows))
-        waiting = _Waiting(rows, loop.create_future())
+        waiting = _Waiting(rows, loop.create_future(), time.perf_counter())
         self._queue.append(waiting)
         self.num_queued_rows += len(rows)
         self._arrived.set()
         outputs = await waiting.done
+        tell("queue", waiting.came, waiting.began)
+        tell("inference", waiting.began, waiting.ended)
         if len(outputs) < OFF_LOOP_ROWS:
             return self._engine.finish(outputs)
         return await loop.run_in_executor(self._executor, self._engine.finish, outputs)
@@ -119,7 +128,7 @@ class MicroBatcher(Generic[ItemT]):
         wanted = [waiting for waiting in taken if not waiting.done.cancelled()]
         if not wanted:
             return
-        loop = asyncio.get_running_loop()
+        loop, began = asyncio.get_running_loop(), time.perf_counter()
         try:
             outputs = await loop.run_in_executor(self._executor, self._run_rows, [waiting.rows for waiting in wanted])
         except FacebridgeError as failure:
@@ -130,9 +139,10 @@ class MicroBatcher(Generic[ItemT]):
             for waiting in wanted:
                 self._fail(waiting, EngineError(f"the model failed: {type(failure).__name__}"))
             return
-        start = 0
+        start, ended = 0, time.perf_counter()
         for waiting in wanted:
             end = start + len(waiting.rows)
+            waiting.began, waiting.ended = began, ended
             if not waiting.done.done():
                 waiting.done.set_result(outputs[start:end])
             start = end

@@ -80,9 +80,9 @@ class Inference:
         self._prepare_executor.shutdown()
 
     @property
-    def num_queued_rows(self) -> int:
-        """Rows that wait for a model."""
-        return sum(batcher.num_queued_rows for batcher in self._batchers.values())
+    def queued_rows(self) -> dict[str, int]:
+        """Of each bundle, the rows that wait for it."""
+        return {name: batcher.num_queued_rows for name, batcher in self._batchers.items()}
 
     async def translate(self, features: FloatArray, steps: Iterable[RouteStep]) -> FloatArray:
         """Unit features (n, S) along the steps of a route to unit features (n, T)."""

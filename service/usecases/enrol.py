@@ -10,6 +10,7 @@ from models.space import Space
 from service.entities import Gallery, Metadata, NewTemplates, Once, Probe, ProbeRows, Route, Translation
 from service.errors import GenerationChangedError, SpaceMismatchError
 from service.galleries.port import Enrolment, GalleryStore
+from service.observability.stages import stage
 from service.usecases.gates import Duplicate, Gates
 from service.usecases.probes import NativeFeatures, Probes, RoutedFeatures
 from service.usecases.samples import Samples
@@ -77,7 +78,8 @@ class Enrol:
 
             mapped = once and once.through(told)
             call = asyncio.to_thread(self._galleries.enrol, found.name, templates, replaces=replaces, once=mapped)
-            return told(await _ended(call))
+            with stage("record"):
+                return told(await _ended(call))
 
     async def _elsewhere(self, native: NativeFeatures, gallery: Gallery) -> dict[str, Translation | None]:
         """What features are in the other generations of a gallery, by the fingerprints of their spaces."""

@@ -19,6 +19,7 @@ from service.entities import Candidate, Side
 from service.errors import DuplicateSubjectError, LowConfidenceError, LowNormError, NoOperatingPointError
 from service.galleries.port import GalleryStore
 from service.inference.inference import Inference
+from service.observability.stages import stage
 from service.usecases.decisions import threshold_for
 from service.usecases.probes import RoutedFeatures
 from service.usecases.samples import Samples
@@ -84,7 +85,8 @@ class Gates:
             return
         keys = [key for key in samples.keys or () if key is not None] if replaces else []
         async with self._turns.setdefault(gallery, asyncio.Lock()):
-            duplicates = await asyncio.to_thread(self._duplicates, gallery, space, samples.subjects, routed, keys)
+            with stage("search"):
+                duplicates = await asyncio.to_thread(self._duplicates, gallery, space, samples.subjects, routed, keys)
             if duplicates and self._policy.duplicates == "refuse":
                 raise DuplicateSubjectError(
                     f"{len(duplicates)} of {len(samples)} templates are of somebody who is enrolled under another name",

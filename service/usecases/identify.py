@@ -13,6 +13,7 @@ from service.errors import SpaceMismatchError
 from service.galleries.port import GalleryStore, SearchResult, Where
 from service.inference.inference import Inference
 from service.inference.thresholds import NOTHING, Measured
+from service.observability.stages import stage
 from service.usecases.decisions import Meaning, Wanted, meaning_of, threshold_for
 from service.usecases.probes import NativeFeatures, Probes, RoutedFeatures
 from service.usecases.sampling import Draw, Drawn
@@ -156,7 +157,8 @@ class Identify:
             self._galleries.ensure_index(gallery, step.target, projections)
             return search()
 
-        return await asyncio.to_thread(search_in_common if step else search)
+        with stage("search"):
+            return await asyncio.to_thread(search_in_common if step else search)
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,6 +94,10 @@ class Migrations:
 
         return await asyncio.to_thread(settled_page)
 
+    async def open_jobs(self) -> list[Job]:
+        """Those that are not over, the oldest first."""
+        return await asyncio.to_thread(self._jobs.in_states, OPEN)
+
     async def progress(self, job: Job) -> Progress:
         """How far a job has come."""
         return await asyncio.to_thread(self._progress, job)

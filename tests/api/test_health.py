@@ -54,7 +54,7 @@ async def test_metrics_count_what_was_done(make_app: MakeApp) -> None:
     assert found[key("problems_total", type="no-route")] == 1
     assert found[key("bundles", state="loaded")] == 5
     assert found[key("bundles", state="rejected")] == 0
-    assert found[key("queued_rows")] == 0
+    assert found[key("queued_rows", bundle="a-to-b")] == 0
     translate = {"method": "POST", "route": "/translate"}
     assert found[key("request_seconds_count", **translate, status="200")] == 2
     assert found[key("request_seconds_count", **translate, status="422")] == 1
@@ -104,3 +104,47 @@ async def test_a_service_that_can_write_no_more_is_not_ready_and_goes_on_reading
         assert (ready.status_code, ready.json()["type"]) == (503, "urn:facebridge:problem:read-only")
         assert (await client.get("/healthz/live")).status_code == 200
         assert (await client.get("/galleries")).status_code == 200
+
+
+async def test_metrics_tell_how_galleries_and_stages_are(make_app: MakeApp) -> None:
+    async with running(make_app()) as client:
+        await client.post("/galleries", json={"name": "people", "space": "a"})
+        templates = [{"subject": subject, "feature": ROW} for subject in ("ann", "ann", "bob")]
+        await client.post("/galleries/people/templates", json={"space": "a", "templates": templates})
+        probe = {"space": "a", "feature": ROW}
+        for more in ({}, {"fmr": 0.01}):
+            await client.post("/identify", json={"gallery": "people", "probe": probe, **more})
+        nobody = {"space": "a", "feature": (-features(1)[0]).tolist()}
+        await client.post("/identify", json={"gallery": "people", "probe": nobody, "fmr": 0.01})
+        await client.post("/verify", json={"a": probe, "b": nobody, "fmr": 0.01})
+        found = await scraped(client)
+    gallery = {"tenant": "default", "gallery": "people"}
+    assert found[key("gallery_subjects", **gallery)] == 2
+    assert found[key("gallery_generation", **gallery)] == 1
+    assert found[key("gallery_generations_beside", **gallery, state="kept")] == 0
+    assert found[key("gallery_backlog_templates", **gallery)] == 0
+    assert found[key("index_recall", **gallery)] == 1
+    assert found[key("probes_total", **gallery)] == 3
+    decided = {what: found.get(key("decisions_total", tenant="default", decision=what)) for what in DECISIONS}
+    assert decided == {"match": 1, "nobody": 1, "non-match": 1}
+    assert found[key("writable", tenant="default")] == 1
+    assert found[key("requests_in_progress")] == 1
+    assert found[key("jobs", tenant="default", state="running")] == 0
+    assert found["process_resident_memory_bytes", frozenset()] > 1 << 20
+    for stage in ("decode", "search", "encode"):
+        labels = {"stage": stage, "route": "/identify"}
+        assert found[key("stage_seconds_count", **labels)] == 3
+        assert 0 < found[key("stage_seconds_sum", **labels)] < 10
+    enrolled = {"stage": "record", "route": "/galleries/{gallery}/templates"}
+    assert found[key("stage_seconds_count", **enrolled)] == 1
+
+
+DECISIONS = ("match", "nobody", "non-match")
+
+
+async def test_a_model_that_is_waited_for_shows_where(make_app: MakeApp) -> None:
+    async with running(make_app()) as client:
+        await client.post("/translate", json={"source": "a", "target": "c", "features": [ROW]})
+        found = await scraped(client)
+    for stage in ("queue", "inference"):
+        assert found[key("stage_seconds_count", stage=stage, route="/translate")] == 1

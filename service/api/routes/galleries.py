@@ -1,7 +1,6 @@
 """`/galleries` and their templates and subjects."""
 
 import re
-from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -86,8 +85,7 @@ async def drop_gallery(gallery: GalleryPath, request: Request, services: Service
     """Remove a gallery with all its templates."""
     async with services.idempotency.once(request) as named:
         await services.galleries.drop(gallery, once=named.telling(204, _nothing))
-    with suppress(KeyError):
-        services.metrics.enrolled_templates.remove(services.tenant, gallery)
+    services.metrics.forget_gallery(services.tenant, gallery)
     return Response(status_code=204)
 
 

@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from service.api.deps import ServicesDep
 from service.api.problems import documented
+from service.api.scraping import read
 
 router = APIRouter(tags=["health"])
 
@@ -42,18 +43,5 @@ async def ready(request: Request, services: ServicesDep) -> Readiness:
 @router.get("/metrics")
 async def metrics(request: Request, services: ServicesDep) -> Response:
     """Metrics for Prometheus, of all tenants."""
-    services.metrics.queued_rows.set(services.inference.num_queued_rows)
-    for fingerprint, seen in services.inference.watch.spaces.items():
-        space = services.inference.catalog.find_space(fingerprint)
-        if space is not None:
-            services.metrics.space_suspected.labels(space.name).set(seen.state == "suspected")
-            services.metrics.space_outlier_share.labels(space.name).set(seen.outlier_share)
-            if seen.stream_score is not None:
-                services.metrics.space_stream_score.labels(space.name).set(seen.stream_score)
-    galleries = [
-        (one.tenant, found) for one in request.app.state.tenants.all for found in await one.galleries.list_all()
-    ]
-    services.metrics.gallery_templates.clear()
-    for tenant, gallery in galleries:
-        services.metrics.gallery_templates.labels(tenant, gallery.name).set(gallery.num_templates)
+    await read(services.metrics, list(request.app.state.tenants.all))
     return Response(services.metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -30,6 +30,7 @@ async def verify(
     services.metrics.count_translated(verified.route, 1, len(verified.trusted.flagged))
     point = verified.operating_point
     decision = None if verified.is_match is None else "match" if verified.is_match else "non-match"
+    services.metrics.count_decisions(services.tenant, [decision], len(verified.trusted.flagged))
     return VerifyResponse(
         score=verified.score,
         decision=decision,

@@ -1,0 +1,95 @@
+"""What metrics say of how things are when somebody looks: queues, spaces, galleries and migrations of all tenants."""
+
+import asyncio
+from contextlib import suppress
+from datetime import UTC, datetime
+from importlib import metadata
+
+from service.access.keys import read_keys
+from service.api.deps import Services
+from service.entities import Job
+from service.errors import FacebridgeError, NotFoundError, StartupError, StorageError
+from service.observability.gpu import gpu_memory
+from service.observability.metrics import Metrics
+from service.state.port import OPEN
+
+
+async def read(metrics: Metrics, all_services: list[Services]) -> None:
+    """Bring what is read up to date."""
+    shared = all_services[0]
+    _read_shared(metrics, shared)
+    metrics.read.galleries.clear()
+    for services in all_services:
+        await _read_tenant(metrics, services)
+    await asyncio.to_thread(_read_keys, metrics, shared)
+
+
+def _read_shared(metrics: Metrics, services: Services) -> None:
+    found, inference = metrics.read, services.inference
+    found.info.labels(metadata.version("facebridge"), services.settings.device).set(1)
+    found.bundles.labels("loaded").set(len(inference.loaded.served))
+    found.bundles.labels("rejected").set(len(inference.loaded.rejected))
+    for bundle, num in inference.queued_rows.items():
+        found.queued_rows.labels(bundle).set(num)
+    for fingerprint, seen in inference.watch.spaces.items():
+        space = inference.catalog.find_space(fingerprint)
+        if space is not None:
+            found.space_suspected.labels(space.name).set(seen.state == "suspected")
+            found.space_outlier_share.labels(space.name).set(seen.outlier_share)
+            if seen.stream_score is not None:
+                found.space_stream_score.labels(space.name).set(seen.stream_score)
+    if services.settings.device != "cpu":
+        for gpu in gpu_memory():
+            found.gpu_memory_bytes.labels(str(gpu.number), "total").set(gpu.total)
+            found.gpu_memory_bytes.labels(str(gpu.number), "used").set(gpu.used)
+
+
+async def _read_tenant(metrics: Metrics, services: Services) -> None:
+    found, has, tenant = metrics.read, metrics.read.galleries, services.tenant
+    is_writable = True
+    try:
+        services.galleries.check_writable()
+    except StorageError:
+        is_writable = False
+    found.writable.labels(tenant).set(is_writable)
+    if services.audit is not None:
+        found.audit_entries.labels(tenant).set(services.audit.head[0])
+    for gallery in await services.galleries.list_all():
+        labels = (tenant, gallery.name)
+        has.gallery_templates.labels(*labels).set(gallery.num_templates)
+        has.gallery_subjects.labels(*labels).set(gallery.num_subjects)
+        has.gallery_generation.labels(*labels).set(gallery.generation)
+        has.index_recall.labels(*labels).set(gallery.index.recall)
+        has.index_templates.labels(*labels).set(gallery.index.num_indexed)
+        for state in ("building", "kept"):
+            num = sum(one.state == state for one in gallery.beside)
+            has.gallery_generations_beside.labels(*labels, state).set(num)
+        with suppress(NotFoundError):
+            backlog = await services.migrations.backlog(gallery.name, after=0, limit=1)
+            has.gallery_backlog_templates.labels(*labels).set(backlog.num_translated)
+    jobs = await services.migrations.open_jobs()
+    for state in OPEN:
+        has.jobs.labels(tenant, state).set(sum(job.state == state for job in jobs))
+    for job in jobs:
+        with suppress(FacebridgeError):
+            await _read_job(metrics, services, job)
+
+
+async def _read_job(metrics: Metrics, services: Services, job: Job) -> None:
+    progress = await services.migrations.progress(job)
+    labels, numbers = (services.tenant, job.gallery), progress.numbers
+    for what, num in (("done", numbers.done), ("failed", numbers.failed), ("total", numbers.total)):
+        metrics.read.galleries.migration_templates.labels(*labels, what).set(num)
+    if numbers.seconds_left is not None:
+        metrics.read.galleries.migration_seconds_left.labels(*labels).set(numbers.seconds_left)
+
+
+def _read_keys(metrics: Metrics, services: Services) -> None:
+    if services.ring is None or not services.ring.is_needed:
+        return
+    with suppress(StartupError, OSError):
+        now, num = datetime.now(UTC), dict[str, int]()
+        for key in read_keys(services.ring.path):
+            num[key.tenant] = num.get(key.tenant, 0) + key.is_live(now)
+        for tenant, of_tenant in num.items():
+            metrics.read.live_keys.labels(tenant).set(of_tenant)
