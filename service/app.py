@@ -100,7 +100,7 @@ def create_app(
     app.state.services, app.state.tenants = tenants.default, tenants
     access.install(app, ring, limits, metrics, requests_per_second=settings.requests_per_second)
     app.add_middleware(Observe, metrics=metrics, traffic=shared.traffic, tracer=tracer)
-    problems.install(app)
+    problems.install(app, metrics)
     idempotency.install(app)
     openapi.install(app)
     for router in _ROUTERS:

@@ -1,6 +1,7 @@
 """What every test may use: the real faces and encoders, where the machine has them."""
 
 import os
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,8 +15,23 @@ def shared_folder() -> Path:
     return Path(os.environ.get("FACEBRIDGE_SHARED", ROOT.parent / "shared"))
 
 
-def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
-    """Skip tests marked `real` where there are no real faces; with REQUIRE_REAL_FACES that is an error."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip tests whose faces or programs this machine has not; with REQUIRE_REAL_FACES and REQUIRE_PROGRAMS that is an error."""
+    _skip_without_programs(items)
+    _skip_without_faces(items)
+
+
+def _skip_without_programs(items: Iterable[pytest.Item]) -> None:
+    for item in items:
+        for marker in item.iter_markers("needs"):
+            missing = [program for program in marker.args if shutil.which(program) is None]
+            if missing and os.environ.get("REQUIRE_PROGRAMS"):
+                raise pytest.UsageError(f"{missing[0]} must be there in CI, and is not")
+            if missing:
+                item.add_marker(pytest.mark.skip(reason=f"needs {missing[0]}: apt-get install prometheus redis-server"))
+
+
+def _skip_without_faces(items: Iterable[pytest.Item]) -> None:
     if (shared_folder() / "encoders" / "encoders.json").is_file():
         return
     if os.environ.get("REQUIRE_REAL_FACES"):

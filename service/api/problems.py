@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 
 from service import errors
 from service.api.middleware import REQUEST_ID
+from service.observability.metrics import Metrics
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:facebridge:problem:"
@@ -138,11 +139,27 @@ def problem_of_validation(failure: ValidationError | RequestValidationError) -> 
     return Problem(422, slug, f"the request has {len(faults)} fault(s)", errors_of_it)
 
 
-def install(app: FastAPI) -> None:
+OWN_SLUGS = (
+    "unauthenticated",
+    "forbidden",
+    "rate-limited",
+    "malformed-json",
+    "method-not-allowed",
+    "payload-too-large",
+    "request-timeout",
+    "unsupported-media-type",
+)
+"""Of refusals that only the web knows, those that somebody may wait for."""
+
+
+def install(app: FastAPI, metrics: Metrics) -> None:
     """Answer every error of `app` with a problem, and count it."""
+    # From the start: of a series that begins at one Prometheus sees no increase.
+    for slug in (*(slug for _, slug in _STATUS.values()), *OWN_SLUGS):
+        metrics.problems.labels(slug)
 
     def answer(request: Request, problem: Problem) -> Response:
-        request.app.state.services.metrics.problems.labels(problem.slug).inc()
+        metrics.problems.labels(problem.slug).inc()
         return problem.response()
 
     async def domain(request: Request, failure: Exception) -> Response:

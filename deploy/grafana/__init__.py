@@ -1,0 +1,1 @@
+"""Dashboards, made by `python -m deploy.grafana`."""
