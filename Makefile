@@ -20,7 +20,7 @@ setup: $(STAMP)  ## make the virtual environment with the versions that were tes
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRA),train,dist,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRA),train,dev]'
 	touch $@
 
 check: setup  ## format, lint, types, layers

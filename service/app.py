@@ -31,8 +31,8 @@ from service.observability.metrics import Metrics
 from service.observability.tracing import OtlpTracer, Tracer
 from service.observability.traffic import Traffic
 from service.settings import Settings
-from service.state.limits import EmbeddedLimits
-from service.state.port import JobStore, Limits
+from service.shared_state import SharedState
+from service.state.port import JobStore
 from service.tenants import Shared, Tenants
 
 _THREADS = 128
@@ -82,23 +82,23 @@ def create_app(
         max_samples=settings.max_samples,
     )
     ring = KeyRing(keys_of(settings)) if needs_keys else None
-    limits = EmbeddedLimits(settings.data)
+    state = SharedState(settings)
     tracer = OtlpTracer(settings.otlp_endpoint, metadata.version("facebridge")) if settings.otlp_endpoint else None
     metrics = Metrics()
-    shared = Shared(settings, _inference(settings, loaded, metrics), metrics, Traffic(), ParquetReader(), ring, limits)
+    shared = Shared(settings, _inference(settings, loaded, metrics), metrics, Traffic(), ParquetReader(), ring, state)
     tenants = Tenants(shared, store=store, jobs=jobs, does_jobs=does_jobs)
     _check_norms(tenants)
     app = FastAPI(
         title="Facebridge",
         version=metadata.version("facebridge"),
         description="Translates face features between encoders and serves galleries that outlive the encoder that made them.",
-        lifespan=_lifespan(tenants, limits, tracer),
+        lifespan=_lifespan(tenants, state, tracer),
         dependencies=[Depends(access.check_scope)],
         # A redirect would carry a DELETE of something missing to what is above it.
         redirect_slashes=False,
     )
     app.state.services, app.state.tenants = tenants.default, tenants
-    access.install(app, ring, limits, metrics, requests_per_second=settings.requests_per_second)
+    access.install(app, ring, state.limits, metrics, requests_per_second=settings.requests_per_second)
     app.add_middleware(Observe, metrics=metrics, traffic=shared.traffic, tracer=tracer)
     problems.install(app, metrics)
     idempotency.install(app)
@@ -145,7 +145,7 @@ def _tell_suspicion(metrics: Metrics, space: Space, seen: Seen) -> None:
 
 
 def _lifespan(
-    tenants: Tenants, limits: Limits, tracer: Tracer | None
+    tenants: Tenants, state: SharedState, tracer: Tracer | None
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -154,13 +154,14 @@ def _lifespan(
         inference = tenants.default.inference
         inference.start()
         tenants.start()
+        state.start(tenants.hear)
         try:
             yield
         finally:
             await asyncio.to_thread(tenants.stop)
             await inference.stop()
             tenants.close()
-            limits.close()
+            await state.close()
             if tracer is not None:
                 await asyncio.to_thread(tracer.close)
 

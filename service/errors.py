@@ -25,6 +25,7 @@
     |- EngineError              a model failed on valid input
     |- StorageError             a write could not be recorded
     |  |- InsufficientStorageError, ReadOnlyError
+    |  |- StateAwayError       what replicas share cannot be reached
     |  |- DamagedError          what is on disk is not what was put there
     |- StartupError             the service cannot start as configured
 
@@ -153,6 +154,10 @@ class EngineError(FacebridgeError):
 
 class StorageError(FacebridgeError):
     """A write could not be recorded, or what is recorded not read."""
+
+
+class StateAwayError(StorageError):
+    """What replicas share cannot be reached just now."""
 
 
 class InsufficientStorageError(StorageError):

@@ -60,6 +60,12 @@ class Settings(BaseSettings):
     audit: Annotated[
         Literal["on", "off"], Field(description="whether it is written down who did what, where keys are needed")
     ] = "on"
+    redis: Annotated[
+        str,
+        Field(
+            description="where replicas share jobs, limits and news, such as redis://redis:6379/0; empty: this process alone"
+        ),
+    ] = ""
     insecure_bind: Annotated[
         bool, Field(description="listen beyond this machine without authentication, behind a proxy that has it")
     ] = False

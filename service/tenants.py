@@ -30,8 +30,9 @@ from service.jobs.runner import JobRunner
 from service.observability.metrics import Metrics
 from service.observability.traffic import Traffic
 from service.settings import Settings
-from service.state.embedded import EmbeddedJobStore
-from service.state.port import JobStore, Limits
+from service.shared_state import SharedState
+from service.state.on_redis.events import Event
+from service.state.port import JobStore
 from service.usecases.attributes import Attributes
 from service.usecases.closed_set import ClosedSet
 from service.usecases.custody import Custody
@@ -51,6 +52,7 @@ from service.usecases.verdicts import Verdicts
 from service.usecases.verify import Verify
 
 log = logging.getLogger("facebridge.tenants")
+_EXCHANGED = ("cut-over", "rolled-back")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class Shared:
     traffic: Traffic
     parquet: ParquetReader
     ring: KeyRing | None
-    limits: Limits
+    state: SharedState
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,14 @@ class Tenants:
         found = self._open.get(name)
         return found.services if found else await asyncio.to_thread(self._opened_now, name)
 
+    def hear(self, event: Event) -> None:
+        """A job has changed, here or at a replica: there may be work, or a gallery is in another generation."""
+        found = self._open.get(event.tenant)
+        if event.state in _EXCHANGED:
+            log.info("tenant %s: gallery %s is %s (job %s)", event.tenant, event.gallery, event.state, event.job_id)
+        if found is not None:
+            found.runner.wake()
+
     def start(self) -> None:
         """Begin to work on jobs."""
         with self._lock:
@@ -164,7 +174,7 @@ class Tenants:
         kept = _Kept(
             folder,
             EmbeddedGalleryStore(folder, policy) if store is None else store,
-            EmbeddedJobStore(folder) if jobs is None else jobs,
+            self._shared.state.jobs(name, folder) if jobs is None else jobs,
             AuditLog(folder / AUDIT) if settings.audit == "on" else None,
         )
         services, runner = _services(self._shared, name, kept)
@@ -221,7 +231,7 @@ def _services(shared: Shared, tenant: str, kept: _Kept) -> tuple[Services, JobRu
         reconstruct=Reconstruct(inference, probes),
         parquet=shared.parquet,
         tenant=tenant,
-        limits=shared.limits,
+        state=shared.state,
         audit=kept.audit,
         ring=shared.ring,
     )

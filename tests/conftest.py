@@ -2,10 +2,12 @@
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.redis_server import RedisServer
 
 ROOT = Path(__file__).parents[1]
 
@@ -46,3 +48,11 @@ def _skip_without_faces(items: Iterable[pytest.Item]) -> None:
 def shared() -> Path:
     """The folder of real faces and encoders."""
     return shared_folder()
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis that all tests share; who kills it takes one of their own."""
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.close()

@@ -14,7 +14,7 @@ from service.inference.inference import Inference
 from service.observability.metrics import Metrics
 from service.observability.traffic import Traffic
 from service.settings import Settings
-from service.state.port import Limits
+from service.shared_state import SharedState
 from service.usecases.attributes import Attributes
 from service.usecases.closed_set import ClosedSet
 from service.usecases.custody import Custody
@@ -48,7 +48,7 @@ class Services:
     reconstruct: Reconstruct
     parquet: ParquetReader
     tenant: str
-    limits: Limits
+    state: SharedState
     audit: AuditLog | None
     ring: KeyRing | None
     """None where nobody needs a key."""

@@ -60,6 +60,7 @@ _STATUS: dict[type[errors.FacebridgeError], tuple[int, str]] = {
     errors.EngineError: (500, "engine-failed"),
     errors.InsufficientStorageError: (507, "insufficient-storage"),
     errors.ReadOnlyError: (503, "read-only"),
+    errors.StateAwayError: (503, "state-away"),
     errors.DamagedError: (500, "record-damaged"),
     errors.StorageError: (503, "not-recorded"),
     errors.FacebridgeError: (500, "internal"),

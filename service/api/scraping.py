@@ -18,6 +18,8 @@ async def read(metrics: Metrics, all_services: list[Services]) -> None:
     """Bring what is read up to date."""
     shared = all_services[0]
     _read_shared(metrics, shared)
+    is_reachable = await asyncio.to_thread(shared.state.is_reachable)
+    metrics.read.shared_state_reachable.set(is_reachable)
     metrics.read.galleries.clear()
     for services in all_services:
         await _read_tenant(metrics, services)
@@ -67,11 +69,12 @@ async def _read_tenant(metrics: Metrics, services: Services) -> None:
         with suppress(NotFoundError):
             backlog = await services.migrations.backlog(gallery.name, after=0, limit=1)
             has.gallery_backlog_templates.labels(*labels).set(backlog.num_translated)
-    jobs = await services.migrations.open_jobs()
-    for state in OPEN:
-        has.jobs.labels(tenant, state).set(sum(job.state == state for job in jobs))
-    for job in jobs:
-        with suppress(FacebridgeError):
+    # What cannot be known now is not told; all else is.
+    with suppress(FacebridgeError):
+        jobs = await services.migrations.open_jobs()
+        for state in OPEN:
+            has.jobs.labels(tenant, state).set(sum(job.state == state for job in jobs))
+        for job in jobs:
             await _read_job(metrics, services, job)
 
 

@@ -15,7 +15,7 @@ TENANTS = "tenants"
 LOCK = "lock"
 PROJECTIONS = "projections"
 SNAPSHOTS = "snapshots"
-OF_OTHERS = ("jobs.sqlite3", "limits.sqlite3")
+OF_OTHERS = ("jobs.sqlite3", "limits.sqlite3", "journal.sqlite3")
 """Not this package's own: nothing of a template is in them, and to read them would let go of SQLite's locks (that is POSIX)."""
 
 

@@ -19,6 +19,7 @@ from service.errors import (
     MigrationInProgressError,
     NotFoundError,
     RollbackExpiredError,
+    StateAwayError,
     StorageError,
 )
 from service.galleries.port import Filled, GalleryStore
@@ -64,6 +65,8 @@ class JobRunner:
         self._on_translated = on_translated
         self._owner = secrets.token_hex(8)
         self._closing = threading.Event()
+        self._held: set[str] = set()
+        """Jobs that could not be let go of yet."""
         self._unread: dict[tuple[str, str, int], float] = {}
         """When generations, by gallery and when that was made, could not be read."""
         self._tried: dict[tuple[str, str], float] = {}
@@ -81,21 +84,36 @@ class JobRunner:
         if self._thread.is_alive():
             self._thread.join()
 
+    def wake(self) -> None:
+        """There may be something to do."""
+        self._wake.set()
+
+    def _let_go(self) -> None:
+        """Of jobs that are not worked on any more, so that they can be gone on with. Raises `StorageError`."""
+        for job_id in list(self._held):
+            self._jobs.release(job_id, self._owner)
+            self._held.discard(job_id)
+
     def _run(self) -> None:
-        cleared = 0.0
+        cleared, told = 0.0, ""
         while not self._closing.is_set():
             try:
                 if time.monotonic() - cleared >= _CLEAR_SECONDS:
                     cleared = time.monotonic()
                     self._clear_away()
+                self._let_go()
                 self._cut_over_what_may_be()
                 job = self._jobs.lease(self._owner, _WORKED_ON, _LEASE_SECONDS)
                 if job is not None:
                     self._do(job)
                     continue
                 self._read_what_is_kept()
+                told = ""
             except Exception as failure:  # noqa: BLE001
-                log.error("jobs: %s", failure if isinstance(failure, FacebridgeError) else type(failure).__name__)
+                what = str(failure) if isinstance(failure, FacebridgeError) else type(failure).__name__
+                if what != told:
+                    log.error("jobs: %s", what)
+                told = what
             self._wake.wait(_LOOK_SECONDS)
             self._wake.clear()
 
@@ -120,6 +138,9 @@ class JobRunner:
         except JobStateError:
             # An order came in between.
             pass
+        except StateAwayError as failure:
+            # What was done is kept; it is gone on with as soon as it is known again what is to be done.
+            log.warning("job %s: %s", job.job_id, failure)
         except MigrationInProgressError as failure:
             # What a job that was given up has left is cleared away.
             self._say(job.job_id, None, f"{failure}; it goes on when that is over")
@@ -137,8 +158,9 @@ class JobRunner:
             self._end(job.job_id, FacebridgeError(f"it failed ({type(failure).__name__}); the log says where"))
         finally:
             del self._migrations.rates[job.job_id]
+            self._held.add(job.job_id)
             with suppress(StorageError):
-                self._jobs.release(job.job_id, self._owner)
+                self._let_go()
 
     def _say(self, job_id: str, state: JobState | None, reason: str) -> None:
         """Unless it was given an order meanwhile, or cannot be written."""

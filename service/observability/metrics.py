@@ -177,6 +177,9 @@ class _Read:
         self.space_outlier_share = gauge(
             "space_outlier_share", "Share of the last 200 features of a space that are like hardly any of it.", "space"
         )
+        self.shared_state_reachable = gauge(
+            "shared_state_reachable", "1 where what replicas share can be reached, or nothing is shared, else 0."
+        )
         self.writable = gauge("writable", "1 where a tenant's galleries can be written to, else 0.", "tenant")
         self.audit_entries = gauge("audit_entries", "Number of the last entry of an audit log.", "tenant")
         self.live_keys = gauge("live_keys", "API keys that open something.", "tenant")

@@ -67,7 +67,7 @@ class EmbeddedLimits:
                 self._db.execute("INSERT OR REPLACE INTO spent VALUES (?, ?, ?)", (key_id, int(day), spent + num))
         return 0.0
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """See the port."""
         with self._lock:
             self._db.close()

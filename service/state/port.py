@@ -82,5 +82,5 @@ class Limits(Protocol):
         is too many, and none of them is counted.
         """
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Release files; nothing may be called afterwards."""

@@ -1,5 +1,6 @@
 """What every job store must do: one suite over all adapters, then what the embedded one does with its file."""
 
+import secrets
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +14,11 @@ import pytest
 from service.entities import Answer, Job, JobState, Once
 from service.errors import JobStateError, MigrationInProgressError, NotFoundError, StartupError
 from service.state.embedded import FILE, EmbeddedJobStore
+from service.state.on_redis.connection import connect
+from service.state.on_redis.jobs import RedisJobStore
+from service.state.on_redis.journal import Journal
 from service.state.port import OPEN, JobPage, JobStore
+from tests.redis_server import RedisServer, needs_redis
 
 ENDED: tuple[JobState, ...] = ("cut-over", "rolled-back", "failed", "cancelled")
 WAIT_SECONDS = 10
@@ -36,10 +41,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-@pytest.fixture(params=["embedded"])
+@pytest.fixture(params=["embedded", pytest.param("redis", marks=needs_redis)])
 def store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[JobStore]:
-    assert request.param == "embedded"
-    opened: JobStore = EmbeddedJobStore(tmp_path)
+    opened: JobStore
+    if request.param == "redis":
+        server: RedisServer = request.getfixturevalue("redis_server")
+        opened = RedisJobStore(connect(server.url), secrets.token_hex(4), Journal(tmp_path), clock=clock.time)
+    else:
+        opened = EmbeddedJobStore(tmp_path)
     yield opened
     opened.close()
 
@@ -295,7 +304,8 @@ class TestEmbedded:
         assert store.lease("you", ["queued"], 3600) == job
         store.close()
 
-    def test_answers_are_forgotten_after_a_day(self, store: JobStore, clock: Clock) -> None:
+    def test_answers_are_forgotten_after_a_day(self, tmp_path: Path, clock: Clock) -> None:
+        store = EmbeddedJobStore(tmp_path)
         store.create("a", {}, once=once(b"first"))
         clock.now += 24 * 3600 - 1
         store.create("b", {}, once=once(b"second"))
@@ -303,6 +313,7 @@ class TestEmbedded:
         clock.now += 2
         store.create("c", {}, once=once(b"third"))
         assert [store.answered(key) is None for key in (b"first", b"second", b"third")] == [True, False, False]
+        store.close()
 
     def test_a_file_of_a_newer_version_is_refused_in_one_line_and_left_as_it_is(self, tmp_path: Path) -> None:
         path = tmp_path / FILE

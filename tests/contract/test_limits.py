@@ -7,14 +7,21 @@ from pathlib import Path
 import pytest
 
 from service.state.limits import DAY_SECONDS, EmbeddedLimits
+from service.state.on_redis.connection import connect_quick
+from service.state.on_redis.limits import RedisLimits
 from service.state.port import Limits
+from tests.redis_server import RedisServer, needs_redis
 
 
-@pytest.fixture
-async def limits(tmp_path: Path) -> AsyncIterator[Limits]:
-    made = EmbeddedLimits(tmp_path)
+@pytest.fixture(params=["embedded", pytest.param("redis", marks=needs_redis)])
+async def limits(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Limits]:
+    made: Limits = EmbeddedLimits(tmp_path)
+    if request.param == "redis":
+        server: RedisServer = request.getfixturevalue("redis_server")
+        server.flush()
+        made = RedisLimits(connect_quick(server.url), EmbeddedLimits(tmp_path / "own"))
     yield made
-    made.close()
+    await made.close()
 
 
 async def test_a_key_may_send_so_many_at_once_and_then_waits(limits: Limits) -> None:
@@ -52,11 +59,11 @@ async def test_probes_of_a_day_are_counted_whole_or_not_at_all(limits: Limits) -
 async def test_what_was_spent_is_known_after_a_start(tmp_path: Path) -> None:
     first = EmbeddedLimits(tmp_path)
     await first.spend_probes("one", 8, 10)
-    first.close()
+    await first.close()
     second = EmbeddedLimits(tmp_path)
     assert await second.spend_probes("one", 3, 10) > 0
     assert await second.spend_probes("one", 2, 10) == 0
-    second.close()
+    await second.close()
 
 
 async def test_another_day_begins_at_nothing(tmp_path: Path) -> None:
@@ -66,4 +73,4 @@ async def test_another_day_begins_at_nothing(tmp_path: Path) -> None:
     seconds = await limits.spend_probes("one", 1, 10)
     now += seconds + 1
     assert await limits.spend_probes("one", 10, 10) == 0
-    limits.close()
+    await limits.close()

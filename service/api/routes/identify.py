@@ -104,7 +104,7 @@ async def identify(
 
 async def _spend(services: Services, request: Request, num: int, gallery: str) -> None:
     note(request, gallery=gallery)
-    await spend_probes(request, services.limits, num, services.settings.probes_per_day)
+    await spend_probes(request, services.state.limits, num, services.settings.probes_per_day)
 
 
 def _in_query(text: str | None, adapter: TypeAdapter[Any]) -> Any:

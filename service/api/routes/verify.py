@@ -23,7 +23,7 @@ async def verify(
 ) -> VerifyResponse:
     """Compare two probes. With `fmr`, decide at the threshold measured for that false-match rate on this route."""
     a, b = body.a.asked("/a"), body.b.asked("/b")
-    await spend_probes(request, services.limits, 1, services.settings.probes_per_day)
+    await spend_probes(request, services.state.limits, 1, services.settings.probes_per_day)
     verified = await services.verify(
         a, b, fmr=body.fmr, trust=body.trust.policy if body.trust else None, draw=body.draw
     )

@@ -20,6 +20,7 @@ from service.galleries.embedded import EmbeddedGalleryStore
 from service.galleries.folder import OF_OTHERS, PROJECTIONS
 from service.state.embedded import FILE, EmbeddedJobStore
 from service.state.limits import FILE as LIMITS
+from service.state.on_redis.journal import FILE as JOURNAL
 
 OLD, NEW = Space("old", 4, "external:old"), Space("new", 4, "external:new")
 
@@ -298,7 +299,7 @@ def test_an_erasure_leaves_the_lock_on_jobs_alone(tmp_path: Path, store: Embedde
         [sys.executable, "-c", text, str(tmp_path / FILE)], capture_output=True, text=True, check=False
     )
     assert "database is locked" in ran.stderr
-    assert (FILE, LIMITS) == OF_OTHERS
+    assert (FILE, LIMITS, JOURNAL) == OF_OTHERS
     jobs.close()
 
 

@@ -1,0 +1,95 @@
+"""State that this process has alone, or shares with replicas: built from settings, once."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from service.entities import Job
+from service.errors import StartupError
+from service.settings import Settings
+from service.state.embedded import FILE, EmbeddedJobStore
+from service.state.limits import EmbeddedLimits
+from service.state.on_redis.connection import connect, connect_patiently, connect_quick, is_there
+from service.state.on_redis.events import BLOCK_SECONDS, Event, Events
+from service.state.on_redis.jobs import RedisJobStore
+from service.state.on_redis.journal import FILE as JOURNAL
+from service.state.on_redis.journal import Journal
+from service.state.on_redis.limits import RedisLimits
+from service.state.port import OPEN, JobStore, Limits
+
+
+class SharedState:
+    """Jobs of each tenant, limits of keys, and news of jobs."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises `StartupError`."""
+        self._url = settings.redis
+        self._events: Events | None = None
+        own = EmbeddedLimits(settings.data)
+        self.limits: Limits = own
+        if self._url:
+            self.limits = RedisLimits(connect_quick(self._url), own)
+            self._events = Events(connect(self._url), connect_patiently(self._url, BLOCK_SECONDS))
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether replicas know of it."""
+        return self._events is not None
+
+    def jobs(self, tenant: str, folder: Path) -> JobStore:
+        """Those of a tenant. Raises `StartupError`."""
+        events = self._events
+        if events is None:
+            _check_nothing_is_left(folder)
+            return EmbeddedJobStore(folder)
+
+        def tell(job: Job) -> None:
+            events.tell(tenant, job)
+
+        return RedisJobStore(connect(self._url), tenant, _journal(folder), on_change=tell)
+
+    def start(self, on_event: Callable[[Event], None]) -> None:
+        """Begin to listen: `on_event` hears of jobs that changed anywhere."""
+        if self._events is not None:
+            self._events.start(on_event)
+
+    def is_reachable(self) -> bool:
+        """Whether what is shared can be reached now; waits a moment at most."""
+        return not self._url or is_there(self._url)
+
+    async def close(self) -> None:
+        """Release connections and files."""
+        if self._events is not None:
+            self._events.close()
+        await self.limits.close()
+
+
+def _journal(folder: Path) -> Journal:
+    """With the jobs that the folder has from before they were shared."""
+    journal = Journal(folder)
+    if (folder / FILE).exists():
+        before = EmbeddedJobStore(folder)
+        after = 0
+        jobs: list[Job] = []
+        while True:
+            page = before.page(after=after)
+            jobs += page.jobs
+            if page.next_after is None:
+                break
+            after = page.next_after
+        before.close()
+        for job in reversed(jobs):
+            journal.keep(job, b"", b"", None)
+    return journal
+
+
+def _check_nothing_is_left(folder: Path) -> None:
+    """Raises `StartupError` where jobs are open that were shared."""
+    if not (folder / JOURNAL).exists():
+        return
+    journal = Journal(folder)
+    is_left = any(job.state in OPEN for job in journal.jobs())
+    journal.close()
+    if is_left:
+        raise StartupError(
+            f"setting redis: migrations of {folder} were begun with it, and are not over; give it, or cancel them first"
+        )

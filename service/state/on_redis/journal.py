@@ -1,0 +1,84 @@
+"""What this process acknowledged of jobs, on its own disk: where Redis is emptied, it gets them back from here."""
+
+import json
+import os
+import sqlite3
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+
+from models.documents import canonical_json
+from service.entities import Answer, Job
+from service.errors import StartupError, StorageError
+
+FILE = "journal.sqlite3"
+_ANSWERS_SECONDS = 24 * 3600
+_SCHEMA = (
+    """CREATE TABLE IF NOT EXISTS job (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, job_id TEXT NOT NULL UNIQUE, version INTEGER NOT NULL, document TEXT NOT NULL)""",
+    """CREATE TABLE IF NOT EXISTS answered (
+        key BLOB PRIMARY KEY, digest BLOB NOT NULL, status INTEGER NOT NULL, body BLOB NOT NULL, at REAL NOT NULL
+        ) WITHOUT ROWID""",
+)
+_FIELDS = ("job_id", "gallery", "state", "asked", "found", "reason", "created_at", "updated_at", "version")
+
+
+class Journal:
+    """One small SQLite file in a data folder that its process has to itself."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises `StartupError` in one line."""
+        path = folder / FILE
+        self._lock = threading.Lock()
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=TRUNCATE", "synchronous=FULL"):
+                self._db.execute(f"PRAGMA {pragma}")
+            for statement in _SCHEMA:
+                self._db.execute(statement)
+        except (sqlite3.Error, OSError) as failure:
+            raise StartupError(f"{path}: cannot be used ({type(failure).__name__}); restore it from a backup") from None
+
+    def keep(self, job: Job, key: bytes, digest: bytes, answer: Answer | None) -> None:
+        """A job as it is now, where what is kept is older, and how the request was answered that made it so. Raises
+        `StorageError`.
+        """
+        document = canonical_json({name: getattr(job, name) for name in _FIELDS}).decode()
+        try:
+            with self._lock:
+                self._db.execute("BEGIN IMMEDIATE")
+                self._db.execute(
+                    "INSERT INTO job (job_id, version, document) VALUES (?, ?, ?) ON CONFLICT (job_id) DO UPDATE"
+                    " SET version = excluded.version, document = excluded.document WHERE excluded.version > version",
+                    (job.job_id, job.version, document),
+                )
+                if answer is not None:
+                    now = time.time()
+                    self._db.execute("DELETE FROM answered WHERE at < ?", (now - _ANSWERS_SECONDS,))
+                    values = (key, digest, answer.status, answer.body, now)
+                    self._db.execute("INSERT OR REPLACE INTO answered VALUES (?, ?, ?, ?, ?)", values)
+                self._db.execute("COMMIT")
+        except sqlite3.Error as failure:
+            with self._lock:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+            raise StorageError(f"the journal of jobs cannot be written ({type(failure).__name__})") from None
+
+    def jobs(self) -> list[Job]:
+        """All that are kept, the oldest first."""
+        with self._lock, closing(self._db.execute("SELECT document FROM job ORDER BY seq")) as rows:
+            return [Job(**json.loads(document)) for (document,) in rows]
+
+    def answered(self, key: bytes) -> tuple[bytes, Answer] | None:
+        """How a request was answered."""
+        with self._lock:
+            row = self._db.execute("SELECT digest, status, body FROM answered WHERE key = ?", (key,)).fetchone()
+        return (row[0], Answer(row[1], row[2])) if row else None
+
+    def close(self) -> None:
+        """Release the file."""
+        with self._lock:
+            self._db.close()

@@ -1,0 +1,66 @@
+"""Jobs of a folder that come to be shared, and that are not any more."""
+
+from pathlib import Path
+
+import pytest
+
+from service.app import create_app
+from service.errors import StartupError
+from service.settings import Settings
+from service.shared_state import SharedState
+from service.state.embedded import EmbeddedJobStore
+from tests.api.world import running, write_world
+from tests.redis_server import RedisServer, needs_redis
+
+
+def settings(tmp_path: Path, redis: str = "") -> Settings:
+    return Settings(bundles=tmp_path / "bundles", data=tmp_path / "data", device="cpu", redis=redis)
+
+
+@needs_redis
+async def test_jobs_that_were_there_before_are_shared(tmp_path: Path, redis_server: RedisServer) -> None:
+    redis_server.flush()
+    own = EmbeddedJobStore(tmp_path / "data")
+    ended = own.change(own.create("staff", {"n": 1}), state="cancelled")
+    begun = own.change(own.create("staff", {"n": 2}), state="paused")
+    own.close()
+    state = SharedState(settings(tmp_path, redis_server.url))
+    jobs = state.jobs("default", tmp_path / "data")
+    assert jobs.page().jobs == (begun, ended)
+    # Nobody goes on alone with what others know of.
+    jobs.close()
+    await state.close()
+    alone = SharedState(settings(tmp_path))
+    with pytest.raises(StartupError, match=r"setting redis: .* are not over; give it, or cancel"):
+        alone.jobs("default", tmp_path / "data")
+    await alone.close()
+    state = SharedState(settings(tmp_path, redis_server.url))
+    jobs = state.jobs("default", tmp_path / "data")
+    jobs.change(begun, state="cancelled")
+    jobs.close()
+    await state.close()
+    alone = SharedState(settings(tmp_path))
+    alone.jobs("default", tmp_path / "data").close()
+    await alone.close()
+
+
+@pytest.mark.parametrize("address", ["redis", "http://redis:6379", "redis://redis:port"])
+def test_what_is_no_address_is_refused(tmp_path: Path, address: str) -> None:
+    with pytest.raises(StartupError, match="setting redis: is no address") as refused:
+        SharedState(settings(tmp_path, address))
+    assert "\n" not in str(refused.value)
+
+
+async def test_a_service_whose_redis_is_not_there_does_everything_else(tmp_path: Path) -> None:
+    write_world(tmp_path / "bundles")
+    async with running(create_app(settings(tmp_path, "redis://127.0.0.1:1/0"))) as client:
+        assert (await client.get("/healthz/ready")).status_code == 200
+        assert (await client.post("/galleries", json={"name": "people", "space": "a"})).status_code == 201
+        jobs = await client.get("/jobs")
+        assert (jobs.status_code, jobs.json()["type"]) == (503, "urn:facebridge:problem:state-away")
+        scraped = (await client.get("/metrics")).text
+        assert "facebridge_shared_state_reachable 0.0" in scraped
+        # A name of its own is no reason to refuse what needs no Redis.
+        named = {"idempotency-key": "one"}
+        again = await client.post("/galleries", json={"name": "other", "space": "a"}, headers=named)
+        assert again.status_code == 201
