@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from service.access.keys import DEFAULT_TENANT, SCOPES, USUAL_SCOPES
+from service.settings import PREFIX
 
 _KEEP_HOURS = 24.0
 
@@ -43,8 +44,11 @@ def add(subparsers: Any, run: Run) -> None:
 def _action(actions: Any, name: str, text: str, run: Run) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--data", type=Path, default=Path("data"), help="data folder of the service (default: data)")
-    where.add_argument("--keys", type=Path, metavar="FILE", help="or its file of keys")
+    # As the service is told them, so that it is the same keys in a container of its own.
+    where.add_argument(
+        "--data", type=Path, default=None, help=f"data folder of the service (default: {PREFIX}DATA, or data)"
+    )
+    where.add_argument("--keys", type=Path, metavar="FILE", help=f"or its file of keys (default: {PREFIX}KEYS)")
     parser.set_defaults(run=run, command_name="keys")
     return parser
 
@@ -59,7 +63,7 @@ def _add_audit(subparsers: Any, run: Run) -> None:
     }
     for name, told in described.items():
         one = actions.add_parser(name, help=told, description=told[0].upper() + told[1:] + ".")
-        one.add_argument("--data", type=Path, default=Path("data"), help="data folder of the service (default: data)")
+        one.add_argument("--data", type=Path, help=f"data folder of the service (default: {PREFIX}DATA, or data)")
         one.add_argument("--tenant", default=DEFAULT_TENANT, help="whose (default: %(default)s)")
         if name == "verify":
             kept = "of an entry, as it was told or shown before: it must still be there"

@@ -1,5 +1,6 @@
 """`facebridge keys` and `facebridge audit`: what an operator does beside a service, or without it."""
 
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ from service.access.keys import (
 from service.command_files import console
 from service.errors import InvalidInputError
 from service.galleries.folder import TENANTS
+from service.settings import PREFIX
 
 _HOUR_SECONDS = 3600.0
 
@@ -82,17 +84,22 @@ def _show(options: Mapping[str, Any]) -> None:
 
 
 def _keys(options: Mapping[str, Any]) -> Path:
-    path: Path = options["keys"] or options["data"] / FILE
+    own, told = options["keys"], os.environ.get(f"{PREFIX}KEYS")
+    path: Path = own or (_data(options) / FILE if options["data"] or not told else Path(told))
     if options["action"] != "create" and not path.is_file():
         raise InvalidInputError(f"{path}: there are no keys; make one with facebridge keys create")
     return path
 
 
 def _audit(options: Mapping[str, Any]) -> Path:
-    data: Path = options["data"]
+    data = _data(options)
     if not re.fullmatch(TENANT_PATTERN, options["tenant"]):
         raise InvalidInputError("a tenant is 1 to 32 letters of a to z, digits and -")
     return (data if options["tenant"] == DEFAULT_TENANT else data / TENANTS / options["tenant"]) / FOLDER
+
+
+def _data(options: Mapping[str, Any]) -> Path:
+    return Path(options["data"] or os.environ.get(f"{PREFIX}DATA", "data"))
 
 
 def _tell_secret(made: MadeKey) -> None:

@@ -45,7 +45,9 @@ class SharedState:
         def tell(job: Job) -> None:
             events.tell(tenant, job)
 
-        return RedisJobStore(connect(self._url), tenant, _journal(folder), on_change=tell)
+        journal = _journal(folder)
+        # Galleries of another folder are another service's, and so is the work on them.
+        return RedisJobStore(connect(self._url), f"{tenant}:{journal.identity}", journal, on_change=tell)
 
     def start(self, on_event: Callable[[Event], None]) -> None:
         """Begin to listen: `on_event` hears of jobs that changed anywhere."""

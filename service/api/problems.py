@@ -140,23 +140,35 @@ def problem_of_validation(failure: ValidationError | RequestValidationError) -> 
     return Problem(422, slug, f"the request has {len(faults)} fault(s)", errors_of_it)
 
 
-OWN_SLUGS = (
-    "unauthenticated",
-    "forbidden",
-    "rate-limited",
-    "malformed-json",
-    "method-not-allowed",
-    "payload-too-large",
-    "request-timeout",
-    "unsupported-media-type",
-)
-"""Of refusals that only the web knows, those that somebody may wait for."""
+OF_THE_WEB: Mapping[str, tuple[int, str]] = {
+    "invalid-cursor": (400, "A cursor is not one that a page gave."),
+    "malformed-json": (400, "The body is no JSON: NaN, a key twice, bytes that are no UTF-8, nested too deep."),
+    "unauthenticated": (401, "There is no key, or several, or one that opens nothing."),
+    "forbidden": (403, "The key is not for this."),
+    "method-not-allowed": (405, "The path is there, and is not asked in this way."),
+    "request-timeout": (408, "The body took too long to arrive."),
+    "idempotency-key-in-progress": (409, "A request with this Idempotency-Key is under way; ask again."),
+    "no-keys": (409, "Nobody needs a key here, so there are none to be seen or changed."),
+    "payload-too-large": (413, "The body has more bytes than it may have."),
+    "unsupported-media-type": (415, "The body is of a type that this route does not take."),
+    "idempotency-key-reused": (422, "This Idempotency-Key was used for a request that asked something else."),
+    "rate-limited": (429, "The key has asked too often; `Retry-After` says when to come again."),
+}
+"""What only the web knows of, with what it means."""
+
+
+def meanings() -> dict[str, tuple[int, str]]:
+    """Every type of a problem: its status, and what it means."""
+    of_domain = {
+        slug: (status, (failure.__doc__ or "").partition("\n")[0]) for failure, (status, slug) in _STATUS.items()
+    }
+    return of_domain | dict(OF_THE_WEB)
 
 
 def install(app: FastAPI, metrics: Metrics) -> None:
     """Answer every error of `app` with a problem, and count it."""
     # From the start: of a series that begins at one Prometheus sees no increase.
-    for slug in (*(slug for _, slug in _STATUS.values()), *OWN_SLUGS):
+    for slug in meanings():
         metrics.problems.labels(slug)
 
     def answer(request: Request, problem: Problem) -> Response:

@@ -19,6 +19,7 @@ PAGES = [
     "docs/layouts.md",
     "docs/papers.md",
     "docs/reliability.md",
+    *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs" / "operators").glob("*.md")),
     *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs" / "decisions").glob("*.md")),
 ]
 

@@ -31,20 +31,22 @@ _NO_ANSWER = ("", "", "0", "", "1")
 
 
 class RedisJobStore:
-    """The jobs of one tenant."""
+    """The jobs of the galleries of one place."""
 
     def __init__(
         self,
         client: "redis.Redis",
-        tenant: str,
+        place: str,
         journal: Journal,
         *,
         clock: Callable[[], float] = time.time,
         on_change: Callable[[Job], None] = lambda job: None,
     ) -> None:
-        """`on_change` hears of jobs that were made or changed here."""
+        """`place` says whose jobs they are: all who serve the same galleries name the same. `on_change` hears of jobs that were
+        made or changed here.
+        """
         self._client, self._journal, self._clock, self._on_change = client, journal, clock, on_change
-        self._base = f"{PREFIX}:{{{tenant}}}"
+        self._base = f"{PREFIX}:{{{place}}}"
         self._epoch, self._lock = "", threading.Lock()
 
     def create(self, gallery: str, asked: Mapping[str, Any], *, once: Once | None = None) -> Job:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import sqlite3
 import threading
 import time
@@ -20,6 +21,7 @@ _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS answered (
         key BLOB PRIMARY KEY, digest BLOB NOT NULL, status INTEGER NOT NULL, body BLOB NOT NULL, at REAL NOT NULL
         ) WITHOUT ROWID""",
+    "CREATE TABLE IF NOT EXISTS identity (name TEXT NOT NULL)",
 )
 _FIELDS = ("job_id", "gallery", "state", "asked", "found", "reason", "created_at", "updated_at", "version")
 
@@ -39,6 +41,11 @@ class Journal:
                 self._db.execute(f"PRAGMA {pragma}")
             for statement in _SCHEMA:
                 self._db.execute(statement)
+            found = self._db.execute("SELECT name FROM identity").fetchone()
+            self.identity: str = found[0] if found else secrets.token_hex(8)
+            """Of the folder, wherever it is moved: jobs of other folders are none of its business."""
+            if not found:
+                self._db.execute("INSERT INTO identity VALUES (?)", (self.identity,))
         except (sqlite3.Error, OSError) as failure:
             raise StartupError(f"{path}: cannot be used ({type(failure).__name__}); restore it from a backup") from None
 

@@ -9,7 +9,8 @@ from service.errors import StartupError
 from service.settings import Settings
 from service.shared_state import SharedState
 from service.state.embedded import EmbeddedJobStore
-from tests.api.world import running, write_world
+from tests.api.test_migrations import LOOSE, until
+from tests.api.world import features, running, write_world
 from tests.redis_server import RedisServer, needs_redis
 
 
@@ -42,6 +43,26 @@ async def test_jobs_that_were_there_before_are_shared(tmp_path: Path, redis_serv
     alone = SharedState(settings(tmp_path))
     alone.jobs("default", tmp_path / "data").close()
     await alone.close()
+
+
+@needs_redis
+async def test_services_with_other_galleries_leave_each_others_jobs_alone(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    write_world(tmp_path / "bundles")
+    both = [
+        Settings(bundles=tmp_path / "bundles", data=tmp_path / name, device="cpu", redis=redis_server.url)
+        for name in ("one", "other")
+    ]
+    async with running(create_app(both[0])) as one, running(create_app(both[1])) as other:
+        await one.post("/galleries", json={"name": "people", "space": "a"})
+        rows = features(60)
+        templates = [{"subject": f"s{number // 2}", "feature": row.tolist()} for number, row in enumerate(rows)]
+        await one.post("/galleries/people/templates", json={"space": "a", "templates": templates})
+        started = await one.post("/galleries/people/migrations", json={"target": "b", "gates": LOOSE})
+        assert (await other.get("/jobs")).json()["jobs"] == []
+        assert (await other.get(f"/jobs/{started.json()['job_id']}")).status_code == 404
+        await until(one, started.json()["job_id"], "ready")
 
 
 @pytest.mark.parametrize("address", ["redis", "http://redis:6379", "redis://redis:port"])
