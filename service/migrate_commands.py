@@ -14,8 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
+from typing import Any, TypeVar
 
 import httpx
 import numpy as np
@@ -26,6 +25,7 @@ from models.feature_set import FeatureSet
 from models.parquet import write_parquet
 from models.space import Space
 from service.app import create_app
+from service.client import AsyncClient, Call, Job, Numbers, ProblemError, StrangerError, UnreachableError, calls
 from service.command_files import console, read_feature_set
 from service.entities import Route
 from service.errors import InvalidInputError, NoRouteError
@@ -42,11 +42,11 @@ _AT_ONCE = 8192
 _WORKED_ON = ("queued", "running", "verifying")
 _WORKERS = ("start", "watch", "resume", "probes")
 """Actions that, with a data folder, do the work of its jobs too."""
-_TOLD_OF_JOB = {"job_id", "gallery", "state", "reason", "source", "target", "progress", "gates", "is_passed"}
 _INTERRUPTED = 130
 _FAILED = ("failed", "cancelled", "paused")
 
-Orders = Callable[[httpx.AsyncClient, Mapping[str, Any]], Any]
+T = TypeVar("T")
+Orders = Callable[[AsyncClient, Mapping[str, Any]], Any]
 
 
 def run(options: Mapping[str, Any]) -> int:
@@ -64,12 +64,11 @@ async def _run(options: Mapping[str, Any]) -> int:
 
 
 @asynccontextmanager
-async def _client(options: Mapping[str, Any]) -> AsyncIterator[httpx.AsyncClient]:
+async def _client(options: Mapping[str, Any]) -> AsyncIterator[AsyncClient]:
     """Of a service, or of a data folder. Raises `FacebridgeError`."""
     if options["data"] is None:
         key = os.environ.get(KEY_VARIABLE)
-        headers = {"x-api-key": key} if key else {}
-        async with httpx.AsyncClient(base_url=options["url"], timeout=_REQUEST_SECONDS, headers=headers) as client:
+        async with AsyncClient(options["url"], key, timeout_seconds=_REQUEST_SECONDS, retries=1) as client:
             yield client
         return
     if not options["data"].is_dir():
@@ -78,62 +77,28 @@ async def _client(options: Mapping[str, Any]) -> AsyncIterator[httpx.AsyncClient
     app = create_app(settings, does_jobs=options["action"] in _WORKERS, needs_keys=False)
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://facebridge", timeout=None) as client:
+        async with AsyncClient("http://facebridge", transport=transport, timeout_seconds=None, retries=0) as client:
             yield client
 
 
-async def _ask(client: httpx.AsyncClient, method: str, path: str, **request: Any) -> httpx.Response:
-    """An answer that is none of a problem. Raises `InvalidInputError` saying what the service says."""
+async def _ask(client: AsyncClient, make: Callable[[], Call[T]]) -> T:
+    """What is answered. Raises `InvalidInputError` saying what the service says."""
     try:
-        response = await client.request(method, path, **request)
-    except (httpx.InvalidURL, UnicodeError):
+        return await client(make())
+    except (httpx.InvalidURL, ValueError):
         raise InvalidInputError("what is asked for cannot stand in a request") from None
-    except httpx.HTTPError as failure:
-        raise InvalidInputError(f"{client.base_url}: cannot be reached ({type(failure).__name__})") from None
-    if not response.is_success:
-        raise InvalidInputError(_told(response))
-    return response
+    except UnreachableError as failure:
+        reason = str(failure).rpartition(" ")[2]
+        raise InvalidInputError(f"{client.url}: cannot be reached ({reason})") from None
+    except StrangerError:
+        raise InvalidInputError(
+            f"{client.url}: what answers there is no Facebridge, or another version of it"
+        ) from None
+    except ProblemError as failure:
+        raise InvalidInputError(failure.detail if failure.slug == "unknown" else str(failure)) from None
 
 
-async def _job(client: httpx.AsyncClient, method: str, path: str, **request: Any) -> dict[str, Any]:
-    """As `_ask`, of what must be a job."""
-    found = _json(await _ask(client, method, path, **request), client)
-    if not found.keys() >= _TOLD_OF_JOB:
-        raise _stranger(client)
-    return found
-
-
-def _json(response: httpx.Response, client: httpx.AsyncClient) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = response.json()
-    except ValueError:
-        raise _stranger(client) from None
-    if not isinstance(found, dict):
-        raise _stranger(client)
-    return found
-
-
-def _stranger(client: httpx.AsyncClient) -> InvalidInputError:
-    return InvalidInputError(f"{client.base_url}: what answers there is no Facebridge, or another version of it")
-
-
-def _path(*parts: str) -> str:
-    try:
-        return "".join("/" + quote(part, safe="") for part in parts)
-    except UnicodeError:
-        raise InvalidInputError("what is asked for cannot stand in a request") from None
-
-
-def _told(response: httpx.Response) -> str:
-    try:
-        problem = response.json()
-        faults = "".join(f"; {fault['pointer']}: {fault['reason']}" for fault in problem["errors"])
-        return f"{problem['type'].rpartition(':')[2]}: {problem['detail']}{faults}"
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return f"answered with {response.status_code}"
-
-
-async def _start(client: httpx.AsyncClient, options: Mapping[str, Any]) -> int:
+async def _start(client: AsyncClient, options: Mapping[str, Any]) -> int:
     body: dict[str, Any] = {
         "target": options["target"],
         "mode": options["mode"],
@@ -146,23 +111,23 @@ async def _start(client: httpx.AsyncClient, options: Mapping[str, Any]) -> int:
         body["route"] = options["route"]
     if options["keep_seconds"] is not None:
         body["keep_seconds"] = options["keep_seconds"]
-    job = await _job(client, "POST", _path("galleries", options["gallery"], "migrations"), json=body)
-    console().print(f"job {job['job_id']}: {job['gallery']}, {job['source']['name']} to {job['target']['name']}")
+    target = body.pop("target")
+    job = await _ask(client, lambda: calls.migrate(options["gallery"], target, **body))
+    console().print(f"job {job.job_id}: {job.gallery}, {job.source.name} to {job.target.name}")
     # In a process of its own nobody else would do the work.
     if options["no_wait"] and options["data"] is None:
         return 0
-    return await _watch(client, {**options, "job": job["job_id"]})
+    return await _watch(client, {**options, "job": job.job_id})
 
 
-async def _watch(client: httpx.AsyncClient, options: Mapping[str, Any]) -> int:
-    path = _path("jobs", options["job"])
-    job = await _job(client, "GET", path)
+async def _watch(client: AsyncClient, options: Mapping[str, Any]) -> int:
+    job = await _ask(client, lambda: calls.job(options["job"]))
     try:
         with _Bar() as bar:
-            while job["state"] in _WORKED_ON or _is_about_to_be_cut_over(job):
+            while job.state in _WORKED_ON or _is_about_to_be_cut_over(job):
                 bar.show(job)
                 await asyncio.sleep(_POLL_SECONDS)
-                job = await _job(client, "GET", path)
+                job = await _ask(client, lambda: calls.job(options["job"]))
             bar.show(job)
     except asyncio.CancelledError:
         goes_on = "goes on" if options["data"] is None else "has stopped, and loses nothing"
@@ -171,57 +136,54 @@ async def _watch(client: httpx.AsyncClient, options: Mapping[str, Any]) -> int:
     return _tell(job, options)
 
 
-def _is_about_to_be_cut_over(job: Mapping[str, Any]) -> bool:
+def _is_about_to_be_cut_over(job: Job) -> bool:
     """Whether whoever works on it does that next, without being told to."""
-    return job["state"] == "ready" and job["cutover"] == "auto" and bool(job["is_passed"]) and not job["reason"]
+    return job.state == "ready" and job.cutover == "auto" and bool(job.is_passed) and not job.reason
 
 
-async def _status(client: httpx.AsyncClient, options: Mapping[str, Any]) -> int:
-    return _tell(await _job(client, "GET", _path("jobs", options["job"])), options)
+async def _status(client: AsyncClient, options: Mapping[str, Any]) -> int:
+    return _tell(await _ask(client, lambda: calls.job(options["job"])), options)
 
 
-async def _order(client: httpx.AsyncClient, options: Mapping[str, Any]) -> int:
+async def _order(client: AsyncClient, options: Mapping[str, Any]) -> int:
     bodies = {"cutover": {"force": options.get("force")}, "rollback": {"accept_missing": options.get("accept_missing")}}
     action = options["action"]
-    job = await _job(client, "POST", _path("jobs", options["job"], action), json=bodies.get(action))
+    job = await _ask(client, lambda: calls.order(options["job"], action, **bodies.get(action, {})))
     if action == "resume" and options["data"] is not None:
         return await _watch(client, options)
     _say(job)
     return 0
 
 
-async def _list(client: httpx.AsyncClient, options: Mapping[str, Any]) -> int:
+async def _list(client: AsyncClient, options: Mapping[str, Any]) -> int:
     table = Table("job", "gallery", "from", "to", "state", "done", "passed", "begun")
-    cursor: str | None = ""
-    while cursor is not None:
-        query = {"cursor": cursor} if cursor else {}
-        query |= {"gallery": options["gallery"]} if options["gallery"] else {}
-        page = _json(await _ask(client, "GET", "/jobs", params=query), client)
-        if not page.keys() >= {"jobs", "next_cursor"}:
-            raise _stranger(client)
-        for job in page["jobs"]:
-            done = f"{job['progress']['done']:,} of {job['progress']['total']:,}"
-            passed = {None: "", True: "yes", False: "no"}[job["is_passed"]]
-            spaces = (job["source"]["name"], job["target"]["name"])
-            table.add_row(job["job_id"], job["gallery"], *spaces, job["state"], done, passed, job["created_at"])
-        cursor = page["next_cursor"]
+    cursor: str | None = None
+    while True:
+        page = await _ask(client, partial(calls.jobs, options["gallery"], cursor))
+        for job in page.jobs:
+            numbers = job.progress
+            done = f"{numbers.done:,} of {numbers.total:,}" if numbers else ""
+            passed = {None: "", True: "yes", False: "no"}[job.is_passed]
+            spaces = (job.source.name, job.target.name)
+            table.add_row(job.job_id, job.gallery, *spaces, job.state, done, passed, job.created_at)
+        cursor = page.next_cursor
+        if cursor is None:
+            break
     console().print(table)
     return 0
 
 
-async def _verdict(client: httpx.AsyncClient, options: Mapping[str, Any]) -> int:
+async def _verdict(client: AsyncClient, options: Mapping[str, Any]) -> int:
     page = options["out"].suffix.lower() == ".html"
-    response = await _ask(client, "GET", _path("jobs", options["job"], f"verdict{'.html' if page else ''}"))
-    options["out"].write_bytes(response.content)
+    options["out"].write_bytes(await _ask(client, lambda: calls.verdict(options["job"], is_page=page)))
     console().print(f"{options['out']}: written", soft_wrap=True)
     return 0
 
 
-async def _probes(client: httpx.AsyncClient, options: Mapping[str, Any]) -> int:
+async def _probes(client: AsyncClient, options: Mapping[str, Any]) -> int:
     path: Path = options["probes"]
-    media = "application/x-npz" if path.suffix == ".npz" else "application/vnd.apache.parquet"
-    headers = {"content-type": media}
-    await _ask(client, "POST", _path("jobs", options["job"], "probes"), content=path.read_bytes(), headers=headers)
+    media_type, data = calls.NPZ if path.suffix == ".npz" else calls.PARQUET, path.read_bytes()
+    await _ask(client, lambda: calls.judge_by_probes(options["job"], data, media_type=media_type))
     return await _status(client, options)
 
 
@@ -261,50 +223,48 @@ class _Bar:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def show(self, job: Mapping[str, Any]) -> None:
+    def show(self, job: Job) -> None:
         """As it is now."""
-        progress = job["progress"]
-        rate = f", {progress['rate']:,.0f}/s" if progress["rate"] else ""
-        told = f"{progress['done']:,} of {progress['total']:,}{rate}" + (f" ({job['reason']})" if job["reason"] else "")
-        self._bar.update(
-            self._task, description=job["state"], completed=progress["done"], total=progress["total"], told=told
-        )
-        is_new = job["state"] != self._state or time.monotonic() - self._said > _SAY_SECONDS
+        progress = job.progress or Numbers(done=0, total=0, failed=0, rate=None)
+        rate = f", {progress.rate:,.0f}/s" if progress.rate else ""
+        told = f"{progress.done:,} of {progress.total:,}{rate}" + (f" ({job.reason})" if job.reason else "")
+        self._bar.update(self._task, description=job.state, completed=progress.done, total=progress.total, told=told)
+        is_new = job.state != self._state or time.monotonic() - self._said > _SAY_SECONDS
         if self._bar.disable and is_new:
-            self._said, self._state = time.monotonic(), job["state"]
-            console().print(f"{job['state']}: {told}", soft_wrap=True)
+            self._said, self._state = time.monotonic(), job.state
+            console().print(f"{job.state}: {told}", soft_wrap=True)
 
 
-def _command(action: str, job: Mapping[str, Any], options: Mapping[str, Any]) -> str:
+def _command(action: str, job: Job, options: Mapping[str, Any]) -> str:
     """What is typed next, and reaches the same service or data folder."""
     where = f" --url {options['url']}" if options["url"] != DEFAULT_URL else ""
     if options["data"] is not None:
         where = f" --data {shlex.quote(str(options['data']))} --bundles {shlex.quote(str(options['bundles']))}"
-    return f"facebridge migrate {action} {job['job_id']}{where}"
+    return f"facebridge migrate {action} {job.job_id}{where}"
 
 
-def _say(job: Mapping[str, Any]) -> None:
-    reason = f": {job['reason']}" if job["reason"] else ""
-    console().print(f"job {job['job_id']} is {job['state']}{reason}", soft_wrap=True)
+def _say(job: Job) -> None:
+    reason = f": {job.reason}" if job.reason else ""
+    console().print(f"job {job.job_id} is {job.state}{reason}", soft_wrap=True)
 
 
-def _tell(job: Mapping[str, Any], options: Mapping[str, Any]) -> int:
+def _tell(job: Job, options: Mapping[str, Any]) -> int:
     _say(job)
-    if job["gates"]:
+    if job.gates:
         table = Table("gate", "measured", "limit", "of", "state")
-        for gate in job["gates"]:
-            measured = "" if gate["value"] is None else f"{gate['value']:.4f}"
-            limit = f"{'at least' if gate['is_least'] else 'at most'} {gate['limit']:g}"
-            style = {"passed": "green", "failed": "bold red", "not-measured": "yellow"}[gate["state"]]
-            table.add_row(gate["name"], measured, limit, f"{gate['num']:,}", f"[{style}]{gate['state']}[/]")
+        for gate in job.gates:
+            measured = "" if gate.value is None else f"{gate.value:.4f}"
+            limit = f"{'at least' if gate.is_least else 'at most'} {gate.limit:g}"
+            style = {"passed": "green", "failed": "bold red", "not-measured": "yellow"}[gate.state]
+            table.add_row(gate.name, measured, limit, f"{gate.num:,}", f"[{style}]{gate.state}[/]")
         console().print(table)
-    if job["state"] == "ready":
-        action = "cutover" if job["is_passed"] else "cutover --force"
+    if job.state == "ready":
+        action = "cutover" if job.is_passed else "cutover --force"
         console().print(f"next: {_command(action, job, options)}", soft_wrap=True)
     # Of one that was to be cut over by itself and is not, whoever waits for that must not go on.
-    is_kept_back = job["cutover"] == "auto" and job["reason"]
-    is_in_vain = job["state"] == "ready" and (not job["is_passed"] or is_kept_back)
-    return 1 if job["state"] in _FAILED or is_in_vain else 0
+    is_kept_back = job.cutover == "auto" and job.reason
+    is_in_vain = job.state == "ready" and (not job.is_passed or is_kept_back)
+    return 1 if job.state in _FAILED or is_in_vain else 0
 
 
 def _translate_files(options: Mapping[str, Any]) -> int:

@@ -1,4 +1,4 @@
-"""`docs/operators/reference.md`: settings, routes, metrics, problems as they are; `python -m tests.docs.test_reference` writes it."""
+"""`docs/operators/reference.md`: settings, routes, metrics, problems; `python -m tests.docs.test_reference` writes it."""
 
 import re
 from collections.abc import Iterable

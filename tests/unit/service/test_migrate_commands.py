@@ -304,7 +304,7 @@ class _Running(BaseHTTPRequestHandler):
             "reason": "",
             "progress": progress,
         }
-        job |= {"gates": [], "is_passed": None, **spaces}
+        job |= {"gates": [], "is_passed": None, "cutover": "manual", "created_at": "", **spaces}
         self.send_response(200)
         self.end_headers()
         self.wfile.write(json.dumps(job).encode())

@@ -1,0 +1,247 @@
+"""The client: what it sends again and what it does not, and everything that it can ask, of a service."""
+
+import inspect
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from service.access.keys import SCOPES, make_key
+from service.app import create_app
+from service.client import AsyncClient, Client, ProblemError, StrangerError, UnreachableError, calls
+from service.client.call import Call
+from service.settings import Settings
+from tests.api.test_migrations import LOOSE
+from tests.api.world import A_TO_B, A, base64_of, by_hand, feature_set, features, picture_bytes, write_world
+from tests.serving import serving
+
+ROWS = features(40)
+NAMES = [f"s{number // 2}" for number in range(len(ROWS))]
+Handler = Callable[[httpx.Request], httpx.Response]
+
+
+def client_of(handler: Handler, **more: Any) -> tuple[Client, list[float]]:
+    """A client of what a handler answers, and how long it waits between."""
+    waits: list[float] = []
+    return Client("http://faces", transport=httpx.MockTransport(handler), sleep=waits.append, **more), waits
+
+
+def answering(*answers: httpx.Response | Exception) -> tuple[Handler, list[httpx.Request]]:
+    """One after the other."""
+    left, seen = list(answers), list[httpx.Request]()
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        answer = left.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return handle, seen
+
+
+def problem(status: int, slug: str = "queue-full", **headers: str) -> httpx.Response:
+    body = {"type": f"urn:facebridge:problem:{slug}", "title": "", "status": status, "detail": "no", "errors": []}
+    return httpx.Response(status, json=body, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+
+GALLERY = httpx.Response(200, json={"name": "people", "generation": 1, "num_templates": 0, "num_subjects": 0, "new": 1})
+CREATED = httpx.Response(201, json=GALLERY.json())
+FAILURES: list[httpx.Response | Exception] = [
+    problem(429),
+    problem(503, "state-away", retry_after="1"),
+    httpx.Response(502, text="<html>bad gateway"),
+    httpx.ConnectError("refused"),
+    httpx.ReadTimeout("slow"),
+    httpx.RemoteProtocolError("closed"),
+]
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=str)
+@pytest.mark.parametrize(
+    "call", [calls.gallery("people"), calls.create_gallery("people", space="a")], ids=["GET", "POST"]
+)
+def test_what_failed_on_the_way_is_sent_again(call: Call[Any], failure: Any) -> None:
+    handle, seen = answering(failure, failure, CREATED)
+    client, waits = client_of(handle)
+    assert client(call).name == "people"
+    assert len(seen) == 3
+    assert len(waits) == 2
+    assert all(0 < seconds <= 10 for seconds in waits)
+    # It is the same request, which is carried out once.
+    assert len({(one.method, one.url, one.content, one.headers.get("idempotency-key")) for one in seen}) == 1
+    assert ("idempotency-key" in seen[0].headers) == (call.method == "POST")
+
+
+def test_two_writes_are_two() -> None:
+    first, second = calls.create_gallery("people", space="a"), calls.create_gallery("people", space="a")
+    assert first.headers["idempotency-key"] != second.headers["idempotency-key"]
+
+
+def test_what_was_refused_is_not_sent_again() -> None:
+    errors = [{"pointer": "/probe/feature", "reason": "not finite"}]
+    refusal = {"type": "urn:facebridge:problem:non-finite-vector", "detail": "a vector holds NaN", "errors": errors}
+    handle, seen = answering(httpx.Response(422, json=refusal, headers={"x-request-id": "abc"}))
+    client, waits = client_of(handle)
+    with pytest.raises(ProblemError) as refused:
+        client(calls.gallery("people"))
+    found = refused.value
+    assert (found.status, found.slug, found.request_id) == (422, "non-finite-vector", "abc")
+    assert found.errors == (("/probe/feature", "not finite"),)
+    assert str(found) == "non-finite-vector: a vector holds NaN; /probe/feature: not finite"
+    assert (len(seen), waits) == (1, [])
+
+
+def test_it_gives_up_after_some_tries_and_says_why() -> None:
+    handle, seen = answering(*[httpx.ConnectError("refused")] * 5)
+    client, _ = client_of(handle, retries=4)
+    with pytest.raises(UnreachableError, match="GET /galleries/people: ConnectError"):
+        client(calls.gallery("people"))
+    assert len(seen) == 5
+    handle, seen = answering(*[problem(503)] * 3)
+    client, _ = client_of(handle, retries=2)
+    with pytest.raises(ProblemError, match="queue-full"):
+        client(calls.gallery("people"))
+
+
+def test_it_waits_as_long_as_it_is_told_to_and_not_until_tomorrow() -> None:
+    handle, seen = answering(problem(429, "rate-limited", retry_after="7"), GALLERY)
+    client, waits = client_of(handle)
+    client(calls.gallery("people"))
+    assert waits == [7.0]
+    handle, seen = answering(problem(429, "rate-limited", retry_after="50000"))
+    client, waits = client_of(handle)
+    with pytest.raises(ProblemError) as refused:
+        client(calls.gallery("people"))
+    assert (refused.value.retry_after, len(seen), waits) == (50000, 1, [])
+
+
+@pytest.mark.parametrize("after", ["", "soon", "-1", "1e400", "Wed, 21 Oct 2026 07:28:00 GMT"])
+def test_what_is_no_number_of_seconds_is_none(after: str) -> None:
+    handle, _ = answering(problem(429, retry_after=after), GALLERY)
+    client, waits = client_of(handle)
+    client(calls.gallery("people"))
+    assert waits[0] <= 0.2
+
+
+def test_a_write_without_a_name_of_its_own_is_sent_once() -> None:
+    handle, seen = answering(httpx.ReadTimeout("slow"))
+    client, _ = client_of(handle)
+    with pytest.raises(UnreachableError):
+        client(calls.judge_by_probes("1", b"x"))
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize(
+    "answer", [{"name": "people"}, [], "text", {"galleries": 3}, {"num_removed": "many"}, {"results": [1]}]
+)
+@pytest.mark.parametrize(
+    "call",
+    [
+        calls.gallery("people"),
+        calls.galleries(),
+        calls.remove_subject("people", "ann"),
+        calls.job("1"),
+        calls.identify_many("people", ROWS[:2], space="a"),
+    ],
+    ids=lambda call: call.path,
+)
+def test_another_service_is_known_as_one(call: Call[Any], answer: Any) -> None:
+    handle, _ = answering(httpx.Response(200, json=answer))
+    with pytest.raises(StrangerError):
+        client_of(handle)[0](call)
+
+
+def test_a_translation_that_is_no_array_is_a_strangers() -> None:
+    handle, _ = answering(httpx.Response(200, content=b"\x93NUMPY broken"))
+    with pytest.raises(StrangerError):
+        client_of(handle)[0](calls.translate(ROWS, source="a", target="b"))
+
+
+def test_the_key_is_sent_as_a_header_alone() -> None:
+    handle, seen = answering(GALLERY)
+    client_of(handle, key="fb_secret")[0](calls.gallery("people"))
+    assert seen[0].headers["x-api-key"] == "fb_secret"
+    assert "fb_secret" not in str(seen[0].url)
+
+
+def test_names_cannot_leave_their_place_in_a_path() -> None:
+    handle, seen = answering(GALLERY)
+    client_of(handle)[0](calls.gallery("../keys?x=1#"))
+    assert seen[0].url.raw_path == b"/galleries/..%2Fkeys%3Fx%3D1%23"
+
+
+@pytest.fixture
+async def client(tmp_path: Path) -> AsyncIterator[AsyncClient]:
+    """Of a service with keys."""
+    key = make_key(tmp_path / "keys.json", "everything", SCOPES).text
+    app = create_app(Settings(bundles=write_world(tmp_path / "bundles"), data=tmp_path, device="cpu"))
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app)
+        async with AsyncClient("http://faces", key, transport=transport) as made:
+            yield made
+
+
+async def test_everything_can_be_asked(client: AsyncClient) -> None:
+    asked: set[str] = set()
+
+    async def ask(call: Call[Any], name: str) -> Any:
+        asked.add(name)
+        return await client(call)
+
+    assert (await ask(calls.create_gallery("people", space="a"), "create_gallery")).num_templates == 0
+    metadata = [{"site": "north"}] * len(ROWS)
+    keys = [str(number) for number in range(len(ROWS))]
+    put_in = await ask(calls.enrol("people", NAMES, ROWS, space="a", keys=keys, metadata=metadata), "enrol")
+    assert len(put_in.template_ids) == len(ROWS)
+    await ask(calls.enrol_set("people", feature_set(A, features(2, seed=9), ["new", "new"])), "enrol_set")
+    assert (await ask(calls.gallery("people"), "gallery")).num_templates == len(ROWS) + 2
+    assert [one.name for one in await ask(calls.galleries(), "galleries")] == ["people"]
+
+    translated = await ask(calls.translate(ROWS[:3], source="a", target="b"), "translate")
+    assert translated.route == ("a-to-b",)
+    assert np.allclose(translated.features, by_hand(ROWS[:3], A_TO_B), atol=1e-5)
+    found = await ask(calls.identify("people", ROWS[6], space="a", where={"site": "north"}), "identify")
+    assert (found.candidates[0].subject, found.decision) == (NAMES[6], None)
+    many = await ask(calls.identify_many("people", ROWS[:5], space="a", fmr=0.01, top_k=3), "identify_many")
+    assert [one.candidates[0].subject for one in many] == NAMES[:5]
+    assert {one.decision for one in many} == {"match"}
+    compared = await ask(calls.verify(ROWS[0], ROWS[0], space_a="a", space_b="a", fmr=0.01), "verify")
+    assert (compared.score, compared.decision) == (pytest.approx(1.0), "match")
+    assert {one.name for one in await ask(calls.spaces(), "spaces")} >= {"a", "b"}
+    assert len(await ask(calls.routes("a", "b"), "routes"))
+    assert (await ask(calls.bundles(), "bundles"))["bundles"]
+    with pytest.raises(ProblemError, match="not-found"):
+        await ask(calls.attributes(base64_of(picture_bytes((1, 2, 3)))), "attributes")
+
+    snapshot = await ask(calls.take_snapshot("people"), "take_snapshot")
+    await ask(calls.remove_template("people", put_in.template_ids[0]), "remove_template")
+    assert await ask(calls.remove_subject("people", "new"), "remove_subject") == 2
+    (receipt,) = await ask(calls.erase("people", ["s1"]), "erase")
+    assert receipt["signature"]
+    assert (await ask(calls.restore("people", snapshot["snapshot_id"]), "restore")).num_templates == len(ROWS)
+
+    job = await ask(calls.migrate("people", "b", gates=LOOSE), "migrate")
+    while (await ask(calls.job(job.job_id), "job")).state != "ready":
+        time.sleep(0.02)
+    assert [one.job_id for one in (await ask(calls.jobs("people"), "jobs")).jobs] == [job.job_id]
+    assert b"signature" in await ask(calls.verdict(job.job_id), "verdict")
+    assert b"<html" in await client(calls.verdict(job.job_id, is_page=True))
+    with pytest.raises(ProblemError, match="invalid-request"):
+        await ask(calls.judge_by_probes(job.job_id, b"none"), "judge_by_probes")
+    done = await ask(calls.order(job.job_id, "cutover", force=True), "order")
+    assert done.state == "cut-over"
+    await ask(calls.drop_gallery("people"), "drop_gallery")
+    public = {name for name, one in inspect.getmembers(calls, inspect.isfunction) if one.__module__ == calls.__name__}
+    assert asked == {name for name in public if not name.startswith("_")}
+
+
+def test_it_asks_a_service_of_its_own_process(tmp_path: Path) -> None:
+    with serving(write_world(tmp_path / "bundles"), tmp_path / "data") as served, Client(served.url) as client:
+        client(calls.create_gallery("people", space="a"))
+        client(calls.enrol("people", NAMES, ROWS, space="a"))
+        assert client(calls.identify("people", ROWS[2], space="a")).candidates[0].subject == NAMES[2]
