@@ -1,11 +1,14 @@
 """The pages name only what is there: files, settings, routes, commands."""
 
 import re
+from dataclasses import fields
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
 from benchmarks.__main__ import BENCHMARKS
+from models.bundle import Manifest
 from service.access.keys import SCOPES
 from service.settings import Settings
 from training.cli import COMMANDS
@@ -16,6 +19,7 @@ PAGES = [
     "README.md",
     "CONTRIBUTING.md",
     "docs/architecture.md",
+    "docs/contract.md",
     "docs/layouts.md",
     "docs/papers.md",
     "docs/reliability.md",
@@ -58,3 +62,10 @@ def test_every_benchmark_has_its_section_with_figures_and_command() -> None:
 def test_every_scope_of_a_key_is_explained() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [scope for scope in SCOPES if f"| `{scope}` |" not in text] == []
+
+
+def test_the_contract_names_every_part_of_a_bundle() -> None:
+    text = (ROOT / "docs" / "contract.md").read_text(encoding="utf-8")
+    parts = [field.name for field in fields(Manifest) if field.name not in ("format", "sampling")]
+    assert [name for name in parts if f"`{name}`" not in text] == []
+    assert [kind for kind in get_args(get_type_hints(Manifest)["kind"]) if f"| `{kind}` |" not in text] == []
