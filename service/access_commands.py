@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 from rich.table import Table
+from rich.text import Text
 
 from service.access.audit import FOLDER, check_audit, read_audit
 from service.access.keys import (
@@ -55,19 +56,19 @@ def _list(options: Mapping[str, Any]) -> None:
     table = Table("key", "name", "tenant", "scopes", "made", "state")
     for key in read_keys(path):
         made = key.made_at.isoformat(timespec="seconds")
-        table.add_row(key.key_id, key.name, key.tenant, ", ".join(key.scopes), made, _state(key, now))
+        # Names are anybody's text, and no markup.
+        table.add_row(key.key_id, Text(key.name), key.tenant, ", ".join(key.scopes), made, _state(key, now))
     console().print(table)
 
 
 def _rotate(options: Mapping[str, Any]) -> None:
-    if options["keep_hours"] < 0:
-        raise InvalidInputError("--keep-hours must be 0 or more")
-    _tell_secret(rotate_key(_keys(options), options["key_id"], keep_seconds=options["keep_hours"] * _HOUR_SECONDS))
+    keep_seconds = options["keep_hours"] * _HOUR_SECONDS
+    _tell_secret(rotate_key(_keys(options), options["key_id"], keep_seconds=keep_seconds))
 
 
 def _revoke(options: Mapping[str, Any]) -> None:
     key = revoke_key(_keys(options), options["key_id"])
-    console().print(f"{key.key_id} ({key.name}) opens nothing from now on", soft_wrap=True)
+    console().print(f"{key.key_id} ({key.name}) opens nothing from now on", soft_wrap=True, markup=False)
 
 
 def _verify(options: Mapping[str, Any]) -> None:

@@ -86,7 +86,7 @@ def create_app(
     tracer = OtlpTracer(settings.otlp_endpoint, metadata.version("facebridge")) if settings.otlp_endpoint else None
     metrics = Metrics()
     shared = Shared(settings, _inference(settings, loaded, metrics), metrics, Traffic(), ParquetReader(), ring, state)
-    tenants = Tenants(shared, store=store, jobs=jobs, does_jobs=does_jobs)
+    tenants = Tenants(shared, store=store, jobs=jobs, does_jobs=does_jobs and settings.galleries == "on")
     _check_norms(tenants)
     app = FastAPI(
         title="Facebridge",

@@ -5,12 +5,18 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def write_whole(path: Path, *pieces: bytes | memoryview) -> None:
-    """Write a file for its owner's eyes, wholly or not at all, and be sure that it is on disk. Raises `OSError`."""
+def write_whole(path: Path, *pieces: bytes | memoryview, like: os.stat_result | None = None) -> None:
+    """Write a file for its owner's eyes, wholly or not at all, and be sure that it is on disk; with the owner and the mode of
+    another, where they are given. Raises `OSError`.
+    """
     draft = path.with_name(f".{path.name}.draft")
     try:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
+            if like is not None:
+                os.fchmod(descriptor, like.st_mode & 0o777)
+                if (like.st_uid, like.st_gid) != (os.geteuid(), os.getegid()):
+                    os.fchown(descriptor, like.st_uid, like.st_gid)
             for piece in pieces:
                 file.write(piece)
             file.flush()

@@ -57,6 +57,10 @@ class Settings(BaseSettings):
             description="most probes that a key may have compared in a day (UTC), if it says nothing itself; 0 for any number",
         ),
     ] = 0
+    galleries: Annotated[
+        Literal["on", "off"],
+        Field(description="off for a replica that translates, encodes and verifies, and keeps no galleries"),
+    ] = "on"
     audit: Annotated[
         Literal["on", "off"], Field(description="whether it is written down who did what, where keys are needed")
     ] = "on"

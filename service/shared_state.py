@@ -81,6 +81,8 @@ def _journal(folder: Path) -> Journal:
         before.close()
         for job in reversed(jobs):
             journal.keep(job, b"", b"", None)
+        # Nobody is to go on with what is in it, which is old from now on.
+        (folder / FILE).replace(folder / f"{FILE}.shared")
     return journal
 
 

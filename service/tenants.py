@@ -8,6 +8,7 @@ import logging
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from service.access.ring import KeyRing
 from service.api.deps import Services
 from service.api.idempotency import Idempotency
 from service.api.parquet import ParquetReader
-from service.errors import FacebridgeError, OverloadedError
+from service.errors import DrainingError, FacebridgeError, OverloadedError
 from service.galleries.embedded import EmbeddedGalleryStore
 from service.galleries.folder import TENANTS
 from service.galleries.indexes import IndexPolicy
@@ -105,7 +106,7 @@ class Tenants:
         Raises `StartupError` where one of them cannot be opened.
         """
         self._shared, self._does_jobs = shared, does_jobs
-        self._lock, self._is_running = threading.Lock(), False
+        self._lock, self._is_running, self._is_over = threading.Lock(), False, False
         self._open = {DEFAULT_TENANT: self._opened(DEFAULT_TENANT, store, jobs)}
         for name in _names(shared.settings.data):
             self._open[name] = self._opened(name)
@@ -113,7 +114,7 @@ class Tenants:
     @property
     def all(self) -> Iterator[Services]:
         """Of those that are open."""
-        return iter([one.services for one in self._open.values()])
+        return iter([one.services for one in list(self._open.values())])
 
     @property
     def default(self) -> Services:
@@ -143,7 +144,7 @@ class Tenants:
     def stop(self) -> None:
         """End the work on jobs, after the chunks that are under way."""
         with self._lock:
-            self._is_running = False
+            self._is_running, self._is_over = False, True
             for one in self._open.values():
                 one.runner.close()
 
@@ -154,6 +155,8 @@ class Tenants:
 
     def _opened_now(self, name: str) -> Services:
         with self._lock:
+            if self._is_over:
+                raise DrainingError("the service is stopping")
             if name not in self._open:
                 try:
                     opened = self._opened(name)
@@ -171,14 +174,20 @@ class Tenants:
         policy = IndexPolicy(
             settings.gallery_index, settings.index_recall, settings.index_memory_bytes, settings.device != "cpu"
         )
-        kept = _Kept(
-            folder,
-            EmbeddedGalleryStore(folder, policy) if store is None else store,
-            self._shared.state.jobs(name, folder) if jobs is None else jobs,
-            AuditLog(folder / AUDIT) if settings.audit == "on" else None,
-        )
-        services, runner = _services(self._shared, name, kept)
-        services.galleries.index_all()
+        # What was opened before something fails is let go of, so that it can be opened when that is mended.
+        with ExitStack() as opened:
+            galleries = EmbeddedGalleryStore(folder, policy) if store is None else store
+            opened.callback(galleries.close)
+            known = self._shared.state.jobs(name, folder) if jobs is None else jobs
+            opened.callback(known.close)
+            audit = AuditLog(folder / AUDIT) if settings.audit == "on" else None
+            if audit is not None:
+                opened.callback(audit.close)
+            kept = _Kept(folder, galleries, known, audit)
+            services, runner = _services(self._shared, name, kept)
+            services.galleries.index_all()
+            opened.pop_all()
+        self._shared.metrics.begin_tenant(name)
         return _Open(services, runner, kept)
 
 

@@ -16,7 +16,7 @@ needs_redis = pytest.mark.needs("redis-server")
 
 
 class RedisServer:
-    """On a free port; nothing of it is kept on disk, so that a start finds it empty."""
+    """On a free port; nothing of it is kept on disk, so that a start finds it empty, unless it was told to save."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -53,6 +53,10 @@ class RedisServer:
     def thaw(self) -> None:
         """It goes on."""
         self._process.send_signal(signal.SIGCONT)
+
+    def save(self) -> None:
+        """The next start finds it as it is now."""
+        self._client.save()
 
     def flush(self) -> None:
         """Everything in it is gone."""

@@ -24,7 +24,7 @@ from service.files import sync_folder
 FOLDER = "audit"
 START = "0" * 64
 """What the first entry says is before it."""
-_LARGEST_BYTES = 64 << 20
+_LARGEST_BYTES = 4 << 20
 _MOST_WAITING = 65_536
 _AT_ONCE = 1024
 log = logging.getLogger("facebridge.audit")
@@ -94,18 +94,25 @@ class AuditLog:
                     break
             is_open = None not in batch
             entries = [one for one in batch if one is not None]
-            failure: OSError | None = None
-            try:
-                if entries:
-                    self._write([facts for facts, _ in entries])
-            except OSError as found:
-                failure = found
-                log.error("the audit log cannot be written: %s", found.strerror)
-            for _, done in entries:
-                if done is not None and failure is None:
+            # Whoever does not wait any more is written down all the same.
+            waiting = [done for _, done in entries if done is not None and done.set_running_or_notify_cancel()]
+            is_written = self._is_written([facts for facts, _ in entries])
+            for done in waiting:
+                if is_written:
                     done.set_result(None)
-                elif done is not None:
+                else:
                     done.set_exception(StorageError("the audit log cannot be written; what was asked may be done"))
+
+    def _is_written(self, entries: list[dict[str, Any]]) -> bool:
+        try:
+            if entries:
+                self._write(entries)
+        except Exception as failure:  # noqa: BLE001  (a worker's boundary: every waiter hears of it)
+            log.error(
+                "the audit log cannot be written: %s", getattr(failure, "strerror", None) or type(failure).__name__
+            )
+            return False
+        return True
 
     def _write(self, entries: list[dict[str, Any]]) -> None:
         """All of them or none, and on disk."""
@@ -118,6 +125,9 @@ class AuditLog:
         is_new = not path.exists()
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
+            if is_new:
+                # Before anything is in it: what is told after this is found.
+                sync_folder(self.folder)
             size = os.fstat(descriptor).st_size
             try:
                 _write_all(descriptor, b"".join(lines))
@@ -127,8 +137,6 @@ class AuditLog:
                 raise
         finally:
             os.close(descriptor)
-        if is_new:
-            sync_folder(self.folder)
         self._number, self._head = number, head
 
     def _path_for(self, number: int) -> Path:

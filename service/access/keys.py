@@ -11,6 +11,7 @@ import math
 import os
 import re
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -29,7 +30,13 @@ FILE = "keys.json"
 DEFAULT_TENANT = "default"
 TENANT_PATTERN = r"^[a-z0-9][a-z0-9-]{0,31}$"
 MAX_NAME = 64
+MAX_KEYS = 1000
+"""Of a tenant."""
+REMEMBERED_DAYS = 90
+"""For how long it is told who had a key that opens nothing any more."""
+LEAST_RATE = 1e-3
 MAX_DAYS = 36_500
+MAX_KEEP_SECONDS = 30 * 24 * 3600
 LIVE_SECRETS = 2
 """Of one key: the one before goes on for a while when it is rotated."""
 
@@ -88,7 +95,7 @@ class ApiKey:
     secrets: tuple[Secret, ...]
     until: AwareDatetime | None = None
     revoked_at: AwareDatetime | None = None
-    requests_per_second: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    requests_per_second: Annotated[float, Field(ge=LEAST_RATE, le=1e6)] | None = None
     """None: as the setting says."""
     probes_per_day: Annotated[int, Field(ge=0)] | None = None
     """Compared with templates or with each other. None: as the setting says."""
@@ -96,6 +103,11 @@ class ApiKey:
     def is_live(self, now: datetime) -> bool:
         """Whether it opens anything."""
         return self.revoked_at is None and (self.until is None or now < self.until) and any(self.live_secrets(now))
+
+    def ended_before(self, moment: datetime) -> bool:
+        """Whether it has opened nothing since."""
+        end = self.revoked_at or self.until
+        return end is not None and end < moment
 
     def live_secrets(self, now: datetime) -> tuple[Secret, ...]:
         """Those that open something, the oldest first."""
@@ -147,11 +159,19 @@ def make_key(
     days: float | None = None,
     requests_per_second: float | None = None,
     probes_per_day: int | None = None,
+    not_after: datetime | None = None,
+    must_exist: bool = False,
 ) -> MadeKey:
-    """Add a key to a file, which is made where there is none. Raises `InvalidInputError`, `StartupError`, `OSError`."""
+    """Add a key to a file, which is made where there is none, unless it `must_exist`; it ends after so many days, and not after a
+    moment.
+
+    Raises `InvalidInputError`, `StartupError`, `OSError`.
+    """
     now = _now()
     if days is not None and not 0 < days <= MAX_DAYS:
         raise InvalidInputError(f"days must be more than 0, and at most {MAX_DAYS}")
+    ends = [now + timedelta(days=days)] if days is not None else []
+    ends += [not_after] if not_after is not None else []
     secret, text = _new_secret(now)
     made = _checked(
         ApiKey(
@@ -161,7 +181,7 @@ def make_key(
             tuple(one for one in SCOPES if one in scopes),
             now,
             (secret,),
-            None if days is None else now + timedelta(days=days),
+            min(ends) if ends else None,
             None,
             requests_per_second,
             probes_per_day,
@@ -171,7 +191,7 @@ def make_key(
         raise InvalidInputError("requests_per_second must be a number")
     if not made.scopes:
         raise InvalidInputError(f"a key needs scopes, of {', '.join(SCOPES)}")
-    with _changing(path) as keys:
+    with _changing(path, must_exist=must_exist) as keys:
         if any(one.name == name and one.tenant == tenant and one.is_live(now) for one in keys):
             raise InvalidInputError("the tenant has a key of this name; revoke it first, or choose another name")
         keys.append(made)
@@ -183,6 +203,8 @@ def rotate_key(path: Path, key_id: str, *, keep_seconds: float, tenant: str | No
 
     Raises `NotFoundError`; `InvalidInputError` where it has as many live secrets as it may already.
     """
+    if not 0 <= keep_seconds <= MAX_KEEP_SECONDS:
+        raise InvalidInputError(f"the secret before may be kept for 0 to {MAX_KEEP_SECONDS // 3600} hours")
     now = _now()
     secret, text = _new_secret(now)
 
@@ -239,7 +261,7 @@ def _new_secret(now: datetime) -> tuple[Secret, str]:
 
 
 def _change(path: Path, key_id: str, tenant: str | None, change: Callable[[ApiKey], ApiKey]) -> ApiKey:
-    with _changing(path) as keys:
+    with _changing(path, must_exist=True) as keys:
         for place, key in enumerate(keys):
             if key.key_id == key_id and tenant in (None, key.tenant):
                 keys[place] = change(key)
@@ -248,8 +270,13 @@ def _change(path: Path, key_id: str, tenant: str | None, change: Callable[[ApiKe
 
 
 @contextmanager
-def _changing(path: Path) -> Iterator[list[ApiKey]]:
-    """What is in the file, which is written as it is changed to; one changes it at a time. Raises `StartupError`, `OSError`."""
+def _changing(path: Path, *, must_exist: bool = False) -> Iterator[list[ApiKey]]:
+    """What is in the file, which is written as it is changed to; one changes it at a time. Keys that ended long ago are left out.
+
+    Raises `StartupError`, `OSError`; `InvalidInputError` where a tenant would have too many.
+    """
+    # What is linked to is changed, and not the link.
+    path = path.resolve()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -257,12 +284,21 @@ def _changing(path: Path) -> Iterator[list[ApiKey]]:
         try:
             before = read_keys(path)
         except FileNotFoundError:
+            if must_exist:
+                raise
             before = ()
         keys = list(before)
         yield keys
         if tuple(keys) != before:
-            document = _DOCUMENT.dump_python(_Document(1, tuple(keys)), mode="json")
-            write_whole(path, readable_json(document))
+            long_ago = _now() - timedelta(days=REMEMBERED_DAYS)
+            left = tuple(key for key in keys if not key.ended_before(long_ago))
+            most = max(Counter(key.tenant for key in left).values(), default=0)
+            if most > MAX_KEYS and len(keys) > len(before):
+                raise InvalidInputError(
+                    f"a tenant has at most {MAX_KEYS} keys, with those of the last {REMEMBERED_DAYS} days"
+                )
+            document = _DOCUMENT.dump_python(_Document(1, left), mode="json")
+            write_whole(path, readable_json(document), like=path.stat() if path.exists() else None)
     finally:
         os.close(descriptor)
 

@@ -5,6 +5,7 @@ A request is admitted before its body is read, and refused in the same way whate
 
 import asyncio
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -12,17 +13,20 @@ from typing import Any
 from fastapi import FastAPI, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from models.space import NAME_PATTERN
 from service.access.audit import AuditLog
 from service.access.ring import ANYBODY, Caller, KeyRing
 from service.api.middleware import CALLER, REQUEST_ID
 from service.api.problems import Problem, problem_of
 from service.api.scopes import CHANGING, NEEDS, NOT_AUDITED, OPEN
-from service.errors import StorageError
+from service.errors import FacebridgeError, StorageError
 from service.observability.metrics import Metrics
+from service.settings import Settings
 from service.state.port import Limits
 
 FACTS = "facebridge.facts"
 """The key of what the audit log is to say besides in a request's ASGI scope."""
+_OF_GALLERIES = ("/galleries", "/jobs")
 _PARAMETERS = {
     "gallery": "gallery",
     "job_id": "job_id",
@@ -31,6 +35,8 @@ _PARAMETERS = {
     "key_id": "of_key",
 }
 """Of paths, and as what they are written down; names of subjects are not."""
+_GALLERY, _ID = re.compile(NAME_PATTERN), re.compile(r"[0-9a-fTZ-]{8,40}")
+"""What galleries are called, and what the service itself makes: other text may be anything, a name or a secret."""
 
 
 class Admit:
@@ -61,9 +67,20 @@ class Admit:
         except Problem as problem:
             await self._refuse(problem, scope, receive, send)
             return
+        except FacebridgeError as failure:
+            await self._refuse(problem_of(failure), scope, receive, send)
+            return
         scope[CALLER], scope[FACTS] = caller, {}
         audit = services.audit if services.audit and self._is_audited else None
-        await self._app(scope, receive, send if audit is None else self._audited(audit, scope, receive, send))
+        if audit is None:
+            await self._app(scope, receive, send)
+            return
+        try:
+            await self._app(scope, receive, self._audited(audit, scope, receive, send))
+        except Exception:
+            # What failed half-way may have changed something.
+            await _write_down(audit, scope, 500)
+            raise
 
     @property
     def _is_audited(self) -> bool:
@@ -116,15 +133,17 @@ class Admit:
 
 async def check_scope(request: Request) -> None:
     """Whether the key of a request is for its route. Raises `Problem` 403."""
-    if request.url.path in OPEN:
+    if request.scope["path"] in OPEN:
         return
     route = request.scope["route"].path
-    method = "GET" if request.method == "HEAD" else request.method
-    if (method, route) not in NEEDS:
+    if (request.method, route) not in NEEDS:
         raise _forbidden("this is open to nobody")
-    needed = NEEDS[method, route]
+    needed = NEEDS[request.method, route]
     if needed is not None and needed not in caller_of(request).scopes:
         raise _forbidden(f"this key lacks the scope {needed}")
+    settings: Settings = request.app.state.services.settings
+    if settings.galleries == "off" and route.startswith(_OF_GALLERIES):
+        raise Problem(409, "no-galleries", "this replica keeps no galleries; ask the service that does")
 
 
 def caller_of(request: Request) -> Caller:
@@ -169,16 +188,21 @@ async def _write_down(audit: AuditLog, scope: Scope, status: int) -> None:
         "route": route,
         "status": status,
         **_named(scope.get("path_params", {})),
-        **scope[FACTS],
+        **_checked(scope[FACTS]),
     }
     if scope["method"] == "GET" or needed not in CHANGING:
         audit.add(entry)
     else:
-        await asyncio.wrap_future(audit.record(entry))
+        await asyncio.shield(asyncio.wrap_future(audit.record(entry)))
 
 
 def _named(parameters: Mapping[str, Any]) -> dict[str, str]:
-    return {told: str(parameters[name])[:64] for name, told in _PARAMETERS.items() if name in parameters}
+    found = {told: str(parameters[name]) for name, told in _PARAMETERS.items() if name in parameters}
+    return {told: text for told, text in found.items() if (_GALLERY if told == "gallery" else _ID).fullmatch(text)}
+
+
+def _checked(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: fact for name, fact in facts.items() if name != "gallery" or _GALLERY.fullmatch(fact)}
 
 
 def _of_header(name: bytes, value: bytes) -> str | None:

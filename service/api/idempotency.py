@@ -18,6 +18,7 @@ from service.api.bodies import JSON, body_digest
 from service.api.problems import Problem
 from service.entities import Answer, Once
 
+Answered = Callable[[bytes], tuple[bytes, Answer] | None]
 HEADER = "idempotency-key"
 REPLAYED = "idempotency-replayed"
 _MAX_KEY = 255
@@ -57,9 +58,9 @@ class NamedRequest:
 class Idempotency:
     """The requests with a name of their own that are under way here, and those that are done."""
 
-    def __init__(self, *answered: Callable[[bytes], tuple[bytes, Answer] | None]) -> None:
-        """`answered` find what was answered before, each in what it keeps."""
-        self._answered = answered
+    def __init__(self, of_galleries: Answered, of_jobs: Answered) -> None:
+        """They find what was answered before, each in what it keeps."""
+        self._of_galleries, self._of_jobs = of_galleries, of_jobs
         self._in_progress: set[bytes] = set()
 
     @asynccontextmanager
@@ -77,7 +78,9 @@ class Idempotency:
             raise Problem(409, "idempotency-key-in-progress", "a request with this Idempotency-Key is under way")
         self._in_progress.add(key)
         try:
-            found = await asyncio.to_thread(self._find, key)
+            # Jobs may be kept elsewhere, and a write to a gallery does not wait for that.
+            answered = self._of_jobs if _is_of_jobs(request) else self._of_galleries
+            found = await asyncio.to_thread(answered, key)
             if found is not None:
                 if found[0] != digest:
                     raise Problem(
@@ -89,9 +92,6 @@ class Idempotency:
             yield NamedRequest(key, digest)
         finally:
             self._in_progress.discard(key)
-
-    def _find(self, key: bytes) -> tuple[bytes, Answer] | None:
-        return next((found for answered in self._answered if (found := answered(key)) is not None), None)
 
 
 def install(app: FastAPI) -> None:
@@ -110,6 +110,11 @@ def _key(request: Request, named: list[str]) -> bytes:
             422, "invalid-request", f"Idempotency-Key must be 1 to {_MAX_KEY} printable ASCII characters, once"
         )
     return hashlib.sha256(f"{request.method} {request.url.path}\n{named[0]}".encode()).digest()
+
+
+def _is_of_jobs(request: Request) -> bool:
+    path: str = request.scope["path"]
+    return path.startswith("/jobs/") or path.endswith("/migrations")
 
 
 def _digest(request: Request) -> bytes:

@@ -148,6 +148,8 @@ OF_THE_WEB: Mapping[str, tuple[int, str]] = {
     "method-not-allowed": (405, "The path is there, and is not asked in this way."),
     "request-timeout": (408, "The body took too long to arrive."),
     "idempotency-key-in-progress": (409, "A request with this Idempotency-Key is under way; ask again."),
+    "no-galleries": (409, "This replica keeps no galleries."),
+    "keys-unavailable": (503, "The file of keys cannot be read, or not be written."),
     "no-keys": (409, "Nobody needs a key here, so there are none to be seen or changed."),
     "payload-too-large": (413, "The body has more bytes than it may have."),
     "unsupported-media-type": (415, "The body is of a type that this route does not take."),

@@ -23,6 +23,10 @@ async def read(metrics: Metrics, all_services: list[Services]) -> None:
     metrics.read.galleries.clear()
     for services in all_services:
         await _read_tenant(metrics, services)
+        # What cannot be known now is not told, nor waited for; all else is.
+        with suppress(FacebridgeError):
+            if is_reachable:
+                await _read_jobs(metrics, services)
     await asyncio.to_thread(_read_keys, metrics, shared)
 
 
@@ -69,13 +73,15 @@ async def _read_tenant(metrics: Metrics, services: Services) -> None:
         with suppress(NotFoundError):
             backlog = await services.migrations.backlog(gallery.name, after=0, limit=1)
             has.gallery_backlog_templates.labels(*labels).set(backlog.num_translated)
-    # What cannot be known now is not told; all else is.
-    with suppress(FacebridgeError):
-        jobs = await services.migrations.open_jobs()
-        for state in OPEN:
-            has.jobs.labels(tenant, state).set(sum(job.state == state for job in jobs))
-        for job in jobs:
-            await _read_job(metrics, services, job)
+
+
+async def _read_jobs(metrics: Metrics, services: Services) -> None:
+    has, jobs = metrics.read.galleries, await services.migrations.open_jobs()
+    for state in OPEN:
+        has.jobs.labels(services.tenant, state).set(sum(job.state == state for job in jobs))
+    for job in jobs:
+        has.migration_running.labels(services.tenant, job.gallery).set(job.state == "running")
+        await _read_job(metrics, services, job)
 
 
 async def _read_job(metrics: Metrics, services: Services, job: Job) -> None:

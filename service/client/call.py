@@ -47,7 +47,9 @@ class Call(Generic[T_co]):
 
 
 def path_of(*parts: str) -> str:
-    """Raises `ValueError` for what cannot stand in a path."""
+    """Raises `ValueError` for what cannot stand in a path: on the way `..` would become what is above it."""
+    if any(part in ("", ".", "..") or {".", ".."} & set(part.split("/")) for part in parts):
+        raise ValueError("it is empty, or leads elsewhere")
     return "".join("/" + quote(part, safe="") for part in parts)
 
 

@@ -97,8 +97,9 @@ def enrol(
         for subject, row in zip(subjects, _float32(features_NS), strict=True)
     ]
     for name, values in (("key", keys), ("metadata", metadata)):
-        for template, value in zip(templates, values or (), strict=False):
-            template[name] = value
+        for template, value in zip(templates, values if values is not None else [None] * len(templates), strict=True):
+            if value is not None:
+                template[name] = value
     body = {"space": space, "templates": templates}
     read = reader(TypeAdapter(Enrolled))
     return Call("POST", path_of("galleries", gallery, "templates"), read, json=body, headers=once())

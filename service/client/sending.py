@@ -29,6 +29,7 @@ class _Tries:
 
     call: Call[Any]
     left: int
+    done: int = 0
 
     def after(self, failure: Exception) -> float:
         """Seconds. Raises the failure, or `UnreachableError`, where it is not to be sent again."""
@@ -38,12 +39,12 @@ class _Tries:
         is_once = self.call.method == "GET" or "idempotency-key" in self.call.headers or self.call.path in _SAFE
         if not self.left or not is_once or not _is_worth_another(failure):
             raise told from None
-        seconds: float = _FIRST_SECONDS * 2 ** (_RETRIES - self.left) * random.uniform(0.5, 1.0)
+        seconds: float = _FIRST_SECONDS * 2 ** min(self.done, 10) * random.uniform(0.5, 1.0)
         asked = failure.retry_after if isinstance(failure, ProblemError) else None
         if asked is not None and asked > _MOST_SECONDS:
             # Whoever has asked for a whole day's probes is not to wait for tomorrow in here.
             raise told from None
-        self.left -= 1
+        self.left, self.done = self.left - 1, self.done + 1
         return min(max(seconds, asked or 0.0), _MOST_SECONDS)
 
 
@@ -143,5 +144,5 @@ def _headers(key: str | None) -> dict[str, str]:
 
 def _is_worth_another(failure: Exception) -> bool:
     if isinstance(failure, ProblemError):
-        return failure.status in _WORTH_ANOTHER
+        return failure.status in _WORTH_ANOTHER or failure.slug == "idempotency-key-in-progress"
     return isinstance(failure, httpx.TransportError)

@@ -3,6 +3,7 @@
 What is counted is counted where it happens; what is read when somebody looks (`service/api/scraping.py`) stands in `_Read`.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 
@@ -24,13 +25,14 @@ _LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0
 _STAGE_BUCKETS = (0.0001, 0.00025, 0.0005, *_LATENCY_BUCKETS)
 _BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _OF_GALLERY = ("tenant", "gallery")
+_DECISIONS = ("match", "non-match", "nobody", "flagged")
 
 
 class Metrics:
     """What is counted."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
+        self.registry, self.reading = CollectorRegistry(), asyncio.Lock()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
         self.request_seconds = Histogram(
@@ -92,6 +94,11 @@ class Metrics:
         if num_flagged:
             self.decisions.labels(tenant, "flagged").inc(num_flagged)
 
+    def begin_tenant(self, tenant: str) -> None:
+        """From nothing: of a series that begins at one Prometheus sees no increase."""
+        for decision in _DECISIONS:
+            self.decisions.labels(tenant, decision)
+
     def observe_stages(self, route: str, seconds: Mapping[Stage, float]) -> None:
         """Of one request."""
         for stage, took in seconds.items():
@@ -140,6 +147,11 @@ class _Galleries:
             "index_templates", "Templates in a gallery's index; the others are searched beside it.", *_OF_GALLERY
         )
         self.jobs = gauge("jobs", "Migrations that are not over, by state.", "tenant", "state")
+        self.migration_running = gauge(
+            "migration_running",
+            "1 where templates of a gallery are being translated, 0 where its migration waits.",
+            *_OF_GALLERY,
+        )
         self.migration_templates = gauge(
             "migration_templates",
             "Templates of a migration that is not over: done, failed, total.",

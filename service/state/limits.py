@@ -40,6 +40,10 @@ class EmbeddedLimits:
             with closing(self._db.execute("SELECT key_id, day, num FROM spent")) as rows:
                 self._spent: dict[str, tuple[int, int]] = {key_id: (day, num) for key_id, day, num in rows}
         except (sqlite3.Error, OSError) as failure:
+            if "locked" in str(failure):
+                raise StartupError(
+                    f"{folder}: another process uses this data folder; stop it or choose another"
+                ) from None
             raise StartupError(f"{path}: cannot be used ({type(failure).__name__}); remove it") from None
 
     async def take_request(self, key_id: str, per_second: float) -> float:

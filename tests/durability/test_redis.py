@@ -159,6 +159,22 @@ def test_what_was_acknowledged_is_put_back(tmp_path: Path, server: RedisServer) 
     store.close()
 
 
+def test_what_redis_forgot_since_it_was_saved_is_put_back(tmp_path: Path, server: RedisServer) -> None:
+    """It comes back with an older state, which is no empty one."""
+    store = RedisJobStore(connect(server.url), "acme", Journal(tmp_path / "one"))
+    first = store.change(store.create("staff", {}), state="running")
+    server.save()
+    ended = store.change(first, state="cancelled")
+    later = store.create("staff", {"n": 2})
+    server.kill()
+    server.start()
+    assert store.get(first.job_id) == ended
+    assert store.get(later.job_id) == later
+    assert store.in_states(["running"]) == []
+    assert store.lease("me", ["queued", "running"], 60) == later
+    store.close()
+
+
 def test_of_two_who_put_back_the_newer_counts(tmp_path: Path, server: RedisServer) -> None:
     one, other = (RedisJobStore(connect(server.url), "acme", Journal(tmp_path / name)) for name in ("one", "other"))
     job = one.create("staff", {})

@@ -19,7 +19,9 @@ BANNED_ENDINGS = ("Manager", "Helper", "Utils", "Util")
 BANNED_IMPORTS = frozenset({"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"})
 CATCHES_EVERYTHING = frozenset(
     {
+        "service/access/audit.py",
         "service/inference/batcher.py",
+        "service/api/access.py",
         "service/api/middleware.py",
         "service/galleries/writer.py",
         "service/galleries/background.py",

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
-from service.api.access import note
+from service.api.access import note, spend_probes
 from service.api.bodies import (
     JSON,
     NPY,
@@ -168,6 +168,9 @@ async def _enrol(
     if len(samples.subjects) > services.settings.max_batch_rows:
         raise BatchTooLargeError(f"at most {services.settings.max_batch_rows} templates a request")
     check_subjects(samples.subjects)
+    if services.settings.enrol_duplicates != "allow":
+        # Whose face they are like is told with a score.
+        await spend_probes(request, services.state.limits, len(samples.subjects), services.settings.probes_per_day)
     async with services.idempotency.once(request) as named:
         kept = None
         if asked is not None:

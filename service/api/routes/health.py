@@ -43,5 +43,8 @@ async def ready(request: Request, services: ServicesDep) -> Readiness:
 @router.get("/metrics")
 async def metrics(request: Request, services: ServicesDep) -> Response:
     """Metrics for Prometheus, of all tenants."""
-    await read(services.metrics, list(request.app.state.tenants.all))
-    return Response(services.metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    # One after the other: each writes anew what the other is reading.
+    async with services.metrics.reading:
+        await read(services.metrics, list(request.app.state.tenants.all))
+        text = services.metrics.exposition()
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")

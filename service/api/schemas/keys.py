@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, Field
 
-from service.access.keys import MAX_DAYS, MAX_NAME, USUAL_SCOPES, ApiKey, MadeKey, Scope
+from service.access.keys import LEAST_RATE, MAX_DAYS, MAX_KEEP_SECONDS, MAX_NAME, USUAL_SCOPES, ApiKey, MadeKey, Scope
 from service.api.schemas.probes import STRICT
 
 _KEEP_SECONDS = 24 * 3600
@@ -23,7 +23,7 @@ class MakeKeyRequest(BaseModel):
         None
     )
     requests_per_second: Annotated[
-        float | None, Field(gt=0, le=1e6, description="most; null: as the service's setting says")
+        float | None, Field(ge=LEAST_RATE, le=1e6, description="most; null: as the service's setting says")
     ] = None
     probes_per_day: Annotated[
         int | None, Field(ge=0, description="most that may be compared (UTC); null: as the service's setting says")
@@ -36,7 +36,7 @@ class RotateKeyRequest(BaseModel):
     model_config = STRICT
 
     keep_seconds: Annotated[
-        float, Field(ge=0, le=30 * 24 * 3600, description="for how long the secret before goes on")
+        float, Field(ge=0, le=MAX_KEEP_SECONDS, description="for how long the secret before goes on")
     ] = _KEEP_SECONDS
 
 

@@ -47,7 +47,8 @@ class RedisJobStore:
         """
         self._client, self._journal, self._clock, self._on_change = client, journal, clock, on_change
         self._base = f"{PREFIX}:{{{place}}}"
-        self._epoch, self._lock = "", threading.Lock()
+        self._known, self._lock = ("", 0), threading.Lock()
+        """The epoch, and how many writes of it were seen."""
 
     def create(self, gallery: str, asked: Mapping[str, Any], *, once: Once | None = None) -> Job:
         """See the port."""
@@ -157,24 +158,37 @@ class RedisJobStore:
     def _run(self, script: str, *arguments: str | bytes) -> list[Any]:
         """Raises `StateAwayError`."""
         for _ in range(_TRIES):
+            known = self._known
             with reaching():
-                found: list[Any] = self._client.eval(script, 1, self._base, self._epoch, *arguments)
+                found: list[Any] = self._client.eval(script, 1, self._base, f"{known[0]}/{known[1]}", *arguments)
             if found[0] != b"epoch":
+                if script in (scripts.CREATE, scripts.CHANGE) and found[0] == b"ok":
+                    self._see(known[0], found[1])
                 return found
-            self._catch_up(found[1].decode())
+            self._catch_up(known)
         raise StateAwayError("what replicas share is lost again and again; try again shortly")
 
-    def _catch_up(self, epoch: str) -> None:
-        """In an epoch that this process does not know yet: put back what it acknowledged, where nobody has it newer."""
+    def _see(self, epoch: str, writes: int) -> None:
+        """There were so many in it: if it has fewer some day, it came back as it was before."""
+        with self._lock:
+            if self._known[0] == epoch:
+                self._known = (epoch, max(writes, self._known[1]))
+
+    def _catch_up(self, known: tuple[str, int]) -> None:
+        """In an epoch that this process does not know yet, or that came back as it was before: put back what it acknowledged,
+        where nobody has it newer.
+        """
         with self._lock, reaching():
-            if self._epoch and self._epoch == epoch:
+            if self._known != known:
+                # Another thread has.
                 return
-            begun: bytes = self._client.eval(scripts.EPOCH, 1, self._base, secrets.token_hex(8))
+            epoch, writes = self._client.eval(scripts.EPOCH, 1, self._base, secrets.token_hex(8), str(known[1]))
+            begun = f"{epoch.decode()}/0"
             for job in self._journal.jobs():
                 is_open = str(int(job.state in OPEN))
                 asked = (job.job_id, str(job.version), job.state, is_open, job.gallery, job.created_at)
                 self._client.eval(scripts.PUT, 1, self._base, begun, *asked, *_fields(job))
-            self._epoch = begun.decode()
+            self._known = (epoch.decode(), int(writes))
 
     def _read(self, ids: Sequence[str]) -> list[Job]:
         """Those that are there."""

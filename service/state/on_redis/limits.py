@@ -1,15 +1,17 @@
 """`Limits` on Redis: one count for all replicas, and this process's own where Redis is away or came back empty."""
 
+import logging
 import time
 from collections.abc import Awaitable, Callable
 
 from redis import asyncio as async_redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from service.state.limits import BURST_SECONDS, DAY_SECONDS, EmbeddedLimits
 from service.state.on_redis import scripts
 from service.state.on_redis.connection import PREFIX
 
+log = logging.getLogger("facebridge.state")
 _AGAIN_SECONDS = 1.0
 """Requests do not wait for a Redis that hangs, each for itself."""
 
@@ -45,6 +47,10 @@ class RedisLimits:
         try:
             call: Callable[..., Awaitable[bytes | int]] = self._client.eval
             return float(await call(script, 1, key, *arguments))
+        except ResponseError as failure:
+            # It is there, and cannot do this.
+            log.error("limits of keys cannot be shared: %s", failure)
+            return None
         except (RedisError, OSError):
             self._away_until = time.monotonic() + _AGAIN_SECONDS
             return None

@@ -1,13 +1,18 @@
-"""What Redis does in one step, in Lua. KEYS[1] is what all keys of a tenant begin with, ARGV[1] the epoch that the caller knows.
+"""What Redis does in one step, in Lua. KEYS[1] is what all keys of a place begin with, ARGV[1] the epoch that the caller knows,
+and how many writes of it they have seen.
 
 A job is a hash; sets of ids in the order in which jobs were made say which are there, of which gallery, and in which state; one
-hash says which job of a gallery is open. Where the epoch is another one Redis was emptied, and nothing is done.
+hash says which job of a gallery is open. Where the epoch is another one Redis was emptied, and where there are fewer writes than
+were seen it came back as it was before: nothing is done then.
 """
 
 _BEGIN = """
 local base = KEYS[1]
 local epoch = redis.call('GET', base .. ':epoch')
-if epoch ~= ARGV[1] then return {'epoch', epoch or ''} end
+local known, seen = string.match(ARGV[1], '^(.*)/(%d+)$')
+local writes = tonumber(redis.call('GET', base .. ':writes') or '0')
+if epoch ~= known or writes < tonumber(seen) then return {'epoch'} end
+local function written() return {'ok', redis.call('INCR', base .. ':writes')} end
 local function of_job(id) return base .. ':job:' .. id end
 local function of_state(state) return base .. ':state:' .. state end
 local function remember(key, digest, status, body, seconds)
@@ -20,9 +25,11 @@ end
 
 EPOCH = """
 redis.call('SET', KEYS[1] .. ':epoch', ARGV[1], 'NX')
-return redis.call('GET', KEYS[1] .. ':epoch')
+local writes = math.max(tonumber(redis.call('GET', KEYS[1] .. ':writes') or '0'), tonumber(ARGV[2]))
+redis.call('SET', KEYS[1] .. ':writes', writes)
+return {redis.call('GET', KEYS[1] .. ':epoch'), writes}
 """
-"""A new epoch, or the one that there is."""
+"""A new epoch, or the one that there is; and how many writes there were in it."""
 
 PUT = (
     _BEGIN
@@ -74,7 +81,7 @@ redis.call('ZADD', base .. ':of:' .. gallery, seq, id)
 redis.call('ZADD', of_state('queued'), seq, id)
 redis.call('HSET', base .. ':open', gallery, id)
 remember(ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8])
-return {'ok'}
+return written()
 """
 )
 
@@ -97,7 +104,7 @@ local fields = {'state', state, 'version', tostring(tonumber(version) + 1)}
 for place = 12, #ARGV do fields[#fields + 1] = ARGV[place] end
 redis.call('HSET', of_job(id), unpack(fields))
 remember(ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11])
-return {'ok'}
+return written()
 """
 )
 

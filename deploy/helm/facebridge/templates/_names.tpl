@@ -25,6 +25,8 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{/* Everything of a pod but what it keeps: root is read only, nobody is root, nothing may be gained. */}}
 {{- define "facebridge.pod" -}}
 automountServiceAccountToken: false
+# Kubernetes would put FACEBRIDGE_... of its own into the environment, which are no settings.
+enableServiceLinks: false
 {{- with .root.Values.imagePullSecrets }}
 imagePullSecrets: {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -45,6 +47,11 @@ containers:
       - {name: http, containerPort: 8000}
     env:
       - {name: FACEBRIDGE_KEYS, value: /keys/keys.json}
+      {{- if not .galleries }}
+      # Nothing of it is kept: neither galleries nor an audit log; gateways write down what they let through.
+      - {name: FACEBRIDGE_GALLERIES, value: "off"}
+      - {name: FACEBRIDGE_AUDIT, value: "off"}
+      {{- end }}
       {{- with .root.Values.redis.url }}
       - {name: FACEBRIDGE_REDIS, value: {{ . | quote }}}
       {{- end }}

@@ -185,3 +185,33 @@ def _short_write(descriptor: int, data: Any, write: Callable[[int, Any], int] = 
 def test_no_log_is_no_sound_log(tmp_path: Path) -> None:
     with pytest.raises(DamagedError, match=re.escape(f"{tmp_path}: there is no audit log")):
         check_audit(tmp_path)
+
+
+def test_whoever_does_not_wait_any_more_stops_nobody(folder: Path) -> None:
+    log = AuditLog(folder)
+    for _ in range(20):
+        log.record({"what": "not waited for"}).cancel()
+    log.record({"what": "waited for"}).result(10)
+    log.close()
+    assert check_audit(folder).last == NUM + 21
+
+
+def test_what_cannot_be_written_as_json_is_lost_alone(folder: Path) -> None:
+    log = AuditLog(folder)
+    with pytest.raises(StorageError):
+        log.record({"what": object()}).result(10)
+    log.record({"what": "later"}).result(10)
+    log.close()
+    assert check_audit(folder).last == NUM + 1
+
+
+def test_a_folder_that_cannot_be_synced_breaks_no_chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = AuditLog(tmp_path / "audit")
+    monkeypatch.setattr(audit, "sync_folder", lambda _: (_ for _ in ()).throw(OSError(24, "Too many open files")))
+    with pytest.raises(StorageError):
+        log.record({"what": "lost"}).result(10)
+    monkeypatch.undo()
+    for number in range(3):
+        log.record({"what": f"kept {number}"}).result(10)
+    log.close()
+    assert [entry["what"] for entry in read_audit(tmp_path / "audit")] == ["kept 0", "kept 1", "kept 2"]

@@ -8,7 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from service.access.keys import SCOPES, ApiKey, find_key, make_key, read_keys, revoke_key, rotate_key
+from service.access.keys import (
+    MAX_KEYS,
+    REMEMBERED_DAYS,
+    SCOPES,
+    ApiKey,
+    find_by_id,
+    find_key,
+    make_key,
+    read_keys,
+    revoke_key,
+    rotate_key,
+)
 from service.access.ring import KeyRing
 from service.errors import InvalidInputError, NotFoundError, StartupError
 
@@ -98,6 +109,7 @@ def test_a_key_of_another_tenant_is_none(path: Path) -> None:
     for change in (
         lambda: revoke_key(path, made.key.key_id, tenant="other"),
         lambda: rotate_key(path, made.key.key_id, keep_seconds=1, tenant="other"),
+        lambda: find_by_id(path, made.key.key_id, "other"),
         lambda: revoke_key(path, "0" * 12),
     ):
         with pytest.raises(NotFoundError, match="there is no such key"):
@@ -214,3 +226,44 @@ def test_keys_that_were_read_hold_while_the_file_cannot_be(path: Path, caplog: p
     revoke_key(path, made.key.key_id)
     assert not opens(ring, clock, made.text)
     assert ring.is_needed
+
+
+def test_a_file_keeps_its_owner_its_mode_and_its_place(path: Path, tmp_path: Path) -> None:
+    make_key(path, "gate")
+    path.chmod(0o640)
+    linked = tmp_path / "linked.json"
+    linked.symlink_to(path)
+    make_key(linked, "other")
+    assert linked.is_symlink()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert len(read_keys(path)) == 2
+
+
+def test_a_missing_file_is_made_by_nobody_who_thinks_that_it_is_there(path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        make_key(path, "gate", must_exist=True)
+    with pytest.raises(FileNotFoundError):
+        revoke_key(path, "0" * 12)
+    assert not path.exists()
+
+
+def test_keys_that_ended_long_ago_are_forgotten_and_of_a_tenant_there_are_so_many(path: Path) -> None:
+    made = make_key(path, "gate")
+    document = json.loads(path.read_text())
+    (one,) = document["keys"]
+    old = (NOW - timedelta(days=REMEMBERED_DAYS + 1)).isoformat()
+    ended = [one | {"key_id": f"{number:012x}", "revoked_at": old, "secrets": []} for number in range(5)]
+    many = [one | {"key_id": f"f{number:011x}", "name": f"n{number}"} for number in range(MAX_KEYS - 1)]
+    path.write_text(json.dumps(document | {"keys": [one, *ended, *many]}))
+    with pytest.raises(InvalidInputError, match=f"at most {MAX_KEYS} keys"):
+        make_key(path, "one more")
+    make_key(path, "elsewhere", tenant="acme")
+    revoke_key(path, made.key.key_id)
+    assert len(read_keys(path)) == MAX_KEYS + 1
+
+
+@pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf"), 1e300])
+def test_a_secret_is_not_kept_for_ever(path: Path, seconds: float) -> None:
+    made = make_key(path, "gate")
+    with pytest.raises(InvalidInputError, match="may be kept for 0 to 720 hours"):
+        rotate_key(path, made.key.key_id, keep_seconds=seconds)

@@ -3,6 +3,7 @@
 import inspect
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -171,8 +172,35 @@ def test_the_key_is_sent_as_a_header_alone() -> None:
 
 def test_names_cannot_leave_their_place_in_a_path() -> None:
     handle, seen = answering(GALLERY)
-    client_of(handle)[0](calls.gallery("../keys?x=1#"))
-    assert seen[0].url.raw_path == b"/galleries/..%2Fkeys%3Fx%3D1%23"
+    client_of(handle)[0](calls.gallery("a/keys?x=1#"))
+    assert seen[0].url.raw_path == b"/galleries/a%2Fkeys%3Fx%3D1%23"
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/../b", "./a"])
+def test_nothing_leads_above_its_place(name: str) -> None:
+    for make in (calls.gallery, partial(calls.remove_subject, "people"), partial(calls.remove_template, "people")):
+        with pytest.raises(ValueError, match="leads elsewhere"):
+            make(name)
+
+
+def test_what_is_under_way_is_asked_again() -> None:
+    handle, seen = answering(httpx.ReadTimeout("slow"), problem(409, "idempotency-key-in-progress"), CREATED)
+    client, _ = client_of(handle)
+    assert client(calls.create_gallery("people", space="a")).name == "people"
+    assert len(seen) == 3
+
+
+def test_of_each_template_there_is_a_key_or_of_none() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        calls.enrol("people", NAMES[:3], ROWS[:3], space="a", keys=["1", "2"])
+
+
+async def test_an_async_client_asks_again_too() -> None:
+    handle, seen = answering(problem(503), httpx.ConnectError("refused"), httpx.Response(200, json=GALLERY.json()))
+    transport = httpx.MockTransport(handle)
+    async with AsyncClient("http://faces", transport=transport) as client:
+        assert (await client(calls.gallery("people"))).name == "people"
+    assert len(seen) == 3
 
 
 @pytest.fixture
