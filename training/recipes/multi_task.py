@@ -44,7 +44,7 @@ def small() -> MultiTaskRecipe:
         num_branch=5,
         num_layers=None,
         encoder=Rule("adamw", 1e-4, 1e-2),
-        head=Rule("adamw", 1e-3),
+        head=Rule("sgd", 0.1),
         weights=Rule("sgd", 0.005),
         scale=16.0,
         centre=0.1,
