@@ -78,9 +78,10 @@ class Idempotency:
             raise Problem(409, "idempotency-key-in-progress", "a request with this Idempotency-Key is under way")
         self._in_progress.add(key)
         try:
-            # Jobs may be kept elsewhere, and a write to a gallery does not wait for that.
-            answered = self._of_jobs if _is_of_jobs(request) else self._of_galleries
-            found = await asyncio.to_thread(answered, key)
+            # Jobs may be kept elsewhere, and a write to a gallery does not wait for that; an exchange is kept with its gallery.
+            found = await asyncio.to_thread(self._of_galleries, key)
+            if found is None and _is_of_jobs(request):
+                found = await asyncio.to_thread(self._of_jobs, key)
             if found is not None:
                 if found[0] != digest:
                     raise Problem(
