@@ -5,13 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
 Stage = Literal["decode", "queue", "inference", "search", "record", "encode"]
 """Reading what came in, pictures included; waiting for a model; its run; looking through a gallery; writing to it, and waiting
 for the disk; making the answer.
 """
-STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
 @dataclass(slots=True)
