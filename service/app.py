@@ -5,14 +5,12 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import partial
 from importlib import metadata
 from pathlib import Path
 
 from fastapi import Depends, FastAPI
 
 from models.runtime import conflicting_packages
-from models.space import Space
 from service.access.keys import FILE as KEYS
 from service.access.ring import KeyRing
 from service.api import access, idempotency, openapi, problems
@@ -26,7 +24,6 @@ from service.errors import StartupError
 from service.galleries.port import GalleryStore
 from service.inference.inference import Inference
 from service.inference.loading import EngineFactory, LoadedBundles, OnnxEngines, load_bundles
-from service.inference.watch import Seen
 from service.observability.metrics import Metrics
 from service.observability.tracing import OtlpTracer, Tracer
 from service.observability.traffic import Traffic
@@ -120,7 +117,6 @@ def _inference(settings: Settings, loaded: LoadedBundles, metrics: Metrics) -> I
         queue_rows=settings.queue_rows,
         queue_pictures=settings.queue_pictures,
         on_batch=lambda bundle, num_rows: metrics.batch_rows.labels(bundle).observe(num_rows),
-        on_suspicion=partial(_tell_suspicion, metrics),
     )
 
 
@@ -134,14 +130,6 @@ def _check_norms(tenants: Tenants) -> None:
         log.warning(
             "setting enrol_min_norm: no bundle and no gallery is of the space %s; it holds for nothing", reference
         )
-
-
-def _tell_suspicion(metrics: Metrics, space: Space, seen: Seen) -> None:
-    if seen.state == "suspected":
-        metrics.space_alarms.labels(space.name).inc()
-        log.warning("what arrives as features of the space %s does not look like it: %s", space.name, seen.reason)
-    else:
-        log.info("what arrives as features of the space %s looks like it again", space.name)
 
 
 def _lifespan(

@@ -9,23 +9,26 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from models.space import Space
 from service.access.audit import FOLDER as AUDIT
 from service.access.audit import AuditLog
 from service.access.keys import DEFAULT_TENANT, TENANT_PATTERN
-from service.access.ring import KeyRing
+from service.access.ring import KeyChange, KeyRing
 from service.api.deps import Services
 from service.api.idempotency import Idempotency
 from service.api.parquet import ParquetReader
-from service.errors import DrainingError, FacebridgeError, OverloadedError
+from service.errors import DrainingError, FacebridgeError, OverloadedError, StorageError
 from service.galleries.embedded import EmbeddedGalleryStore
 from service.galleries.folder import TENANTS
 from service.galleries.indexes import IndexPolicy
 from service.galleries.port import GalleryStore
 from service.inference.inference import Inference
+from service.inference.watch import Seen
 from service.jobs.migration import MigrationWork
 from service.jobs.runner import JobRunner
 from service.observability.metrics import Metrics
@@ -52,7 +55,7 @@ from service.usecases.trust import TrustPolicy
 from service.usecases.verdicts import Verdicts
 from service.usecases.verify import Verify
 
-log = logging.getLogger("facebridge.tenants")
+log, log_of_spaces = logging.getLogger("facebridge.tenants"), logging.getLogger("facebridge.spaces")
 _EXCHANGED = ("cut-over", "rolled-back")
 
 
@@ -107,9 +110,13 @@ class Tenants:
         """
         self._shared, self._does_jobs = shared, does_jobs
         self._lock, self._is_running, self._is_over = threading.Lock(), False, False
+        self._noting, self._to_note = threading.Lock(), dict[str, list[KeyChange]]()
+        """Of tenants that are not open yet: what their audit logs are to say of their keys."""
         self._open = {DEFAULT_TENANT: self._opened(DEFAULT_TENANT, store, jobs)}
         for name in _names(shared.settings.data):
             self._open[name] = self._opened(name)
+        if shared.ring is not None:
+            shared.ring.on_change = self.note_keys
 
     @property
     def all(self) -> Iterator[Services]:
@@ -133,6 +140,15 @@ class Tenants:
             log.info("tenant %s: gallery %s is %s (job %s)", event.tenant, event.gallery, event.state, event.job_id)
         if found is not None:
             found.runner.wake()
+
+    def note_keys(self, change: KeyChange) -> None:
+        """The tenant's audit log says what became of its keys, whoever changed them and where."""
+        with self._noting:
+            found = self._open.get(change.tenant)
+            if found is None:
+                self._to_note.setdefault(change.tenant, []).append(change)
+                return
+        _note_keys(found.kept.audit, change)
 
     def start(self) -> None:
         """Begin to work on jobs."""
@@ -165,7 +181,11 @@ class Tenants:
                     raise OverloadedError("the galleries of this tenant cannot be opened; the log says why") from None
                 if self._is_running:
                     opened.runner.start()
-                self._open[name] = opened
+                with self._noting:
+                    self._open[name] = opened
+                    changes = self._to_note.pop(name, [])
+                for change in changes:
+                    _note_keys(opened.kept.audit, change)
             return self._open[name].services
 
     def _opened(self, name: str, store: GalleryStore | None = None, jobs: JobStore | None = None) -> _Open:
@@ -204,9 +224,11 @@ def _services(shared: Shared, tenant: str, kept: _Kept) -> tuple[Services, JobRu
     gates = GatePolicy(
         settings.enrol_min_confidence, settings.enrol_min_norm, settings.enrol_duplicates, settings.duplicate_fmr
     )
+    watch = inference.new_watch(partial(_tell_suspicion, metrics, tenant))
     probes = Probes(
         inference,
         TrustPolicy(settings.low_confidence, settings.min_confidence),
+        watch=watch,
         refuses_suspected=settings.wrong_space == "refuse",
         limits=SampleLimits(settings.max_samples, settings.max_batch_rows),
     )
@@ -227,6 +249,7 @@ def _services(shared: Shared, tenant: str, kept: _Kept) -> tuple[Services, JobRu
         metrics=metrics,
         traffic=shared.traffic,
         inference=inference,
+        watch=watch,
         translate=Translate(inference, probes),
         verify=Verify(inference, probes),
         identify=Identify(inference, probes, store),
@@ -245,6 +268,27 @@ def _services(shared: Shared, tenant: str, kept: _Kept) -> tuple[Services, JobRu
         ring=shared.ring,
     )
     return services, runner
+
+
+def _note_keys(audit: AuditLog | None, change: KeyChange) -> None:
+    if audit is None:
+        return
+    told = {name: ids for name, ids in asdict(change).items() if ids and name != "tenant"}
+    try:
+        audit.add({"at": datetime.now(UTC).isoformat(timespec="milliseconds"), "what": "keys", **told})
+    except StorageError as failure:
+        log.error("tenant %s: that keys changed is not in the audit log: %s", change.tenant, failure)
+
+
+def _tell_suspicion(metrics: Metrics, tenant: str, space: Space, seen: Seen) -> None:
+    if seen.state == "suspected":
+        metrics.space_alarms.labels(tenant, space.name).inc()
+        text = "tenant %s: what arrives as features of the space %s does not look like it: %s"
+        log_of_spaces.warning(text, tenant, space.name, seen.reason)
+    else:
+        log_of_spaces.info(
+            "tenant %s: what arrives as features of the space %s looks like it again", tenant, space.name
+        )
 
 
 def _count_migrated(metrics: Metrics, tenant: str, gallery: str, num: int) -> None:

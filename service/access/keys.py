@@ -58,6 +58,7 @@ USUAL_SCOPES: tuple[Scope, ...] = ("translate", "search")
 
 _PREFIX = "fb"
 _ID_BYTES, _SECRET_BYTES = 6, 32
+_ID_PATTERN = rf"^[0-9a-f]{{{2 * _ID_BYTES}}}$"
 _TEXT = re.compile(rf"{_PREFIX}_([0-9a-f]{{{2 * _ID_BYTES}}})_([A-Za-z0-9_-]{{43}})")
 _LARGEST_FILE = 16 << 20
 _NOBODYS = hashlib.sha256(b"").hexdigest()
@@ -86,7 +87,7 @@ class ApiKey:
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
-    key_id: Annotated[str, StringConstraints(pattern=rf"^[0-9a-f]{{{2 * _ID_BYTES}}}$")]
+    key_id: Annotated[str, StringConstraints(pattern=_ID_PATTERN)]
     name: Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME, pattern=r"^[^\x00-\x1f\x7f]+$")]
     """For people."""
     tenant: Annotated[str, StringConstraints(pattern=TENANT_PATTERN)]
@@ -99,6 +100,8 @@ class ApiKey:
     """None: as the setting says."""
     probes_per_day: Annotated[int, Field(ge=0)] | None = None
     """Compared with templates or with each other. None: as the setting says."""
+    shares: Annotated[str, StringConstraints(pattern=_ID_PATTERN)] | None = None
+    """The key whose limits hold for all that it made, and for this one: together they ask no more than it might alone."""
 
     def is_live(self, now: datetime) -> bool:
         """Whether it opens anything."""
@@ -159,11 +162,10 @@ def make_key(
     days: float | None = None,
     requests_per_second: float | None = None,
     probes_per_day: int | None = None,
-    not_after: datetime | None = None,
-    must_exist: bool = False,
+    maker: ApiKey | None = None,
 ) -> MadeKey:
-    """Add a key to a file, which is made where there is none, unless it `must_exist`; it ends after so many days, and not after a
-    moment.
+    """Add a key to a file, which is made where there is none; it ends after so many days. One that a `maker` makes ends with it
+    at the latest, and has a share of its limits.
 
     Raises `InvalidInputError`, `StartupError`, `OSError`.
     """
@@ -171,7 +173,7 @@ def make_key(
     if days is not None and not 0 < days <= MAX_DAYS:
         raise InvalidInputError(f"days must be more than 0, and at most {MAX_DAYS}")
     ends = [now + timedelta(days=days)] if days is not None else []
-    ends += [not_after] if not_after is not None else []
+    ends += [maker.until] if maker is not None and maker.until is not None else []
     secret, text = _new_secret(now)
     made = _checked(
         ApiKey(
@@ -185,13 +187,14 @@ def make_key(
             None,
             requests_per_second,
             probes_per_day,
+            (maker.shares or maker.key_id) if maker is not None else None,
         )
     )
     if requests_per_second is not None and not math.isfinite(requests_per_second):
         raise InvalidInputError("requests_per_second must be a number")
     if not made.scopes:
         raise InvalidInputError(f"a key needs scopes, of {', '.join(SCOPES)}")
-    with _changing(path, must_exist=must_exist) as keys:
+    with _changing(path, must_exist=maker is not None) as keys:
         if any(one.name == name and one.tenant == tenant and one.is_live(now) for one in keys):
             raise InvalidInputError("the tenant has a key of this name; revoke it first, or choose another name")
         keys.append(made)

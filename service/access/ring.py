@@ -3,9 +3,10 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Self
 
 from service.access.keys import DEFAULT_TENANT, SCOPES, ApiKey, Scope, find_key, read_keys
 from service.errors import StartupError
@@ -17,6 +18,33 @@ _LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
+class Budget:
+    """How often may be asked by a key, with those that it made."""
+
+    key_id: str
+    requests_per_second: float | None
+    """None: as the setting says."""
+    probes_per_day: int | None
+
+    @classmethod
+    def of(cls, key: ApiKey) -> Self:
+        """Its own."""
+        return cls(key.key_id, key.requests_per_second, key.probes_per_day)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyChange:
+    """What was seen of a tenant's keys since the look before: ids of those that are new, that are other than they were, and that
+    open nothing any more.
+    """
+
+    tenant: str
+    made: tuple[str, ...]
+    changed: tuple[str, ...]
+    ended: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """Whoever sends a request, as far as it is known."""
 
@@ -24,8 +52,8 @@ class Caller:
     scopes: frozenset[Scope]
     key_id: str = ""
     """Empty where nobody needs a key."""
-    requests_per_second: float | None = None
-    probes_per_day: int | None = None
+    budgets: tuple[Budget, ...] = ()
+    """All hold."""
 
 
 ANYBODY = Caller(DEFAULT_TENANT, frozenset(SCOPES))
@@ -41,6 +69,8 @@ class KeyRing:
         self._keys: Mapping[str, ApiKey] | None = None
         self._read: tuple[int, ...] | None = None
         self._clock, self._looked = clock, clock()
+        self.on_change: Callable[[KeyChange], None] = lambda change: None
+        """Hears of changes of the file, whoever made them."""
         self._look(is_start=True)
 
     @property
@@ -52,10 +82,15 @@ class KeyRing:
     def caller(self, text: str) -> Caller | None:
         """Whose key a text is; None where it opens nothing."""
         self._look_now_and_then()
-        key = find_key(self._keys or {}, text, datetime.now(UTC))
+        keys = self._keys or {}
+        key = find_key(keys, text, datetime.now(UTC))
         if key is None:
             return None
-        return Caller(key.tenant, frozenset(key.scopes), key.key_id, key.requests_per_second, key.probes_per_day)
+        budgets = [Budget.of(key)]
+        if key.shares is not None:
+            # Of a maker who is long gone its own number is left, which was no more than the maker's.
+            budgets.insert(0, Budget.of(replace(keys.get(key.shares, key), key_id=key.shares)))
+        return Caller(key.tenant, frozenset(key.scopes), key.key_id, tuple(budgets))
 
     def _look_now_and_then(self) -> None:
         now = self._clock()
@@ -78,8 +113,25 @@ class KeyRing:
             # Those that were read last hold on: a file that is half written opens and closes nothing.
             log.error("the keys are those that were read last: %s", failure)
             return
-        self._keys = {key.key_id: key for key in keys}
+        before, self._keys = self._keys, {key.key_id: key for key in keys}
         self._read = found
+        for change in [] if is_start else _changes(before or {}, self._keys):
+            self.on_change(change)
+
+
+def _changes(before: Mapping[str, ApiKey], after: Mapping[str, ApiKey]) -> list[KeyChange]:
+    tenants = {key.tenant for key in (*before.values(), *after.values())}
+    return [change for tenant in sorted(tenants) if (change := _change_of(tenant, before, after)) is not None]
+
+
+def _change_of(tenant: str, before: Mapping[str, ApiKey], after: Mapping[str, ApiKey]) -> KeyChange | None:
+    was, now = (
+        {key_id: key for key_id, key in keys.items() if key.tenant == tenant and key.revoked_at is None}
+        for keys in (before, after)
+    )
+    made, ended = sorted(now.keys() - was.keys()), sorted(was.keys() - now.keys())
+    changed = sorted(key_id for key_id in was.keys() & now.keys() if was[key_id] != now[key_id])
+    return KeyChange(tenant, tuple(made), tuple(changed), tuple(ended)) if made or changed or ended else None
 
 
 def _unreadable(path: Path, failure: Exception) -> StartupError:

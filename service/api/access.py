@@ -15,12 +15,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from models.space import NAME_PATTERN
 from service.access.audit import AuditLog
-from service.access.ring import ANYBODY, Caller, KeyRing
+from service.access.ring import ANYBODY, Budget, Caller, KeyRing
 from service.api.middleware import CALLER, REQUEST_ID
 from service.api.problems import Problem, problem_of
 from service.api.scopes import CHANGING, NEEDS, NOT_AUDITED, OPEN
 from service.errors import FacebridgeError, StorageError
 from service.observability.metrics import Metrics
+from service.observability.stages import answer_begins, stage
 from service.settings import Settings
 from service.state.port import Limits
 
@@ -102,12 +103,11 @@ class Admit:
 
     async def _check_rate(self, caller: Caller) -> None:
         """Raises `Problem` 429."""
-        per_second = caller.requests_per_second or self._requests_per_second
-        if not per_second or not caller.key_id:
-            return
-        seconds = await self._limits.take_request(caller.key_id, per_second)
-        if seconds > 0:
-            raise _limited(f"this key may send {per_second:g} requests a second", seconds)
+        for budget in caller.budgets:
+            per_second = budget.requests_per_second or self._requests_per_second
+            seconds = await self._limits.take_request(budget.key_id, per_second) if per_second else 0.0
+            if seconds > 0:
+                raise _limited(f"{_whose(budget, caller)} may send {per_second:g} requests a second", seconds)
 
     async def _refuse(self, problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
         self._metrics.problems.labels(problem.slug).inc()
@@ -120,8 +120,10 @@ class Admit:
         async def send_when_written(message: Message) -> None:
             nonlocal is_lost
             if message["type"] == "http.response.start":
+                answer_begins()
                 try:
-                    await _write_down(audit, scope, message["status"])
+                    with stage("audit"):
+                        await _write_down(audit, scope, message["status"])
                 except StorageError as failure:
                     is_lost = True
                     await self._refuse(problem_of(failure), scope, receive, send)
@@ -165,12 +167,11 @@ async def spend_probes(request: Request, limits: Limits, num: int, per_day: int)
     """
     note(request, num_probes=num)
     caller = caller_of(request)
-    allowed = caller.probes_per_day if caller.probes_per_day is not None else per_day or None
-    if allowed is None or not caller.key_id:
-        return
-    seconds = await limits.spend_probes(caller.key_id, num, allowed)
-    if seconds > 0:
-        raise _limited(f"this key may ask about {allowed} probes a day", seconds)
+    for budget in caller.budgets:
+        allowed = budget.probes_per_day if budget.probes_per_day is not None else per_day or None
+        seconds = await limits.spend_probes(budget.key_id, num, allowed) if allowed is not None else 0.0
+        if seconds > 0:
+            raise _limited(f"{_whose(budget, caller)} may ask about {allowed} probes a day", seconds)
 
 
 async def _write_down(audit: AuditLog, scope: Scope, status: int) -> None:
@@ -220,6 +221,10 @@ def _unauthenticated(detail: str) -> Problem:
 
 def _forbidden(detail: str) -> Problem:
     return Problem(403, "forbidden", detail)
+
+
+def _whose(budget: Budget, caller: Caller) -> str:
+    return "this key" if budget.key_id == caller.key_id else "the key that made this one, with all that it made,"
 
 
 def _limited(detail: str, seconds: float) -> Problem:

@@ -11,6 +11,7 @@ from service.api.idempotency import Idempotency
 from service.api.middleware import CALLER
 from service.api.parquet import ParquetReader
 from service.inference.inference import Inference
+from service.inference.watch import Watch
 from service.observability.metrics import Metrics
 from service.observability.traffic import Traffic
 from service.settings import Settings
@@ -35,6 +36,8 @@ class Services:
     metrics: Metrics
     traffic: Traffic
     inference: Inference
+    watch: Watch
+    """Over what this tenant sends."""
     translate: Translate
     verify: Verify
     identify: Identify

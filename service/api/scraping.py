@@ -37,13 +37,6 @@ def _read_shared(metrics: Metrics, services: Services) -> None:
     found.bundles.labels("rejected").set(len(inference.loaded.rejected))
     for bundle, num in inference.queued_rows.items():
         found.queued_rows.labels(bundle).set(num)
-    for fingerprint, seen in inference.watch.spaces.items():
-        space = inference.catalog.find_space(fingerprint)
-        if space is not None:
-            found.space_suspected.labels(space.name).set(seen.state == "suspected")
-            found.space_outlier_share.labels(space.name).set(seen.outlier_share)
-            if seen.stream_score is not None:
-                found.space_stream_score.labels(space.name).set(seen.stream_score)
     if services.settings.device != "cpu":
         for gpu in gpu_memory():
             found.gpu_memory_bytes.labels(str(gpu.number), "total").set(gpu.total)
@@ -60,6 +53,13 @@ async def _read_tenant(metrics: Metrics, services: Services) -> None:
     found.writable.labels(tenant).set(is_writable)
     if services.audit is not None:
         found.audit_entries.labels(tenant).set(services.audit.head[0])
+    for fingerprint, seen in services.watch.spaces.items():
+        space = services.inference.catalog.find_space(fingerprint)
+        if space is not None:
+            found.space_suspected.labels(tenant, space.name).set(seen.state == "suspected")
+            found.space_outlier_share.labels(tenant, space.name).set(seen.outlier_share)
+            if seen.stream_score is not None:
+                found.space_stream_score.labels(tenant, space.name).set(seen.stream_score)
     for gallery in await services.galleries.list_all():
         labels = (tenant, gallery.name)
         has.gallery_templates.labels(*labels).set(gallery.num_templates)

@@ -40,13 +40,9 @@ class Inference:
         queue_rows: int,
         queue_pictures: int,
         on_batch: Callable[[str, int], None] = lambda bundle, num_rows: None,
-        on_suspicion: Callable[[Space, Seen], None] = lambda space, seen: None,
     ) -> None:
-        """`on_batch` hears the bundle's name and the size of every batch that is run, `on_suspicion` of spaces whose features
-        begin or end to look as if they were of another.
-        """
+        """`on_batch` hears the bundle's name and the size of every batch that is run."""
         self.loaded = loaded
-        self.watch = Watch((entry.bundle for entry in loaded.translators), on_suspicion)
         self._confidence = {entry.bundle.manifest.name: entry.bundle.confidence for entry in loaded.translators}
         self.catalog = Catalog(
             (entry.bundle for entry in (*loaded.translators, *loaded.samplers)),
@@ -78,6 +74,10 @@ class Inference:
             await batcher.stop()
         self._executor.shutdown()
         self._prepare_executor.shutdown()
+
+    def new_watch(self, on_suspicion: Callable[[Space, Seen], None] = lambda space, seen: None) -> Watch:
+        """Over what one tenant sends: `on_suspicion` hears of spaces whose features begin or end to look as if of another."""
+        return Watch((entry.bundle for entry in self.loaded.translators), on_suspicion)
 
     @property
     def queued_rows(self) -> dict[str, int]:

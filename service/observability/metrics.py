@@ -44,7 +44,7 @@ class Metrics:
         )
         self.stage_seconds = Histogram(
             "facebridge_stage_seconds",
-            "Time that a stage of a request took: decode, queue, inference, search, record, encode.",
+            "Time that a stage of a request took: decode, queue, inference, search, record, encode, audit.",
             ("stage", "route"),
             buckets=_STAGE_BUCKETS,
             registry=self.registry,
@@ -69,7 +69,7 @@ class Metrics:
             "source",
             "target",
         )
-        self.space_alarms = self._counter("space_alarms", "Times that a space became suspected.", "space")
+        self.space_alarms = self._counter("space_alarms", "Times that a space became suspected.", "tenant", "space")
         self.decisions = self._counter(
             "decisions", "Probes by what was decided of them: match, non-match, nobody, flagged.", "tenant", "decision"
         )
@@ -179,15 +179,20 @@ class _Read:
         self.space_suspected = gauge(
             "space_suspected",
             "1 where what arrives under the name of a space does not look like its features, else 0.",
+            "tenant",
             "space",
         )
         self.space_stream_score = gauge(
             "space_stream_score",
             "How far the last faces of a space are off together, over what hardly any stream of it is.",
+            "tenant",
             "space",
         )
         self.space_outlier_share = gauge(
-            "space_outlier_share", "Share of the last 200 features of a space that are like hardly any of it.", "space"
+            "space_outlier_share",
+            "Share of the last 200 features of a space that are like hardly any of it.",
+            "tenant",
+            "space",
         )
         self.shared_state_reachable = gauge(
             "shared_state_reachable", "1 where what replicas share can be reached, or nothing is shared, else 0."

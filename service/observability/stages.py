@@ -7,9 +7,9 @@ from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from typing import Literal
 
-Stage = Literal["decode", "queue", "inference", "search", "record", "encode"]
+Stage = Literal["decode", "queue", "inference", "search", "record", "encode", "audit"]
 """Reading what came in, pictures included; waiting for a model; its run; looking through a gallery; writing to it, and waiting
-for the disk; making the answer.
+for the disk; making the answer; writing down that it was asked.
 """
 
 
@@ -20,14 +20,16 @@ class Took:
     request_id: str = ""
     began: float = field(default_factory=time.perf_counter)
     spans: list[tuple[Stage, float, float]] = field(default_factory=list)
+    is_answered: bool = False
 
     def add(self, stage: Stage, began: float, ended: float) -> None:
         """One that is over."""
         self.spans.append((stage, began, ended))
 
     def begin_answer(self) -> None:
-        """What came after the last of them was making the answer."""
-        if self.spans:
+        """What came after the last of them was making the answer, when this is called first."""
+        if self.spans and not self.is_answered:
+            self.is_answered = True
             self.add("encode", max(ended for _, _, ended in self.spans), time.perf_counter())
 
     @property
@@ -55,6 +57,13 @@ def watched() -> Took | None:
 def unwatch(token: Token[Took | None]) -> None:
     """The request is answered."""
     _watched.reset(token)
+
+
+def answer_begins() -> None:
+    """What comes after this is not making the answer any more."""
+    took = _watched.get()
+    if took is not None:
+        took.begin_answer()
 
 
 def tell(stage: Stage, began: float, ended: float) -> None:

@@ -29,6 +29,7 @@ from service.errors import (
 from service.inference.batcher import OFF_LOOP_ROWS
 from service.inference.engine import Picture
 from service.inference.inference import OFF_LOOP_JUDGED, Inference
+from service.inference.watch import Watch
 from service.usecases.sampling import Draw, Drawn, SampleLimits
 from service.usecases.trust import Trusted, TrustPolicy, judge
 
@@ -74,14 +75,16 @@ class Probes:
         inference: Inference,
         trust: TrustPolicy | None = None,
         *,
+        watch: Watch | None = None,
         refuses_suspected: bool = False,
         limits: SampleLimits | None = None,
     ) -> None:
-        """`trust` holds for every request, as `limits` do; with `refuses_suspected` features of a space that is under suspicion
-        are refused.
+        """`trust` holds for every request, as `limits` do; with `refuses_suspected` features of a space of which the `watch` is
+        suspicious are refused.
         """
         self._inference = inference
         self._trust = trust or TrustPolicy()
+        self._watch = watch or inference.new_watch()
         self._refuses_suspected = refuses_suspected
         self._limits = limits or SampleLimits()
 
@@ -124,13 +127,13 @@ class Probes:
 
         Raises `SuspectedSpaceError` where they do not look like it and that is to be refused.
         """
-        watch, photos = self._inference.watch, native.features[native.is_photo]
+        photos = native.features[native.is_photo]
         if not len(photos):
             return native
         if len(photos) < OFF_LOOP_JUDGED:
-            seen = watch.observe(photos, native.space)
+            seen = self._watch.observe(photos, native.space)
         else:
-            seen = await asyncio.to_thread(watch.observe, photos, native.space)
+            seen = await asyncio.to_thread(self._watch.observe, photos, native.space)
         if self._refuses_suspected and seen.state == "suspected":
             raise SuspectedSpaceError(
                 f"what arrives as features of the space {native.space.name} does not look like it: {seen.reason}. Compare "

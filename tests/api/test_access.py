@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,10 @@ import httpx
 import pytest
 import pytest_asyncio
 from fastapi import FastAPI
+from starlette.types import ASGIApp, Message, Receive, Send
+from starlette.types import Scope as AsgiScope
 
+from service.access import audit
 from service.access.audit import check_audit, read_audit
 from service.access.keys import SCOPES, Scope, make_key, revoke_key
 from service.api.bodies import NPY
@@ -85,6 +89,14 @@ def test_every_route_stands_in_the_table_and_nothing_else(world: World) -> None:
     assert routes == {(method, path.replace(":path}", "}")) for method, path in NEEDS}
     assert set(NEEDS.values()) - {None} == set(SCOPES)
     assert set(SCOPES) >= CHANGING
+
+
+READING = {None, "translate", "search", "vectors-read"}
+"""What requests other than GET may need that change nothing."""
+
+
+def test_whatever_changes_something_needs_a_scope_whose_entries_are_waited_for() -> None:
+    assert {needed for (method, _), needed in NEEDS.items() if method != "GET"} - READING == CHANGING
 
 
 @pytest.mark.parametrize("header", ["x-api-key", "authorization"])
@@ -230,7 +242,9 @@ async def test_what_is_anothers_is_as_if_it_were_not(world: World) -> None:
     assert num == 29
     assert [one["name"] for one in (await stranger.get("/galleries")).json()["galleries"]] == ["own"]
     assert (await stranger.get("/jobs")).json()["jobs"] == []
-    assert all(entry["key_id"] != key_id for entry in (await stranger.get("/audit")).json()["entries"])
+    # What a stranger asked about is theirs to know.
+    entries = [{**entry, "of_key": None} for entry in (await stranger.get("/audit")).json()["entries"]]
+    assert key_id not in json.dumps(entries)
     assert key_id not in (await stranger.get("/keys")).text
     # And nothing of it was done.
     assert (await owner.get("/galleries/people")).json()["num_templates"] == len(ROWS)
@@ -383,6 +397,96 @@ async def test_a_change_that_cannot_be_written_down_is_no_success(
         monkeypatch.undo()
         assert (await client.get("/galleries/people")).status_code == 200
     assert issubclass(StorageError, Exception)
+
+
+async def test_no_change_is_answered_that_cannot_be_written_down(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever comes of it: what is refused may have begun."""
+
+    def fails(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    async with world.client(world.key()) as client:
+        monkeypatch.setattr("service.access.audit._write_all", fails)
+        for (method, path), needed in NEEDS.items():
+            answer = await client.request(method, re.sub(r"{[^}]*}", "nothing", path))
+            is_lost = answer.status_code == 503
+            assert is_lost == (method != "GET" and needed not in READING), (method, path, answer.text)
+            assert not is_lost or answer.json()["type"] == "urn:facebridge:problem:not-recorded"
+        monkeypatch.undo()
+
+
+CHANGES: list[tuple[str, str, str, Any]] = [
+    ("POST", "/galleries", "/galleries", {"name": "people", "space": "a"}),
+    (
+        "POST",
+        "/galleries/people/templates",
+        "/galleries/{gallery}/templates",
+        {"space": "a", "templates": [{"subject": name, "feature": ROWS[0].tolist()} for name in ("s0", "s1")]},
+    ),
+    ("DELETE", "/galleries/people/subjects/s0", "/galleries/{gallery}/subjects/{subject:path}", None),
+    ("POST", "/galleries/people/erasures", "/galleries/{gallery}/erasures", {"subjects": ["s1"]}),
+    ("POST", "/galleries/people/migrations", "/galleries/{gallery}/migrations", {"target": "b", "gates": LOOSE}),
+    ("POST", "/keys", "/keys", {"name": "gate"}),
+]
+
+
+async def test_when_a_change_is_answered_it_is_written_down(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slowly(descriptor: int, data: bytes, write: Callable[[int, bytes], None] = audit._write_all) -> None:
+        time.sleep(0.1)
+        write(descriptor, data)
+
+    monkeypatch.setattr("service.access.audit._write_all", slowly)
+    assert {NEEDS[method, route] for method, _, route, _ in CHANGES} == CHANGING
+    async with world.client(world.key()) as client:
+        for method, path, route, body in CHANGES:
+            answer = await client.request(method, path, json=body)
+            assert answer.is_success, (path, answer.text)
+            on_disk = [(one.get("method"), one.get("route")) for one in read_audit(world.data / "audit")]
+            assert (method, route) in on_disk
+
+
+def heard(app: ASGIApp, messages: list[Message]) -> ASGIApp:
+    """An app, and whatever it sends."""
+
+    async def hear(scope: AsgiScope, receive: Receive, send: Send) -> None:
+        async def keep(message: Message) -> None:
+            messages.append(message)
+            await send(message)
+
+        await app(scope, receive, keep)
+
+    return hear
+
+
+async def test_of_an_answer_that_is_not_written_down_nothing_is_sent(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    sent: list[Message] = []
+    transport = httpx.ASGITransport(heard(world.app, sent), raise_app_exceptions=False)
+    headers = {"x-api-key": world.key()}
+    monkeypatch.setattr("service.access.audit._write_all", fails)
+    async with httpx.AsyncClient(transport=transport, base_url="http://facebridge", headers=headers) as client:
+        await client.post("/galleries", json={"name": "people", "space": "a"})
+    monkeypatch.undo()
+    assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
+    assert sent[0]["status"] == 503
+    assert json.loads(sent[1]["body"])["type"] == "urn:facebridge:problem:not-recorded"
+
+
+@pytest.mark.parametrize("needs_keys", [True, False], ids=["no-keys", "not-asked-for"])
+async def test_where_nobody_needs_a_key_nothing_is_written_down(
+    bundles: Path, tmp_path: Path, needs_keys: bool
+) -> None:
+    if not needs_keys:
+        make_key(tmp_path / "keys.json", "first")
+    app = create_app(Settings(bundles=bundles, data=tmp_path, device="cpu"), needs_keys=needs_keys)
+    async with running(app) as client:
+        await people(client)
+        assert (await client.post("/identify", json=probe())).status_code == 200
+    assert list(read_audit(tmp_path / "audit")) == []
 
 
 async def test_what_may_be_a_name_or_a_secret_is_not_written_down(world: World) -> None:

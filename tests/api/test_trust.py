@@ -16,6 +16,7 @@ from models.calibration import Calibration
 from models.confidence import ConfidenceModel, Estimate, NormEstimate, NormScale
 from models.operating_point import OperatingPoint
 from models.space import Space
+from service.access.keys import SCOPES, make_key
 from service.app import create_app
 from service.settings import Settings
 from tests.api.world import (
@@ -327,14 +328,34 @@ async def test_features_of_another_space_raise_an_alarm(
     assert told == ["WARNING"]
     assert "features of the space a does not look like it" in caplog.text
     metrics = (await client.get("/metrics")).text
-    assert 'facebridge_space_suspected{space="a"} 1.0' in metrics
-    assert 'facebridge_space_alarms_total{space="a"} 1.0' in metrics
-    assert 'facebridge_space_outlier_share{space="a"} 1.0' in metrics
+    assert 'facebridge_space_suspected{space="a",tenant="default"} 1.0' in metrics
+    assert 'facebridge_space_alarms_total{space="a",tenant="default"} 1.0' in metrics
+    assert 'facebridge_space_outlier_share{space="a",tenant="default"} 1.0' in metrics
     with caplog.at_level(logging.INFO, "facebridge.spaces"):
         await client.post("/translate", json=asked(np.tile(ROWS[[GOOD]], (200, 1))))
     assert (await arriving(client, "a"))["state"] == "usual"
-    assert 'facebridge_space_suspected{space="a"} 0.0' in (await client.get("/metrics")).text
+    assert 'facebridge_space_suspected{space="a",tenant="default"} 0.0' in (await client.get("/metrics")).text
     assert "looks like it again" in caplog.text
+
+
+async def test_what_one_tenant_sends_is_not_suspicious_in_another(serve: Serve, tmp_path: Path) -> None:
+    keys = {
+        tenant: make_key(tmp_path / "data" / "keys.json", "all", SCOPES, tenant=tenant) for tenant in ("acme", "other")
+    }
+    async with serve(wrong_space="refuse") as client:
+        for tenant, statuses in (("acme", [200, 409]), ("other", [200, 200])):
+            client.headers["x-api-key"] = keys[tenant].text
+            rows = [odd(4), odd(1)] if tenant == "acme" else [odd(1), odd(1)]
+            assert [(await client.post("/translate", json=asked(one))).status_code for one in rows] == statuses
+        seen = await arriving(client, "a")
+        assert (seen["state"], seen["num_seen"]) == ("unknown", 2)
+        metrics = (await client.get("/metrics")).text
+        client.headers["x-api-key"] = keys["acme"].text
+        assert (await arriving(client, "a"))["state"] == "suspected"
+    assert 'facebridge_space_suspected{space="a",tenant="acme"} 1.0' in metrics
+    assert 'facebridge_space_suspected{space="a",tenant="other"} 0.0' in metrics
+    assert 'facebridge_space_alarms_total{space="a",tenant="acme"} 1.0' in metrics
+    assert 'facebridge_space_alarms_total{space="a",tenant="other"}' not in metrics
 
 
 @pytest.mark.parametrize("verb", ["translate", "verify", "identify", "enrol"])
@@ -372,7 +393,8 @@ async def test_the_stream_is_told_too(serve: Serve) -> None:
         seen = await arriving(client, "a")
         assert seen["num_faces"] >= 20
         assert (
-            f'facebridge_space_stream_score{{space="a"}} {seen["stream_score"]}' in (await client.get("/metrics")).text
+            f'facebridge_space_stream_score{{space="a",tenant="default"}} {seen["stream_score"]}'
+            in (await client.get("/metrics")).text
         )
 
 

@@ -8,6 +8,7 @@ import orjson
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
+from service.api.access import spend_probes
 from service.api.bodies import JSON, NPZ, PARQUET, JsonBody, read_feature_set, require_media_type
 from service.api.deps import Services, ServicesDep
 from service.api.openapi import accepts
@@ -166,7 +167,7 @@ async def verdict_as_page(job_id: JobPath, services: ServicesDep) -> Response:
 @router.post(
     "/jobs/{job_id}/probes",
     response_model=Verdict,
-    responses=documented(400, 404, 408, 409, 410, 412, 413, 415, 422, 503, 507),
+    responses=documented(400, 404, 408, 409, 410, 412, 413, 415, 422, 429, 503, 507),
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -180,6 +181,8 @@ async def judge_by_probes(job_id: JobPath, request: Request, services: ServicesD
     """
     require_media_type(request, NPZ, PARQUET)
     probes = await read_feature_set(request)
+    # How many of them are found is told.
+    await spend_probes(request, services.state.limits, len(probes), services.settings.probes_per_day)
     return _signed(await services.migrations.judge_by_probes(job_id, probes))
 
 

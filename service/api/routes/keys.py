@@ -43,8 +43,8 @@ async def make(
     body: Annotated[MakeKeyRequest, Depends(JsonBody(MakeKeyRequest))],
     services: ServicesDep,
 ) -> MadeKeyView:
-    """Make a key, whose secret is told in this answer alone. It may do no more than one's own: no other scopes, not more often,
-    not for longer.
+    """Make a key, whose secret is told in this answer alone. It may do no more than one's own: no other scopes, and not for
+    longer; how often it asks, and about how many probes, counts for one's own too.
     """
     caller, path = caller_of(request), _file(services)
     if not set(body.scopes) <= caller.scopes:
@@ -58,10 +58,9 @@ async def make(
             body.scopes,
             tenant=caller.tenant,
             days=body.days,
-            not_after=own.until,
             requests_per_second=_least(body.requests_per_second, own.requests_per_second),
             probes_per_day=_least(body.probes_per_day, own.probes_per_day),
-            must_exist=True,
+            maker=own,
         )
     note(request, made_key=made.key.key_id, scopes=list(made.key.scopes))
     return MadeKeyView.made(made)

@@ -30,7 +30,7 @@ router = APIRouter(tags=["spaces"])
 async def list_spaces(services: ServicesDep) -> list[ListedSpace]:
     """The spaces that the loaded bundles know, and which of them can take pictures."""
     catalog = services.inference.catalog
-    watched = services.inference.watch.spaces
+    watched = services.watch.spaces
     return [
         ListedSpace(
             **SpaceView.of(space).model_dump(),

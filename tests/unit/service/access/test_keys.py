@@ -1,14 +1,17 @@
 """Keys in their file, and what opens something."""
 
+import hmac
 import json
 import stat
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from service.access.keys import (
+    LIVE_SECRETS,
     MAX_KEYS,
     REMEMBERED_DAYS,
     SCOPES,
@@ -71,6 +74,36 @@ def test_the_secret_of_one_key_does_not_open_another(path: Path) -> None:
     one, other = make_key(path, "one"), make_key(path, "other")
     mixed = f"fb_{one.key.key_id}_{other.text.split('_', 2)[2]}"
     assert found(path, mixed) is None
+
+
+def test_whatever_is_asked_it_is_compared_as_often_and_in_constant_time(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = make_key(path, "one"), make_key(path, "other")
+    rotated = rotate_key(path, other.key.key_id, keep_seconds=60)
+    revoked = make_key(path, "revoked")
+    revoke_key(path, revoked.key.key_id)
+    secret = one.text.split("_", 2)[2]
+    asked = {
+        one.text: True,
+        other.text: True,
+        rotated.text: True,
+        revoked.text: False,
+        f"fb_{'0' * 12}_{secret}": False,
+        f"fb_{other.key.key_id}_{secret}": False,
+        f"fb_{revoked.key.key_id}_{secret}": False,
+    }
+    compared: list[str] = []
+
+    def compare(a: str, b: str, compare_digest: Callable[[str, str], bool] = hmac.compare_digest) -> bool:
+        compared.append(a)
+        return compare_digest(a, b)
+
+    monkeypatch.setattr("service.access.keys.hmac.compare_digest", compare)
+    for text, is_one in asked.items():
+        compared.clear()
+        assert (found(path, text) is not None) == is_one
+        assert len(compared) == LIVE_SECRETS
 
 
 def test_a_key_ends_when_it_was_told_to(path: Path) -> None:
@@ -240,8 +273,9 @@ def test_a_file_keeps_its_owner_its_mode_and_its_place(path: Path, tmp_path: Pat
 
 
 def test_a_missing_file_is_made_by_nobody_who_thinks_that_it_is_there(path: Path) -> None:
+    maker = make_key(path.with_name("elsewhere.json"), "maker").key
     with pytest.raises(FileNotFoundError):
-        make_key(path, "gate", must_exist=True)
+        make_key(path, "gate", maker=maker)
     with pytest.raises(FileNotFoundError):
         revoke_key(path, "0" * 12)
     assert not path.exists()
