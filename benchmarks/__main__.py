@@ -13,6 +13,7 @@ from rich.console import Console
 
 from benchmarks import (
     ablation,
+    access_cost,
     caricatures,
     confidence,
     contrast,
@@ -62,6 +63,7 @@ BENCHMARKS: dict[str, Callable[[Faces], str]] = {
     "galleries": galleries.measure,
     "density": density.measure,
     "enrolment": enrolment.measure,
+    "access-cost": access_cost.measure,
     "migration": migration.measure,
     "migration-quality": migration_quality.measure,
     "vector-stores": vector_stores.measure,

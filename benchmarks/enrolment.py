@@ -1,18 +1,10 @@
 """Enrolment over HTTP: clients in a process of their own, on the cores of the service."""
 
 import base64
-import http.client
 import json
 import multiprocessing
-import re
-import subprocess
-import sys
 import tempfile
-import threading
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -21,32 +13,16 @@ import numpy.typing as npt
 
 from benchmarks.document import table
 from benchmarks.faces import Faces
+from benchmarks.serving import BUNDLES, SECONDS, Request, ask, serving
 from models.bundle import read_bundle
 from models.feature_set import FeatureSet, write_npz
 from models.features import FloatArray
 from models.space import Space
 
-BUNDLES = Path(__file__).parents[1] / "deploy" / "demo" / "bundles"
-CLIENTS = 32
-SECONDS = 4.0
 ROUNDS = 3
 BODIES = 64
 FILE_TEMPLATES, FILES = 10_000, 8
 NAME = "people"
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is asked again and again; `bodies` by turns, or each of them once; `num_each` templates in each."""
-
-    what: str
-    method: str
-    path: str
-    bodies: Sequence[bytes | None] = (None,)
-    num_each: int = 1
-    media_type: str = "application/json"
-    clients: int = CLIENTS
-    is_once: bool = False
 
 
 _PATH = f"/galleries/{NAME}/templates"
@@ -67,7 +43,8 @@ def measure(_: Faces) -> str:
     space = read_bundle(BUNDLES / "cloud").manifest.target
     rng = np.random.default_rng(0)
     requests = _requests(space, rng)
-    with tempfile.TemporaryDirectory(dir=".") as folder, _serving(Path(folder)) as port:
+    with tempfile.TemporaryDirectory(dir=".") as folder, serving(Path(folder)) as served:
+        port = served.port
         body = json.dumps({"name": NAME, "space": space.name}).encode()
         _ask(port, Request("", "POST", "/galleries", (body,), clients=1, is_once=True))
         with multiprocessing.get_context("spawn").Pool(1) as clients:
@@ -89,19 +66,6 @@ def measure(_: Faces) -> str:
         "An answer comes after the sync of what it is about."
     )
     return f"{head}\n\n{table(['request', 'clients', 'answers a second', 'templates a second', 'p50, ms'], rows)}"
-
-
-@contextmanager
-def _serving(data: Path) -> Iterator[int]:
-    """The port of a service on a folder of data."""
-    command = [sys.executable, "-m", "service", "serve", "--port", "0", "--bundles", str(BUNDLES), "--data", str(data)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield next(int(found[1]) for line in process.stdout if (found := re.search(r"http://[^:]+:(\d+)", line)))
-        finally:
-            process.terminate()
-            process.communicate()
 
 
 def _requests(space: Space, rng: np.random.Generator) -> list[Request]:
@@ -135,42 +99,5 @@ def _files(space: Space, rng: np.random.Generator, numbers: npt.NDArray[np.int64
 
 def _ask(port: int, request: Request) -> tuple[float, float]:
     """Answers a second, and the median of their milliseconds."""
-    waited: list[list[float]] = [[] for _ in range(request.clients)]
-    failures: list[BaseException] = []
-    started = time.perf_counter()
-
-    def client(number: int) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        mine, turn = waited[number], number
-        while turn < len(request.bodies) if request.is_once else time.perf_counter() < started + SECONDS:
-            began = time.perf_counter()
-            connection.request(
-                request.method,
-                request.path,
-                request.bodies[turn % len(request.bodies)],
-                {"content-type": request.media_type},
-            )
-            response = connection.getresponse()
-            response.read()
-            mine.append(time.perf_counter() - began)
-            turn += 1
-            if response.status >= 300:
-                raise RuntimeError(f"{request.what or request.path} was answered {response.status}")
-        connection.close()
-
-    def tried(number: int) -> None:
-        try:
-            client(number)
-        except (OSError, http.client.HTTPException, RuntimeError) as failure:
-            failures.append(failure)
-
-    clients = [threading.Thread(target=tried, args=(number,)) for number in range(request.clients)]
-    for one in clients:
-        one.start()
-    for one in clients:
-        one.join()
-    seconds = time.perf_counter() - started
-    if failures:
-        raise failures[0]
-    every = [one for mine in waited for one in mine]
+    *every, seconds = ask(port, request)
     return len(every) / seconds, median(every) * 1000

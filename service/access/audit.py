@@ -9,7 +9,6 @@ import hashlib
 import json
 import logging
 import os
-import queue
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
@@ -17,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.documents import canonical_json
+import orjson
+
 from service.errors import DamagedError, StartupError, StorageError
 from service.files import sync_folder
 
@@ -27,6 +27,8 @@ START = "0" * 64
 _LARGEST_BYTES = 4 << 20
 _MOST_WAITING = 65_536
 _AT_ONCE = 1024
+_LINGER_SECONDS = 0.2
+"""For which entries that nobody waits for wait for others."""
 log = logging.getLogger("facebridge.audit")
 
 
@@ -53,7 +55,8 @@ class AuditLog:
             self._number, self._head = _end_of(folder)
         except (OSError, DamagedError) as failure:
             raise StartupError(f"{folder}: {getattr(failure, 'strerror', None) or failure}") from None
-        self._waiting: queue.Queue[tuple[dict[str, Any], Future[None] | None] | None] = queue.Queue(_MOST_WAITING)
+        self._waiting: list[tuple[dict[str, Any] | None, Future[None] | None]] = []
+        self._changed, self._is_urgent, self._is_over = threading.Condition(), False, False
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
         self._thread.start()
 
@@ -63,42 +66,60 @@ class AuditLog:
         return self._number, self._head
 
     def add(self, facts: Mapping[str, Any]) -> None:
-        """Write it soon. What is read only need not wait for the disk."""
-        try:
-            self._waiting.put_nowait((dict(facts), None))
-        except queue.Full:
-            raise StorageError("the audit log is not written fast enough") from None
+        """Write it soon, with others. What is read only need not wait for the disk. Raises `StorageError`."""
+        self._put(dict(facts), None)
 
     def record(self, facts: Mapping[str, Any]) -> "Future[None]":
         """Done when it is on disk; raises `StorageError` where it cannot be."""
         done: Future[None] = Future()
         try:
-            self._waiting.put_nowait((dict(facts), done))
-        except queue.Full:
-            done.set_exception(StorageError("the audit log is not written fast enough"))
+            self._put(dict(facts), done)
+        except StorageError as failure:
+            done.set_exception(failure)
+        return done
+
+    def flush(self) -> "Future[None]":
+        """Done when what was added before is on disk, or cannot be."""
+        done: Future[None] = Future()
+        self._put(None, done)
         return done
 
     def close(self) -> None:
         """When everything is written."""
-        self._waiting.put(None)
+        with self._changed:
+            self._is_over = True
+            self._changed.notify()
         self._thread.join()
 
+    def _put(self, facts: dict[str, Any] | None, done: "Future[None] | None") -> None:
+        with self._changed:
+            if len(self._waiting) >= _MOST_WAITING:
+                raise StorageError("the audit log is not written fast enough")
+            self._waiting.append((facts, done))
+            self._is_urgent = self._is_urgent or done is not None
+            # Whoever waits for more is left alone: to be woken costs more than to write.
+            if self._is_urgent or len(self._waiting) in (1, _AT_ONCE):
+                self._changed.notify()
+
+    def _taken(self) -> list[tuple[dict[str, Any] | None, "Future[None] | None"]]:
+        """What is to be written together; nothing at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._is_over)
+            self._changed.wait_for(
+                lambda: self._is_urgent or self._is_over or len(self._waiting) >= _AT_ONCE, _LINGER_SECONDS
+            )
+            batch, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
+            self._is_urgent = any(done is not None for _, done in self._waiting)
+            return batch
+
     def _run(self) -> None:
-        is_open = True
-        while is_open:
-            batch = [self._waiting.get()]
-            while len(batch) < _AT_ONCE:
-                try:
-                    batch.append(self._waiting.get_nowait())
-                except queue.Empty:
-                    break
-            is_open = None not in batch
-            entries = [one for one in batch if one is not None]
+        while batch := self._taken():
             # Whoever does not wait any more is written down all the same.
-            waiting = [done for _, done in entries if done is not None and done.set_running_or_notify_cancel()]
-            is_written = self._is_written([facts for facts, _ in entries])
-            for done in waiting:
-                if is_written:
+            waiting = [one for one in batch if one[1] is not None and one[1].set_running_or_notify_cancel()]
+            is_written = self._is_written([facts for facts, _ in batch if facts is not None])
+            for facts, done in waiting:
+                assert done is not None
+                if is_written or facts is None:
                     done.set_result(None)
                 else:
                     done.set_exception(StorageError("the audit log cannot be written; what was asked may be done"))
@@ -189,8 +210,13 @@ def check_audit(folder: Path, kept: str | None = None) -> Checked:
 
 
 def _line(entry: Mapping[str, Any]) -> tuple[bytes, str]:
-    digest = hashlib.sha256(canonical_json(entry)).hexdigest()
-    return canonical_json({**entry, "digest": digest}) + b"\n", digest
+    digest = hashlib.sha256(_canonical(entry)).hexdigest()
+    return _canonical({**entry, "digest": digest}) + b"\n", digest
+
+
+def _canonical(entry: Mapping[str, Any]) -> bytes:
+    """What `canonical_json` makes of what stands in entries, ten times as fast."""
+    return orjson.dumps(entry, option=orjson.OPT_SORT_KEYS)
 
 
 def _entry(line: bytes, path: Path) -> tuple[dict[str, Any], str]:

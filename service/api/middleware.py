@@ -83,7 +83,7 @@ class Observe:
         method = scope["method"] if scope["method"] in _METHODS else "other"
         route = getattr(scope.get("route"), "path", "unknown")
         seconds = time.perf_counter() - took.began
-        self._metrics.request_seconds.labels(method, route, status).observe(seconds)
+        self._metrics.observe_request(method, route, status, seconds)
         self._metrics.observe_stages(route, took.seconds)
         caller: Caller | None = scope.get(CALLER)
         if log.isEnabledFor(logging.INFO):

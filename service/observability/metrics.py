@@ -35,6 +35,7 @@ class Metrics:
         self.registry, self.reading = CollectorRegistry(), asyncio.Lock()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
+        self._kept: dict[tuple[int | str, ...], Histogram] = {}
         self.request_seconds = Histogram(
             "facebridge_request_seconds",
             "Time from the first byte of a request's head to the last byte of its answer.",
@@ -102,7 +103,11 @@ class Metrics:
     def observe_stages(self, route: str, seconds: Mapping[Stage, float]) -> None:
         """Of one request."""
         for stage, took in seconds.items():
-            self.stage_seconds.labels(stage, route).observe(took)
+            self._series(self.stage_seconds, stage, route).observe(took)
+
+    def observe_request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """One that is over."""
+        self._series(self.request_seconds, method, route, str(status)).observe(seconds)
 
     def forget_gallery(self, tenant: str, gallery: str) -> None:
         """It is dropped."""
@@ -117,6 +122,14 @@ class Metrics:
     def gauge(self, name: str, text: str, *labels: str) -> Gauge:
         """One of the registry's."""
         return Gauge(f"facebridge_{name}", text, labels, registry=self.registry)
+
+    def _series(self, histogram: Histogram, *labels: str) -> Histogram:
+        """Kept: to find it by its labels takes longer than to count."""
+        place: tuple[int | str, ...] = (id(histogram), *labels)
+        found = self._kept.get(place)
+        if found is None:
+            found = self._kept[place] = histogram.labels(*labels)
+        return found
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"facebridge_{name}", text, labels, registry=self.registry)

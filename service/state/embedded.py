@@ -25,11 +25,11 @@ from service.errors import (
     StartupError,
     StorageError,
 )
+from service.state import answers
 from service.state.port import OPEN, JobPage
 
 FILE = "jobs.sqlite3"
 _VERSION = 1
-_ANSWERS_SECONDS = 24 * 3600
 _SCHEMA = (
     # `seq` orders them. `lease_until` counts seconds since 1970.
     """CREATE TABLE job (
@@ -39,9 +39,7 @@ _SCHEMA = (
     "CREATE INDEX job_state ON job (state)",
     f"CREATE UNIQUE INDEX job_open ON job (gallery) WHERE state IN ({', '.join(repr(one) for one in OPEN)})",
     "CREATE INDEX job_gallery ON job (gallery)",
-    """CREATE TABLE answered (
-        key BLOB PRIMARY KEY, digest BLOB NOT NULL, status INTEGER NOT NULL, body BLOB NOT NULL, at REAL NOT NULL
-        ) WITHOUT ROWID""",
+    answers.SCHEMA,
 )
 _JOB = "SELECT job_id, gallery, state, asked, found, reason, created_at, updated_at, version FROM job"
 
@@ -162,8 +160,7 @@ class EmbeddedJobStore:
     def answered(self, key: bytes) -> tuple[bytes, Answer] | None:
         """See the port."""
         with self._lock:
-            rows = self._rows("SELECT digest, status, body FROM answered WHERE key = ?", (key,))
-        return (rows[0][0], Answer(rows[0][1], rows[0][2])) if rows else None
+            return answers.find(self._db, key)
 
     def close(self) -> None:
         """See the port."""
@@ -231,9 +228,7 @@ class EmbeddedJobStore:
     def _remember(self, once: Once | None, outcome: object) -> None:
         if once is not None:
             answer = once.answer(outcome)
-            self._db.execute("DELETE FROM answered WHERE at < ?", (time.time() - _ANSWERS_SECONDS,))
-            values = (once.key, once.digest, answer.status, answer.body, time.time())
-            self._db.execute("INSERT INTO answered VALUES (?, ?, ?, ?, ?)", values)
+            answers.keep(self._db, once.key, once.digest, answer, time.time())
 
 
 def _list(states: Collection[str]) -> str:

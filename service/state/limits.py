@@ -13,6 +13,8 @@ FILE = "limits.sqlite3"
 BURST_SECONDS = 1.0
 """A key that was quiet may ask as often at once as in so long."""
 DAY_SECONDS = 24 * 3600
+WRITE_SECONDS = 1.0
+"""Of probes a kill forgets no more than were spent in so long."""
 _SCHEMA = """CREATE TABLE IF NOT EXISTS spent (
     key_id TEXT PRIMARY KEY, day INTEGER NOT NULL, num INTEGER NOT NULL) WITHOUT ROWID"""
 
@@ -24,6 +26,8 @@ class EmbeddedLimits:
         """Raises `StartupError`."""
         path = folder / FILE
         self._lock, self._clock = threading.Lock(), clock
+        self._unwritten: set[str] = set()
+        self._written = -WRITE_SECONDS
         self._due: dict[str, float] = {}
         """When the requests of a key would be over if they came evenly."""
         try:
@@ -66,12 +70,22 @@ class EmbeddedLimits:
             if spent + num > per_day:
                 return DAY_SECONDS - into
             self._spent[key_id] = (int(day), spent + num)
-            # Where it cannot be written it holds until the next start.
-            with suppress(sqlite3.Error):
-                self._db.execute("INSERT OR REPLACE INTO spent VALUES (?, ?, ?)", (key_id, int(day), spent + num))
+            self._unwritten.add(key_id)
+            # Clocks are put back, too.
+            if abs(self._clock() - self._written) >= WRITE_SECONDS:
+                self._write()
         return 0.0
 
     async def close(self) -> None:
         """See the port."""
         with self._lock:
+            self._write()
             self._db.close()
+
+    def _write(self) -> None:
+        """What was spent since it was written; where it cannot be, it holds until the next start."""
+        rows = [(key_id, *self._spent[key_id]) for key_id in self._unwritten]
+        self._written = self._clock()
+        self._unwritten.clear()
+        with suppress(sqlite3.Error):
+            self._db.executemany("INSERT OR REPLACE INTO spent VALUES (?, ?, ?)", rows)

@@ -1,6 +1,5 @@
 """What keys share with those that made them, and what is written down of keys that a command changes."""
 
-import queue
 import re
 import time
 from collections.abc import AsyncIterator
@@ -134,12 +133,8 @@ async def test_to_write_down_is_a_stage_of_its_own(world: World, monkeypatch: py
 async def test_a_log_that_takes_no_more_closes_no_door(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("service.access.audit.queue.Queue.put_nowait", _is_full)
+    monkeypatch.setattr("service.access.audit._MOST_WAITING", 0)
     key = world.key("translate")
     assert "that keys changed is not in the audit log" in caplog.text
     async with world.client(key) as client:
         assert (await client.get("/routes")).status_code == 200
-
-
-def _is_full(*_: Any) -> None:
-    raise queue.Full

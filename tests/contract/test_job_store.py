@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from service.errors import JobStateError, MigrationInProgressError, NotFoundErro
 from service.state.embedded import FILE, EmbeddedJobStore
 from service.state.on_redis.connection import connect
 from service.state.on_redis.jobs import RedisJobStore
+from service.state.on_redis.journal import FILE as JOURNAL
 from service.state.on_redis.journal import Journal
 from service.state.port import OPEN, JobPage, JobStore
 from tests.redis_server import RedisServer, needs_redis
@@ -356,3 +358,49 @@ class TestEmbedded:
     def test_the_file_is_for_nobody_elses_eyes(self, tmp_path: Path) -> None:
         EmbeddedJobStore(tmp_path).close()
         assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600
+
+
+class TestOnRedis:
+    @needs_redis
+    def test_answers_are_forgotten_after_a_day_and_jobs_are_not(
+        self, tmp_path: Path, redis_server: RedisServer
+    ) -> None:
+        place = secrets.token_hex(4)
+        client = connect(redis_server.url)
+        store = RedisJobStore(connect(redis_server.url), place, Journal(tmp_path))
+        job = store.create("staff", {}, once=once(b"create"))
+        store.change(job, state="paused", once=once(b"pause"))
+        left: dict[bytes, Any] = {key: client.ttl(key) for key in client.scan_iter(match=f"*{place}*")}
+        answers = {key: seconds for key, seconds in left.items() if b":answered:" in key}
+        assert len(answers) == 2
+        assert all(24 * 3600 - 60 < seconds <= 24 * 3600 for seconds in answers.values())
+        # -1: for ever.
+        assert {seconds for key, seconds in left.items() if key not in answers} == {-1}
+        store.close()
+        client.close()
+
+    def test_a_journal_of_a_newer_version_is_refused_in_one_line_and_left_as_it_is(self, tmp_path: Path) -> None:
+        Journal(tmp_path).close()
+        path = tmp_path / JOURNAL
+        db = sqlite3.connect(path)
+        db.execute("PRAGMA user_version=2")
+        db.close()
+        before = path.read_bytes()
+        with pytest.raises(
+            StartupError, match=r"journal\.sqlite3: was written by a newer Facebridge; start that version$"
+        ):
+            Journal(tmp_path)
+        assert path.read_bytes() == before
+
+    def test_a_journal_keeps_the_newest_in_whatever_order_it_is_told(self, tmp_path: Path) -> None:
+        journal = Journal(tmp_path)
+        older = Job("1", "staff", "queued", {}, {}, "", "", "", 1)
+        newer = replace(older, state="running", version=2)
+        for job in (newer, older):
+            journal.keep(job, b"", b"", None)
+        assert journal.jobs() == [newer]
+        journal.keep(replace(newer, state="ready", version=3), b"", b"", None)
+        journal.close()
+        journal = Journal(tmp_path)
+        assert [(job.state, job.version) for job in journal.jobs()] == [("ready", 3)]
+        journal.close()

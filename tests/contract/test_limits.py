@@ -3,13 +3,15 @@
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from service.state.limits import DAY_SECONDS, EmbeddedLimits
-from service.state.on_redis.connection import connect_quick
+from service.state.on_redis.connection import connect, connect_quick
 from service.state.on_redis.limits import RedisLimits
 from service.state.port import Limits
+from tests.clock import Clock
 from tests.redis_server import RedisServer, needs_redis
 
 
@@ -66,6 +68,20 @@ async def test_what_was_spent_is_known_after_a_start(tmp_path: Path) -> None:
     await second.close()
 
 
+async def test_a_kill_forgets_what_was_spent_in_a_second(tmp_path: Path) -> None:
+    clock = Clock(time.time() // DAY_SECONDS * DAY_SECONDS + 100)
+    killed = EmbeddedLimits(tmp_path, clock)
+    for seconds in (0.0, 0.5, 1.0, 0.5):
+        clock.now += seconds
+        assert await killed.spend_probes("one", 2, 10) == 0
+    # As a kill leaves it: what is written is written, and nothing is closed.
+    killed._db.close()
+    after = EmbeddedLimits(tmp_path, clock)
+    assert await after.spend_probes("one", 5, 10) > 0
+    assert await after.spend_probes("one", 4, 10) == 0
+    await after.close()
+
+
 async def test_another_day_begins_at_nothing(tmp_path: Path) -> None:
     now = time.time()
     limits = EmbeddedLimits(tmp_path, lambda: now)
@@ -74,3 +90,38 @@ async def test_another_day_begins_at_nothing(tmp_path: Path) -> None:
     now += seconds + 1
     assert await limits.spend_probes("one", 10, 10) == 0
     await limits.close()
+
+
+@needs_redis
+async def test_another_day_begins_at_nothing_on_redis_too(
+    tmp_path: Path, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose days are of two seconds."""
+    redis_server.flush()
+    monkeypatch.setattr("service.state.on_redis.limits.DAY_SECONDS", 2)
+    clock = Clock(time.time())
+    limits = RedisLimits(connect_quick(redis_server.url), EmbeddedLimits(tmp_path, clock))
+    assert await limits.spend_probes("one", 10, 10) == 0
+    time.sleep(2.0)
+    clock.now += DAY_SECONDS
+    assert await limits.spend_probes("one", 10, 10) == 0
+    await limits.close()
+
+
+@needs_redis
+async def test_what_is_counted_on_redis_is_forgotten_when_it_is_over(tmp_path: Path, redis_server: RedisServer) -> None:
+    redis_server.flush()
+    limits = RedisLimits(connect_quick(redis_server.url), EmbeddedLimits(tmp_path))
+    await limits.spend_probes("one", 1, 10)
+    # Of a day that is nearly over too.
+    await limits.spend_probes("one", 1, 10)
+    await limits.take_request("one", 5.0)
+    client = connect(redis_server.url)
+    left: dict[bytes, Any] = {key: client.ttl(key) for key in client.scan_iter()}
+    client.close()
+    await limits.close()
+    (spent,) = (seconds for key, seconds in left.items() if b":spent:" in key)
+    (rate,) = (seconds for key, seconds in left.items() if b":rate:" in key)
+    assert DAY_SECONDS <= spent <= DAY_SECONDS + 3600
+    assert 0 <= rate <= 2
+    assert len(left) == 2

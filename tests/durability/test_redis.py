@@ -175,6 +175,19 @@ def test_what_redis_forgot_since_it_was_saved_is_put_back(tmp_path: Path, server
     store.close()
 
 
+def test_whoever_works_on_a_job_that_redis_did_not_forget_goes_on(tmp_path: Path, server: RedisServer) -> None:
+    store = RedisJobStore(connect(server.url), "acme", Journal(tmp_path / "one"))
+    job = store.change(store.create("staff", {}), state="running")
+    assert store.lease("me", ["running"], 60) == job
+    server.save()
+    lost = store.create("visitors", {})
+    server.kill()
+    server.start()
+    assert store.get(lost.job_id) == lost
+    assert store.renew(job.job_id, "me", 60) is True
+    store.close()
+
+
 def test_of_two_who_put_back_the_newer_counts(tmp_path: Path, server: RedisServer) -> None:
     one, other = (RedisJobStore(connect(server.url), "acme", Journal(tmp_path / name)) for name in ("one", "other"))
     job = one.create("staff", {})
@@ -190,6 +203,45 @@ def test_of_two_who_put_back_the_newer_counts(tmp_path: Path, server: RedisServe
         RedisJobStore(connect(server.url), "other", Journal(tmp_path / "third")).get(job.job_id)
     one.close()
     other.close()
+
+
+def test_who_has_it_older_changes_nothing(tmp_path: Path, server: RedisServer) -> None:
+    one, other = (RedisJobStore(connect(server.url), "acme", Journal(tmp_path / name)) for name in ("one", "other"))
+    jobs = [one.create(gallery, {}) for gallery in ("staff", "visitors")]
+    changed = [other.change(job, state="running", found={"n": 1}) for job in jobs]
+    same = other.create("others", {})
+    one.change(same, state="running")
+    server.flush()
+    # Whoever comes first works on one of them, and is not disturbed by who comes later.
+    assert other.page().jobs[0] == same
+    assert other.lease("me", ["running"], 60) == changed[0]
+    assert [one.get(job.job_id) for job in jobs] == changed
+    assert (one.get(same.job_id).state, one.get(same.job_id).version) == ("running", same.version + 1)
+    assert other.renew(changed[0].job_id, "me", 60) is True
+    assert [job.job_id for job in one.in_states(["running"])] == [job.job_id for job in (*changed, same)]
+    assert one.in_states(["queued"]) == []
+    one.close()
+    other.close()
+
+
+def test_there_is_one_epoch_for_all_until_it_is_lost(tmp_path: Path, server: RedisServer) -> None:
+    client = connect(server.url)
+
+    def epochs() -> list[Any]:
+        return [client.get(key) for key in client.scan_iter(match="*:epoch")]
+
+    one, other = (RedisJobStore(connect(server.url), "acme", Journal(tmp_path / name)) for name in ("one", "other"))
+    job = one.create("staff", {})
+    begun = epochs()
+    assert len(begun) == 1
+    assert other.get(job.job_id) == one.get(job.job_id) == job
+    assert epochs() == begun
+    server.flush()
+    assert one.get(job.job_id) == other.get(job.job_id) == one.get(job.job_id) == job
+    assert len(epochs()) == 1
+    assert epochs() != begun
+    for closing in (one, other, client):
+        closing.close()
 
 
 def test_while_redis_is_away_it_is_said_soon(tmp_path: Path, server: RedisServer) -> None:

@@ -15,7 +15,7 @@ from service.errors import NotFoundError
 router = APIRouter(tags=["audit"])
 
 
-@router.get("/audit", responses=documented(404, 422, 500))
+@router.get("/audit", responses=documented(404, 422, 500, 503))
 async def audit(
     services: ServicesDep,
     after: Annotated[int, Query(ge=0, le=1 << 62, description="only entries after that of this number")] = 0,
@@ -27,6 +27,7 @@ async def audit(
     if services.audit is None:
         raise NotFoundError("nothing is written down here; see the setting audit")
     folder = services.audit.folder
+    await asyncio.wrap_future(services.audit.flush())
     entries = await asyncio.to_thread(lambda: list(islice(read_audit(folder, after), limit + 1)))
     is_last = len(entries) <= limit
     return AuditPage(entries=entries[:limit], next_after=None if is_last else entries[limit - 1]["number"])

@@ -19,12 +19,12 @@ import redis
 from models.documents import canonical_json
 from service.entities import Answer, Job, JobState, Once
 from service.errors import JobStateError, MigrationInProgressError, NotFoundError, StateAwayError
+from service.state.answers import KEPT_SECONDS
 from service.state.on_redis import scripts
 from service.state.on_redis.connection import PREFIX, reaching
 from service.state.on_redis.journal import Journal
 from service.state.port import OPEN, JobPage
 
-_ANSWERS_SECONDS = 24 * 3600
 _TRIES = 3
 """To catch up with a Redis that is emptied again and again."""
 _NO_ANSWER = ("", "", "0", "", "1")
@@ -218,7 +218,7 @@ def _fields(job: Job) -> list[str]:
 def _told(once: Once | None, answer: Answer | None) -> tuple[str | bytes, ...]:
     if once is None or answer is None:
         return _NO_ANSWER
-    return once.key.hex(), once.digest, str(answer.status), answer.body, str(_ANSWERS_SECONDS)
+    return once.key.hex(), once.digest, str(answer.status), answer.body, str(KEPT_SECONDS)
 
 
 def _plain(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,15 +12,14 @@ from pathlib import Path
 from models.documents import canonical_json
 from service.entities import Answer, Job
 from service.errors import StartupError, StorageError
+from service.state import answers
 
 FILE = "journal.sqlite3"
-_ANSWERS_SECONDS = 24 * 3600
+_VERSION = 1
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS job (
         seq INTEGER PRIMARY KEY AUTOINCREMENT, job_id TEXT NOT NULL UNIQUE, version INTEGER NOT NULL, document TEXT NOT NULL)""",
-    """CREATE TABLE IF NOT EXISTS answered (
-        key BLOB PRIMARY KEY, digest BLOB NOT NULL, status INTEGER NOT NULL, body BLOB NOT NULL, at REAL NOT NULL
-        ) WITHOUT ROWID""",
+    answers.SCHEMA,
     "CREATE TABLE IF NOT EXISTS identity (name TEXT NOT NULL)",
 )
 _FIELDS = ("job_id", "gallery", "state", "asked", "found", "reason", "created_at", "updated_at", "version")
@@ -39,8 +38,13 @@ class Journal:
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=TRUNCATE", "synchronous=FULL"):
                 self._db.execute(f"PRAGMA {pragma}")
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+            if version > _VERSION:
+                self._db.close()
+                raise StartupError(f"{path}: was written by a newer Facebridge; start that version")
             for statement in _SCHEMA:
                 self._db.execute(statement)
+            self._db.execute(f"PRAGMA user_version={_VERSION}")
             found = self._db.execute("SELECT name FROM identity").fetchone()
             self.identity: str = found[0] if found else secrets.token_hex(8)
             """Of the folder, wherever it is moved: jobs of other folders are none of its business."""
@@ -63,10 +67,7 @@ class Journal:
                     (job.job_id, job.version, document),
                 )
                 if answer is not None:
-                    now = time.time()
-                    self._db.execute("DELETE FROM answered WHERE at < ?", (now - _ANSWERS_SECONDS,))
-                    values = (key, digest, answer.status, answer.body, now)
-                    self._db.execute("INSERT OR REPLACE INTO answered VALUES (?, ?, ?, ?, ?)", values)
+                    answers.keep(self._db, key, digest, answer, time.time())
                 self._db.execute("COMMIT")
         except sqlite3.Error as failure:
             with self._lock:
@@ -82,8 +83,7 @@ class Journal:
     def answered(self, key: bytes) -> tuple[bytes, Answer] | None:
         """How a request was answered."""
         with self._lock:
-            row = self._db.execute("SELECT digest, status, body FROM answered WHERE key = ?", (key,)).fetchone()
-        return (row[0], Answer(row[1], row[2])) if row else None
+            return answers.find(self._db, key)
 
     def close(self) -> None:
         """Release the file."""

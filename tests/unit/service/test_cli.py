@@ -1,5 +1,6 @@
 """The operator's command: in this process where it refuses to start, as a process of its own where it serves."""
 
+import json
 import os
 import signal
 import socket
@@ -15,9 +16,11 @@ import httpx
 import numpy as np
 import pytest
 
+from service.access.keys import SCOPES, make_key
 from service.cli import build_parser, run
 from service.settings import Settings
-from tests.api.world import A_TO_B, by_hand, features, write_world
+from tests.api.refusals import CANARY
+from tests.api.world import A_TO_B, by_hand, features, unit, write_world
 from tests.serving import WAIT_SECONDS, serving
 
 
@@ -138,6 +141,56 @@ def test_the_service_starts_answers_and_leaves_with_0_when_it_is_told_to(bundles
         assert served.process.wait(WAIT_SECONDS) == 0
         assert served.process.stdout is not None
         assert "Traceback" not in served.process.stdout.read()
+
+
+def test_every_line_of_a_log_of_json_is_json_and_tells_of_nobody(bundles: Path, tmp_path: Path) -> None:
+    key = make_key(tmp_path / "data" / "keys.json", "gate", SCOPES).text
+    row = features(1)[0]
+    template = {"subject": CANARY, "feature": row.tolist()}
+    probe = {"space": "a", "feature": row.tolist()}
+    subject = f"/galleries/people/subjects/{CANARY}"
+    asked: list[tuple[str, str, str, object, int]] = [
+        ("POST", "/galleries", "/galleries", {"name": "people", "space": "a"}, 201),
+        (
+            "POST",
+            "/galleries/people/templates",
+            "/galleries/{gallery}/templates",
+            {"space": "a", "templates": [template]},
+            201,
+        ),
+        ("POST", "/identify", "/identify", {"gallery": "people", "probe": probe}, 200),
+        ("POST", "/verify", "/verify", {"a": probe, "b": {"space": CANARY, "feature": row.tolist()}}, 409),
+        ("POST", "/verify", "/verify", {"a": row.tolist(), "b": CANARY}, 422),
+        ("GET", f"/{CANARY}", "unknown", None, 404),
+        ("DELETE", subject, "/galleries/{gallery}/subjects/{subject:path}", None, 200),
+    ]
+    with (
+        serving(bundles, tmp_path / "data", "--log-format", "json") as served,
+        httpx.Client(base_url=served.url, timeout=WAIT_SECONDS, headers={"x-api-key": key}) as client,
+    ):
+        for number, (method, path, _, body, status) in enumerate(asked):
+            answer = client.request(method, path, json=body, headers={"x-request-id": f"asked-{number}"})
+            assert answer.status_code == status, (path, answer.text)
+        # What is no request is told of too.
+        with socket.create_connection(("127.0.0.1", int(served.url.rpartition(":")[2]))) as stranger:
+            stranger.sendall(f"{CANARY} \x00\r\n\r\n".encode())
+            assert stranger.recv(100).startswith(b"HTTP/1.1 400")
+        served.process.send_signal(signal.SIGTERM)
+        assert served.process.wait(WAIT_SECONDS) == 0
+        assert served.process.stdout is not None
+        text = served.process.stdout.read()
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert all(line.keys() >= {"at", "level", "logger", "message"} for line in lines)
+    told = [(line["request_id"], line["method"], line["route"], line["status"]) for line in lines if "route" in line]
+    assert told == [
+        (f"asked-{number}", method, route, status) for number, (method, _, route, _, status) in enumerate(asked)
+    ]
+    assert {line["key_id"] for line in lines if "route" in line} == {key.split("_")[1]}
+    everything = served.output + text
+    assert CANARY.lower() not in everything.lower()
+    assert key.split("_", 2)[2] not in everything
+    for number in (*row.tolist(), *unit(row).tolist()):
+        assert repr(abs(number))[:8] not in everything
 
 
 def test_on_a_kept_connection_no_answer_waits_for_an_acknowledgement(bundles: Path, tmp_path: Path) -> None:

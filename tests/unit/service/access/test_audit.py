@@ -1,9 +1,11 @@
 """The audit log: whole, in order, on disk, and broken where anything of it is not as it was written."""
 
+import errno
 import json
 import os
 import re
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -215,3 +217,67 @@ def test_a_folder_that_cannot_be_synced_breaks_no_chain(tmp_path: Path, monkeypa
         log.record({"what": f"kept {number}"}).result(10)
     log.close()
     assert [entry["what"] for entry in read_audit(tmp_path / "audit")] == ["kept 0", "kept 1", "kept 2"]
+
+
+def test_what_nobody_waits_for_is_written_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = list[int]()
+    monkeypatch.setattr("service.access.audit.os.fsync", synced.append)
+    log = AuditLog(tmp_path)
+    for number in range(200):
+        log.add({"what": number})
+    log.flush().result(10)
+    assert [entry["what"] for entry in read_audit(tmp_path)] == list(range(200))
+    # The file, and the folder that it is new in.
+    assert len(synced) <= 4
+    log.close()
+
+
+def test_nobody_waits_for_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.access.audit._LINGER_SECONDS", 60.0)
+    log = AuditLog(tmp_path)
+    log.add({"what": "is read"})
+    log.record({"what": "is changed"}).result(10)
+    log.add({"what": "is read"})
+    log.flush().result(10)
+    log.add({"what": "is read at the end"})
+    log.close()
+    assert [entry["what"] for entry in read_audit(tmp_path)] == [
+        "is read",
+        "is changed",
+        "is read",
+        "is read at the end",
+    ]
+
+
+def test_many_that_nobody_waits_for_wait_for_no_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.access.audit._LINGER_SECONDS", 60.0)
+    monkeypatch.setattr("service.access.audit._AT_ONCE", 8)
+    log = AuditLog(tmp_path)
+    for number in range(8):
+        log.add({"what": number})
+    end = time.monotonic() + 10
+    while log.head[0] < 8 and time.monotonic() < end:
+        time.sleep(0.01)
+    assert log.head[0] == 8
+    log.close()
+
+
+def test_to_wait_for_what_was_added_fails_for_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = AuditLog(tmp_path)
+    monkeypatch.setattr("service.access.audit._write_all", _no_space)
+    log.add({"what": "is lost"})
+    log.flush().result(10)
+    assert "the audit log cannot be written" in caplog.text
+    log.close()
+
+
+def _no_space(*_: Any) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("text", ["plain", "\u00e9\u4e2d\U0001f600", "\x00\x1f\x7f\u2028", '"\\/', "\ud7ff\ue000"])
+def test_entries_are_canonical_json(text: str) -> None:
+    entry = {"b": text, "a": [1, 2**63 - 1, None, True, {"z": text, text: 0}], "\u00e9": -1, "z": 0.05}
+    assert audit._canonical(entry) == canonical_json(entry)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from service.access.keys import SCOPES, make_key
+from service.api.scopes import NEEDS
 from service.app import create_app
 from service.client import AsyncClient, Client, ProblemError, StrangerError, UnreachableError, calls
 from service.client.call import Call
@@ -135,6 +136,77 @@ def test_a_write_without_a_name_of_its_own_is_sent_once() -> None:
     with pytest.raises(UnreachableError):
         client(calls.judge_by_probes("1", b"x"))
     assert len(seen) == 1
+
+
+SAFE = [
+    calls.translate(ROWS[:2], source="a", target="b"),
+    calls.verify(ROWS[0], ROWS[1], space_a="a", space_b="a"),
+    calls.identify("people", ROWS[0], space="a"),
+    calls.identify_many("people", ROWS[:2], space="a"),
+    calls.attributes("AAAA"),
+]
+
+
+@pytest.mark.parametrize("failure", [problem(503), httpx.ReadTimeout("slow")], ids=["refused", "slow"])
+@pytest.mark.parametrize("call", SAFE, ids=lambda call: call.path)
+def test_what_changes_nothing_is_sent_again_without_a_name(call: Call[Any], failure: Any) -> None:
+    handle, seen = answering(failure, problem(422, "invalid-request"))
+    client, waits = client_of(handle)
+    with pytest.raises(ProblemError, match="invalid-request"):
+        client(call)
+    assert (len(seen), len(waits)) == (2, 1)
+    assert "idempotency-key" not in seen[0].headers
+
+
+@pytest.mark.parametrize("failure", [problem(503), httpx.ReadTimeout("slow")], ids=["refused", "slow"])
+@pytest.mark.parametrize("place", sorted(NEEDS), ids=" ".join)
+def test_nothing_else_is_sent_again_without_a_name(place: tuple[str, str], failure: Any) -> None:
+    """Of all that a service can be asked."""
+    method, path = place
+    handle, seen = answering(failure, GALLERY)
+    client, waits = client_of(handle)
+    call = Call(method, path, lambda response: response.status_code)
+    if method == "GET" or path in {one.path for one in SAFE}:
+        assert client(call) == 200
+        assert (len(seen), len(waits)) == (2, 1)
+    else:
+        with pytest.raises((UnreachableError, ProblemError)):
+            client(call)
+        assert (len(seen), waits) == (1, [])
+
+
+def test_it_waits_longer_each_time_until_it_waits_long_enough() -> None:
+    handle, _ = answering(*[problem(503)] * 8, GALLERY)
+    client, waits = client_of(handle, retries=8)
+    client(calls.gallery("people"))
+    longest = [min(0.2 * 2**number, 10.0) for number in range(8)]
+    assert all(most / 2 <= seconds <= most for seconds, most in zip(waits, longest, strict=True))
+    # And not all at the same moment.
+    assert len({seconds / most for seconds, most in zip(waits, longest, strict=True)}) > 4
+
+
+def test_a_client_that_is_told_nothing_waits_by_itself() -> None:
+    handle, seen = answering(problem(503), GALLERY)
+    began = time.monotonic()
+    with Client("http://faces", transport=httpx.MockTransport(handle)) as client:
+        client(calls.gallery("people"))
+    assert time.monotonic() - began >= 0.1
+    assert len(seen) == 2
+
+
+async def test_an_async_client_waits_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    found = httpx.Response(200, json=GALLERY.json())
+    handle, _ = answering(problem(503), problem(429, "rate-limited", retry_after="7"), found)
+    monkeypatch.setattr("service.client.sending.asyncio.sleep", sleep)
+    async with AsyncClient("http://faces", transport=httpx.MockTransport(handle)) as client:
+        await client(calls.gallery("people"))
+    assert 0.1 <= waits[0] <= 0.2
+    assert waits[1:] == [7.0]
 
 
 @pytest.mark.parametrize(

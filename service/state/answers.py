@@ -1,0 +1,24 @@
+"""How requests were answered, for a day, in a table of a small SQLite file."""
+
+import sqlite3
+
+from service.entities import Answer
+
+KEPT_SECONDS = 24 * 3600
+SCHEMA = """CREATE TABLE IF NOT EXISTS answered (
+    key BLOB PRIMARY KEY, digest BLOB NOT NULL, status INTEGER NOT NULL, body BLOB NOT NULL, at REAL NOT NULL
+    ) WITHOUT ROWID"""
+
+
+def keep(db: sqlite3.Connection, key: bytes, asked: bytes, answer: Answer, now: float) -> None:
+    """One, by the name that the request had and the digest of what it asked, within the transaction that is open; those of
+    yesterday go.
+    """
+    db.execute("DELETE FROM answered WHERE at < ?", (now - KEPT_SECONDS,))
+    db.execute("INSERT OR REPLACE INTO answered VALUES (?, ?, ?, ?, ?)", (key, asked, answer.status, answer.body, now))
+
+
+def find(db: sqlite3.Connection, key: bytes) -> tuple[bytes, Answer] | None:
+    """What the request of a name asked, and how it was answered."""
+    row = db.execute("SELECT digest, status, body FROM answered WHERE key = ?", (key,)).fetchone()
+    return (row[0], Answer(row[1], row[2])) if row else None
