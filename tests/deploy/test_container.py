@@ -1,60 +1,99 @@
-"""The image, what starts it on one machine, and what on many: as far as can be told without an engine of containers."""
+"""The image, as far as can be told without an engine of containers."""
 
+import http.server
 import importlib.metadata
-import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import threading
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 from packaging.requirements import Requirement
 
 from deploy.image.trim import size_of, trim
-from service.settings import PREFIX, Settings
+from tests.deploy.described import BIN, PINNED, PYTHON, READY, ROOT, STAGES, TARGETS, image, ran
 
-ROOT = Path(__file__).parents[2]
-BIN = Path(sys.executable).parent
-CHART = ROOT / "deploy" / "helm" / "facebridge"
 MOST_BYTES = 400_000_000
 BASE_BYTES = 60_000_000
 """Of the image that ours is built upon, at most."""
-PINNED = re.compile(r"\S+@sha256:[0-9a-f]{64}")
-COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-VARIABLES = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
-
-
-def ran(*command: str, cwd: Path = ROOT) -> str:
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 def test_the_dockerfile_is_sound_and_bases_are_named_by_digest() -> None:
     assert ran(str(BIN / "hadolint"), "Dockerfile") == ""
-    text = (ROOT / "Dockerfile").read_text()
-    arguments = dict(re.findall(r"^ARG (\w+)=(\S+)$", text, re.MULTILINE))
-    stages = re.findall(r"^FROM (\S+) AS (\S+)$", text, re.MULTILINE)
-    own = {name for _, name in stages}
-    assert own >= {"cpu", "gpu"}
-    for base, _ in stages:
-        name = re.sub(r"^\$\{(\w+)\}$", lambda match: arguments[match[1]], base)
-        assert name in own or PINNED.fullmatch(name), name
-    assert re.search(r"^USER 65532:65532$", text, re.MULTILINE)
-    assert "HEALTHCHECK" in text
-    assert set(re.findall(rf"\b({PREFIX}\w+)=", text)) <= VARIABLES
+    copied = [rest for stage in STAGES.values() for what, rest in stage.instructions if what == "COPY"]
+    taken = {word.removeprefix("--from=") for rest in copied for word in rest.split() if word.startswith("--from=")}
+    assert STAGES.keys() >= {*TARGETS}
+    for name in (*taken, *(stage.base for stage in STAGES.values())):
+        assert name in STAGES or PINNED.fullmatch(name), name
+
+
+def test_what_is_copied_into_the_image_is_there_and_reaches_the_engine() -> None:
+    let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    copied = [rest.split() for what, rest in STAGES["source"].instructions if what == "COPY"]
+    sources = {source for *words, _ in copied for source in words}
+    assert sources == let_in
+    assert [source for source in sources if not (ROOT / source).exists()] == []
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_image_has_the_packages_that_its_python_looks_for(target: str) -> None:
+    made = image(target)
+    (copied,) = [rest.split() for what, rest in made.instructions if what == "COPY" and "--from=packages" in rest]
+    assert copied == [f"--from=packages-{target}", made.environment["PYTHONPATH"], made.environment["PYTHONPATH"]]
+    installed = " ".join(rest for what, rest in image(f"packages-{target}").instructions if what == "RUN")
+    assert f"--target {made.environment['PYTHONPATH']} " in installed
+    extras = re.findall(r"'\.\[([\w,]+)\]'", installed)
+    assert extras == [f"{target},otel"]
+    assert {*extras[0].split(",")} <= PROJECT["optional-dependencies"].keys()
+    # There is no shell by which anything could be run.
+    assert "RUN" not in {what for stage in ("base", target) for what, _ in STAGES[stage].instructions}
+
+
+@contextmanager
+def _answering(status: int) -> Iterator[int]:
+    """The port of something that answers whether it is ready, and 404 to all else."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status if self.path == READY else 404)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_image_is_healthy_where_the_service_says_that_it_is_ready(target: str) -> None:
+    made = image(target)
+    program, flag, code = made.words("HEALTHCHECK")
+    assert (program, flag) == (PYTHON, "-c")
+    address = f"127.0.0.1:{made.environment['FACEBRIDGE_PORT']}/"
+    assert address in code
+    for status, is_healthy in ((200, True), (503, False)):
+        with _answering(status) as port:
+            here = code.replace(address, f"127.0.0.1:{port}/")
+            done = subprocess.run([sys.executable, "-I", "-c", here], capture_output=True, check=False)
+        assert (done.returncode == 0) is is_healthy, done.stderr
 
 
 def _needed() -> dict[str, importlib.metadata.Distribution]:
     """What `.[cpu]` brings, by the names of packages."""
     found: dict[str, importlib.metadata.Distribution] = {}
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    waiting = [Requirement(text) for text in (*project["dependencies"], *project["optional-dependencies"]["cpu"])]
+    waiting = [Requirement(text) for text in (*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["cpu"])]
     while waiting:
         asked = waiting.pop()
         one = importlib.metadata.distribution(asked.name)
@@ -131,118 +170,3 @@ def test_what_was_trimmed_is_not_missed(packages: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "sound; encoder" in done.stdout
-
-
-@pytest.mark.parametrize("name", sorted(COMPOSE["services"]))
-def test_every_service_of_the_composition_is_hardened(name: str) -> None:
-    service = COMPOSE["services"][name]
-    assert service["read_only"] is True
-    assert service["cap_drop"] == ["ALL"]
-    assert service["security_opt"] == ["no-new-privileges:true"]
-    assert service["restart"] == "unless-stopped"
-    assert PINNED.fullmatch(service["image"]) or service["build"]["target"] in ("cpu", "gpu")
-    # Nobody beyond this machine gets to it but by what stands before it.
-    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
-    for volume in service.get("volumes", ()):
-        source = volume.split(":")[0]
-        assert source in COMPOSE["volumes"] or source == "./bundles" or (ROOT / source).exists(), volume
-    assert set(service.get("secrets", ())) <= COMPOSE["secrets"].keys()
-    for other, wanted in service.get("depends_on", {}).items():
-        assert wanted == {"condition": "service_healthy"}
-        assert "healthcheck" in COMPOSE["services"][other]
-    own = {variable for variable in service.get("environment", {}) if variable.startswith(PREFIX)}
-    assert own <= VARIABLES
-
-
-def test_no_secret_stands_in_the_composition() -> None:
-    for secret in COMPOSE["secrets"].values():
-        assert secret["file"].startswith("./secrets/")
-    assert "/secrets/" in (ROOT / ".gitignore").read_text()
-
-
-def rendered(*settings: str) -> list[dict[str, Any]]:
-    text = ran(str(BIN / "helm"), "template", "faces", str(CHART), *settings)
-    return [document for document in yaml.safe_load_all(text) if document]
-
-
-def test_the_chart_is_sound() -> None:
-    ran(str(BIN / "helm"), "lint", "--strict", str(CHART))
-
-
-EVERYTHING = (
-    "--set=redis.url=redis://redis:6379/0",
-    "--set=serviceMonitor.enabled=true",
-    "--set=rules.enabled=true",
-    "--set=settings.FACEBRIDGE_ENROL_DUPLICATES=flag",
-    '--set-json=network.from=[{"podSelector": {}}]',
-    '--set-json=network.to=[{"to": [{"podSelector": {"matchLabels": {"app": "redis"}}}]}]',
-)
-
-
-@pytest.mark.parametrize(
-    "settings", [(), EVERYTHING, ("--set=translate.autoscaling=false",), ("--set=translate.replicas=0",)]
-)
-def test_what_the_chart_makes_is_hardened(settings: tuple[str, ...]) -> None:
-    documents = rendered(*settings)
-    kinds = [document["kind"] for document in documents]
-    assert {"StatefulSet", "NetworkPolicy", "PodDisruptionBudget", "Service"} <= set(kinds)
-    pods = [one for one in documents if one["kind"] in ("StatefulSet", "Deployment")]
-    assert ("Deployment" in kinds) == ("--set=translate.replicas=0" not in settings)
-    assert ("HorizontalPodAutoscaler" in kinds) == (not any("translate." in setting for setting in settings))
-    for one in pods:
-        pod = one["spec"]["template"]["spec"]
-        (container,) = pod["containers"]
-        assert pod["automountServiceAccountToken"] is False
-        assert pod["securityContext"]["runAsNonRoot"] is True
-        assert container["securityContext"] == {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        }
-        assert {"startupProbe", "livenessProbe", "readinessProbe", "resources"} <= container.keys()
-        mounts = {mount["name"] for mount in container["volumeMounts"]}
-        claims = {claim["metadata"]["name"] for claim in one["spec"].get("volumeClaimTemplates", ())}
-        assert mounts == {volume["name"] for volume in pod["volumes"]} | claims
-        assert {variable["name"] for variable in container["env"]} <= VARIABLES
-        assert one["spec"]["selector"]["matchLabels"].items() <= one["spec"]["template"]["metadata"]["labels"].items()
-    (policy,) = [one for one in documents if one["kind"] == "NetworkPolicy"]
-    assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
-    assert len(policy["spec"]["egress"]) == (2 if settings == EVERYTHING else 1)
-
-
-def test_rules_of_the_chart_are_those_of_prometheus() -> None:
-    (rules,) = [one for one in rendered(*EVERYTHING) if one["kind"] == "PrometheusRule"]
-    assert rules["spec"] == yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text())
-
-
-@pytest.mark.parametrize(
-    ("setting", "says"),
-    [
-        ("image.digest=sha256:12", "image.digest"),
-        ("redis.url=http://redis", "redis.url"),
-        ("settings.PORT=1", "settings"),
-        ("keys.secret=", "keys.secret"),
-        ("translate.replicas=-1", "translate.replicas"),
-    ],
-)
-def test_values_that_cannot_be_are_refused(setting: str, says: str) -> None:
-    done = subprocess.run(
-        [str(BIN / "helm"), "template", "faces", str(CHART), "--set", setting],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode != 0
-    assert says in done.stderr.replace("/", ".")
-
-
-def test_grafana_is_given_what_there_is() -> None:
-    grafana = COMPOSE["services"]["grafana"]
-    mounted = dict(volume.removesuffix(":ro").split(":", 1) for volume in grafana["volumes"])
-    home = Path(grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
-    (folder,) = [source for source, target in mounted.items() if Path(target) == home.parent]
-    assert json.loads((ROOT / folder / home.name).read_text())["uid"] == "facebridge-overview"
-    provider = yaml.safe_load((ROOT / "deploy/grafana/provisioning/dashboards/facebridge.yaml").read_text())
-    assert provider["providers"][0]["options"]["path"] == str(home.parent)
-    source = yaml.safe_load((ROOT / "deploy/grafana/provisioning/datasources/prometheus.yaml").read_text())
-    assert source["datasources"][0]["url"] == "http://prometheus:9090"

@@ -16,7 +16,9 @@ import yaml
 from deploy.grafana.__main__ import FOLDER, written
 from deploy.grafana.boards import BOARDS
 from deploy.grafana.panels import Board
-from service.access.keys import make_key
+from service.access.keys import Scope, make_key
+from service.api import problems
+from service.api.scopes import NEEDS
 from service.observability.metrics import Metrics
 from tests.api.test_migrations import LOOSE
 from tests.api.world import features, write_world
@@ -93,12 +95,23 @@ def test_dashboards_are_as_they_are_made(board: Board) -> None:
         assert named_in(query) <= known_metrics(), query
 
 
+def test_what_is_asked_for_by_name_is_there() -> None:
+    """A type or a route that nobody has gives nothing, and nobody would see it."""
+    asked = [*(query for board in BOARDS for query in board.queries), *(rule["expr"] for rule in RULES_OF_ALL)]
+    for label, known in (("type", problems.meanings().keys()), ("route", {path for _, path in NEEDS})):
+        values = [value for query in asked for value in re.findall(rf'\b{label}=~?"([^"]+)"', query)]
+        assert values
+        for one in {part for value in values for part in value.split("|")}:
+            assert any(one == name or (label == "type" and re.fullmatch(one, name)) for name in known), one
+
+
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """A Prometheus that has scraped a service at work some times, with a key."""
     folder = tmp_path_factory.mktemp("prometheus")
     data = folder / "data"
-    key = make_key(data / "keys.json", "everything", ["translate", "search", "enrol", "gallery-admin", "migrate"]).text
+    scopes: list[Scope] = ["translate", "search", "enrol", "erase", "gallery-admin", "migrate"]
+    key = make_key(data / "keys.json", "everything", scopes).text
     (folder / "key").write_text(make_key(data / "keys.json", "prometheus", ["metrics"]).text)
     with serving(write_world(folder / "bundles"), data) as served:
         config = {
@@ -178,6 +191,9 @@ def _work(client: httpx.Client) -> None:
         probe = {"space": "a", "feature": (sign * rows[0]).tolist()}
         found = client.post("/identify", json={"gallery": "one", "probe": probe, "fmr": 0.01}).raise_for_status()
         assert found.json()["decision"] == decision
+    stranger = {"space": "a", "templates": [{"subject": "gone", "feature": (-rows[1]).tolist()}]}
+    client.post("/galleries/one/templates", json=stranger).raise_for_status()
+    client.post("/galleries/one/erasures", json={"subjects": ["gone"]}).raise_for_status()
     client.post("/translate", json={"source": "a", "target": "b", "features": [rows[0].tolist()]}).raise_for_status()
     client.post("/translate", json={"source": "a", "target": "d", "features": [rows[0].tolist()]})
 

@@ -2,6 +2,8 @@
 
 from deploy.grafana.panels import Board, Graph, Query, Row, quantile, rate, share
 
+_ERASURES = '{route="/galleries/{gallery}/erasures"}'
+_ORDERS = "gates-failed|job-state|migration-in-progress|rollback-incomplete|rollback-expired|generation-changed"
 GALLERIES = Board(
     "facebridge-galleries",
     "galleries and migrations",
@@ -76,6 +78,29 @@ GALLERIES = Board(
                     "short",
                     (Query("min by (tenant) (facebridge_writable)", "{{tenant}}"),),
                 ),
+                Graph(
+                    "Not done twice",
+                    "Writes that were refused: the same one is under way, or their Idempotency-Key was another one's.",
+                    "reqps",
+                    (Query(rate("problems_total", "type", '{type=~"idempotency-key-.*"}'), "{{type}}"),),
+                ),
+            ),
+        ),
+        Row(
+            "Who is erased is gone",
+            (
+                Graph(
+                    "Erasures",
+                    "By what was answered: 200 when no file holds a piece of a vector any more.",
+                    "reqps",
+                    (Query(rate("request_seconds_count", "status", _ERASURES), "{{status}}"),),
+                ),
+                Graph(
+                    "How long they take",
+                    "95 % are faster: every file of the data folder is looked through.",
+                    "s",
+                    (Query(quantile(0.95, "request_seconds", "", _ERASURES), "95 %"),),
+                ),
             ),
         ),
         Row(
@@ -123,6 +148,12 @@ GALLERIES = Board(
                             "{{tenant}} {{gallery}}",
                         ),
                     ),
+                ),
+                Graph(
+                    "Orders that were refused",
+                    "Cut-overs whose gates were not passed, and what else could not be done as a job stands.",
+                    "reqps",
+                    (Query(rate("problems_total", "type", f'{{type=~"{_ORDERS}"}}'), "{{type}}"),),
                 ),
                 Graph(
                     "Active generation",

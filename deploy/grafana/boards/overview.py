@@ -40,6 +40,21 @@ OVERVIEW = Board(
                     "short",
                     "count(facebridge_writable == 0) or vector(0)",
                 ),
+                _number(
+                    "Bundles that are not served",
+                    "Should be none.",
+                    "short",
+                    'max(facebridge_bundles{state="rejected"})',
+                ),
+                _number(
+                    "Replicas without Redis",
+                    "That have been told of one, and do not reach it.",
+                    "short",
+                    "count(facebridge_shared_state_reachable == 0) or vector(0)",
+                ),
+                _number(
+                    "Versions", "Replicas by version and device.", "short", "sum by (version, device) (facebridge_info)"
+                ),
             ),
         ),
         Row(
@@ -92,6 +107,12 @@ OVERVIEW = Board(
                     "Requests of keys that had asked too often.",
                     "reqps",
                     (Query(rate("problems_total", "type", '{type=~"rate-limited|queue-full"}'), "{{type}}"),),
+                ),
+                Graph(
+                    "Of nobody, or of others",
+                    "Requests for what there is not, or not for the tenant of their key: answers are the same.",
+                    "reqps",
+                    (Query(rate("problems_total", where='{type="not-found"}'), "not found"),),
                 ),
                 Graph(
                     "Keys",

@@ -29,11 +29,33 @@ QUALITY = Board(
                         ),
                     ),
                 ),
+                Graph(
+                    "Not let in",
+                    "Requests that were refused: trusted too little, of too short a feature, of a face with another name.",
+                    "reqps",
+                    (
+                        Query(
+                            rate("problems_total", "type", '{type=~"low-confidence|low-norm|duplicate-subject"}'),
+                            "{{type}}",
+                        ),
+                    ),
+                ),
             ),
         ),
         Row(
             "Features are what they claim to be",
             (
+                Graph(
+                    "Of another space",
+                    "Requests that were refused: nothing leads from one space to the other, or a space is suspected.",
+                    "reqps",
+                    (
+                        Query(
+                            rate("problems_total", "type", '{type=~"space-mismatch|no-route|space-suspected"}'),
+                            "{{type}}",
+                        ),
+                    ),
+                ),
                 Graph(
                     "Suspected spaces",
                     "1 where what arrives under a space's name does not look like it.",
@@ -56,7 +78,7 @@ QUALITY = Board(
                     "Alarms",
                     "Times that a space became suspected.",
                     "short",
-                    (Query(rate("space_alarms_total", "tenant", "space"), "{{tenant}} {{space}}"),),
+                    (Query(rate("space_alarms_total", "tenant, space"), "{{tenant}} {{space}}"),),
                 ),
             ),
         ),
@@ -82,6 +104,12 @@ QUALITY = Board(
                             "{{tenant}}",
                         ),
                     ),
+                ),
+                Graph(
+                    "Rates that were not measured",
+                    "Requests for a decision at a rate for which there is no threshold.",
+                    "reqps",
+                    (Query(rate("problems_total", where='{type="no-operating-point"}'), "refused"),),
                 ),
                 Graph(
                     "Flagged",
