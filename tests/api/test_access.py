@@ -11,75 +11,28 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
-from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from service.access import audit
-from service.access.audit import check_audit, read_audit
-from service.access.keys import SCOPES, Scope, make_key, revoke_key
+from service.access.audit import read_audit
+from service.access.keys import SCOPES, make_key, revoke_key
 from service.api.bodies import NPY
 from service.api.scopes import CHANGING, NEEDS, OPEN
 from service.app import create_app
 from service.errors import StorageError
 from service.galleries.folder import TENANTS
 from service.settings import Settings
+from tests.api.keyed import EVERYTHING, ROWS, World, keyed, people, probe
 from tests.api.refusals import assert_clean
 from tests.api.test_migrations import LOOSE, until
-from tests.api.world import A, feature_set, features, npy, running
-
-ROWS = features(4)
-EVERYTHING = list(SCOPES)
-
-
-class World:
-    """A service with keys, and clients with some of them."""
-
-    def __init__(self, app: FastAPI, data: Path) -> None:
-        self.app, self.data, self.keys = app, data, data / "keys.json"
-        self._transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-
-    def client(self, key: str | None, header: str = "x-api-key") -> httpx.AsyncClient:
-        headers = {} if key is None else {header: key if header == "x-api-key" else f"Bearer {key}"}
-        return httpx.AsyncClient(transport=self._transport, base_url="http://facebridge", headers=headers)
-
-    def key(self, *scopes: Scope, tenant: str = "default", **more: Any) -> str:
-        name = f"key {len(self.keys.read_text()) if self.keys.exists() else 0}"
-        made = make_key(self.keys, name, scopes or EVERYTHING, tenant=tenant, **more).text
-        self.look()
-        return made
-
-    def look(self) -> None:
-        """At the file of keys, and not in a second."""
-        self.app.state.services.ring._look()
-
-    def audit(self, tenant: str = "default") -> list[dict[str, Any]]:
-        folder = self.data if tenant == "default" else self.data / TENANTS / tenant
-        self.app.state.tenants._open[tenant].services.audit.record({"what": "seen"}).result(10)
-        assert check_audit(folder / "audit").num_entries
-        return [entry for entry in read_audit(folder / "audit") if "what" not in entry]
+from tests.api.world import A, feature_set, npy, running
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def world(bundles: Path, tmp_path: Path) -> AsyncIterator[World]:
-    make_key(tmp_path / "keys.json", "first", ["metrics"])
-    app = create_app(Settings(bundles=bundles, data=tmp_path, device="cpu"))
-    async with running(app):
-        yield World(app, tmp_path)
-
-
-async def people(client: httpx.AsyncClient, name: str = "people") -> str:
-    """A gallery with templates; the id of one of them."""
-    assert (await client.post("/galleries", json={"name": name, "space": "a"})).status_code == 201
-    templates = [{"subject": f"s{number}", "feature": row.tolist()} for number, row in enumerate(ROWS)]
-    answer = await client.post(f"/galleries/{name}/templates", json={"space": "a", "templates": templates})
-    assert answer.status_code == 201, answer.text
-    template_id: str = answer.json()["template_ids"][0]
-    return template_id
-
-
-def probe(gallery: str = "people") -> dict[str, Any]:
-    return {"gallery": gallery, "probe": {"space": "a", "feature": ROWS[0].tolist()}, "top_k": 1}
+    async with keyed(bundles, tmp_path) as made:
+        yield made
 
 
 def test_every_route_stands_in_the_table_and_nothing_else(world: World) -> None:

@@ -11,21 +11,17 @@ import pytest
 import pytest_asyncio
 
 from service.access.audit import read_audit
-from service.access.keys import make_key, revoke_key, rotate_key
-from service.app import create_app
+from service.access.keys import revoke_key, rotate_key
 from service.galleries.folder import TENANTS
-from service.settings import Settings
-from tests.api.test_access import World, people, probe
+from tests.api.keyed import World, keyed, people, probe
 from tests.api.test_migrations import LOOSE, until
-from tests.api.world import A, feature_set, features, running
+from tests.api.world import A, feature_set, features
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def world(bundles: Path, tmp_path: Path) -> AsyncIterator[World]:
-    make_key(tmp_path / "keys.json", "first", ["metrics"])
-    app = create_app(Settings(bundles=bundles, data=tmp_path, device="cpu", probes_per_day=50))
-    async with running(app):
-        yield World(app, tmp_path)
+    async with keyed(bundles, tmp_path, probes_per_day=50) as made:
+        yield made
 
 
 async def made(world: World, by: httpx.AsyncClient, name: str, **wanted: Any) -> httpx.AsyncClient:
