@@ -1,6 +1,7 @@
 """State that this process has alone, or shares with replicas: built from settings, once."""
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from service.entities import Job
@@ -39,8 +40,7 @@ class SharedState:
         """Those of a tenant. Raises `StartupError`."""
         events = self._events
         if events is None:
-            _check_nothing_is_left(folder)
-            return EmbeddedJobStore(folder)
+            return _own(folder)
 
         def tell(job: Job) -> None:
             events.tell(tenant, job)
@@ -66,34 +66,40 @@ class SharedState:
 
 
 def _journal(folder: Path) -> Journal:
-    """With the jobs that the folder has from before they were shared."""
+    """With the jobs that the folder has from when they were not shared."""
     journal = Journal(folder)
     if (folder / FILE).exists():
-        before = EmbeddedJobStore(folder)
-        after = 0
-        jobs: list[Job] = []
-        while True:
-            page = before.page(after=after)
-            jobs += page.jobs
-            if page.next_after is None:
-                break
-            after = page.next_after
-        before.close()
-        for job in reversed(jobs):
-            journal.keep(job, b"", b"", None)
+        with closing(EmbeddedJobStore(folder)) as before:
+            journal.take_over(_all(before), before.kept_answers())
         # Nobody is to go on with what is in it, which is old from now on.
         (folder / FILE).replace(folder / f"{FILE}.shared")
     return journal
 
 
-def _check_nothing_is_left(folder: Path) -> None:
-    """Raises `StartupError` where jobs are open that were shared."""
+def _own(folder: Path) -> EmbeddedJobStore:
+    """With the jobs that the folder has from when they were shared. Raises `StartupError` where one of them is open."""
     if not (folder / JOURNAL).exists():
-        return
-    journal = Journal(folder)
-    is_left = any(job.state in OPEN for job in journal.jobs())
-    journal.close()
-    if is_left:
+        return EmbeddedJobStore(folder)
+    with closing(Journal(folder)) as journal:
+        jobs, answered = journal.jobs(), journal.kept_answers()
+    known = EmbeddedJobStore(folder)
+    # What this file has too was on its way to be shared when that was broken off.
+    here = {job.job_id for job in _all(known)}
+    if any(job.state in OPEN and job.job_id not in here for job in jobs):
+        known.close()
         raise StartupError(
             f"setting redis: migrations of {folder} were begun with it, and are not over; give it, or cancel them first"
         )
+    known.take_over(jobs, answered)
+    return known
+
+
+def _all(store: EmbeddedJobStore) -> list[Job]:
+    """The oldest first."""
+    jobs: list[Job] = []
+    after: int | None = 0
+    while after is not None:
+        page = store.page(after=after)
+        jobs += page.jobs
+        after = page.next_after
+    return jobs[::-1]

@@ -9,7 +9,7 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -161,6 +161,34 @@ class EmbeddedJobStore:
         """See the port."""
         with self._lock:
             return answers.find(self._db, key)
+
+    def kept_answers(self) -> list[answers.Row]:
+        """All that are kept."""
+        with self._lock:
+            return answers.rows(self._db)
+
+    def take_over(self, jobs: Iterable[Job], answered: Iterable[answers.Row]) -> None:
+        """Jobs, the oldest first, and answers of another file of this folder, where they are new here. Raises `StorageError`."""
+        with self._writing():
+            self._db.executemany(
+                "INSERT OR IGNORE INTO job (job_id, gallery, state, asked, found, reason, created_at, updated_at, version)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    (
+                        job.job_id,
+                        job.gallery,
+                        job.state,
+                        canonical_json(job.asked).decode(),
+                        canonical_json(job.found).decode(),
+                        job.reason,
+                        job.created_at,
+                        job.updated_at,
+                        job.version,
+                    )
+                    for job in jobs
+                ),
+            )
+            answers.take_over(self._db, answered)
 
     def close(self) -> None:
         """See the port."""

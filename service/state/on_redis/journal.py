@@ -6,6 +6,7 @@ import secrets
 import sqlite3
 import threading
 import time
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
@@ -84,6 +85,18 @@ class Journal:
         """How a request was answered."""
         with self._lock:
             return answers.find(self._db, key)
+
+    def kept_answers(self) -> list[answers.Row]:
+        """All that are kept."""
+        with self._lock:
+            return answers.rows(self._db)
+
+    def take_over(self, jobs: Iterable[Job], answered: Iterable[answers.Row]) -> None:
+        """Jobs, the oldest first, and answers of another file of this folder, where they are new here. Raises `StorageError`."""
+        for job in jobs:
+            self.keep(job, b"", b"", None)
+        with self._lock:
+            answers.take_over(self._db, answered)
 
     def close(self) -> None:
         """Release the file."""

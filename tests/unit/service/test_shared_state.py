@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 
 from service.app import create_app
+from service.entities import Answer, Once
 from service.errors import StartupError
 from service.settings import Settings
 from service.shared_state import SharedState
 from service.state.embedded import EmbeddedJobStore
+from service.state.on_redis.journal import Journal
 from tests.api.test_migrations import LOOSE, until
 from tests.api.world import features, running, write_world
 from tests.redis_server import RedisServer, needs_redis
@@ -40,8 +42,46 @@ async def test_jobs_that_were_there_before_are_shared(tmp_path: Path, redis_serv
     jobs.change(begun, state="cancelled")
     jobs.close()
     await state.close()
+    # What was is known to whoever goes on without them, and the other way round, as often as that changes.
     alone = SharedState(settings(tmp_path))
-    alone.jobs("default", tmp_path / "data").close()
+    jobs = alone.jobs("default", tmp_path / "data")
+    assert [(job.job_id, job.state) for job in jobs.page().jobs] == [
+        (begun.job_id, "cancelled"),
+        (ended.job_id, "cancelled"),
+    ]
+    assert jobs.get(ended.job_id) == ended
+    later = jobs.create("staff", {"n": 3}, once=Once(b"key", b"asked", lambda job: Answer(202, job.job_id.encode())))
+    jobs.close()
+    await alone.close()
+    for redis in (redis_server.url, "", redis_server.url):
+        state = SharedState(settings(tmp_path, redis))
+        jobs = state.jobs("default", tmp_path / "data")
+        assert [job.job_id for job in jobs.page().jobs] == [later.job_id, begun.job_id, ended.job_id]
+        assert jobs.answered(b"key") == (b"asked", Answer(202, later.job_id.encode()))
+        if redis:
+            open_still = jobs.get(later.job_id)
+            if open_still.state == "queued":
+                later = jobs.change(open_still, state="cancelled")
+        assert jobs.get(later.job_id) == later
+        jobs.close()
+        await state.close()
+
+
+async def test_to_share_jobs_may_be_broken_off(tmp_path: Path) -> None:
+    own = EmbeddedJobStore(tmp_path / "data")
+    begun = own.create("staff", {})
+    own.close()
+    # As far as a kill lets it come: they are in the journal, and the file is not put away yet.
+    journal = Journal(tmp_path / "data")
+    journal.take_over([begun], [])
+    journal.close()
+    alone = SharedState(settings(tmp_path))
+    jobs = alone.jobs("default", tmp_path / "data")
+    ended = jobs.change(jobs.get(begun.job_id), state="cancelled")
+    jobs.close()
+    jobs = alone.jobs("default", tmp_path / "data")
+    assert jobs.page().jobs == (ended,)
+    jobs.close()
     await alone.close()
 
 
