@@ -1,6 +1,7 @@
 """`facebridge`: the operator's command. Errors of use are one line on stderr and exit code 2."""
 
 import argparse
+import asyncio
 import ctypes
 import gc
 import importlib
@@ -30,6 +31,7 @@ from service.api.deps import Services
 from service.app import create_app, keys_of
 from service.errors import FacebridgeError, InvalidInputError, StartupError
 from service.observability import logs
+from service.observability.traffic import Traffic
 from service.settings import PREFIX, Settings, load_settings
 from service.usecases.receipts import check_receipts, check_sealed, is_verdict
 
@@ -139,7 +141,34 @@ def serve(flags: dict[str, object]) -> None:
             # uvicorn drains, then sends itself the signal again for whoever handled it before: being told to stop is no
             # failure.
             signal.signal(number, _leave)
-        uvicorn.Server(config).run(sockets=[listener])
+        _Server(config, app.state.services.traffic).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Which refuses connections as soon as it is told to stop, and whose clients hear of it before theirs are closed: so hardly
+    anybody has to guess what became of a request.
+    """
+
+    def __init__(self, config: uvicorn.Config, traffic: Traffic) -> None:
+        super().__init__(config)
+        self._traffic = traffic
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen."""
+        await super().startup(sockets)
+        self._loop = asyncio.get_running_loop()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The signal that says so."""
+        self._traffic.is_stopping = True
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._stop_listening)
+        super().handle_exit(sig, frame)
+
+    def _stop_listening(self) -> None:
+        for server in self.servers:
+            server.close()
 
 
 def check_bundles(options: dict[str, object]) -> None:

@@ -63,6 +63,9 @@ class Observe:
                 headers = message.get("headers", [])
                 known = {name for name, _ in headers}
                 safe = [pair for pair in _SAFE if pair[0] not in known]
+                if self._traffic.is_stopping:
+                    # Over a connection that is closed meanwhile nobody knows what became of a request.
+                    safe.append((b"connection", b"close"))
                 message["headers"] = [*headers, (b"x-request-id", request_id), *safe]
             await send(message)
 

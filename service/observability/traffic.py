@@ -17,6 +17,8 @@ class Traffic:
         self._num = 0
         self._last = -_QUIET_SECONDS
         self._lock = threading.Lock()
+        self.is_stopping = False
+        """Whether the service has been told to stop: whoever is answered is not to ask over the same connection again."""
 
     def begin(self, path: str) -> bool:
         """A request has come; whether it counts, and `end` is to be told."""
