@@ -1,5 +1,7 @@
-"""`facebridge serve` without what stands around every request (keys, limits, the audit log, metrics, logs and stages), so that it
-can be measured what that costs: python -m benchmarks.bare_service serve ...
+"""`facebridge serve` without what stands around every request (keys, limits, the audit log, metrics of requests and their stages,
+logs), so that it can be measured what that costs: python -m benchmarks.bare_service serve ...
+
+What routes and batches count stays.
 """
 
 import sys

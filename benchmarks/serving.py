@@ -62,7 +62,11 @@ def serving(data: Path, *flags: str, module: str = "service") -> Iterator[Served
         str(data),
         *flags,
     ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    # Lines of the log go where an operator would have them.
+    with (
+        (data / "service.log").open("wb") as log,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process,
+    ):
         assert process.stdout is not None
         try:
             port = next(int(found[1]) for line in process.stdout if (found := re.search(r"http://[^:]+:(\d+)", line)))

@@ -5,7 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 from service.entities import Job
-from service.errors import StartupError
+from service.errors import StartupError, StorageError
 from service.settings import Settings
 from service.state.embedded import FILE, EmbeddedJobStore
 from service.state.limits import EmbeddedLimits
@@ -81,17 +81,27 @@ def _own(folder: Path) -> EmbeddedJobStore:
     if not (folder / JOURNAL).exists():
         return EmbeddedJobStore(folder)
     with closing(Journal(folder)) as journal:
-        jobs, answered = journal.jobs(), journal.kept_answers()
-    known = EmbeddedJobStore(folder)
-    # What this file has too was on its way to be shared when that was broken off.
-    here = {job.job_id for job in _all(known)}
+        jobs, answered = _readable(folder, journal.jobs), journal.kept_answers()
+    here: set[str] = set()
+    if (folder / FILE).exists():
+        # What this file has too was on its way to be shared when that was broken off.
+        with closing(EmbeddedJobStore(folder)) as before:
+            here = {job.job_id for job in _all(before)}
     if any(job.state in OPEN and job.job_id not in here for job in jobs):
-        known.close()
         raise StartupError(
             f"setting redis: migrations of {folder} were begun with it, and are not over; give it, or cancel them first"
         )
+    known = EmbeddedJobStore(folder)
     known.take_over(jobs, answered)
     return known
+
+
+def _readable(folder: Path, read: Callable[[], list[Job]]) -> list[Job]:
+    """Raises `StartupError`."""
+    try:
+        return read()
+    except StorageError as failure:
+        raise StartupError(f"{folder / JOURNAL}: {failure}; restore it from a backup") from None
 
 
 def _all(store: EmbeddedJobStore) -> list[Job]:

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -142,7 +141,13 @@ class Tenants:
             found.runner.wake()
 
     def note_keys(self, change: KeyChange) -> None:
-        """The tenant's audit log says what became of its keys, whoever changed them and where."""
+        """The tenant's audit log says what became of its keys, whoever changed them and where; of one that is not open yet, as
+        soon as it is.
+        """
+        text = "keys of the tenant %s: %d made, %d changed, %d ended"
+        log.info(text, change.tenant, len(change.made), len(change.changed), len(change.ended))
+        if self._shared.settings.audit == "off":
+            return
         with self._noting:
             found = self._open.get(change.tenant)
             if found is None:
@@ -273,9 +278,9 @@ def _services(shared: Shared, tenant: str, kept: _Kept) -> tuple[Services, JobRu
 def _note_keys(audit: AuditLog | None, change: KeyChange) -> None:
     if audit is None:
         return
-    told = {name: ids for name, ids in asdict(change).items() if ids and name != "tenant"}
+    told = {name: ids for name, ids in asdict(change).items() if ids and name not in ("at", "tenant")}
     try:
-        audit.add({"at": datetime.now(UTC).isoformat(timespec="milliseconds"), "what": "keys", **told})
+        audit.add({"at": change.at.isoformat(timespec="milliseconds"), "what": "keys", **told})
     except StorageError as failure:
         log.error("tenant %s: that keys changed is not in the audit log: %s", change.tenant, failure)
 

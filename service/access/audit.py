@@ -49,7 +49,7 @@ class AuditLog:
 
     def __init__(self, folder: Path) -> None:
         """Open it at its end. Raises `StartupError` where that is not as it was written."""
-        self.folder = folder
+        self.folder, self.num_lost = folder, 0
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._number, self._head = _end_of(folder)
@@ -92,7 +92,13 @@ class AuditLog:
         self._thread.join()
 
     def _put(self, facts: dict[str, Any] | None, done: "Future[None] | None") -> None:
+        try:
+            _canonical(facts or {})
+        except TypeError:
+            raise StorageError("the audit log cannot be written: an entry is no JSON") from None
         with self._changed:
+            if self._is_over:
+                raise StorageError("the audit log is closed")
             if len(self._waiting) >= _MOST_WAITING:
                 raise StorageError("the audit log is not written fast enough")
             self._waiting.append((facts, done))
@@ -116,7 +122,9 @@ class AuditLog:
         while batch := self._taken():
             # Whoever does not wait any more is written down all the same.
             waiting = [one for one in batch if one[1] is not None and one[1].set_running_or_notify_cancel()]
-            is_written = self._is_written([facts for facts, _ in batch if facts is not None])
+            entries = [facts for facts, _ in batch if facts is not None]
+            is_written = self._is_written(entries)
+            self.num_lost += 0 if is_written else len(entries)
             for facts, done in waiting:
                 assert done is not None
                 if is_written or facts is None:

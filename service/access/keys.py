@@ -100,8 +100,10 @@ class ApiKey:
     """None: as the setting says."""
     probes_per_day: Annotated[int, Field(ge=0)] | None = None
     """Compared with templates or with each other. None: as the setting says."""
-    shares: Annotated[str, StringConstraints(pattern=_ID_PATTERN)] | None = None
-    """The key whose limits hold for all that it made, and for this one: together they ask no more than it might alone."""
+    shares: tuple[Annotated[str, StringConstraints(pattern=_ID_PATTERN)], ...] = ()
+    """The key that made this one, that which made that, and so on: the limits of each hold for it together with all that came of
+    it.
+    """
 
     def is_live(self, now: datetime) -> bool:
         """Whether it opens anything."""
@@ -148,8 +150,15 @@ def read_keys(path: Path) -> tuple[ApiKey, ...]:
         raise StartupError(f"{path}: cannot be read ({failure.strerror})") from None
     except ContractError as failure:
         raise StartupError(str(failure)) from None
-    if len({key.key_id for key in keys}) < len(keys):
+    by_id = {key.key_id: key for key in keys}
+    if len(by_id) < len(keys):
         raise StartupError(f"{path}: two keys have one id")
+    for key in keys:
+        tenants = {by_id[one].tenant for one in key.shares if one in by_id}
+        if not by_id.keys() >= set(key.shares) or tenants - {key.tenant} or key.key_id in key.shares:
+            raise StartupError(
+                f"{path}: the key {key.key_id} shares limits of a key that is not there, or not its maker's"
+            )
     return keys
 
 
@@ -187,7 +196,7 @@ def make_key(
             None,
             requests_per_second,
             probes_per_day,
-            (maker.shares or maker.key_id) if maker is not None else None,
+            (maker.key_id, *maker.shares) if maker is not None else (),
         )
     )
     if requests_per_second is not None and not math.isfinite(requests_per_second):
@@ -195,6 +204,8 @@ def make_key(
     if not made.scopes:
         raise InvalidInputError(f"a key needs scopes, of {', '.join(SCOPES)}")
     with _changing(path, must_exist=maker is not None) as keys:
+        if maker is not None and not any(one.key_id == maker.key_id and one.is_live(now) for one in keys):
+            raise InvalidInputError("the key that asks is revoked, or its time is over")
         if any(one.name == name and one.tenant == tenant and one.is_live(now) for one in keys):
             raise InvalidInputError("the tenant has a key of this name; revoke it first, or choose another name")
         keys.append(made)
@@ -294,13 +305,19 @@ def _changing(path: Path, *, must_exist: bool = False) -> Iterator[list[ApiKey]]
         yield keys
         if tuple(keys) != before:
             long_ago = _now() - timedelta(days=REMEMBERED_DAYS)
-            left = tuple(key for key in keys if not key.ended_before(long_ago))
+            # Limits of who is gone hold for whom they made.
+            makers = {one for key in keys if not key.ended_before(long_ago) for one in key.shares}
+            left = tuple(key for key in keys if not key.ended_before(long_ago) or key.key_id in makers)
             most = max(Counter(key.tenant for key in left).values(), default=0)
             if most > MAX_KEYS and len(keys) > len(before):
                 raise InvalidInputError(
                     f"a tenant has at most {MAX_KEYS} keys, with those of the last {REMEMBERED_DAYS} days"
                 )
             document = _DOCUMENT.dump_python(_Document(1, left), mode="json")
+            for one in document["keys"]:
+                # A service of before reads what it knows.
+                if not one["shares"]:
+                    del one["shares"]
             write_whole(path, readable_json(document), like=path.stat() if path.exists() else None)
     finally:
         os.close(descriptor)

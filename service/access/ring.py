@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
@@ -35,9 +35,10 @@ class Budget:
 @dataclass(frozen=True, slots=True)
 class KeyChange:
     """What was seen of a tenant's keys since the look before: ids of those that are new, that are other than they were, and that
-    open nothing any more.
+    were ended before their time.
     """
 
+    at: datetime
     tenant: str
     made: tuple[str, ...]
     changed: tuple[str, ...]
@@ -86,11 +87,9 @@ class KeyRing:
         key = find_key(keys, text, datetime.now(UTC))
         if key is None:
             return None
-        budgets = [Budget.of(key)]
-        if key.shares is not None:
-            # Of a maker who is long gone its own number is left, which was no more than the maker's.
-            budgets.insert(0, Budget.of(replace(keys.get(key.shares, key), key_id=key.shares)))
-        return Caller(key.tenant, frozenset(key.scopes), key.key_id, tuple(budgets))
+        # Its own comes first: what that refuses costs nobody else anything.
+        budgets = tuple(Budget.of(one) for one in (key, *(keys[maker] for maker in key.shares)))
+        return Caller(key.tenant, frozenset(key.scopes), key.key_id, budgets)
 
     def _look_now_and_then(self) -> None:
         now = self._clock()
@@ -120,18 +119,25 @@ class KeyRing:
 
 
 def _changes(before: Mapping[str, ApiKey], after: Mapping[str, ApiKey]) -> list[KeyChange]:
-    tenants = {key.tenant for key in (*before.values(), *after.values())}
-    return [change for tenant in sorted(tenants) if (change := _change_of(tenant, before, after)) is not None]
+    now = datetime.now(UTC)
+    was, is_now = _by_tenant(before, now), _by_tenant(after, now)
+    changes = []
+    for tenant in sorted(was.keys() | is_now.keys()):
+        old, new = was.get(tenant, {}), is_now.get(tenant, {})
+        changed = sorted(key_id for key_id in old.keys() & new.keys() if old[key_id] != new[key_id])
+        made, ended = sorted(new.keys() - old.keys()), sorted(old.keys() - new.keys())
+        if made or changed or ended:
+            changes.append(KeyChange(now, tenant, tuple(made), tuple(changed), tuple(ended)))
+    return changes
 
 
-def _change_of(tenant: str, before: Mapping[str, ApiKey], after: Mapping[str, ApiKey]) -> KeyChange | None:
-    was, now = (
-        {key_id: key for key_id, key in keys.items() if key.tenant == tenant and key.revoked_at is None}
-        for keys in (before, after)
-    )
-    made, ended = sorted(now.keys() - was.keys()), sorted(was.keys() - now.keys())
-    changed = sorted(key_id for key_id in was.keys() & now.keys() if was[key_id] != now[key_id])
-    return KeyChange(tenant, tuple(made), tuple(changed), tuple(ended)) if made or changed or ended else None
+def _by_tenant(keys: Mapping[str, ApiKey], now: datetime) -> dict[str, dict[str, ApiKey]]:
+    """Those that are neither revoked nor over."""
+    found: dict[str, dict[str, ApiKey]] = {}
+    for key in keys.values():
+        if key.revoked_at is None and (key.until is None or now < key.until):
+            found.setdefault(key.tenant, {})[key.key_id] = key
+    return found
 
 
 def _unreadable(path: Path, failure: Exception) -> StartupError:

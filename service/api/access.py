@@ -18,7 +18,7 @@ from service.access.audit import AuditLog
 from service.access.ring import ANYBODY, Budget, Caller, KeyRing
 from service.api.middleware import CALLER, REQUEST_ID
 from service.api.problems import Problem, problem_of
-from service.api.scopes import CHANGING, NEEDS, NOT_AUDITED, OPEN
+from service.api.scopes import CHANGING, NEEDS, NOT_AUDITED, OPEN, Needed
 from service.errors import FacebridgeError, StorageError
 from service.observability.metrics import Metrics
 from service.observability.stages import answer_begins, stage
@@ -119,7 +119,7 @@ class Admit:
 
         async def send_when_written(message: Message) -> None:
             nonlocal is_lost
-            if message["type"] == "http.response.start":
+            if message["type"] == "http.response.start" and _is_audited(scope):
                 answer_begins()
                 try:
                     with stage("audit"):
@@ -174,11 +174,19 @@ async def spend_probes(request: Request, limits: Limits, num: int, per_day: int)
             raise _limited(f"{_whose(budget, caller)} may ask about {allowed} probes a day", seconds)
 
 
+def _needed(scope: Scope) -> Needed:
+    """What the route of a request asks of a key."""
+    route = getattr(scope.get("route"), "path", None)
+    return NEEDS.get((scope["method"], route)) if route else None
+
+
+def _is_audited(scope: Scope) -> bool:
+    return _needed(scope) not in NOT_AUDITED
+
+
 async def _write_down(audit: AuditLog, scope: Scope, status: int) -> None:
     """Raises `StorageError`."""
-    route = getattr(scope.get("route"), "path", None)
-    needed = NEEDS.get((scope["method"], route)) if route else None
-    if needed in NOT_AUDITED:
+    if not _is_audited(scope):
         return
     caller: Caller = scope[CALLER]
     entry = {
@@ -186,12 +194,12 @@ async def _write_down(audit: AuditLog, scope: Scope, status: int) -> None:
         "request_id": scope[REQUEST_ID],
         "key_id": caller.key_id,
         "method": scope["method"],
-        "route": route,
+        "route": scope["route"].path,
         "status": status,
         **_named(scope.get("path_params", {})),
         **_checked(scope[FACTS]),
     }
-    if scope["method"] == "GET" or needed not in CHANGING:
+    if scope["method"] == "GET" or _needed(scope) not in CHANGING:
         audit.add(entry)
     else:
         await asyncio.shield(asyncio.wrap_future(audit.record(entry)))
@@ -224,7 +232,7 @@ def _forbidden(detail: str) -> Problem:
 
 
 def _whose(budget: Budget, caller: Caller) -> str:
-    return "this key" if budget.key_id == caller.key_id else "the key that made this one, with all that it made,"
+    return "this key" if budget.key_id == caller.key_id else "a key that made this one, with all that came of it,"
 
 
 def _limited(detail: str, seconds: float) -> Problem:

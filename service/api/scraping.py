@@ -53,6 +53,7 @@ async def _read_tenant(metrics: Metrics, services: Services) -> None:
     found.writable.labels(tenant).set(is_writable)
     if services.audit is not None:
         found.audit_entries.labels(tenant).set(services.audit.head[0])
+        found.audit_entries_lost.labels(tenant).set(services.audit.num_lost)
     for fingerprint, seen in services.watch.spaces.items():
         space = services.inference.catalog.find_space(fingerprint)
         if space is not None:

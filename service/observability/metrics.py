@@ -25,6 +25,7 @@ _LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0
 _STAGE_BUCKETS = (0.0001, 0.00025, 0.0005, *_LATENCY_BUCKETS)
 _BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _OF_GALLERY = ("tenant", "gallery")
+_OUTCOMES = ("complete", "failed")
 _DECISIONS = ("match", "non-match", "nobody", "flagged")
 
 
@@ -75,6 +76,9 @@ class Metrics:
             "decisions", "Probes by what was decided of them: match, non-match, nobody, flagged.", "tenant", "decision"
         )
         self.probes = self._counter("probes", "Probes that galleries were searched by.", *_OF_GALLERY)
+        self.erasures = self._counter(
+            "erasures", "Erasures by what came of them: complete, failed.", "tenant", "outcome"
+        )
         self.enrolled_templates = self._counter("enrolled_templates", "Templates enrolled.", *_OF_GALLERY)
         self.migrated_templates = self._counter(
             "migrated_templates", "Templates translated for another generation of their gallery.", *_OF_GALLERY
@@ -99,6 +103,8 @@ class Metrics:
         """From nothing: of a series that begins at one Prometheus sees no increase."""
         for decision in _DECISIONS:
             self.decisions.labels(tenant, decision)
+        for outcome in _OUTCOMES:
+            self.erasures.labels(tenant, outcome)
 
     def observe_stages(self, route: str, seconds: Mapping[Stage, float]) -> None:
         """Of one request."""
@@ -212,6 +218,9 @@ class _Read:
         )
         self.writable = gauge("writable", "1 where a tenant's galleries can be written to, else 0.", "tenant")
         self.audit_entries = gauge("audit_entries", "Number of the last entry of an audit log.", "tenant")
+        self.audit_entries_lost = gauge(
+            "audit_entries_lost", "Entries of an audit log that could not be written since the start.", "tenant"
+        )
         self.live_keys = gauge("live_keys", "API keys that open something.", "tenant")
         self.gpu_memory_bytes = gauge("gpu_memory_bytes", "Memory of a GPU, of all processes.", "gpu", "state")
         self.galleries = _Galleries(gauge)

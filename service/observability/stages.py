@@ -29,8 +29,9 @@ class Took:
     def begin_answer(self) -> None:
         """What came after the last of them was making the answer, when this is called first."""
         if self.spans and not self.is_answered:
-            self.is_answered = True
             self.add("encode", max(ended for _, _, ended in self.spans), time.perf_counter())
+
+        self.is_answered = True
 
     @property
     def seconds(self) -> dict[Stage, float]:

@@ -22,18 +22,22 @@ def keep(db: sqlite3.Connection, key: bytes, asked: bytes, answer: Answer, now: 
     db.execute("INSERT OR REPLACE INTO answered VALUES (?, ?, ?, ?, ?)", (key, asked, answer.status, answer.body, now))
 
 
-def find(db: sqlite3.Connection, key: bytes) -> tuple[bytes, Answer] | None:
+def find(db: sqlite3.Connection, key: bytes, now: float) -> tuple[bytes, Answer] | None:
     """What the request of a name asked, and how it was answered. Raises `StorageError`."""
     try:
-        row = db.execute("SELECT digest, status, body FROM answered WHERE key = ?", (key,)).fetchone()
+        row = db.execute(
+            "SELECT digest, status, body FROM answered WHERE key = ? AND at >= ?", (key, now - KEPT_SECONDS)
+        ).fetchone()
     except sqlite3.Error as failure:
         raise StorageError(f"what was answered cannot be read ({type(failure).__name__})") from None
     return (row[0], Answer(row[1], row[2])) if row else None
 
 
-def rows(db: sqlite3.Connection) -> list[Row]:
+def rows(db: sqlite3.Connection, now: float) -> list[Row]:
     """All that are kept, for another file of the same folder."""
-    return db.execute("SELECT key, digest, status, body, at FROM answered").fetchall()
+    return db.execute(
+        "SELECT key, digest, status, body, at FROM answered WHERE at >= ?", (now - KEPT_SECONDS,)
+    ).fetchall()
 
 
 def take_over(db: sqlite3.Connection, found: Iterable[Row]) -> None:

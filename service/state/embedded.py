@@ -160,12 +160,12 @@ class EmbeddedJobStore:
     def answered(self, key: bytes) -> tuple[bytes, Answer] | None:
         """See the port."""
         with self._lock:
-            return answers.find(self._db, key)
+            return answers.find(self._db, key, time.time())
 
     def kept_answers(self) -> list[answers.Row]:
         """All that are kept."""
         with self._lock:
-            return answers.rows(self._db)
+            return answers.rows(self._db, time.time())
 
     def take_over(self, jobs: Iterable[Job], answered: Iterable[answers.Row]) -> None:
         """Jobs, the oldest first, and answers of another file of this folder, where they are new here. Raises `StorageError`."""

@@ -13,8 +13,8 @@ FILE = "limits.sqlite3"
 BURST_SECONDS = 1.0
 """A key that was quiet may ask as often at once as in so long."""
 DAY_SECONDS = 24 * 3600
-WRITE_SECONDS = 1.0
-"""Of probes a kill forgets no more than were spent in so long."""
+WRITE_SECONDS, WRITE_PROBES = 1.0, 100
+"""How long, and how many probes of a key, are counted in memory alone: a kill forgets fewer than that many."""
 _SCHEMA = """CREATE TABLE IF NOT EXISTS spent (
     key_id TEXT PRIMARY KEY, day INTEGER NOT NULL, num INTEGER NOT NULL) WITHOUT ROWID"""
 
@@ -26,7 +26,7 @@ class EmbeddedLimits:
         """Raises `StartupError`."""
         path = folder / FILE
         self._lock, self._clock = threading.Lock(), clock
-        self._unwritten: set[str] = set()
+        self._unwritten: dict[str, int] = {}
         self._written = -WRITE_SECONDS
         self._due: dict[str, float] = {}
         """When the requests of a key would be over if they came evenly."""
@@ -70,9 +70,10 @@ class EmbeddedLimits:
             if spent + num > per_day:
                 return DAY_SECONDS - into
             self._spent[key_id] = (int(day), spent + num)
-            self._unwritten.add(key_id)
+            self._unwritten[key_id] = self._unwritten.get(key_id, 0) + num
             # Clocks are put back, too.
-            if abs(self._clock() - self._written) >= WRITE_SECONDS:
+            is_long_ago = abs(self._clock() - self._written) >= WRITE_SECONDS
+            if is_long_ago or self._unwritten[key_id] >= WRITE_PROBES:
                 self._write()
         return 0.0
 

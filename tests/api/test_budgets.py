@@ -1,5 +1,6 @@
 """What keys share with those that made them, and what is written down of keys that a command changes."""
 
+import errno
 import re
 import time
 from collections.abc import AsyncIterator
@@ -39,14 +40,38 @@ async def test_keys_that_a_key_makes_have_a_share_of_its_probes(world: World) ->
         first = await made(world, maker, "first of it", probes_per_day=2)
         second = await made(world, maker, "second of it")
         third = await made(world, second, "of the second")
-        found = [(await first.post("/identify", json=probe())).status_code for _ in range(3)]
-        assert found == [200, 200, 429]
-        # One was counted for the maker though it was refused: whoever asks more than they may spends all the same.
-        assert (await third.post("/identify", json=probe())).status_code == 200
+        found = [(await first.post("/identify", json=probe())).status_code for _ in range(9)]
+        # What its own limit refuses costs nobody else anything.
+        assert found == [200, 200, *[429] * 7]
+        assert [(await third.post("/identify", json=probe())).status_code for _ in range(2)] == [200, 200]
         for other in (maker, second, third):
             refused = await other.post("/identify", json=probe())
             assert refused.status_code == 429
-        assert "with all that it made, may ask about 4 probes a day" in refused.json()["detail"]
+        assert "with all that came of it, may ask about 4 probes a day" in refused.json()["detail"]
+
+
+async def test_every_key_in_a_line_bounds_what_came_of_it(world: World) -> None:
+    async with world.client(world.key()) as client:
+        await people(client)
+    async with world.client(world.key("search", "keys-admin", probes_per_day=20)) as root:
+        middle = await made(world, root, "middle", probes_per_day=3)
+        kids = [await made(world, middle, f"kid {number}", probes_per_day=3) for number in range(3)]
+        grandchild = await made(world, kids[2], "of a kid")
+        askers = (*kids, grandchild, middle)
+        assert [(await one.post("/identify", json=probe())).status_code for one in askers] == [200, 200, 200, 429, 429]
+        assert (await root.post("/identify", json=probe())).status_code == 200
+        lines = {one["name"]: one["shares"] for one in (await root.get("/keys")).json()["keys"]}
+        assert [len(lines[name]) for name in ("middle", "kid 0", "of a kid")] == [1, 2, 3]
+
+
+async def test_a_key_that_was_ended_makes_none(world: World) -> None:
+    """Within the second in which it opens still."""
+    key = world.key("keys-admin", "search")
+    async with world.client(key) as client:
+        revoke_key(world.keys, key.split("_")[1])
+        refused = await client.post("/keys", json={"name": "late", "scopes": ["search"]})
+        assert (refused.status_code, "revoked" in refused.json()["detail"]) == (422, True)
+    assert "late" not in world.keys.read_text()
 
 
 async def test_the_share_is_bounded_where_the_maker_says_nothing_and_when_it_is_gone(world: World) -> None:
@@ -70,7 +95,7 @@ async def test_keys_that_a_key_makes_have_a_share_of_its_requests(world: World) 
         other = await made(world, maker, "other")
         refused = await other.get("/spaces")
         assert (refused.status_code, (await maker.get("/spaces")).status_code) == (429, 429)
-        assert "with all that it made, may send 0.02 requests a second" in refused.json()["detail"]
+        assert "with all that came of it, may send 0.02 requests a second" in refused.json()["detail"]
 
 
 async def test_probes_that_judge_a_migration_are_counted(world: World) -> None:
@@ -123,7 +148,38 @@ async def test_to_write_down_is_a_stage_of_its_own(world: World, monkeypatch: py
         for stage, number in re.findall(r'stage_seconds_sum{route="/galleries",stage="(\w+)"} (\S+)', metrics)
     }
     assert found["audit"] >= 0.2
-    assert found["encode"] < 0.2
+    assert 0 < found["encode"] < 0.2
+
+
+async def test_what_is_not_written_down_takes_no_time_to_be(world: World) -> None:
+    async with world.client(world.key()) as client:
+        assert (await client.get("/spaces")).status_code == 200
+        metrics = (await client.get("/metrics")).text
+    assert 'route="/spaces"' in metrics
+    assert 'route="/spaces",stage=' not in metrics
+
+
+async def test_the_log_tells_of_all_that_was_asked_before(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.access.audit._LINGER_SECONDS", 60.0)
+    async with world.client(world.key()) as client:
+        await people(client)
+        for _ in range(3):
+            assert (await client.post("/identify", json=probe())).status_code == 200
+        told = [one.get("route") for one in (await client.get("/audit")).json()["entries"]]
+        assert told.count("/identify") == 3
+
+
+async def test_entries_that_are_lost_are_counted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with world.client(world.key()) as client:
+        await people(client)
+        monkeypatch.setattr("service.access.audit._write_all", _no_space)
+        assert (await client.post("/identify", json=probe())).status_code == 200
+        assert (await client.get("/audit")).status_code == 200
+        assert 'facebridge_audit_entries_lost{tenant="default"} 1.0' in (await client.get("/metrics")).text
+
+
+def _no_space(*_: Any) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 async def test_a_log_that_takes_no_more_closes_no_door(

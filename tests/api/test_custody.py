@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from models.documents import canonical_json
-from service.errors import EngineError, InvalidInputError
+from service.errors import EngineError, InsufficientStorageError, InvalidInputError
 from service.usecases.receipts import Signer, check_receipt, check_receipts
 from tests.api.world import B, features, npy
 
@@ -291,3 +292,23 @@ async def test_templates_that_were_translated_go_back_to_a_snapshot_too(people: 
     assert (await people.post("/galleries/other/restore", json={"snapshot": snapshot})).status_code == 200
     assert (await people.get("/galleries/other/templates")).json() == before
     await people.delete(f"/galleries/other/snapshots/{snapshot}")
+
+
+async def test_erasures_are_counted_by_what_came_of_them(
+    people: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def counted(text: str) -> dict[str, float]:
+        found = re.findall(r'facebridge_erasures_total{outcome="(\w+)",tenant="default"} (\S+)', text)
+        return {outcome: float(number) for outcome, number in found}
+
+    before = counted((await people.get("/metrics")).text)
+    assert (await people.post("/galleries/people/erasures", json={"subjects": ["ann"]})).status_code == 200
+    assert (await people.post("/galleries/others/erasures", json={"subjects": ["ann"]})).status_code == 404
+    monkeypatch.setattr("service.usecases.custody.Custody.erase", _disk_is_full)
+    assert (await people.post("/galleries/people/erasures", json={"subjects": ["ann"]})).status_code == 507
+    after = counted((await people.get("/metrics")).text)
+    assert {outcome: after[outcome] - before[outcome] for outcome in after} == {"complete": 1, "failed": 1}
+
+
+async def _disk_is_full(*_: Any, **__: Any) -> None:
+    raise InsufficientStorageError("the disk is full")

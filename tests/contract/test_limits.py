@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.state.limits import DAY_SECONDS, EmbeddedLimits
+from service.state.limits import DAY_SECONDS, WRITE_PROBES, EmbeddedLimits
 from service.state.on_redis.connection import connect, connect_quick
 from service.state.on_redis.limits import RedisLimits
 from service.state.port import Limits
@@ -60,7 +60,8 @@ async def test_probes_of_a_day_are_counted_whole_or_not_at_all(limits: Limits) -
 
 async def test_what_was_spent_is_known_after_a_start(tmp_path: Path) -> None:
     first = EmbeddedLimits(tmp_path)
-    await first.spend_probes("one", 8, 10)
+    for num in (1, 7):
+        await first.spend_probes("one", num, 10)
     await first.close()
     second = EmbeddedLimits(tmp_path)
     assert await second.spend_probes("one", 3, 10) > 0
@@ -68,17 +69,29 @@ async def test_what_was_spent_is_known_after_a_start(tmp_path: Path) -> None:
     await second.close()
 
 
-async def test_a_kill_forgets_what_was_spent_in_a_second(tmp_path: Path) -> None:
+async def test_a_kill_forgets_few(tmp_path: Path) -> None:
     clock = Clock(time.time() // DAY_SECONDS * DAY_SECONDS + 100)
     killed = EmbeddedLimits(tmp_path, clock)
-    for seconds in (0.0, 0.5, 1.0, 0.5):
+    # Seconds later, who, how many, and how many of all that is written then.
+    spent = [
+        (0.0, "one", 2),
+        (0.5, "one", 2),
+        (1.0, "one", 2),
+        (0.5, "one", 2),
+        (0.1, "many", WRITE_PROBES),
+        (0.1, "one", 2),
+        (-50.0, "back", 1),
+        (0.1, "back", 1),
+    ]
+    for seconds, who, num in spent:
         clock.now += seconds
-        assert await killed.spend_probes("one", 2, 10) == 0
+        assert await killed.spend_probes(who, num, 10_000) == 0
     # As a kill leaves it: what is written is written, and nothing is closed.
     killed._db.close()
     after = EmbeddedLimits(tmp_path, clock)
-    assert await after.spend_probes("one", 5, 10) > 0
-    assert await after.spend_probes("one", 4, 10) == 0
+    for who, known in (("one", 10), ("many", WRITE_PROBES), ("back", 1)):
+        assert await after.spend_probes(who, 1001 - known, 1000) > 0
+        assert await after.spend_probes(who, 1000 - known, 1000) == 0
     await after.close()
 
 

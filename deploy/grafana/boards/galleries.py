@@ -91,9 +91,9 @@ GALLERIES = Board(
             (
                 Graph(
                     "Erasures",
-                    "By what was answered: 200 when no file holds a piece of a vector any more.",
+                    "By what came of them: complete when no file holds a piece of a vector any more.",
                     "reqps",
-                    (Query(rate("request_seconds_count", "status", _ERASURES), "{{status}}"),),
+                    (Query(rate("erasures_total", "outcome"), "{{outcome}}"),),
                 ),
                 Graph(
                     "How long they take",

@@ -19,6 +19,7 @@ from service.api.schemas.custody import (
     SnapshotView,
 )
 from service.api.schemas.galleries import GalleryView
+from service.errors import StorageError
 from service.galleries.rules import check_subjects
 
 router = APIRouter(prefix="/galleries", tags=["custody"])
@@ -45,7 +46,13 @@ async def erase(
     check_subjects(body.subjects)
     async with services.idempotency.once(request) as named:
         once = named.telling(200, lambda receipts: Receipts(receipts=receipts))
-        receipts = await services.custody.erase(gallery, body.subjects, once=once)
+        erasures = services.metrics.erasures
+        try:
+            receipts = await services.custody.erase(gallery, body.subjects, once=once)
+        except StorageError:
+            erasures.labels(services.tenant, "failed").inc()
+            raise
+        erasures.labels(services.tenant, "complete").inc()
         return Receipts(receipts=[Receipt(**receipt) for receipt in receipts])
 
 

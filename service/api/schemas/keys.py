@@ -58,6 +58,8 @@ class KeyView(BaseModel):
     revoked_at: str | None
     requests_per_second: float | None
     probes_per_day: int | None
+    shares: list[str]
+    """The keys in whose line it was made: their limits hold for it too, and for all that came of them together."""
     secrets: list[SecretView]
 
     @classmethod
@@ -72,6 +74,7 @@ class KeyView(BaseModel):
             revoked_at=key.revoked_at.isoformat() if key.revoked_at else None,
             requests_per_second=key.requests_per_second,
             probes_per_day=key.probes_per_day,
+            shares=list(key.shares),
             secrets=[
                 SecretView(made_at=one.made_at.isoformat(), until=one.until.isoformat() if one.until else None)
                 for one in key.secrets

@@ -188,23 +188,36 @@ class RedisJobStore:
                 is_open = str(int(job.state in OPEN))
                 asked = (job.job_id, str(job.version), job.state, is_open, job.gallery, job.created_at)
                 self._client.eval(scripts.PUT, 1, self._base, begun, *asked, *_fields(job))
+            self._know_what_is_newer(begun)
             self._known = (epoch.decode(), int(writes))
+
+    def _know_what_is_newer(self, begun: str) -> None:
+        """What was changed here and could not be kept, or was changed elsewhere, since it was open here."""
+        ids = [job.job_id for job in self._journal.jobs() if job.state in OPEN]
+        found = self._client.eval(scripts.READ, 1, self._base, begun, *ids)[1:] if ids else []
+        for job in _jobs(found):
+            self._journal.keep(job, b"", b"", None)
 
     def _read(self, ids: Sequence[str]) -> list[Job]:
         """Those that are there."""
         if not ids:
             return []
-        jobs = []
-        for flat in self._run(scripts.READ, *ids)[1:]:
-            fields = dict(zip(flat[::2], flat[1::2], strict=True))
-            if fields:
-                text = {name: fields[name.encode()].decode() for name in _TEXTS}
-                asked, found = (json.loads(fields[name]) for name in (b"asked", b"found"))
-                jobs.append(Job(**text, asked=asked, found=found, version=int(fields[b"version"])))
-        return jobs
+        return _jobs(self._run(scripts.READ, *ids)[1:])
 
 
 _TEXTS = ("job_id", "gallery", "state", "reason", "created_at", "updated_at")
+
+
+def _jobs(found: Sequence[Sequence[bytes]]) -> list[Job]:
+    """Of hashes as Redis gives them; of those that are not there none."""
+    jobs = []
+    for flat in found:
+        fields = dict(zip(flat[::2], flat[1::2], strict=True))
+        if fields:
+            text: dict[str, Any] = {name: fields[name.encode()].decode() for name in _TEXTS}
+            asked, of_run = (json.loads(fields[name]) for name in (b"asked", b"found"))
+            jobs.append(Job(**text, asked=asked, found=of_run, version=int(fields[b"version"])))
+    return jobs
 
 
 def _fields(job: Job) -> list[str]:

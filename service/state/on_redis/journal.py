@@ -6,8 +6,8 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from models.documents import canonical_json
@@ -58,47 +58,58 @@ class Journal:
         """A job as it is now, where what is kept is older, and how the request was answered that made it so. Raises
         `StorageError`.
         """
-        document = canonical_json({name: getattr(job, name) for name in _FIELDS}).decode()
-        try:
-            with self._lock:
-                self._db.execute("BEGIN IMMEDIATE")
-                self._db.execute(
-                    "INSERT INTO job (job_id, version, document) VALUES (?, ?, ?) ON CONFLICT (job_id) DO UPDATE"
-                    " SET version = excluded.version, document = excluded.document WHERE excluded.version > version",
-                    (job.job_id, job.version, document),
-                )
-                if answer is not None:
-                    answers.keep(self._db, key, digest, answer, time.time())
-                self._db.execute("COMMIT")
-        except sqlite3.Error as failure:
-            with self._lock:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-            raise StorageError(f"the journal of jobs cannot be written ({type(failure).__name__})") from None
+        with self._writing():
+            self._put(job)
+            if answer is not None:
+                answers.keep(self._db, key, digest, answer, time.time())
 
     def jobs(self) -> list[Job]:
-        """All that are kept, the oldest first."""
-        with self._lock, closing(self._db.execute("SELECT document FROM job ORDER BY seq")) as rows:
-            return [Job(**json.loads(document)) for (document,) in rows]
+        """All that are kept, the oldest first. Raises `StorageError`."""
+        try:
+            with self._lock, closing(self._db.execute("SELECT document FROM job ORDER BY seq")) as rows:
+                return [Job(**json.loads(document)) for (document,) in rows]
+        except (sqlite3.Error, ValueError, TypeError) as failure:
+            raise StorageError(f"the journal of jobs cannot be read ({type(failure).__name__})") from None
 
     def answered(self, key: bytes) -> tuple[bytes, Answer] | None:
         """How a request was answered."""
         with self._lock:
-            return answers.find(self._db, key)
+            return answers.find(self._db, key, time.time())
 
     def kept_answers(self) -> list[answers.Row]:
         """All that are kept."""
         with self._lock:
-            return answers.rows(self._db)
+            return answers.rows(self._db, time.time())
 
     def take_over(self, jobs: Iterable[Job], answered: Iterable[answers.Row]) -> None:
         """Jobs, the oldest first, and answers of another file of this folder, where they are new here. Raises `StorageError`."""
-        for job in jobs:
-            self.keep(job, b"", b"", None)
-        with self._lock:
+        with self._writing():
+            for job in jobs:
+                self._put(job)
             answers.take_over(self._db, answered)
 
     def close(self) -> None:
         """Release the file."""
         with self._lock:
             self._db.close()
+
+    def _put(self, job: Job) -> None:
+        document = canonical_json({name: getattr(job, name) for name in _FIELDS}).decode()
+        self._db.execute(
+            "INSERT INTO job (job_id, version, document) VALUES (?, ?, ?) ON CONFLICT (job_id) DO UPDATE"
+            " SET version = excluded.version, document = excluded.document WHERE excluded.version > version",
+            (job.job_id, job.version, document),
+        )
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """In one transaction, wholly or not at all. Raises `StorageError`."""
+        with self._lock:
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                yield
+                self._db.execute("COMMIT")
+            except sqlite3.Error as failure:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise StorageError(f"the journal of jobs cannot be written ({type(failure).__name__})") from None

@@ -1,15 +1,19 @@
 """Jobs of a folder that come to be shared, and that are not any more."""
 
+import time
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from service.app import create_app
-from service.entities import Answer, Once
-from service.errors import StartupError
+from service.entities import Answer, Job, Once
+from service.errors import StartupError, StorageError
 from service.settings import Settings
-from service.shared_state import SharedState
-from service.state.embedded import EmbeddedJobStore
+from service.shared_state import SharedState, _all
+from service.state.embedded import FILE, EmbeddedJobStore
 from service.state.on_redis.journal import Journal
 from tests.api.test_migrations import LOOSE, until
 from tests.api.world import features, running, write_world
@@ -83,6 +87,84 @@ async def test_to_share_jobs_may_be_broken_off(tmp_path: Path) -> None:
     assert jobs.page().jobs == (ended,)
     jobs.close()
     await alone.close()
+
+
+@needs_redis
+async def test_what_ended_and_could_not_be_kept_is_known_after_a_start(
+    tmp_path: Path, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    redis_server.flush()
+    state = SharedState(settings(tmp_path, redis_server.url))
+    jobs = state.jobs("default", tmp_path / "data")
+    begun = jobs.create("staff", {})
+    with monkeypatch.context() as failing:
+        failing.setattr("service.state.on_redis.journal.Journal.keep", _no_space)
+        with pytest.raises(StorageError):
+            jobs.change(begun, state="cancelled")
+    jobs.close()
+    # Redis knows that it is over, and the journal does not: whoever comes with both brings them together.
+    jobs = state.jobs("default", tmp_path / "data")
+    assert jobs.get(begun.job_id).state == "cancelled"
+    jobs.close()
+    await state.close()
+    alone = SharedState(settings(tmp_path))
+    jobs = alone.jobs("default", tmp_path / "data")
+    assert jobs.get(begun.job_id).state == "cancelled"
+    jobs.close()
+    await alone.close()
+
+
+def _no_space(*_: Any) -> None:
+    raise StorageError("the disk is full")
+
+
+async def test_a_start_that_is_refused_leaves_nothing(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    journal = Journal(data)
+    journal.take_over([Job("1", "staff", "paused", {}, {}, "", "", "", 1)], [])
+    journal.close()
+    alone = SharedState(settings(tmp_path))
+    with pytest.raises(StartupError, match="are not over"):
+        alone.jobs("default", data)
+    assert not (data / FILE).exists()
+    await alone.close()
+
+
+async def test_a_damaged_journal_is_told_in_one_line(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    journal = Journal(data)
+    journal.take_over([Job("1", "staff", "cancelled", {}, {}, "", "", "", 1)], [])
+    journal._db.execute("UPDATE job SET document = '{'")
+    journal.close()
+    alone = SharedState(settings(tmp_path))
+    with pytest.raises(StartupError, match=r"journal.*restore it from a backup") as refused:
+        alone.jobs("default", data)
+    assert "\n" not in str(refused.value)
+    await alone.close()
+
+
+def test_many_jobs_are_taken_over_together(tmp_path: Path) -> None:
+    now = time.time()
+    own = EmbeddedJobStore(tmp_path / "own")
+    many = [Job(f"{number:03d}", "staff", "cancelled", {}, {}, "", "", "", 1) for number in range(250)]
+    yesterday = (b"old", b"asked", 202, b"long ago", now - 25 * 3600)
+    own.take_over(many, [(b"new", b"asked", 202, b"now", now - 60), yesterday])
+    (tmp_path / "both").mkdir()
+    own.close()
+    (tmp_path / "own" / FILE).replace(tmp_path / "both" / FILE)
+    statements = list[str]()
+    journal = Journal(tmp_path / "both")
+    journal.keep(replace(many[7], version=2, reason="newer"), b"new", b"asked", Answer(202, b"newer"))
+    journal._db.set_trace_callback(statements.append)
+    with closing(EmbeddedJobStore(tmp_path / "both")) as before:
+        journal.take_over(_all(before), before.kept_answers())
+    assert statements.count("COMMIT") == 1
+    journal._db.set_trace_callback(None)
+    assert {job.job_id for job in journal.jobs()} == {job.job_id for job in many}
+    assert journal.jobs()[0].reason == "newer"
+    assert journal.answered(b"new") == (b"asked", Answer(202, b"newer"))
+    assert journal.answered(b"old") is None
+    journal.close()
 
 
 @needs_redis

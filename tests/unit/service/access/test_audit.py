@@ -240,7 +240,9 @@ def test_nobody_waits_for_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     log.add({"what": "is read"})
     log.flush().result(10)
     log.add({"what": "is read at the end"})
+    began = time.monotonic()
     log.close()
+    assert time.monotonic() - began < 10
     assert [entry["what"] for entry in read_audit(tmp_path)] == [
         "is read",
         "is changed",
@@ -253,7 +255,10 @@ def test_many_that_nobody_waits_for_wait_for_no_clock(tmp_path: Path, monkeypatc
     monkeypatch.setattr("service.access.audit._LINGER_SECONDS", 60.0)
     monkeypatch.setattr("service.access.audit._AT_ONCE", 8)
     log = AuditLog(tmp_path)
-    for number in range(8):
+    log.add({"what": 0})
+    # It waits for others by now.
+    time.sleep(0.3)
+    for number in range(1, 8):
         log.add({"what": number})
     end = time.monotonic() + 10
     while log.head[0] < 8 and time.monotonic() < end:
@@ -281,3 +286,47 @@ def _no_space(*_: Any) -> None:
 def test_entries_are_canonical_json(text: str) -> None:
     entry = {"b": text, "a": [1, 2**63 - 1, None, True, {"z": text, text: 0}], "\u00e9": -1, "z": 0.05}
     assert audit._canonical(entry) == canonical_json(entry)
+
+
+def test_whoever_waits_behind_many_waits_for_no_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.access.audit._LINGER_SECONDS", 60.0)
+    monkeypatch.setattr("service.access.audit._AT_ONCE", 8)
+    log = AuditLog(tmp_path)
+    with log._changed:
+        for number in range(10):
+            log.add({"what": number})
+        last = log.record({"what": "is changed"})
+    last.result(10)
+    log.close()
+
+
+def test_what_nobody_waits_for_is_written_soon(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path)
+    log.add({"what": "is read"})
+    end = time.monotonic() + 3
+    while not log.head[0] and time.monotonic() < end:
+        time.sleep(0.01)
+    assert log.head[0] == 1
+    log.close()
+
+
+def test_what_is_no_json_spoils_nothing_else(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path)
+    with log._changed:
+        log.add({"what": "is read"})
+        with pytest.raises(StorageError, match="no JSON"):
+            log.add({"what": 2**64})
+        change = log.record({"what": "is changed"})
+    change.result(10)
+    assert (log.head[0], log.num_lost) == (2, 0)
+    log.close()
+
+
+def test_after_the_end_nobody_waits(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path)
+    log.close()
+    with pytest.raises(StorageError, match="closed"):
+        log.record({"what": "is changed"}).result(10)
+    for late in (log.flush, lambda: log.add({"what": "is read"})):
+        with pytest.raises(StorageError, match="closed"):
+            late()

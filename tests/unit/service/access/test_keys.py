@@ -301,3 +301,75 @@ def test_a_secret_is_not_kept_for_ever(path: Path, seconds: float) -> None:
     made = make_key(path, "gate")
     with pytest.raises(InvalidInputError, match="may be kept for 0 to 720 hours"):
         rotate_key(path, made.key.key_id, keep_seconds=seconds)
+
+
+def test_limits_of_who_is_forgotten_hold_for_whom_they_made(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = make_key(path, "root", ["search", "keys-admin"], probes_per_day=7).key
+    kid = make_key(path, "kid", probes_per_day=10**9, maker=root)
+    grandchild = make_key(path, "grandchild", maker=kid.key)
+    assert (kid.key.shares, grandchild.key.shares) == ((root.key_id,), (kid.key.key_id, root.key_id))
+    revoke_key(path, root.key_id)
+    monkeypatch.setattr("service.access.keys.REMEMBERED_DAYS", -1)
+    make_key(path, "another")
+    caller = KeyRing(path).caller(grandchild.text)
+    assert caller is not None
+    assert [(one.key_id, one.probes_per_day) for one in caller.budgets] == [
+        (grandchild.key.key_id, None),
+        (kid.key.key_id, 10**9),
+        (root.key_id, 7),
+    ]
+    for one in (kid.key, grandchild.key):
+        revoke_key(path, one.key_id)
+    make_key(path, "yet another")
+    assert {key.name for key in read_keys(path)} == {"another", "yet another"}
+
+
+def test_a_maker_that_was_ended_makes_none(path: Path) -> None:
+    maker = make_key(path, "maker").key
+    revoke_key(path, maker.key_id)
+    with pytest.raises(InvalidInputError, match="revoked"):
+        make_key(path, "kid", maker=maker)
+
+
+def test_keys_without_a_maker_are_written_as_before(path: Path) -> None:
+    maker = make_key(path, "maker").key
+    assert "shares" not in path.read_text()
+    make_key(path, "kid", maker=maker)
+    assert path.read_text().count('"shares"') == 1
+
+
+@pytest.mark.parametrize("whose", ["nobody's", "its own", "another tenant's"])
+def test_limits_are_shared_with_makers_alone(path: Path, whose: str) -> None:
+    maker, other = make_key(path, "maker").key, make_key(path, "other", tenant="acme").key
+    kid = make_key(path, "kid", maker=maker).key
+    shared = {"nobody's": "0" * 12, "its own": kid.key_id, "another tenant's": other.key_id}[whose]
+    document = json.loads(path.read_bytes())
+    document["keys"][-1]["shares"] = [shared]
+    path.write_text(json.dumps(document))
+    with pytest.raises(StartupError, match=f"the key {kid.key_id} shares limits") as refused:
+        read_keys(path)
+    assert "\n" not in str(refused.value)
+
+
+def test_changes_are_told_of_each_tenant_once(path: Path) -> None:
+    clock, told = Clock(), list[tuple[str, int, int, int]]()
+    acme = make_key(path, "gate", tenant="acme").key
+    staying, over = make_key(path, "gate").key, make_key(path, "short", days=1e-7).key
+    ring = KeyRing(path, clock)
+    ring.on_change = lambda change: told.append(
+        (change.tenant, len(change.made), len(change.changed), len(change.ended))
+    )
+    make_key(path, "more")
+    rotate_key(path, staying.key_id, keep_seconds=5)
+    revoke_key(path, acme.key_id)
+    opens(ring, clock, "nothing")
+    assert told == [("acme", 0, 0, 1), ("default", 1, 1, 0)]
+    # Who takes keys out of the file ends them; those that were over, or revoked, are not ended again.
+    document = json.loads(path.read_bytes())
+    document["keys"] = [
+        key for key in document["keys"] if key["key_id"] not in (over.key_id, acme.key_id, staying.key_id)
+    ]
+    path.write_text(json.dumps(document))
+    opens(ring, clock, "nothing")
+    opens(ring, clock, "nothing")
+    assert told[2:] == [("default", 0, 0, 1)]
