@@ -17,7 +17,7 @@ import torch
 from benchmarks.coupling import ATTRIBUTES
 from benchmarks.document import table
 from benchmarks.faces import Faces
-from benchmarks.geometry import BACKBONE, BASES, TERMS, geometry_recipe
+from benchmarks.geometry import BACKBONE, BASES, SIDE, TERMS, encoder_recipe
 from deploy.demo.people import BUNDLES, EDGE
 from training.data.encoders import find_encoder
 from training.data.expressions import EXPRESSIONS
@@ -26,7 +26,6 @@ from training.data.relatedness import of_study
 from training.recipes.coupled import VARIANTS
 from training.recipes.coupled import small as coupled_small
 from training.recipes.encoders import PREPARATION
-from training.recipes.encoders import small as encoder_small
 from training.trainers.coupled import CoupledPictures, fit_coupled
 from training.trainers.encoder import fit_encoder
 from training.trainers.encoder_recipe import Report
@@ -48,9 +47,10 @@ def measure(_: Faces) -> str:
         rows = _rows()
     finally:
         torch.set_num_threads(num_threads)
+    batch = encoder_recipe(BASES[0], "alone", "").batch
     text = (
-        f"Steps of `fit --method encoder --backbone {BACKBONE}` (batches of {encoder_small(BACKBONE).batch}, of each person "
-        f"{PICTURES} pictures) and of `fit --method coupled` from the demo's `{EDGE}` (batches of {coupled_small().batch}, "
+        f"Steps of `fit --method encoder --backbone {BACKBONE} --side {SIDE}` (batches of {batch}, of each person {PICTURES} "
+        f"pictures) and of `fit --method coupled` from the demo's `{EDGE}` (batches of {coupled_small().batch}, "
         f"{len(ATTRIBUTES)} action units). Medians of {ROUNDS * (STEPS - 1)} steps, {STEPS - 1} of each by turns; asked for: at "
         "most 1.10."
     )
@@ -87,13 +87,13 @@ def _steps(train: Timed) -> list[float]:
 
 
 def _of_encoder(base: str, term: str) -> Timed:
-    recipe = encoder_small(BACKBONE)
-    recipe = replace(recipe, epochs=1, geometry=geometry_recipe(base, term, "expression"))
+    recipe = replace(encoder_recipe(base, term, "expression"), epochs=1)
+    preparation = replace(PREPARATION, resize=(recipe.side, recipe.side))
     random = np.random.default_rng(1)
     num = STEPS * recipe.batch
     class_N = np.arange(num) // PICTURES
     pictures = LabelledPictures(
-        _noise(num, PREPARATION.resize),
+        _noise(num, preparation.resize),
         class_N,
         int(class_N.max()) + 1,
         "noise",
@@ -104,7 +104,7 @@ def _of_encoder(base: str, term: str) -> Timed:
     def train(on_step: Callable[[Report], None]) -> None:
         with tempfile.TemporaryDirectory(dir=".") as folder:
             checkpoint = Path(folder) / "checkpoint.npz"
-            fit_encoder(recipe, pictures, PREPARATION, seed=0, device="cpu", checkpoint=checkpoint, on_step=on_step)
+            fit_encoder(recipe, pictures, preparation, seed=0, device="cpu", checkpoint=checkpoint, on_step=on_step)
 
     return train
 

@@ -18,12 +18,21 @@ from training.errors import TrainingError
 from training.export.bundles import write_encoder_bundle
 from training.export.manifest import provenance
 from training.recipes.attributes import labeller_of
-from training.recipes.encoders import BACKBONES, LEFT, RECIPES, Hooks, PictureParts, train_encoder
+from training.recipes.encoders import (
+    BACKBONES,
+    LARGEST_SIDE,
+    LEFT,
+    RECIPES,
+    SMALLEST_SIDE,
+    Hooks,
+    PictureParts,
+    train_encoder,
+)
 from training.trainers.encoder_recipe import EncoderRecipe
 from training.trainers.geometry_recipe import GeometryRecipe
 
 _WIDEST = 16.0
-_CHANGED = ("width", "dimension", "epochs", "batch", "learning_rate", "margin", "scale")
+_CHANGED = ("width", "dimension", "side", "epochs", "batch", "learning_rate", "margin", "scale")
 _SHAPING = ("geometry", "label", "label_by", "base", "euclidean")
 TERMS = {"pdm": "minimization", "pdp": "preservation", "fbv": "basis", "ce": "composition", "mtl": "joint"}
 """By their names in the paper."""
@@ -48,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--recipe", choices=tuple(RECIPES), help="default: small")
     group.add_argument("--width", type=_width, help="of the published numbers of channels (default: the recipe's)")
     group.add_argument("--dimension", type=_dimension, help="of the features (default: the recipe's, as all below)")
+    group.add_argument("--side", type=_side, help="pixels that aligned crops are resized to, in both directions")
     group.add_argument("--epochs", type=positive, help="times that every picture is seen")
     group.add_argument("--batch", type=_batch, help="pictures a step, 2 or more")
     group.add_argument("--learning-rate", type=_above_zero, help="the highest, after the warm-up")
@@ -187,6 +197,13 @@ def _dimension(text: str) -> int:
     value = positive(text)
     if value > MAX_DIMENSION:
         raise argparse.ArgumentTypeError(f"must be at most {MAX_DIMENSION}")
+    return value
+
+
+def _side(text: str) -> int:
+    value = positive(text)
+    if not SMALLEST_SIDE <= value <= LARGEST_SIDE:
+        raise argparse.ArgumentTypeError(f"must be {SMALLEST_SIDE} to {LARGEST_SIDE}")
     return value
 
 

@@ -38,6 +38,7 @@ from training.trainers.geometry_recipe import GeometryRecipe
 BACKBONES = ("mobilenetv2-t6", "mobilenetv2-t10", "mobilenetv2-t16", "resnet-50", "resnet-101", "inception-resnet")
 PREPARATION = InputPreparation(mean=(127.5, 127.5, 127.5), std=(79.6875, 79.6875, 79.6875))
 """Pixels in [-1.6, 1.6], as R3AN, Sec. 5.1."""
+SMALLEST_SIDE, LARGEST_SIDE = 32, 448
 PARITY_PICTURES = 16
 _HASHED_AT_ONCE = 1024
 Labeller = Callable[[PictureSource, list[PictureItem]], Labels]
@@ -197,11 +198,12 @@ def train_encoder(
     partial.mkdir(parents=True, exist_ok=True)
     # Before what takes minutes.
     labels = _labels(parts, recipe.geometry, labeller)
-    pictures = _labelled(parts, partial, hooks, labels)
+    preparation = replace(PREPARATION, resize=(recipe.side, recipe.side))
+    pictures = _labelled(parts, preparation, partial, hooks, labels)
     fitted = trainer.fit_encoder(
         recipe,
         pictures,
-        PREPARATION,
+        preparation,
         seed=parts.rule.seed,
         device=torch_device,
         checkpoint=partial / "checkpoint.npz",
@@ -209,13 +211,13 @@ def train_encoder(
     )
     model = fitted.encoder
     exported: bytes = importlib.import_module("training.export.torch_graph").encoder_torch_graph(
-        model, PREPARATION.resize
+        model, preparation.resize
     )
     some = parts.validation[:PARITY_PICTURES]
-    parity = check_parity(exported, model, prepared(parts.source, some, PREPARATION))
+    parity = check_parity(exported, model, prepared(parts.source, some, preparation))
     graph = with_half_weights(exported) if half_weights else exported
-    space = Space(name, recipe.dimension, f"sha256:{sha256_hex(graph)}", PREPARATION)
-    encoder = Encoder(space, PREPARATION, graph, licence)
+    space = Space(name, recipe.dimension, f"sha256:{sha256_hex(graph)}", preparation)
+    encoder = Encoder(space, preparation, graph, licence)
     settings = ExtractionSettings(device)
     validation = _features(encoder, parts, parts.validation, settings, partial / "validation")
     test = _features(encoder, parts, parts.test, settings, partial / "test") if parts.test else None
@@ -247,8 +249,10 @@ def _labels(parts: PictureParts, geometry: GeometryRecipe | None, labeller: Labe
     return labels
 
 
-def _labelled(parts: PictureParts, partial: Path, hooks: Hooks, labels: Labels | None) -> LabelledPictures:
-    decoded = decode_pictures(parts.source, parts.train, PREPARATION, partial, hooks.on_decoded)
+def _labelled(
+    parts: PictureParts, preparation: InputPreparation, partial: Path, hooks: Hooks, labels: Labels | None
+) -> LabelledPictures:
+    decoded = decode_pictures(parts.source, parts.train, preparation, partial, hooks.on_decoded)
     subjects, class_N = np.unique([item.subject for item in parts.train], return_inverse=True)
     people = [item.subject for item in parts.train]
     if labels is None:

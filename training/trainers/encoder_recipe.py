@@ -33,6 +33,8 @@ class EncoderRecipe:
     centre_rate: float = 0.5
     geometry: GeometryRecipe | None = None
     """How labels shape the features, and whether triplets take the place of ArcFace."""
+    side: int = 112
+    """Pixels that the aligned crop is resized to, in both directions."""
 
     def num_epochs(self, steps_an_epoch: int) -> int:
         """Whole epochs, at least as many iterations as asked for.

@@ -175,10 +175,12 @@ def test_interrupted_the_same_command_goes_on_to_the_same_bundle(
 
 def test_options_change_the_recipe_and_one_modality_can_be_asked_for(run: Run, world: Path, tmp_path: Path) -> None:
     more = ("--backbone", "resnet-50", "--epochs", "1", "--margin", "0.2", "--scale", "20", "--learning-rate", "0.05")
-    kept = ("--modality", "photo", "--test", "0", "--half-weights", "--seed", "5")
+    kept = ("--side", "64", "--modality", "photo", "--test", "0", "--half-weights", "--seed", "5")
     printed = run(*fit(world, tmp_path / "other", *more, *kept))
     manifest = read_bundle(tmp_path / "other").manifest
-    recipe = EncoderRecipe("resnet-50", 0.1, 16, 1, 8, 0.05, "cosine", 0.2, 20.0)
+    recipe = EncoderRecipe("resnet-50", 0.1, 16, 1, 8, 0.05, "cosine", 0.2, 20.0, side=64)
+    assert manifest.target.preparation is not None
+    assert manifest.target.preparation.resize == (64, 64)
     assert manifest.provenance.hyperparameters == json.loads(json.dumps(asdict(recipe))) | {"modality": "photo"}
     assert manifest.provenance.split == SplitRule("subject", 5, 0.2, 0.0)
     assert manifest.metrics["test"] is None
@@ -201,6 +203,7 @@ def test_options_change_the_recipe_and_one_modality_can_be_asked_for(run: Run, w
         ("--dimension", "-3", "whole number, 1 or more"),
         ("--dimension", "70000", "must be at most 65536"),
         ("--batch", "1", "whole number, 2 or more"),
+        *(("--side", value, "must be 32 to 448") for value in ("31", "449")),
         ("--margin", "1.6", "at most a right angle"),
         ("--width", "wide", "must be a number above 0"),
         ("--backbone", "resnet-18", "invalid choice: 'resnet-18'"),
