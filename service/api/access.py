@@ -80,7 +80,8 @@ class Admit:
             await self._app(scope, receive, self._audited(audit, scope, receive, send))
         except Exception:
             # What failed half-way may have changed something.
-            await _write_down(audit, scope, 500)
+            if (needed := _needed(scope)) not in NOT_AUDITED:
+                await _write_down(audit, scope, needed, 500)
             raise
 
     @property
@@ -119,11 +120,11 @@ class Admit:
 
         async def send_when_written(message: Message) -> None:
             nonlocal is_lost
-            if message["type"] == "http.response.start" and _is_audited(scope):
+            if message["type"] == "http.response.start" and (needed := _needed(scope)) not in NOT_AUDITED:
                 answer_begins()
                 try:
                     with stage("audit"):
-                        await _write_down(audit, scope, message["status"])
+                        await _write_down(audit, scope, needed, message["status"])
                 except StorageError as failure:
                     is_lost = True
                     await self._refuse(problem_of(failure), scope, receive, send)
@@ -180,14 +181,8 @@ def _needed(scope: Scope) -> Needed:
     return NEEDS.get((scope["method"], route)) if route else None
 
 
-def _is_audited(scope: Scope) -> bool:
-    return _needed(scope) not in NOT_AUDITED
-
-
-async def _write_down(audit: AuditLog, scope: Scope, status: int) -> None:
+async def _write_down(audit: AuditLog, scope: Scope, needed: Needed, status: int) -> None:
     """Raises `StorageError`."""
-    if not _is_audited(scope):
-        return
     caller: Caller = scope[CALLER]
     entry = {
         "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -199,7 +194,7 @@ async def _write_down(audit: AuditLog, scope: Scope, status: int) -> None:
         **_named(scope.get("path_params", {})),
         **_checked(scope[FACTS]),
     }
-    if scope["method"] == "GET" or _needed(scope) not in CHANGING:
+    if scope["method"] == "GET" or needed not in CHANGING:
         audit.add(entry)
     else:
         await asyncio.shield(asyncio.wrap_future(audit.record(entry)))

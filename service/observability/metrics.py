@@ -19,6 +19,7 @@ from prometheus_client import (
 )
 
 from service.entities import Route
+from service.observability.histogram import LabelledHistogram
 from service.observability.stages import Stage
 
 _LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -36,15 +37,14 @@ class Metrics:
         self.registry, self.reading = CollectorRegistry(), asyncio.Lock()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
-        self._kept: dict[tuple[int | str, ...], Histogram] = {}
-        self.request_seconds = Histogram(
+        self.request_seconds = LabelledHistogram(
             "facebridge_request_seconds",
             "Time from the first byte of a request's head to the last byte of its answer.",
             ("method", "route", "status"),
             buckets=_LATENCY_BUCKETS,
             registry=self.registry,
         )
-        self.stage_seconds = Histogram(
+        self.stage_seconds = LabelledHistogram(
             "facebridge_stage_seconds",
             "Time that a stage of a request took: decode, queue, inference, search, record, encode, audit.",
             ("stage", "route"),
@@ -109,11 +109,11 @@ class Metrics:
     def observe_stages(self, route: str, seconds: Mapping[Stage, float]) -> None:
         """Of one request."""
         for stage, took in seconds.items():
-            self._series(self.stage_seconds, stage, route).observe(took)
+            self.stage_seconds.observe((stage, route), took)
 
     def observe_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """One that is over."""
-        self._series(self.request_seconds, method, route, str(status)).observe(seconds)
+        self.request_seconds.observe((method, route, str(status)), seconds)
 
     def forget_gallery(self, tenant: str, gallery: str) -> None:
         """It is dropped."""
@@ -128,14 +128,6 @@ class Metrics:
     def gauge(self, name: str, text: str, *labels: str) -> Gauge:
         """One of the registry's."""
         return Gauge(f"facebridge_{name}", text, labels, registry=self.registry)
-
-    def _series(self, histogram: Histogram, *labels: str) -> Histogram:
-        """Kept: to find it by its labels takes longer than to count."""
-        place: tuple[int | str, ...] = (id(histogram), *labels)
-        found = self._kept.get(place)
-        if found is None:
-            found = self._kept[place] = histogram.labels(*labels)
-        return found
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"facebridge_{name}", text, labels, registry=self.registry)

@@ -4,6 +4,7 @@ import hmac
 import json
 import stat
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -355,6 +356,7 @@ def test_changes_are_told_of_each_tenant_once(path: Path) -> None:
     clock, told = Clock(), list[tuple[str, int, int, int]]()
     acme = make_key(path, "gate", tenant="acme").key
     staying, over = make_key(path, "gate").key, make_key(path, "short", days=1e-7).key
+    time.sleep(0.05)
     ring = KeyRing(path, clock)
     ring.on_change = lambda change: told.append(
         (change.tenant, len(change.made), len(change.changed), len(change.ended))
