@@ -24,6 +24,7 @@ from benchmarks import (
     fitting,
     galleries,
     identification,
+    loss_cost,
     migration,
     migration_quality,
     privacy,
@@ -71,6 +72,7 @@ BENCHMARKS: dict[str, Callable[[Faces], str]] = {
     "procedural-sketches": procedural_sketches.measure,
     "caricatures": caricatures.measure,
     "procedural-caricatures": caricatures.measure_procedural,
+    "loss-cost": loss_cost.measure,
     "synthesis": synthesis.measure,
     "demo": demo.measure,
 }
