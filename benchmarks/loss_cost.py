@@ -33,7 +33,7 @@ from training.trainers.fitted import Workplace
 from training.trainers.weak_strong import EncodedPictures
 
 PICTURES = 6
-STEPS, ROUNDS = 4, 4
+STEPS, ROUNDS = 4, 9
 COUPLED = ("uncoupled", "distribution-matching", "soft-co-annotation", "coupled")
 Timed = Callable[[Callable[[Report], None]], None]
 """Trains for `STEPS`, and tells of each."""
