@@ -9,14 +9,14 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from models.documents import canonical_json
-from service.entities import Answer, Job, JobState, Once
+from service.entities import Job, JobState, Once
 from service.errors import (
     InsufficientStorageError,
     JobStateError,
@@ -26,6 +26,7 @@ from service.errors import (
     StorageError,
 )
 from service.state import answers
+from service.state.own_file import OwnFile
 from service.state.port import OPEN, JobPage
 
 FILE = "jobs.sqlite3"
@@ -44,7 +45,7 @@ _SCHEMA = (
 _JOB = "SELECT job_id, gallery, state, asked, found, reason, created_at, updated_at, version FROM job"
 
 
-class EmbeddedJobStore:
+class EmbeddedJobStore(OwnFile):
     """`JobStore` in a data folder that its process has to itself."""
 
     def __init__(self, folder: Path) -> None:
@@ -157,16 +158,6 @@ class EmbeddedJobStore:
                 "UPDATE job SET owner = NULL, lease_until = 0 WHERE job_id = ? AND owner = ?", (job_id, owner)
             )
 
-    def answered(self, key: bytes) -> tuple[bytes, Answer] | None:
-        """See the port."""
-        with self._lock:
-            return answers.find(self._db, key, time.time())
-
-    def kept_answers(self) -> list[answers.Row]:
-        """All that are kept."""
-        with self._lock:
-            return answers.rows(self._db, time.time())
-
     def take_over(self, jobs: Iterable[Job], answered: Iterable[answers.Row]) -> None:
         """Jobs, the oldest first, and answers of another file of this folder, where they are new here. Raises `StorageError`."""
         with self._writing():
@@ -190,11 +181,6 @@ class EmbeddedJobStore:
             )
             answers.take_over(self._db, answered)
 
-    def close(self) -> None:
-        """See the port."""
-        with self._lock:
-            self._db.close()
-
     def _prepare(self, path: Path) -> None:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         if version > _VERSION:
@@ -206,32 +192,16 @@ class EmbeddedJobStore:
         self._db.execute(f"PRAGMA user_version={_VERSION}")
         self._db.execute("COMMIT")
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """In one transaction, wholly or not at all. Raises `StorageError`."""
-        with self._lock:
-            try:
-                self._db.execute("BEGIN IMMEDIATE")
-                yield
-                self._db.execute("COMMIT")
-            except sqlite3.Error as failure:
-                self._roll_back()
-                reason = _reason(failure)
-                if reason == "SQLITE_FULL":
-                    raise InsufficientStorageError("the disk is full; nothing of this was kept") from None
-                raise StorageError(f"the jobs cannot be written ({reason}); nothing of this was kept") from None
-            except BaseException:
-                self._roll_back()
-                raise
+    def _failed(self, failure: sqlite3.Error) -> StorageError:
+        reason = _reason(failure)
+        if reason == "SQLITE_FULL":
+            return InsufficientStorageError("the disk is full; nothing of this was kept")
+        return StorageError(f"the jobs cannot be written ({reason}); nothing of this was kept")
 
     def _check_none_open(self, gallery: str) -> None:
         states = ", ".join(repr(one) for one in OPEN)
         if self._rows(f"SELECT 1 FROM job WHERE gallery = ? AND state IN ({states})", (gallery,)):
             raise MigrationInProgressError(f"gallery {gallery} is being migrated already; see its jobs")
-
-    def _roll_back(self) -> None:
-        if self._db.in_transaction:
-            self._db.execute("ROLLBACK")
 
     def _get(self, job_id: str) -> Job:
         found = self._read(f"{_JOB} WHERE job_id = ?", (job_id,))

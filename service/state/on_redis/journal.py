@@ -6,14 +6,15 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 
 from models.documents import canonical_json
 from service.entities import Answer, Job
 from service.errors import StartupError, StorageError
 from service.state import answers
+from service.state.own_file import OwnFile
 
 FILE = "journal.sqlite3"
 _VERSION = 1
@@ -26,7 +27,7 @@ _SCHEMA = (
 _FIELDS = ("job_id", "gallery", "state", "asked", "found", "reason", "created_at", "updated_at", "version")
 
 
-class Journal:
+class Journal(OwnFile):
     """One small SQLite file in a data folder that its process has to itself."""
 
     def __init__(self, folder: Path) -> None:
@@ -71,27 +72,12 @@ class Journal:
         except (sqlite3.Error, ValueError, TypeError) as failure:
             raise StorageError(f"the journal of jobs cannot be read ({type(failure).__name__})") from None
 
-    def answered(self, key: bytes) -> tuple[bytes, Answer] | None:
-        """How a request was answered."""
-        with self._lock:
-            return answers.find(self._db, key, time.time())
-
-    def kept_answers(self) -> list[answers.Row]:
-        """All that are kept."""
-        with self._lock:
-            return answers.rows(self._db, time.time())
-
     def take_over(self, jobs: Iterable[Job], answered: Iterable[answers.Row]) -> None:
         """Jobs, the oldest first, and answers of another file of this folder, where they are new here. Raises `StorageError`."""
         with self._writing():
             for job in jobs:
                 self._put(job)
             answers.take_over(self._db, answered)
-
-    def close(self) -> None:
-        """Release the file."""
-        with self._lock:
-            self._db.close()
 
     def _put(self, job: Job) -> None:
         document = canonical_json({name: getattr(job, name) for name in _FIELDS}).decode()
@@ -101,15 +87,5 @@ class Journal:
             (job.job_id, job.version, document),
         )
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """In one transaction, wholly or not at all. Raises `StorageError`."""
-        with self._lock:
-            try:
-                self._db.execute("BEGIN IMMEDIATE")
-                yield
-                self._db.execute("COMMIT")
-            except sqlite3.Error as failure:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise StorageError(f"the journal of jobs cannot be written ({type(failure).__name__})") from None
+    def _failed(self, failure: sqlite3.Error) -> StorageError:
+        return StorageError(f"the journal of jobs cannot be written ({type(failure).__name__})")
