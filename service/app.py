@@ -14,6 +14,7 @@ from models.runtime import conflicting_packages
 from service.access.keys import FILE as KEYS
 from service.access.ring import KeyRing
 from service.api import access, idempotency, openapi, problems
+from service.api.at_once import AtOnce
 from service.api.middleware import Observe
 from service.api.parquet import ParquetReader
 from service.api.routes import attributes, custody, galleries, health, identify, reconstruct, spaces, translate, verify
@@ -95,6 +96,7 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.services, app.state.tenants = tenants.default, tenants
+    app.add_middleware(AtOnce, most=settings.requests_at_once)
     access.install(app, ring, state.limits, metrics, requests_per_second=settings.requests_per_second)
     app.add_middleware(Observe, metrics=metrics, traffic=shared.traffic, tracer=tracer)
     problems.install(app, metrics)

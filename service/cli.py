@@ -1,27 +1,21 @@
 """`facebridge`: the operator's command. Errors of use are one line on stderr and exit code 2."""
 
 import argparse
-import asyncio
-import ctypes
 import gc
 import importlib
 import ipaddress
-import os
 import signal
 import socket
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-import uvicorn
 from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.table import Table
-from uvicorn.config import LOGGING_CONFIG
 
 from models.bundle import read_bundle
 from models.command_line import OneLineParser
@@ -31,19 +25,11 @@ from service.api.deps import Services
 from service.app import create_app, keys_of
 from service.errors import FacebridgeError, InvalidInputError, StartupError
 from service.observability import logs
-from service.observability.traffic import Traffic
+from service.server import Server, allow_connections, bound_memory
 from service.settings import PREFIX, Settings, load_settings
 from service.usecases.receipts import check_receipts, check_sealed, is_verdict
 
-_SHUTDOWN_SECONDS = 20
-"""For requests in progress; ten more are left of the thirty that orchestrators give."""
-_KEEP_ALIVE_SECONDS = 75
-"""Longer than clients and proxies keep a connection for which they have no use (httpx 5, nginx 60): else one of them sends a
-request at the moment at which it is closed here, and nobody answers.
-"""
 _LOG_WIDTH = 160
-_MALLOC_OPTIONS = {-8: 2, -3: 1 << 20, -1: 4 << 20}
-"""M_ARENA_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD: two heaps, pieces of a mebibyte and more apart, at most four unused."""
 _BACKLOG = 2048
 
 
@@ -95,26 +81,13 @@ def run(arguments: Sequence[str]) -> int:
     return code or 0
 
 
-def bound_memory() -> None:
-    """Have the C library give back what is not used any more, where it is glibc's and nobody has told it otherwise.
-
-    It would give threads heaps of their own, eight for each core, which all stay as large as they once were, and put ever larger
-    pieces into them.
-    """
-    if any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
-        return
-    with suppress(OSError, AttributeError):
-        library = ctypes.CDLL(None)
-        for option, value in _MALLOC_OPTIONS.items():
-            library.mallopt(option, value)
-
-
 def serve(flags: dict[str, object]) -> None:
     """Run the service until it is told to stop."""
     settings = load_settings(flags)
     _check_bind(settings)
     logs.configure(settings.log_format, settings.log_level)
     bound_memory()
+    allow_connections()
     with _bind(settings) as listener:
         app = create_app(settings)
         _announce(app.state.services)
@@ -127,48 +100,11 @@ def serve(flags: dict[str, object]) -> None:
         # What is there now stays: looking through it again and again for garbage takes a tenth of the time of small requests.
         gc.collect()
         gc.freeze()
-        config = uvicorn.Config(
-            app,
-            log_level=settings.log_level,
-            access_log=False,
-            # Without its own it logs as everybody does.
-            log_config=None if settings.log_format == "json" else LOGGING_CONFIG,
-            timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
-            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-            server_header=False,
-        )
         for number in (signal.SIGTERM, signal.SIGINT):
             # uvicorn drains, then sends itself the signal again for whoever handled it before: being told to stop is no
             # failure.
             signal.signal(number, _leave)
-        _Server(config, app.state.services.traffic).run(sockets=[listener])
-
-
-class _Server(uvicorn.Server):
-    """Which refuses connections as soon as it is told to stop, and whose clients hear of it before theirs are closed: so hardly
-    anybody has to guess what became of a request.
-    """
-
-    def __init__(self, config: uvicorn.Config, traffic: Traffic) -> None:
-        super().__init__(config)
-        self._traffic = traffic
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen."""
-        await super().startup(sockets)
-        self._loop = asyncio.get_running_loop()
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The signal that says so."""
-        self._traffic.is_stopping = True
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._stop_listening)
-        super().handle_exit(sig, frame)
-
-    def _stop_listening(self) -> None:
-        for server in self.servers:
-            server.close()
+        Server(app, settings, app.state.services.traffic).run(sockets=[listener])
 
 
 def check_bundles(options: dict[str, object]) -> None:

@@ -143,6 +143,16 @@ class Settings(BaseSettings):
     queue_pictures: Annotated[
         int, Field(ge=1, description="most pictures that wait to be decoded or encoded before requests are refused")
     ] = 4096
+    requests_at_once: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="most requests that are worked on, from when their bodies have come, before more are refused",
+        ),
+    ] = 512
+    head_seconds: Annotated[float, Field(gt=0, description="longest that the head of a request may take to arrive")] = (
+        30.0
+    )
     body_seconds: Annotated[float, Field(gt=0, description="longest that a request's body may take to arrive")] = 60.0
     max_candidates: Annotated[int, Field(ge=1, description="most candidates in one answer: probes times top_k")] = (
         200_000

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from service.cli import _SHUTDOWN_SECONDS
+from service.server import SHUTDOWN_SECONDS
 from tests.deploy.described import (
     BIN,
     CHART,
@@ -127,7 +127,7 @@ def test_a_pod_that_ends_has_the_time_that_it_needs(component: str) -> None:
     assert (program, flag) == (PYTHON, "-c")
     (seconds,) = re.fullmatch(r"import time; time\.sleep\((\d+)\)", code).groups()  # type: ignore[union-attr]
     pod = workloads()[component]["spec"]["template"]["spec"]
-    assert int(seconds) + _SHUTDOWN_SECONDS < pod["terminationGracePeriodSeconds"]
+    assert int(seconds) + SHUTDOWN_SECONDS < pod["terminationGracePeriodSeconds"]
 
 
 def test_pods_are_of_an_image_that_is_built_here_or_of_a_digest() -> None:

@@ -13,7 +13,7 @@ import redis
 import yaml
 from redis.exceptions import RedisError
 
-from service.cli import _SHUTDOWN_SECONDS
+from service.server import SHUTDOWN_SECONDS
 from service.settings import PREFIX
 from tests.deploy.described import COMPOSE, INSTALL, PINNED, ROOT, STAGES, TARGETS, VARIABLES, from_composition, image
 from tests.redis_server import WAIT_SECONDS, needs_redis
@@ -79,7 +79,7 @@ def test_how_a_service_is_is_asked_by_what_its_image_has(name: str) -> None:
 
 def test_a_service_that_ends_has_the_time_that_it_needs() -> None:
     for name in SERVICES.keys() - HEALTH.keys():
-        assert int(SERVICES[name]["stop_grace_period"].removesuffix("s")) > _SHUTDOWN_SECONDS
+        assert int(SERVICES[name]["stop_grace_period"].removesuffix("s")) > SHUTDOWN_SECONDS
 
 
 def _mounts(name: str) -> dict[str, str]:

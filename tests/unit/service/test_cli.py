@@ -227,7 +227,7 @@ def test_what_was_acknowledged_survives_a_kill(bundles: Path, tmp_path: Path) ->
 HEAPS = """
 import sys, threading
 import numpy as np
-from service.cli import bound_memory
+from service.server import bound_memory
 
 if sys.argv[1] == "bounded":
     bound_memory()

@@ -1,0 +1,40 @@
+"""As many requests as are worked on at once; of more the answer would come when nobody waits for it any more."""
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import QueueFullError
+
+_WORK = ("/translate", "/attributes", "/verify", "/identify", "/reconstruct", "/galleries/")
+"""How paths begin of what takes time. Whoever looks after the service is always let in."""
+
+
+class AtOnce:
+    """Counts a request from when its body has come, so that those that come slowly keep nobody out, to its answer."""
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self._app = app
+        self._most = most
+        self._num = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request. Whoever reads the end of its body may hear `QueueFullError`."""
+        if scope["type"] != "http" or not scope["path"].startswith(_WORK):
+            await self._app(scope, receive, send)
+            return
+        is_in = False
+
+        async def received() -> Message:
+            nonlocal is_in
+            message = await receive()
+            if not is_in and message["type"] == "http.request" and not message.get("more_body"):
+                if self._num >= self._most:
+                    raise QueueFullError("as many requests are worked on as may be; try again shortly")
+                self._num += 1
+                is_in = True
+            return message
+
+        try:
+            await self._app(scope, received, send)
+        finally:
+            if is_in:
+                self._num -= 1

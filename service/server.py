@@ -1,0 +1,118 @@
+"""The web server: what its process may take, how long it waits for a client, and how it stops."""
+
+import asyncio
+import ctypes
+import os
+import resource
+import socket
+from contextlib import suppress
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.config import LOGGING_CONFIG
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from service.observability.traffic import Traffic
+from service.settings import Settings
+
+SHUTDOWN_SECONDS = 20
+"""For requests in progress; ten more are left of the thirty that orchestrators give."""
+_KEEP_ALIVE_SECONDS = 75
+"""Longer than clients and proxies keep a connection for which they have no use (httpx 5, nginx 60): else one of them sends a
+request at the moment at which it is closed here, and nobody answers.
+"""
+_MALLOC_OPTIONS = {-8: 2, -3: 1 << 20, -1: 4 << 20}
+"""M_ARENA_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD: two heaps, pieces of a mebibyte and more apart, at most four unused."""
+
+
+def bound_memory() -> None:
+    """Have the C library give back what is not used any more, where it is glibc's and nobody has told it otherwise.
+
+    It would give threads heaps of their own, eight for each core, which all stay as large as they once were, and put ever larger
+    pieces into them.
+    """
+    if any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
+        return
+    with suppress(OSError, AttributeError):
+        library = ctypes.CDLL(None)
+        for option, value in _MALLOC_OPTIONS.items():
+            library.mallopt(option, value)
+
+
+def allow_connections() -> None:
+    """Have as many files and connections open as the system lets this process have."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+class Server(uvicorn.Server):
+    """Which refuses connections as soon as it is told to stop, and whose clients hear of it before theirs are closed: so hardly
+    anybody has to guess what became of a request.
+    """
+
+    def __init__(self, app: FastAPI, settings: Settings, traffic: Traffic) -> None:
+        config = uvicorn.Config(
+            app,
+            http=type("Connection", (_Connection,), {"head_seconds": settings.head_seconds}),
+            log_level=settings.log_level,
+            access_log=False,
+            # Without its own it logs as everybody does.
+            log_config=None if settings.log_format == "json" else LOGGING_CONFIG,
+            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            server_header=False,
+        )
+        super().__init__(config)
+        self._traffic = traffic
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen."""
+        await super().startup(sockets)
+        self._loop = asyncio.get_running_loop()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The signal that says so."""
+        self._traffic.is_stopping = True
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._stop_listening)
+        super().handle_exit(sig, frame)
+
+    def _stop_listening(self) -> None:
+        for server in self.servers:
+            server.close()
+
+
+class _Connection(HttpToolsProtocol):
+    """HTTP over a connection that is closed where the head of a request takes longer to arrive: whoever sends a byte now and then
+    would keep it for ever.
+    """
+
+    head_seconds: float
+    _giving_up: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        is_asked = self.cycle is not None and not self.cycle.response_complete
+        if is_asked or self.transport.is_closing():
+            self._stop_waiting()
+        elif self._giving_up is None:
+            self._wait()
+
+    def _wait(self) -> None:
+        self._giving_up = self.loop.call_later(self.head_seconds, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+            self._giving_up = None
