@@ -103,7 +103,8 @@ async def one_after_the_other(url: str, request: bytes, seconds: float) -> float
 
 async def whether_answered_or_not(url: str, request: bytes, per_second: float) -> Heard:
     """Asks so many a second, whatever comes of those before."""
-    heard, free, tasks = Heard(), [], set()
+    heard, tasks = Heard(), set()
+    free: list[Connection] = []
     began = time.perf_counter()
 
     async def one() -> None:
