@@ -17,7 +17,7 @@ import torch
 from benchmarks.coupling import ATTRIBUTES
 from benchmarks.document import table
 from benchmarks.faces import Faces
-from benchmarks.geometry import BACKBONE, BASES, SIDE, TERMS, encoder_recipe
+from benchmarks.geometry import BACKBONE, BASES, SIDE, TERMS, WIDTH, encoder_recipe
 from deploy.demo.people import BUNDLES, EDGE
 from training.data.encoders import find_encoder
 from training.data.expressions import EXPRESSIONS
@@ -49,8 +49,8 @@ def measure(_: Faces) -> str:
         torch.set_num_threads(num_threads)
     batch = encoder_recipe(BASES[0], "alone", "").batch
     text = (
-        f"Steps of `fit --method encoder --backbone {BACKBONE} --side {SIDE}` (batches of {batch}, of each person {PICTURES} "
-        f"pictures) and of `fit --method coupled` from the demo's `{EDGE}` (batches of {coupled_small().batch}, "
+        f"Steps of `fit --method encoder --backbone {BACKBONE} --width {WIDTH} --side {SIDE}` (batches of {batch}, of each "
+        f"person {PICTURES} pictures) and of `fit --method coupled` from the demo's `{EDGE}` (batches of {coupled_small().batch}, "
         f"{len(ATTRIBUTES)} action units). Medians of {ROUNDS * (STEPS - 1)} steps, {STEPS - 1} of each by turns; asked for: at "
         "most 1.10."
     )

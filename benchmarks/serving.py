@@ -30,6 +30,8 @@ class Request:
     clients: int = CLIENTS
     is_once: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
+    seconds: float = SECONDS
+    """For which it is asked again."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def ask(port: int, request: Request) -> list[float]:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         mine, turn = waited[number], number
         headers = {"content-type": request.media_type, **request.headers}
-        while turn < len(request.bodies) if request.is_once else time.perf_counter() < started + SECONDS:
+        while turn < len(request.bodies) if request.is_once else time.perf_counter() < started + request.seconds:
             began = time.perf_counter()
             connection.request(request.method, request.path, request.bodies[turn % len(request.bodies)], headers)
             response = connection.getresponse()

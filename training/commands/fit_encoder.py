@@ -33,7 +33,7 @@ from training.trainers.geometry_recipe import GeometryRecipe
 
 _WIDEST = 16.0
 _CHANGED = ("width", "dimension", "side", "epochs", "batch", "learning_rate", "margin", "scale")
-_SHAPING = ("geometry", "label", "label_by", "base", "euclidean")
+_SHAPING = ("geometry", "label", "label_by", "base", "euclidean", "basis_length")
 TERMS = {"pdm": "minimization", "pdp": "preservation", "fbv": "basis", "ce": "composition", "mtl": "joint"}
 """By their names in the paper."""
 _NAMES = {field: name for name, field in TERMS.items()}
@@ -91,6 +91,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_const",
         const=True,
         help="where losses see features these have any length, as FBV is published with; they are compared by cosine",
+    )
+    group.add_argument(
+        "--basis-length",
+        type=_above_zero,
+        help="between two labels, for fbv (default: 1, as published; features of length one are nearer to each other)",
     )
 
 
@@ -178,10 +183,13 @@ def _geometry(options: argparse.Namespace) -> GeometryRecipe | None:
         raise TrainingError("--euclidean has no effect on ArcFace without --geometry: it is of angles")
     if options.base == "triplet" and (options.margin is not None or options.scale is not None):
         raise TrainingError("--margin and --scale are ArcFace's, and have no effect on --base triplet")
+    if options.basis_length is not None and "fbv" not in terms:
+        raise TrainingError("--basis-length is fbv's, and has no effect without it: --geometry fbv=WEIGHT")
     return GeometryRecipe(
         base=options.base or "arcface",
         label=options.label or "",
         is_spherical=not options.euclidean,
+        basis_length=options.basis_length or GeometryRecipe().basis_length,
         **{TERMS[name]: weight for name, weight in terms.items()},
     )
 

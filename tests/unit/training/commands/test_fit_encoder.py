@@ -225,7 +225,7 @@ def test_what_makes_no_sense_is_refused_in_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
-SHAPED = ("--geometry", "pdp=0.5", "fbv=0.1", "--label", "expression", "--base", "triplet", "--euclidean")
+SHAPED = tuple("--geometry pdp=0.5 fbv=0.1 --label expression --base triplet --euclidean --basis-length 0.3".split())
 
 
 def test_labels_shape_an_encoder(run: Run, world: Path, tmp_path: Path) -> None:
@@ -233,8 +233,8 @@ def test_labels_shape_an_encoder(run: Run, world: Path, tmp_path: Path) -> None:
     printed = run(*fit(world, tmp_path / "shaped", *quickly, *SHAPED))
     manifest = read_bundle(tmp_path / "shaped").manifest
     recipe: Any = manifest.provenance.hyperparameters["geometry"]
-    asked = ("base", "label", "preservation", "basis", "minimization", "is_spherical")
-    assert [recipe[name] for name in asked] == ["triplet", "expression", 0.5, 0.1, 0.0, False]
+    asked = ("base", "label", "preservation", "basis", "minimization", "is_spherical", "basis_length")
+    assert [recipe[name] for name in asked] == ["triplet", "expression", 0.5, 0.1, 0.0, False, 0.3]
     without: Any = manifest.metrics["num_batches_without"]
     assert set(without) == {"preservation", "basis"}
     for term, name in (("preservation", "pdp"), ("basis", "fbv")):
@@ -286,6 +286,7 @@ def test_triplets_alone_need_no_label(run: Run, world: Path, tmp_path: Path) -> 
         (("--euclidean",), "--euclidean has no effect on ArcFace"),
         (("--base", "triplet", "--scale", "30"), "--margin and --scale are ArcFace's"),
         (("--geometry", "pdx=1", "--label", "expression"), "'pdx=1': give TERM=WEIGHT, of pdm, pdp, fbv, ce, mtl"),
+        (("--geometry", "pdp=1", "--label", "expression", "--basis-length", "2"), "has no effect without it"),
         (("--geometry", "pdp=1", "pdp=2", "--label", "expression"), "--geometry names a term twice"),
         (("--geometry", "pdp", "--label", "expression"), "must be a number above 0"),
         (("--geometry", "pdp=1", "--label", "mood"), "no picture has a label 'mood'; there are: "),
