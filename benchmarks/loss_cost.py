@@ -50,9 +50,9 @@ def measure(_: Faces) -> str:
     batch = encoder_recipe(BASES[0], "alone", "").batch
     text = (
         f"Steps of `fit --method encoder --backbone {BACKBONE} --width {WIDTH} --side {SIDE}` (batches of {batch}, of each "
-        f"person {PICTURES} pictures) and of `fit --method coupled` from the demo's `{EDGE}` (batches of {coupled_small().batch}, "
-        f"{len(ATTRIBUTES)} action units). Medians of {ROUNDS * (STEPS - 1)} steps, {STEPS - 1} of each by turns; asked for: at "
-        "most 1.10."
+        f"person {PICTURES} pictures) and of `fit --method coupled` from the demo's `{EDGE}` (batches of "
+        f"{coupled_small().batch}, {len(ATTRIBUTES)} action units). Medians of {ROUNDS * (STEPS - 1)} steps, "
+        f"{STEPS - 1} of each by turns; asked for: at most 1.10."
     )
     return f"{text}\n\n{table(['trained with', 'a step', 'of that without'], rows)}"
 
