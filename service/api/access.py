@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from models.space import NAME_PATTERN
 from service.access.audit import AuditLog
 from service.access.ring import ANYBODY, Budget, Caller, KeyRing
+from service.api.at_once import TURNED_AWAY
 from service.api.middleware import CALLER, REQUEST_ID
 from service.api.problems import Problem, problem_of
 from service.api.scopes import CHANGING, NEEDS, NOT_AUDITED, OPEN, Needed
@@ -120,7 +121,8 @@ class Admit:
 
         async def send_when_written(message: Message) -> None:
             nonlocal is_lost
-            if message["type"] == "http.response.start" and (needed := _needed(scope)) not in NOT_AUDITED:
+            needed = _needed(scope)
+            if message["type"] == "http.response.start" and needed not in NOT_AUDITED and TURNED_AWAY not in scope:
                 answer_begins()
                 try:
                     with stage("audit"):

@@ -6,6 +6,8 @@ from service.errors import QueueFullError
 
 _WORK = ("/translate", "/attributes", "/verify", "/identify", "/reconstruct", "/galleries/")
 """How paths begin of what takes time. Whoever looks after the service is always let in."""
+TURNED_AWAY = "facebridge.turned_away"
+"""In the ASGI scope of a request that was not let in: nothing was done for it."""
 
 
 class AtOnce:
@@ -28,6 +30,7 @@ class AtOnce:
             message = await receive()
             if not is_in and message["type"] == "http.request" and not message.get("more_body"):
                 if self._num >= self._most:
+                    scope[TURNED_AWAY] = True
                     raise QueueFullError("as many requests are worked on as may be; try again shortly")
                 self._num += 1
                 is_in = True

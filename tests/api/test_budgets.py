@@ -1,7 +1,9 @@
 """What keys share with those that made them, and what is written down of keys that a command changes."""
 
+import asyncio
 import errno
 import re
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,6 +17,7 @@ from service.access.audit import read_audit
 from service.access.keys import revoke_key, rotate_key
 from service.api.schemas.galleries import GalleryView
 from service.entities import Gallery
+from service.galleries.embedded import EmbeddedGalleryStore
 from service.galleries.folder import TENANTS
 from tests.api.keyed import World, keyed, people, probe
 from tests.api.test_migrations import LOOSE, until
@@ -138,6 +141,34 @@ async def test_what_a_command_does_to_keys_is_written_down(world: World) -> None
     assert [told for told, _ in of_keys(world, "acme")] == [{"made": [of_acme]}, {"ended": [of_acme]}]
     text = "".join(path.read_text() for path in world.data.rglob("*.jsonl"))
     assert mine.split("_")[2] not in text
+
+
+async def test_when_there_is_too_much_to_do_others_are_turned_away_and_nothing_is_written_down_of_it(
+    bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has_begun, goes_on = threading.Event(), threading.Event()
+    search = EmbeddedGalleryStore.search
+
+    def slowly(*given: Any, **more: Any) -> Any:
+        has_begun.set()
+        goes_on.wait(30)
+        return search(*given, **more)
+
+    async with keyed(bundles, tmp_path, requests_at_once=1) as world, world.client(world.key()) as client:
+        await people(client)
+        monkeypatch.setattr(EmbeddedGalleryStore, "search", slowly)
+        first = asyncio.create_task(client.post("/identify", json=probe()))
+        assert await asyncio.to_thread(has_begun.wait, 30)
+        second = await client.post("/identify", json=probe())
+        assert (second.status_code, second.headers["retry-after"]) == (429, "1")
+        assert second.json()["type"].endswith(":queue-full")
+        # Who looks after it is let in meanwhile.
+        assert (await client.get("/jobs")).status_code == 200
+        goes_on.set()
+        assert (await first).status_code == 200
+        assert (await client.post("/identify", json=probe())).status_code == 200
+        written = [entry["status"] for entry in world.audit() if entry["route"] == "/identify"]
+    assert written == [200, 200]
 
 
 async def test_to_write_down_is_a_stage_of_its_own(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
