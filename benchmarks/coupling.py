@@ -114,8 +114,7 @@ def measure(faces: Faces) -> str:
             f"`{made}`, encoder `{EDGE}` of the demo; people split by {100 - 100 * (VALIDATION + TEST):.0f} : "
             f"{100 * VALIDATION:.0f} : {100 * TEST:.0f}; of half of the training people's pictures the expression is known, of "
             f"the other half {len(ATTRIBUTES)} action units, of none both. Test people, means over {len(SEEDS)} splits, each "
-            "with a training, and their standard deviation; in brackets what is gained on the task alone. AFA: half of accuracy "
-            "and F1.",
+            "with a training, and their standard deviation; in brackets what is gained on the task alone.",
             table(["method", *_COLUMNS], _rows(found)),
         ]
     )
