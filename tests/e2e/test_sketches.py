@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from models.bundle import read_bundle
 from models.feature_set import FeatureSet, write_npz
@@ -22,6 +23,11 @@ RULE = SplitRule("subject", 0, 0.15, 0.2)
 pytestmark = pytest.mark.real
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Path:
     """Features of FS2K's sketches and photos, and a sampler that was fitted on two thirds of the people."""
@@ -30,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Path:
     both = str(folder / "both.npz")
     assert cli.run(["extract", "--encoder", encoder, "--images", str(images), "--device", "cpu", "--out", both]) == 0
     shares = ["--validation", str(RULE.validation), "--test", str(RULE.test)]
-    fit = ["fit", "--method", "wsgan", "--source", both, "--target", both, "--no-report", *shares]
+    fit = ["fit", "--method", "wsgan", "--source", both, "--target", both, "--batch", "128", "--no-report", *shares]
     assert cli.run([*fit, "--device", "cpu", "--out", str(folder / "bundles" / "sketches")]) == 0
     return folder
 

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from tests.exporting import one_registry  # noqa: F401
+
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> None:

@@ -161,7 +161,7 @@ def test_contrastive_training_repeats_to_the_bit(*, with_subjects: bool) -> None
 
 
 def test_learning_who_is_on_the_pictures_identifies_more_people() -> None:
-    data = crowd(460)
+    data = crowd(260)
     plain = rank1_across_pictures(data, fit_residual_mlp(data).model)
     fitted = fit_contrastive_mlp(data)
     assert rank1_across_pictures(data, fitted.model) > plain + 0.05

@@ -15,6 +15,7 @@ from PIL import Image
 
 from models.feature_set import FeatureSet
 from models.space import Space
+from tests.exporting import one_registry  # noqa: F401
 from training import cli
 from training.data.feature_set_files import save_feature_set
 from training.trainers import residual_mlp

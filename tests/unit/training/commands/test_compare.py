@@ -21,7 +21,7 @@ Run = Callable[..., str]
 Fails = Callable[..., str]
 Files = dict[str, Path]
 
-pytestmark = pytest.mark.usefixtures("short_training", "short_r3an")
+pytestmark = pytest.mark.usefixtures("short_training", "short_r3an", "short_timing")
 
 
 @pytest.fixture
@@ -29,6 +29,13 @@ def short_r3an(monkeypatch: pytest.MonkeyPatch) -> None:
     """One epoch of the small recipe."""
     small = r3an.small
     monkeypatch.setitem(r3an.RECIPES, "small", lambda paths: replace(small(paths), epochs=1, batch=32))
+
+
+@pytest.fixture
+def short_timing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R3AN takes seconds for as many rows as it is timed with."""
+    monkeypatch.setattr(comparison, "_ROWS_A_RUN", 32)
+    monkeypatch.setattr(comparison, "_SECONDS", 0.1)
 
 
 @pytest.fixture(scope="module")

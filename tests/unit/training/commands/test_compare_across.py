@@ -28,12 +28,13 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     whole, both = wsgan.small(), adaptation.small()
 
     def tiny() -> WSGANRecipe:
-        return replace(whole, num_hidden=16, num_noise=3, batch=16, generator=Rule("adamw", 3e-3, 0.1))
+        few = replace(whole, num_hidden=16, num_noise=3, epochs=6, batch=16, fewest_steps=0)
+        return replace(few, generator=Rule("adamw", 1e-2, 0.1))
 
     def of_encoders() -> AdaptationRecipe:
         return replace(both, batch=8, epochs=2, num_drawings=0, is_mirrored=False)
 
-    shared = replace(tiny(), epochs=4, fewest_steps=0, shares_encoder=True, contrasts_strong=True)
+    shared = replace(tiny(), epochs=4, shares_encoder=True, contrasts_strong=True)
     monkeypatch.setitem(wsgan.RECIPES, "small", tiny)
     monkeypatch.setitem(adaptation.RECIPES, "small", of_encoders)
     monkeypatch.setattr(fit_across, "small_end_to_end", tiny)

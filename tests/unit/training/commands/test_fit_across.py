@@ -58,10 +58,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = wsgan.small()
 
     def tiny() -> WSGANRecipe:
-        return replace(whole, num_hidden=32, num_noise=4, epochs=60, batch=16, generator=Rule("adamw", 3e-3, 0.1))
+        few = replace(whole, num_hidden=32, num_noise=4, epochs=12, batch=16, fewest_steps=0)
+        return replace(few, generator=Rule("adamw", 1e-2, 0.1))
 
     monkeypatch.setitem(wsgan.RECIPES, "small", tiny)
-    end_to_end = replace(tiny(), epochs=30, num_drawings=2, is_mirrored=True)
+    end_to_end = replace(tiny(), epochs=6, num_drawings=2, is_mirrored=True)
     shared = replace(end_to_end, shares_encoder=True, contrasts_strong=True)
     monkeypatch.setattr(fit_across, "small_end_to_end", lambda: end_to_end)
     monkeypatch.setattr(fit_across, "small_shared", lambda: shared)

@@ -31,11 +31,14 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+FEW_TO_TRAIN_ON = ("--validation", 0.4, "--test", 0.4)
+
+
 @pytest.fixture
 def command(files: Files, tmp_path: Path) -> Callable[..., list[object]]:
     def made(method: str, *more: object, epochs: int = 1) -> list[object]:
         sets = ("--source", files["source"], "--target", files["target"], "--out", tmp_path / "fitted")
-        return ["fit", *sets, "--method", method, "--epochs", epochs, "--batch", 32, *more]
+        return ["fit", *sets, *FEW_TO_TRAIN_ON, "--method", method, "--epochs", epochs, "--batch", 16, *more]
 
     return made
 
@@ -53,7 +56,7 @@ def test_fit_trains_exports_and_leaves_nothing_behind(
     assert f"{tmp_path / 'fitted'}: {method} " in printed
     settings: Any = manifest.provenance.hyperparameters
     if method != "r3an-student":
-        assert (settings["epochs"], settings["batch"]) == (1, 32)
+        assert (settings["epochs"], settings["batch"]) == (1, 16)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fitted"]
     card = (tmp_path / "fitted" / "MODEL_CARD.md").read_text()
     assert ("can cut the network there and see a face" in card) == (method not in ("fc", "r3an-student"))
@@ -204,7 +207,7 @@ def test_a_student_learns_from_a_teacher_that_is_there(
     run: Run, fails: Fails, files: Files, pictures: Path, tmp_path: Path
 ) -> None:
     """How much it is heard is tested with its trainer."""
-    sets = ("--source", files["source"], "--target", files["target"])
+    sets = ("--source", files["source"], "--target", files["target"], *FEW_TO_TRAIN_ON)
     run("fit", *sets, "--method", "arch3", "--epochs", 1, "--out", tmp_path / "teacher")
     run("fit", *sets, "--method", "ridge", "--out", tmp_path / "ridge")
     run("fit", *sets, "--method", "r3an-student", "--teacher", tmp_path / "teacher", "--out", tmp_path / "student")
