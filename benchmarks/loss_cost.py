@@ -47,7 +47,7 @@ def measure(_: Faces) -> str:
         rows = _rows()
     finally:
         torch.set_num_threads(num_threads)
-    batch = encoder_recipe(BASES[0], "alone", "").batch
+    batch = encoder_recipe("arcface", "alone", "").batch
     text = (
         f"Steps of `fit --method encoder --backbone {BACKBONE} --width {WIDTH} --side {SIDE}` (batches of {batch}, of each "
         f"person {PICTURES} pictures) and of `fit --method coupled` from the demo's `{EDGE}` (batches of "
