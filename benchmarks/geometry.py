@@ -177,9 +177,9 @@ def measure(faces: Faces) -> str:
         }
         parts += [
             f"{what}; of the people {100 * VALIDATION:.0f} % to validate on and {100 * pictures.test:.0f} % to test on. Every "
-            f"two pictures of test people; means over {pictures.num_splits} splits, each with a training, and their standard deviation; in "
-            "brackets the mean of what is gained in each split on the base alone, with its interval of 95 % (Student's t), bold "
-            "where that leaves out zero and it is better:",
+            f"two pictures of test people; means over {pictures.num_splits} splits, each with a training, and their standard "
+            "deviation; in brackets the mean of what is gained in each split on the base alone, with its interval of 95 % "
+            "(Student's t), bold where that leaves out zero and it is better:",
             table(["trained with", "AUC", "EER", "TAR@1e-3"], _rows(found)),
         ]
     return "\n\n".join(parts)
