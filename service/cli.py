@@ -95,7 +95,7 @@ def serve(flags: dict[str, object]) -> None:
         listener.listen(_BACKLOG)
         host, port = listener.getsockname()[:2]
         Console(highlight=False, markup=False).print(
-            f"serving on http://{host}:{port} (documentation: /docs)", soft_wrap=True
+            f"serving on http://{f'[{host}]' if ':' in host else host}:{port} (documentation: /docs)", soft_wrap=True
         )
         # What is there now stays: looking through it again and again for garbage takes a tenth of the time of small requests.
         gc.collect()

@@ -8,10 +8,11 @@ import socket
 from contextlib import suppress
 from types import FrameType
 
+import h11
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.config import LOGGING_CONFIG
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from service.observability.traffic import Traffic
 from service.settings import Settings
@@ -53,9 +54,10 @@ class Server(uvicorn.Server):
     """
 
     def __init__(self, app: FastAPI, settings: Settings, traffic: Traffic) -> None:
+        seconds = {"head_seconds": settings.head_seconds, "body_seconds": settings.body_seconds}
         config = uvicorn.Config(
             app,
-            http=type("Connection", (_Connection,), {"head_seconds": settings.head_seconds}),
+            http=type("Connection", (_Connection,), seconds),
             log_level=settings.log_level,
             access_log=False,
             # Without its own it logs as everybody does.
@@ -85,32 +87,56 @@ class Server(uvicorn.Server):
             server.close()
 
 
-class _Connection(HttpToolsProtocol):
-    """HTTP over a connection that is closed where the head of a request takes longer to arrive: whoever sends a byte now and then
-    would keep it for ever.
+class _Connection(H11Protocol):
+    """HTTP over a connection that is closed where the head of a request, what is left of a body that nobody reads any more, or
+    the reading of an answer takes too long: whoever sends or takes a byte now and then would keep it, and an answer, for ever.
+
+    h11 and not httptools: it bounds the bytes of a head, and does not stop reading HTTP where somebody asks for another protocol.
     """
 
     head_seconds: float
+    body_seconds: float
     _giving_up: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._wait()
+        self._wait(self.head_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        self.resume_writing()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        is_asked = self.cycle is not None and not self.cycle.response_complete
-        if is_asked or self.transport.is_closing():
+        is_answered = self.cycle is None or self.cycle.response_complete
+        is_between = self.conn.their_state is h11.IDLE
+        if not is_answered or self.transport.is_closing():
+            # A body that is read has a time of its own.
             self._stop_waiting()
+        elif is_between and not self.conn.trailing_data[0]:
+            self._stop_waiting()
+            if self.cycle is not None and self.timeout_keep_alive_task is None:
+                # What was left of a body has come after its answer, and the time that began with that was ended.
+                handler = self.timeout_keep_alive_handler
+                self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, handler)
         elif self._giving_up is None:
-            self._wait()
+            self._wait(self.head_seconds if is_between else self.body_seconds)
 
-    def _wait(self) -> None:
-        self._giving_up = self.loop.call_later(self.head_seconds, self.transport.close)
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._unread is None:
+            self._unread = self.loop.call_later(self.body_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    def _wait(self, seconds: float) -> None:
+        self._giving_up = self.loop.call_later(seconds, self.transport.abort)
 
     def _stop_waiting(self) -> None:
         if self._giving_up is not None:

@@ -147,13 +147,15 @@ class Settings(BaseSettings):
         int,
         Field(
             ge=1,
-            description="most requests that are worked on, from when their bodies have come, before more are refused",
+            description="most requests of clients, whose bodies have come, that are worked on before more are refused",
         ),
     ] = 512
     head_seconds: Annotated[float, Field(gt=0, description="longest that the head of a request may take to arrive")] = (
         30.0
     )
-    body_seconds: Annotated[float, Field(gt=0, description="longest that a request's body may take to arrive")] = 60.0
+    body_seconds: Annotated[
+        float, Field(gt=0, description="longest that a request's body may take, or an answer lie unread")
+    ] = 60.0
     max_candidates: Annotated[int, Field(ge=1, description="most candidates in one answer: probes times top_k")] = (
         200_000
     )

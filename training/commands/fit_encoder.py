@@ -95,7 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--basis-length",
         type=_above_zero,
-        help="between two labels, for fbv (default: 1, as published; features of length one are nearer to each other)",
+        help="of each label from the first, for fbv (default: 1, as published; features of length one are nearer)",
     )
 
 

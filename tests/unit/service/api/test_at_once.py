@@ -97,13 +97,62 @@ async def test_what_was_refused_was_never_counted(at_once: AtOnce, works: Works)
     await asyncio.gather(*others)
 
 
-@pytest.mark.parametrize("path", ["/jobs/1/cutover", "/healthz/ready", "/metrics", "/keys", "/galleries"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/jobs/1/cutover",
+        "/healthz/ready",
+        "/metrics",
+        "/keys",
+        "/galleries",
+        "/galleries/translate/restore",
+        "/galleries/people/erasures",
+        "/galleries/people/migrations",
+        "/galleries/people/snapshots",
+    ],
+)
 async def test_who_looks_after_the_service_is_let_in(at_once: AtOnce, works: Works, path: str) -> None:
     tasks = [begun(at_once), begun(at_once), begun(at_once, path)]
     await settle()
     assert works.num_at_work == 3
     works.go.set()
     await asyncio.gather(*tasks)
+
+
+async def test_an_answer_that_is_not_read_keeps_nobody_out() -> None:
+    is_read = asyncio.Event()
+
+    async def answers(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"long"})
+
+    at_once = AtOnce(answers, most=1)
+    sent: list[str] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        sent.append(message["type"])
+        await is_read.wait()
+
+    tasks = []
+    for _ in range(4):
+        tasks.append(asyncio.ensure_future(at_once({"type": "http", "path": "/identify"}, receive, send)))
+        await settle()
+    assert sent == ["http.response.start"] * 4
+    is_read.set()
+    await asyncio.gather(*tasks)
+    # And each was counted out once: there is one place, and not more.
+    works = Works()
+    at_once._app = works
+    first = begun(at_once)
+    await settle()
+    with pytest.raises(QueueFullError):
+        await begun(at_once)
+    works.go.set()
+    await first
 
 
 async def test_a_body_that_does_not_come_keeps_nobody_out(works: Works) -> None:
