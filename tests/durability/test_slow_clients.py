@@ -1,5 +1,6 @@
 """Clients that send or read slowly, over real connections: each has its time, and nobody has one for ever."""
 
+import resource
 import socket
 import time
 from collections.abc import Iterator
@@ -24,8 +25,13 @@ ROWS = 4096
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     flags = ("--head-seconds", str(HEAD_SECONDS), "--body-seconds", str(BODY_SECONDS), "--device", "cpu")
-    with serving(BUNDLES, tmp_path_factory.mktemp("data"), *flags, "--requests-at-once", "2") as served:
-        yield served
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), hard))
+    try:
+        with serving(BUNDLES, tmp_path_factory.mktemp("data"), *flags, "--requests-at-once", "2") as served:
+            yield served
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.fixture
