@@ -171,7 +171,8 @@ def measure(faces: Faces) -> str:
     return "\n\n".join(
         [
             f"Photos of `{FS2K.name}.zip`, encoder {ENCODER}, {split}; class {FS2K.label}, {len(FS2K.attributes)} attributes, "
-            f"all known, as numbered by the set; how they hang together is counted. Test people, means over {len(SEEDS)} splits, each with a training:",
+            f"all known, as numbered by the set; how they hang together is counted. "
+            f"Test people, means over {len(SEEDS)} splits, each with a training:",
             table(["method", *(head for head, _, _ in _FIGURES)], [_row(*one) for one in drawn.items()]),
             f"What of it a filter can do, `coupled`. Told right: of test pictures that show it, and of those that do not. At a "
             f"stated error of {100 * ERROR:.0f} %: what was left out of those that show it, and which of the others pass:",
