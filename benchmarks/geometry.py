@@ -40,7 +40,7 @@ MARGIN, SCALE = 0.2, 16.0
 """Of ArcFace; with those of `small` it hardly learns from a few hundred people."""
 BASIS_LENGTH = 0.2
 """Between labels, where features that are of length one are to lie as far apart as their labels do."""
-T_OF_95 = {2: 12.706, 3: 4.303, 5: 2.776}
+T_OF_95 = {3: 4.303, 5: 2.776}
 """Student's t of 95 % two-sided, by how many differences there are."""
 BASES: Mapping[str, float] = {"triplet": 0.1, "arcface": 1.0}
 """With how much a term counts beside each: a tenth of what people are told apart by, or about as much."""

@@ -25,7 +25,7 @@ class AtOnce:
         self._num = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request. Whoever reads the end of its body may hear `QueueFullError`, also where it has none."""
+        """Serve one request. Who reads its body to the end, be it empty, hears `QueueFullError` where there is no place."""
         if scope["type"] != "http" or not _WORK.match(scope["path"]):
             await self._app(scope, receive, send)
             return
