@@ -54,6 +54,14 @@ class Annotated:
 FS2K = Annotated("fs2k112", "photo", "hair_color", ("hair", "gender", "earring", "smile", "frontal_face"), 24)
 LFW = Annotated("lfw112", None, "emotion", (), 4)
 """So many epochs that as many pictures are looked at as in those of `small` of some thousand."""
+SHOWN = {
+    "hair": "no hair",
+    "gender": "a woman",
+    "earring": "no earring",
+    "smile": "no smile",
+    "frontal_face": "turned away",
+}
+"""What a 1 of FS2K means: as it is published, 0 is what its name says, and of gender a man."""
 METHODS = ("single-class", "single-attributes", "uncoupled", "coupled")
 
 
@@ -171,7 +179,8 @@ def measure(faces: Faces) -> str:
     return "\n\n".join(
         [
             f"Photos of `{FS2K.name}.zip`, encoder {ENCODER}, {split}; class {FS2K.label}, {len(FS2K.attributes)} attributes, "
-            f"all known, as numbered by the set; how they hang together is counted. "
+            f"all known, of which a 1 means: {', '.join(f'{shown} ({name})' for name, shown in SHOWN.items())}. How they hang "
+            "together is counted. "
             f"Test people, means over {len(SEEDS)} splits, each with a training:",
             table(["method", *(head for head, _, _ in _FIGURES)], [_row(*one) for one in drawn.items()]),
             f"What of it a filter can do, `coupled`. Told right: of test pictures that show it, and of those that do not. At a "
@@ -209,5 +218,5 @@ def _each_rows(of_seeds: Sequence[dict[str, dict[str, Any]]]) -> list[list[str]]
         for figure in ("told_with", "told_without", "left_out", "passed"):
             values = [one[figure] for one in found if one[figure] is not None]
             cells.append(f"{mean(values):.2f}" if values else "nothing stated")
-        rows.append([name, *cells])
+        rows.append([SHOWN.get(name, name), *cells])
     return rows

@@ -214,3 +214,16 @@ def test_what_is_known_alone_counts() -> None:
         each += [sum(terms) / len(terms)] if terms else []
     found = known_attributes(torch.tensor(ATTRIBUTE), torch.tensor(HAS), torch.tensor(known))
     assert found.item() == pytest.approx(sum(each) / len(each), abs=1e-12)
+
+
+def test_relatedness_of_another_shape_is_refused() -> None:
+    class_BK, attribute_BM = torch.tensor(CLASS), torch.tensor(ATTRIBUTE)
+    has_BM, known_BM = torch.tensor(HAS), torch.tensor(KNOWN)
+    # Of one row, it would be that of every class.
+    for wrong in (torch.tensor(CHANCE[:1]), torch.tensor(CHANCE[:, :2])):
+        with pytest.raises(ValueError, match=r"relatedness is \(.*\); of these classes and attributes it is"):
+            distribution_matching(class_BK, attribute_BM, wrong, is_two_sided=True)
+        with pytest.raises(ValueError, match="relatedness is"):
+            mutual_matching(class_BK, attribute_BM, wrong)
+        with pytest.raises(ValueError, match="relatedness is"):
+            soft_co_annotation(class_BK, has_BM, known_BM, wrong, is_label_target=False)

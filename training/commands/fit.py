@@ -274,10 +274,11 @@ def _check_of_weak(options: argparse.Namespace) -> None:
     is_of_labels = options.method in attributes.METHODS
     if options.encoder is not None and options.method not in _ACROSS and not is_of_labels:
         raise TrainingError(f"--encoder is for weak pictures, and has no effect on --method {options.method}")
-    for name in ("attributes", "relatedness"):
+    for name in ("attributes", "classes", "relatedness", "match", "label_target"):
         if getattr(options, name) is not None and not is_of_labels:
+            flag = name.replace("_", "-")
             raise TrainingError(
-                f"--{name} is for {', '.join(attributes.METHODS)}, and has no effect on --method {options.method}"
+                f"--{flag} is for {', '.join(attributes.METHODS)}, and has no effect on --method {options.method}"
             )
     if options.shared_encoder and (options.method not in VARIANTS or options.encoder is None):
         raise TrainingError(f"--shared-encoder is for an --encoder that {', '.join(VARIANTS)} train")

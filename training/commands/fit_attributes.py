@@ -4,7 +4,9 @@ import argparse
 import importlib
 from collections.abc import Callable
 from dataclasses import replace
+from typing import get_args
 
+import numpy as np
 from rich.table import Table
 from rich.text import Text
 
@@ -12,6 +14,7 @@ from models.bundle import Manifest
 from models.split import SplitRule
 from training.commands.terminal import StepWatch, number, out, progress_bar
 from training.data.encoders import find_encoder
+from training.data.labelled import counted_classes
 from training.data.partial import sole_partial
 from training.data.relatedness import AFF_WILD2, COUNTED, STUDY
 from training.data.sources import open_sources
@@ -29,7 +32,7 @@ from training.recipes.attributes import (
     fit_attributes,
 )
 from training.recipes.coupled import RECIPES, VARIANTS, small
-from training.trainers.coupled_recipe import CoupledRecipe
+from training.trainers.coupled_recipe import CoupledRecipe, Match
 from training.trainers.fitted import Workplace
 
 HEEDED = (
@@ -55,15 +58,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--attributes",
         nargs="+",
-        metavar="COLUMN",
-        help="of labels.csv: above 0 where a picture has it, 0 where not, empty where that is not known",
+        metavar="COLUMN[=VALUE]",
+        help="of labels.csv: above 0 where a picture has it, 0 where not, empty where that is not known; or what it says where a "
+        "picture has it, as smile=0 where a list numbers smiles so",
+    )
+    group.add_argument(
+        "--classes",
+        nargs="+",
+        metavar="NAME",
+        help="of --label, those that are learned; of pictures of others it is not known (default: all there are)",
     )
     group.add_argument(
         "--relatedness",
         metavar="SOURCE",
         help=f"how attributes hang together with classes: {STUDY} or {AFF_WILD2} (expressions and action units), {COUNTED} from "
         f"the pictures that tell both, or a JSON file with classes, attributes and chances (default: {STUDY} where that knows "
-        f"them, else {COUNTED})",
+        f"them all, else {COUNTED}, and {STUDY} again where no picture tells both)",
+    )
+    group.add_argument(
+        "--match",
+        choices=get_args(Match),
+        help="classes and attributes: printed, as Eq. 3, that a class has what was found; two-sided, and lacks what was not; "
+        "mutual, each the target of the other in turn (default: the recipe's, mutual)",
+    )
+    group.add_argument(
+        "--label-target",
+        action="store_const",
+        const=True,
+        help="of co-annotation: soft labels are the target, and not predictions, as Eq. 6 is printed",
     )
 
 
@@ -73,7 +95,14 @@ def run(options: argparse.Namespace) -> None:
     recipe = _recipe(options)
     rule = SplitRule("subject", options.seed, options.validation, options.test)
     source = open_sources(options.images)
-    parts = LabelledParts.of(source, rule, options.label or "", tuple(options.attributes or ()), options.modality)
+    parts = LabelledParts.of(
+        source,
+        rule,
+        options.label or "",
+        tuple(options.attributes or ()),
+        options.modality,
+        classes=tuple(options.classes or ()),
+    )
     encoder = find_encoder(options.encoder, options.encoders)
     with sole_partial(options.out, LEFT) as partial:
         # By name: whoever asks for help need not wait for torch.
@@ -106,7 +135,7 @@ def _check(options: argparse.Namespace) -> None:
         raise TrainingError(f"--method {method} learns from labelled --images, starting with an --encoder")
     if options.source is not None or options.target is not None:
         raise TrainingError(f"--source and --target have no effect on --method {method}: it looks at pictures")
-    wanted = VARIANTS[method](small()).given
+    wanted = given_to_classes, _ = VARIANTS[method](small()).given
     for name, given in zip(("label", "attributes"), wanted, strict=True):
         is_there = getattr(options, name) is not None
         if is_there and not all(getattr(options, name)):
@@ -117,15 +146,33 @@ def _check(options: argparse.Namespace) -> None:
             raise TrainingError(f"--{name} has no effect on --method {method}")
     if options.relatedness is not None and method not in COUPLING:
         raise TrainingError(f"--relatedness is for {', '.join(COUPLING)}, and has no effect on --method {method}")
-    if len(set(options.attributes or ())) < len(options.attributes or ()):
-        raise TrainingError("--attributes names one twice")
+    if options.classes is not None and not given_to_classes:
+        raise TrainingError(f"--classes has no effect on --method {method}")
+    names = [one.partition("=")[0] for one in options.attributes or ()]
+    for what, of in (("attributes", names), ("classes", options.classes or ())):
+        if len(set(of)) < len(of):
+            raise TrainingError(f"--{what} names one twice")
+    recipe = VARIANTS[method](small())
+    for name, weight, loss in (
+        ("match", recipe.matching, "distribution matching"),
+        ("label_target", recipe.annotation, "co-annotation"),
+    ):
+        if getattr(options, name) is not None and not weight:
+            flag = name.replace("_", "-")
+            raise TrainingError(f"--{flag} is of {loss}, and has no effect on --method {method}")
 
 
 def _recipe(options: argparse.Namespace) -> Callable[[], CoupledRecipe]:
     name = options.recipe or "small"
     if name not in RECIPES:
         raise TrainingError(f"--recipe {name} is not of --method {options.method}, which has: {', '.join(RECIPES)}")
-    changes = {one: getattr(options, one) for one in ("epochs", "batch") if getattr(options, one) is not None}
+    asked = {
+        "epochs": options.epochs,
+        "batch": options.batch,
+        "match": options.match,
+        "is_label_target": options.label_target,
+    }
+    changes = {one: value for one, value in asked.items() if value is not None}
 
     def recipe() -> CoupledRecipe:
         found = replace(RECIPES[name](), **changes)
@@ -165,14 +212,27 @@ def _tell(options: argparse.Namespace, parts: LabelledParts, fitted: FittedAttri
     console.print(figures_table(parts, fitted))
     known = [f"of {fitted.num_with_class} of which the class is known"] if fitted.table.classes else []
     known += [f"of {fitted.num_with_attributes} some attribute"] if fitted.table.attributes else []
-    console.print(
-        f"{options.out}: {fitted.method}, learned from {fitted.num_learned} pictures, {', and '.join(known)}",
-        soft_wrap=True,
-    )
+    lines = [f"{options.out}: {fitted.method}, learned from {fitted.num_learned} pictures, {', and '.join(known)}"]
+    learned = parts.labels["train"]
+    if fitted.table.classes:
+        num_K = np.bincount(learned.class_N[learned.class_N >= 0], minlength=len(learned.classes))
+        lines.append(f"{parts.label}: {counted_classes(dict(zip(learned.classes, num_K.tolist(), strict=True)))}")
+    if parts.unnamed:
+        lines.append(
+            f"{parts.label} is not known of pictures of classes that --classes leaves out: {counted_classes(parts.unnamed)}"
+        )
+    if "relatedness" in fitted.hyperparameters:
+        lines.append(f"how classes and attributes hang together: {fitted.hyperparameters['relatedness']}")
     if fitted.unseen:
-        console.print(f"no picture that was learned from tells of {', '.join(fitted.unseen)}", soft_wrap=True)
+        lines.append(f"no picture that was learned from tells of {', '.join(fitted.unseen)}")
+    if fitted.alike:
+        lines.append(
+            f"nothing is learned of {', '.join(fitted.alike)}: all pictures that were learned from have it, or none"
+        )
     if fitted.uncoupled:
-        console.print(f"no class says anything of {', '.join(fitted.uncoupled)}", soft_wrap=True)
+        lines.append(f"no class says anything of {', '.join(fitted.uncoupled)}")
+    for line in lines:
+        console.print(line, soft_wrap=True)
 
 
 def figures_table(parts: LabelledParts, fitted: FittedAttributes) -> Table:

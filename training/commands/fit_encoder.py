@@ -150,7 +150,9 @@ def run(options: argparse.Namespace) -> None:
     )
     for term, num in trained.without.items():
         if num:
-            console.print(f"{num} batches had nothing for {_NAMES[term]} to look at", soft_wrap=True)
+            so = ", so it did nothing" if num == trained.num_batches else ""
+            told = f"{num} of {trained.num_batches} batches had nothing for {_NAMES[term]} to look at{so}"
+            console.print(told, soft_wrap=True)
     stated = trained.calibration.points.get("native-target", ())
     console.print(thresholds_line(stated, [trained.validation.num_gallery_subjects]), soft_wrap=True)
 

@@ -18,6 +18,7 @@ from collections import Counter
 from pathlib import Path
 
 from training.commands.terminal import out
+from training.data.labelled import counted_classes
 from training.data.layouts.folder import open_folder
 from training.data.layouts.listing import FurtherList, Listing
 from training.data.layouts.published import LAYOUTS, Layout
@@ -27,8 +28,6 @@ from training.data.sources import LABELS, PictureItem
 from training.errors import TrainingError
 
 ROLES = "roles.csv"
-_MOST_COUNTED = 20
-"""Classes of which each is counted by itself."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -106,10 +105,7 @@ def _of_labels(listing: Listing) -> list[str]:
     classes = Counter(item.labels[listing.class_label] for item in listing.items if listing.class_label)
     unknown = classes.pop("", 0)
     if listing.class_label:
-        counted = ", ".join(f"{name} {count}" for name, count in sorted(classes.items()))
-        if len(classes) > _MOST_COUNTED:
-            counted = f"{len(classes)} classes of {min(classes.values())} to {max(classes.values())} pictures"
-        lines.append(f"{listing.class_label}: {counted or 'of none'}; not known of {unknown} pictures")
+        lines.append(f"{listing.class_label}: {counted_classes(classes)}; not known of {unknown} pictures")
     if listing.attributes:
         telling = [item for item in listing.items if any(item.labels[name] for name in listing.attributes)]
         told = f"attributes: {len(listing.attributes)}, told of by {len(telling)} of {len(listing.items)} pictures"

@@ -39,6 +39,17 @@ class LabelledPictures:
     """Beside who is on it, negative where it is not known."""
     num_labels: int = 0
 
+    def __post_init__(self) -> None:
+        """Raises `TrainingError` for a person or a label that is not there."""
+        named = (("people", self.class_N, self.num_classes, 0), ("labels", self.label_N, self.num_labels, None))
+        for what, number_N, num, least in named:
+            if number_N is None or not len(number_N):
+                continue
+            if len(number_N) != len(self.picture_NHW3):
+                raise TrainingError(f"{len(number_N)} {what} for {len(self.picture_NHW3)} pictures")
+            if int(number_N.max()) >= num or (least is not None and int(number_N.min()) < least):
+                raise TrainingError(f"{what} are numbered from 0 to {num - 1}")
+
 
 def decode_pictures(
     source: PictureSource,

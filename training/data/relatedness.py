@@ -62,17 +62,31 @@ class Relatedness:
 
     def of(self, classes: Sequence[str], attributes: Sequence[str]) -> "Relatedness":
         """Of these, in this order. Raises `TrainingError` for a name that it does not know."""
+        return self._cut(classes, [self._place(name, self.attributes, "attribute") for name in attributes], attributes)
+
+    def as_far_as_known(self, classes: Sequence[str], attributes: Sequence[str]) -> "Relatedness":
+        """Of these, in this order; attributes that it does not know no class has. Raises `TrainingError` for a class that it does
+        not know, and where it knows none of the attributes.
+        """
+        columns = [self.attributes.index(name) if name in self.attributes else None for name in attributes]
+        found = self._cut(classes, columns, attributes)
+        if attributes and all(column is None for column in columns):
+            self._place(attributes[0], self.attributes, "attribute")
+        return found
+
+    def _cut(self, classes: Sequence[str], columns: Sequence[int | None], attributes: Sequence[str]) -> "Relatedness":
         rows = [self._place(name, self.classes, "class") for name in classes]
-        columns = [self._place(name, self.attributes, "attribute") for name in attributes]
-        cut = np.ix_(rows, columns)
+        is_there_M = np.array([column is not None for column in columns], dtype=bool)
+        cut = np.ix_(rows, [column or 0 for column in columns])
+        weight_KM, chance_KM = (whole[cut] * is_there_M for whole in (self.weight_KM, self.chance_KM))
         unseen = tuple(name for name in classes if name in self.unseen)
-        weight_KM, chance_KM = self.weight_KM[cut], self.chance_KM[cut]
         return Relatedness(tuple(classes), tuple(attributes), weight_KM, chance_KM, unseen, self.origin)
 
     @staticmethod
     def _place(name: str, among: Sequence[str], what: str) -> int:
         if name not in among:
-            raise TrainingError(f"nothing is known of the {what} {name!r}; known: {', '.join(among)}")
+            remedy = "; leave it out by naming the others (--classes)" if what == "class" else ""
+            raise TrainingError(f"nothing is known of the {what} {name!r}; known: {', '.join(among)}{remedy}")
         return among.index(name)
 
 
@@ -168,30 +182,42 @@ def read_relatedness(path: Path) -> Relatedness:
     rows = (*said.chances, *(said.weights or ()))
     if len({len(row) for row in rows}) > 1:
         raise TrainingError(f"{path}: the rows of relatedness must be of one length")
-    chance_KM, weight_KM = (np.array(one, dtype=np.float32) for one in (said.chances, said.weights or said.chances))
+    weights = said.chances if said.weights is None else said.weights
+    chance_KM, weight_KM = (np.array(one, dtype=np.float32) for one in (said.chances, weights))
     return Relatedness(said.classes, said.attributes, weight_KM, chance_KM, origin=f"sha256:{sha256_hex(text)}")
 
 
 def relatedness_of(source: str | None, labels: Labels) -> Relatedness:
-    """Of the classes and attributes of labels: by a name above, or a file; where nothing is named, of the study where these are
-    its expressions and action units, and otherwise counted.
+    """Of the classes and attributes of labels: by a name above, or a file. Where nothing is named, of the study where these are
+    its expressions and action units; otherwise counted, and where it cannot be, as far as the study knows.
 
-    Raises `TrainingError` where it knows one of them not, or is to be counted and no picture tells of both.
+    Raises `TrainingError` where a class is not known, or an attribute of a file, or it is to be counted and no picture tells of
+    both.
     """
+    can_be_counted = bool(((labels.class_N >= 0) & labels.is_known_NM.any(axis=1)).any())
     if source is None:
-        is_of_study = set(labels.classes) <= set(EXPRESSIONS) and set(labels.attributes) <= set(_UNIT_NAMES)
-        source = STUDY if is_of_study else COUNTED
+        source = _default(labels, can_be_counted=can_be_counted)
     if source == COUNTED:
-        is_both_N = (labels.class_N >= 0) & labels.is_known_NM.any(axis=1)
-        if not is_both_N.any():
+        if not can_be_counted:
+            strange = sorted(set(labels.classes) - set(EXPRESSIONS))
+            others = f", or learn expressions alone, which {strange[0]!r} is none of" if strange else ""
             raise TrainingError(
                 "no picture tells both its class and an attribute, so how they hang together cannot be counted; say it in "
-                f"a file, or take that of {STUDY} or {AFF_WILD2}"
+                f"a file{others}"
             )
         return counted(labels.class_N, labels.has_NM, labels.is_known_NM, labels.classes, labels.attributes)
     known = {STUDY: of_study, AFF_WILD2: of_aff_wild2}
-    found = known[source]() if source in known else read_relatedness(Path(source))
-    return found.of(labels.classes, labels.attributes)
+    if source in known:
+        return known[source]().as_far_as_known(labels.classes, labels.attributes)
+    return read_relatedness(Path(source)).of(labels.classes, labels.attributes)
+
+
+def _default(labels: Labels, *, can_be_counted: bool) -> str:
+    is_of_classes = set(labels.classes) <= set(EXPRESSIONS)
+    units = set(labels.attributes) & set(_UNIT_NAMES)
+    if is_of_classes and (units == set(labels.attributes) or (units and not can_be_counted)):
+        return STUDY
+    return COUNTED
 
 
 _UNIT_NAMES = tuple(f"au_{unit}" for unit in ACTION_UNITS)

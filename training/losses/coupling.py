@@ -21,7 +21,9 @@ def distribution_matching(class_BK: Tensor, attribute_BM: Tensor, chance_KM: Ten
 
     Source: Eq. 2 and 3, which ask that a class has what was found; `is_two_sided` asks too that it has not what was not found, of
     attributes that not every class has for certain. In logarithms, so that a class that is all but ruled out is no infinity.
+    Raises `ValueError` for chances of another shape.
     """
+    _check(class_BK, attribute_BM, chance_KM)
     log_class_BK = functional.log_softmax(class_BK, dim=1)
     loss = _mismatch(log_class_BK, functional.logsigmoid(attribute_BM), chance_KM.log())
     if is_two_sided:
@@ -66,8 +68,9 @@ def soft_co_annotation(
     over pictures of which any attribute is known; zero where there are none.
 
     Source: Eq. 6, of predictions as the target and labels as what is found; `is_label_target` takes them the other way round, as
-    a cross-entropy with soft labels is.
+    a cross-entropy with soft labels is. Raises `ValueError` for weights of another shape.
     """
+    _check(class_BK, has_BM, weight_KM)
     log_label_BK, is_there_B = soft_labels(has_BM, is_known_BM, weight_KM)
     if not bool(is_there_B.any()):
         return class_BK[:0].sum()
@@ -99,6 +102,12 @@ def known_attributes(attribute_BM: Tensor, has_BM: Tensor, is_known_BM: Tensor) 
     known_BM = is_known_BM.to(each_BM.dtype)
     of_each_B = (each_BM * known_BM).sum(dim=1) / known_BM.sum(dim=1).clamp(min=1)
     return of_each_B[is_there_B].mean()
+
+
+def _check(class_BK: Tensor, attribute_BM: Tensor, related_KM: Tensor) -> None:
+    wanted = (class_BK.shape[1], attribute_BM.shape[1])
+    if tuple(related_KM.shape) != wanted:
+        raise ValueError(f"relatedness is {tuple(related_KM.shape)}; of these classes and attributes it is {wanted}")
 
 
 def _mismatch(log_class_BK: Tensor, log_found_BM: Tensor, log_chance_KM: Tensor) -> Tensor:

@@ -4,7 +4,8 @@ Free of torch: trainer and exporter are loaded by name when used. Shapes: N pict
 """
 
 import importlib
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -67,6 +68,8 @@ class LabelledParts:
     labels: dict[Part, Labels]
     label: str
     """What classes are called together; nothing where there are none."""
+    unnamed: Mapping[str, int] = field(default_factory=dict)
+    """Classes that were not asked for, and on how many pictures they are, of which the class is not known then."""
 
     def subjects(self, part: Part) -> npt.NDArray[np.str_] | None:
         """Who is on the pictures of a part; None where nobody knows."""
@@ -80,15 +83,18 @@ class LabelledParts:
         label: str,
         attributes: tuple[str, ...],
         modality: str | None = None,
+        *,
+        classes: tuple[str, ...] = (),
     ) -> "LabelledParts":
-        """Split by subject, or by picture where nobody knows who is on them; only pictures of one modality where one is named.
+        """Split by subject, or by picture where nobody knows who is on them; only pictures of one modality where one is named,
+        and only `classes` where any are named. Attributes are asked for as `read_labels` takes them.
 
         Raises `TrainingError` where there is nothing to learn or to measure on, and for labels that cannot be read.
         """
         items = [item for item in source.items if modality is None or item.modality == modality]
         if not items:
             raise TrainingError(f"none of the pictures is of the modality {modality!r}")
-        wrong = [name for name in attributes if not is_name(name)]
+        wrong = [name for name in (one.partition("=")[0] for one in attributes) if not is_name(name)]
         if wrong:
             raise TrainingError(
                 f"{wrong[0]!r} cannot be the name of an attribute: up to 48 letters, digits, '_' and '-'"
@@ -97,7 +103,10 @@ class LabelledParts:
             raise TrainingError(
                 f"{label!r} is too long for what classes are called together: up to {MAX_LABEL} characters"
             )
-        labels = read_labels(items, label, attributes)
+        labels = read_labels(items, label, attributes, classes)
+        unnamed = Counter(item.labels.get(label, "") for item in items if label)
+        for name in ("", *labels.classes):
+            unnamed.pop(name, None)
         wrong = [name for name in labels.classes if not is_name(name)]
         if wrong:
             raise TrainingError(f"{wrong[0]!r} cannot be the name of a class: up to 48 letters, digits, '_' and '-'")
@@ -105,7 +114,7 @@ class LabelledParts:
             raise TrainingError(
                 f"all pictures whose {label} is known are {labels.classes[0]}: there is nothing to tell apart"
             )
-        if set(labels.classes) & set(attributes):
+        if set(labels.classes) & set(labels.attributes):
             raise TrainingError("a class and an attribute are named alike")
         by_subject = bool(items[0].subject)
         rule = replace(rule, by="subject" if by_subject else "image")
@@ -122,6 +131,7 @@ class LabelledParts:
             {part: [items[row] for row in of_part.tolist()] for part, of_part in rows.items()},
             {part: labels.take(of_part) for part, of_part in rows.items()},
             label,
+            unnamed,
         )
 
 
@@ -179,6 +189,8 @@ class FittedAttributes:
     """Classes and attributes of which no picture that was learned from tells."""
     uncoupled: tuple[str, ...]
     """Attributes of which classes say nothing."""
+    alike: tuple[str, ...]
+    """Attributes that all pictures have that were learned from and tell of them, or none."""
     validation: LabelFigures
     test: LabelFigures | None
     """None where nobody is of that part, or nothing of their pictures is known."""
@@ -191,6 +203,7 @@ class FittedAttributes:
             "num_with_attributes": self.num_with_attributes,
             "unseen": list(self.unseen),
             "uncoupled": list(self.uncoupled),
+            "alike": list(self.alike),
             "validation": asdict(self.validation),
             "test": asdict(self.test) if self.test else None,
         }
@@ -243,6 +256,7 @@ def fit_attributes(parts: LabelledParts, method: str, seed: int, extras: Attribu
         digest=data.digest,
         unseen=learned.unseen,
         uncoupled=related.uncoupled if method in COUPLING else (),
+        alike=learned.alike,
         validation=figures["validation"],
         test=figures["test"] if "test" in figures and figures["test"].is_measured else None,
     )

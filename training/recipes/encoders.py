@@ -135,6 +135,8 @@ class TrainedEncoder:
     calibration: Calibration
     without: dict[str, int] = field(default_factory=dict)
     """Of each term that labels shape features by, how many batches had nothing that it looks at."""
+    num_batches: int = 0
+    """Of the whole training."""
 
     def metrics(self) -> dict[str, JsonValue]:
         """What the bundle's manifest says of it."""
@@ -142,7 +144,7 @@ class TrainedEncoder:
             "parity": self.parity,
             "num_training_pictures": self.num_pictures,
             "num_training_subjects": self.num_subjects,
-            **({"num_batches_without": dict(self.without)} if self.without else {}),
+            **({"num_batches": self.num_batches, "num_batches_without": dict(self.without)} if self.without else {}),
             "validation": self.validation.to_json(),
             "test": self.test.to_json() if self.test else None,
         }
@@ -231,6 +233,7 @@ def train_encoder(
         evaluate_native(test) if test is not None else None,
         calibrate_native(validation),
         fitted.without,
+        fitted.num_batches,
     )
 
 

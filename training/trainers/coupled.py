@@ -297,6 +297,9 @@ def _least_norm(losses: list[Tensor], feature_BD: Tensor) -> tuple[float, float]
     Source: Sener and Koltun, Multi-task learning as multi-objective optimization (NeurIPS 2018), Eq. 4 and MGDA-UB.
     """
     one, other = (torch.autograd.grad(loss, feature_BD, retain_graph=True)[0].flatten() for loss in losses)
+    # A task of which a batch knows nothing has no gradient, which is the shortest; the other is learned then.
+    if not one.any() or not other.any():
+        return float(bool(one.any())), float(bool(other.any()))
     apart = (one - other).square().sum()
     share = ((other - one) @ other / apart).clamp(0, 1).item() if float(apart) > 0 else 0.5
     return share, 1 - share

@@ -57,6 +57,8 @@ class FittedEncoder:
     encoder: TorchEncoder
     without: dict[str, int]
     """Of each term that labels shape features by, how many batches had nothing that it looks at."""
+    num_batches: int
+    """Of the whole training."""
 
 
 def fit_encoder(
@@ -89,7 +91,8 @@ def fit_encoder(
         if not run.state.is_finite:
             raise TrainingError(f"a weight is no number after {epoch + 1} epochs; lower --learning-rate")
         save_checkpoint(checkpoint, run.state)
-    return FittedEncoder(TorchEncoder(run.network), {} if run.geometry is None else run.geometry.without)
+    without = {} if run.geometry is None else run.geometry.without
+    return FittedEncoder(TorchEncoder(run.network), without, run.num_steps)
 
 
 class _Run:

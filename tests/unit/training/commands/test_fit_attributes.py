@@ -171,6 +171,13 @@ def test_relatedness_comes_from_a_file(run: Run, fails: Fails, encoder: Path, tm
         ("single-class", ["--attributes", "warm"], "--attributes has no effect on --method single-class"),
         ("single-attributes", ["--label", "colour"], "--label has no effect on --method single-attributes"),
         ("coupled", ["--attributes", "warm", "warm"], "--attributes names one twice"),
+        ("coupled", ["--attributes", "warm", "warm=1"], "--attributes names one twice"),
+        ("coupled", ["--attributes", "warm", "cool=maybe"], "of no picture cool is 'maybe'; it is: 0, 1"),
+        ("coupled", ["--classes", "red", "red"], "--classes names one twice"),
+        ("single-attributes", ["--classes", "red", "blue"], "--classes has no effect on --method single-attributes"),
+        ("soft-co-annotation", ["--match", "printed"], "--match is of distribution matching, and has no effect"),
+        ("distribution-matching", ["--label-target"], "--label-target is of co-annotation, and has no effect"),
+        ("procrustes", ["--label-target"], "--label-target is for coupled"),
         ("coupled", ["--attributes", "warm", "tall"], "no picture has a label 'tall'"),
         ("coupled", ["--label", "modality"], "no picture has a label 'modality'; there are: colour, cool, warm"),
         ("coupled", ["--attributes", "colour"], "which is no number from 0 to 1"),
@@ -272,6 +279,45 @@ def test_a_class_of_which_nothing_is_learned_is_told_of(run: Run, encoder: Path,
     pictures = write_pictures(tmp_path / "pictures", change="0.png,p0,violet,,,photo")
     printed = run(*words(pictures, encoder, tmp_path / "shown"), "--seed", _seed_of_validation("p0"))
     assert "no picture that was learned from tells of violet" in " ".join(printed.split())
+
+
+def test_classes_may_be_chosen_and_an_attribute_turned_round(run: Run, encoder: Path, tmp_path: Path) -> None:
+    pictures = write_pictures(tmp_path / "pictures")
+    asked = words(pictures, encoder, tmp_path / "shown")
+    printed = run(*asked[: asked.index("--attributes")], "--attributes", "warm=0", "cool", "--classes", "red", "blue")
+    bundle = read_bundle(tmp_path / "shown")
+    assert bundle.attributes is not None
+    assert [one.name for one in bundle.attributes.everything] == ["red", "blue", "warm", "cool"]
+    lines = printed.splitlines()
+    assert any(
+        line.startswith("colour is not known of pictures of classes that --classes leaves out: green ")
+        for line in lines
+    )
+    assert any(line.startswith("colour: blue ") and ", red " in line for line in lines)
+    assert "how classes and attributes hang together: counted" in lines
+    # Both are said of the same pictures now.
+    warm, cool = bundle.attributes.attributes
+    assert (warm.num_with, warm.num_without) == (cool.num_with, cool.num_without)
+
+
+def test_an_attribute_that_nobody_has_is_told_of(run: Run, encoder: Path, tmp_path: Path) -> None:
+    pictures = write_pictures(tmp_path / "pictures")
+    listing = pictures / "labels.csv"
+    rows = [line.split(",") for line in listing.read_text().splitlines()]
+    listing.write_text("\n".join(",".join([*row[:3], row[3].replace("1", "0"), *row[4:]]) for row in rows) + "\n")
+    printed = run(*words(pictures, encoder, tmp_path / "shown"), "--epochs", "1")
+    assert "nothing is learned of warm: all pictures that were learned from have it, or none" in printed.splitlines()
+
+
+def test_the_printed_losses_can_be_had(run: Run, encoder: Path, tmp_path: Path) -> None:
+    pictures = write_pictures(tmp_path / "pictures")
+    asked = ("--epochs", "2", "--match", "printed", "--label-target")
+    run(*words(pictures, encoder, tmp_path / "printed"), *asked)
+    run(*words(pictures, encoder, tmp_path / "mutual"), *asked[:2])
+    printed, mutual = (read_bundle(tmp_path / name).manifest for name in ("printed", "mutual"))
+    kept: Any = printed.provenance.hyperparameters
+    assert (kept["match"], kept["is_label_target"]) == ("printed", True)
+    assert printed.digest != mutual.digest
 
 
 def _seed_of_validation(subject: str) -> int:

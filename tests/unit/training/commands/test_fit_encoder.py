@@ -238,10 +238,19 @@ def test_labels_shape_an_encoder(run: Run, world: Path, tmp_path: Path) -> None:
     without: Any = manifest.metrics["num_batches_without"]
     assert set(without) == {"preservation", "basis"}
     for term, name in (("preservation", "pdp"), ("basis", "fbv")):
-        assert (f"{without[term]} batches had nothing for {name}" in printed) == (without[term] > 0)
+        told = f"{without[term]} of {manifest.metrics['num_batches']} batches had nothing for {name} to look at"
+        assert (told in printed) == (without[term] > 0)
     # Of another column another encoder comes.
     run(*fit(world, tmp_path / "other", *quickly, *SHAPED[:3], "--label", "eyeglasses", *SHAPED[5:]))
     assert read_bundle(tmp_path / "other").manifest.digest != manifest.digest
+
+
+def test_a_term_that_never_found_anything_is_told_of(run: Run, world: Path, tmp_path: Path) -> None:
+    # No two pictures have their five points alike.
+    term = ("--geometry", "pdp=1", "--label", "five_points")
+    printed = run(*fit(world, tmp_path / "shaped", "--modality", "photo", "--epochs", "1", *term))
+    num = read_bundle(tmp_path / "shaped").manifest.metrics["num_batches"]
+    assert f"{num} of {num} batches had nothing for pdp to look at, so it did nothing" in printed.splitlines()
 
 
 def test_a_bundle_tells_labels_that_are_not_known(run: Run, fails: Fails, world: Path, tmp_path: Path) -> None:

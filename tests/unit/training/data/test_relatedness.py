@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from training.data.expressions import ACTION_UNITS, EXPRESSIONS
-from training.data.relatedness import Relatedness, counted, of_aff_wild2, of_study
+from training.data.labelled import Labels
+from training.data.relatedness import Relatedness, counted, of_aff_wild2, of_study, relatedness_of
 from training.errors import TrainingError
 
 CLASSES, ATTRIBUTES = ("cat", "dog", "newt"), ("fur", "barks", "wings")
@@ -52,6 +53,34 @@ def test_some_are_taken_in_their_order() -> None:
     np.testing.assert_allclose(found.chance_KM, [[1 / 4], [0.5]])
     with pytest.raises(TrainingError, match="nothing is known of the attribute 'gills'; known: fur"):
         counted(CLASS, HAS, KNOWN, CLASSES, ATTRIBUTES).of(("dog",), ("gills",))
+
+
+def test_what_it_does_not_know_no_class_has() -> None:
+    found = of_study().as_far_as_known(("happiness", "neutral"), ("eyeglasses", "au_12", "au_1"))
+    np.testing.assert_array_equal(found.chance_KM, [[0, 1, 0], [0, 0, 0]])
+    assert "eyeglasses" in found.uncoupled
+    with pytest.raises(TrainingError, match=r"the class 'contempt'; .*; leave it out by naming the others"):
+        of_study().as_far_as_known(("contempt",), ("au_12",))
+    with pytest.raises(TrainingError, match="nothing is known of the attribute 'eyeglasses'"):
+        of_study().as_far_as_known(("happiness",), ("eyeglasses",))
+
+
+def labels(attributes: tuple[str, ...], classes: tuple[str, ...] = ("happiness", "neutral"), *, both: bool) -> Labels:
+    """Two pictures of a known class, and two that tell attributes; of `both` all tell both."""
+    class_N = np.array([0, 1, 0 if both else -1, 1 if both else -1])
+    is_known_NM = np.repeat(np.array([both, both, True, True])[:, None], len(attributes), axis=1)
+    return Labels(classes, attributes, class_N, is_known_NM & True, is_known_NM)
+
+
+def test_without_a_name_it_is_the_study_or_counted_or_as_far_as_the_study_knows() -> None:
+    assert relatedness_of(None, labels(("au_1", "au_12"), both=True)).origin == "study"
+    assert relatedness_of(None, labels(("au_1", "eyeglasses"), both=True)).origin == "counted"
+    found = relatedness_of(None, labels(("au_1", "eyeglasses"), both=False))
+    assert (found.origin, "eyeglasses" in found.uncoupled) == ("study", True)
+    with pytest.raises(TrainingError, match=r"say it in a file$"):
+        relatedness_of(None, labels(("eyeglasses",), both=False))
+    with pytest.raises(TrainingError, match="or learn expressions alone, which 'contempt' is none of"):
+        relatedness_of(None, labels(("au_1",), ("contempt", "neutral"), both=False))
 
 
 @pytest.mark.parametrize("out_of_range", [3, -2])

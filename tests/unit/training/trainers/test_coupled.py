@@ -182,6 +182,14 @@ def test_the_shortest_gradient_between_two(one: list[float], other: list[float],
     assert math.dist(mixed, [0, 0]) == pytest.approx(min(lengths), abs=1e-3)
 
 
+def test_of_a_batch_that_knows_nothing_of_a_task_the_other_is_learned() -> None:
+    feature = torch.ones(1, 2, requires_grad=True)
+    there, absent = (feature * torch.tensor([3.0, -1.0])).sum(), feature.sum() * 0.0
+    assert _least_norm([there, absent], feature) == (1.0, 0.0)
+    assert _least_norm([absent, there], feature) == (0.0, 1.0)
+    assert _least_norm([absent, absent], feature) == (0.0, 0.0)
+
+
 @pytest.mark.parametrize("name", ["coupled", "student-teacher"])
 def test_an_interrupted_training_comes_to_the_same(name: str, tmp_path: Path) -> None:
     whole = fit_coupled(colours(), recipe(name, epochs=3))

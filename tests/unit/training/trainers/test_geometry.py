@@ -166,6 +166,12 @@ def test_an_interrupted_training_comes_to_the_same(tmp_path: Path) -> None:
 def test_labels_that_are_asked_for_must_be_there_and_fit(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="the pictures have none"):
         fitted(tmp_path / "a.npz", shaped(preservation=1.0), pictures=labelled())
+    with pytest.raises(TrainingError, match="labels are numbered from 0 to 0"):
+        replace(lit(), num_labels=1)
+    with pytest.raises(TrainingError, match="people are numbered from 0 to 0"):
+        replace(lit(), num_classes=1)
+    with pytest.raises(TrainingError, match="1 people for"):
+        replace(lit(), class_N=np.zeros(1, dtype=np.int64))
     many = replace(lit(), num_labels=12)
     with pytest.raises(TrainingError, match="12 labels need 11 axes"):
         fitted(tmp_path / "a.npz", shaped(basis=1.0), pictures=many)
