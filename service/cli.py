@@ -104,7 +104,8 @@ def serve(flags: dict[str, object]) -> None:
             # uvicorn drains, then sends itself the signal again for whoever handled it before: being told to stop is no
             # failure.
             signal.signal(number, _leave)
-        Server(app, settings, app.state.services.traffic).run(sockets=[listener])
+        services = app.state.services
+        Server(app, settings, services.traffic, services.metrics).run(sockets=[listener])
 
 
 def check_bundles(options: dict[str, object]) -> None:

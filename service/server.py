@@ -3,6 +3,7 @@
 import asyncio
 import ctypes
 import os
+import random
 import resource
 import socket
 from contextlib import suppress
@@ -14,6 +15,9 @@ from fastapi import FastAPI
 from uvicorn.config import LOGGING_CONFIG
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from service.api.middleware import SAFE
+from service.api.problems import Problem
+from service.observability.metrics import Metrics
 from service.observability.traffic import Traffic
 from service.settings import Settings
 
@@ -53,11 +57,11 @@ class Server(uvicorn.Server):
     anybody has to guess what became of a request.
     """
 
-    def __init__(self, app: FastAPI, settings: Settings, traffic: Traffic) -> None:
-        seconds = {"head_seconds": settings.head_seconds, "body_seconds": settings.body_seconds}
+    def __init__(self, app: FastAPI, settings: Settings, traffic: Traffic, metrics: Metrics) -> None:
+        of_all = {"head_seconds": settings.head_seconds, "body_seconds": settings.body_seconds, "metrics": metrics}
         config = uvicorn.Config(
             app,
-            http=type("Connection", (_Connection,), seconds),
+            http=type("Connection", (_Connection,), of_all),
             log_level=settings.log_level,
             access_log=False,
             # Without its own it logs as everybody does.
@@ -96,6 +100,7 @@ class _Connection(H11Protocol):
 
     head_seconds: float
     body_seconds: float
+    metrics: Metrics
     _giving_up: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
 
@@ -123,6 +128,17 @@ class _Connection(H11Protocol):
                 self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, handler)
         elif self._giving_up is None:
             self._wait(self.head_seconds if is_between else self.body_seconds)
+
+    def send_400_response(self, msg: str) -> None:
+        """Of what is no HTTP, in the words of all other refusals; there is no request that anything else would be told of."""
+        problem = Problem(400, "malformed-http", "this is no HTTP request that can be read")
+        self.metrics.problems.labels(problem.slug).inc()
+        answer = problem.response()
+        more = [(b"x-request-id", b"%016x" % random.getrandbits(64)), (b"connection", b"close"), *SAFE]
+        response = h11.Response(status_code=400, headers=[*answer.raw_headers, *more], reason=b"Bad Request")
+        for event in (response, h11.Data(data=bytes(answer.body)), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event))
+        self.transport.close()
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -130,7 +130,10 @@ class Settings(BaseSettings):
     log_format: Annotated[Literal["text", "json"], Field(description="how lines of the log are written")] = "text"
     otlp_endpoint: Annotated[
         str,
-        Field(description="where traces are sent, by OTLP over HTTP, such as http://collector:4318; empty: nowhere"),
+        Field(
+            pattern=r"^(https?://\S+)?$",
+            description="where traces are sent, by OTLP over HTTP, such as http://collector:4318; empty: nowhere",
+        ),
     ] = ""
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Field(description="least level logged")] = "info"
     max_json_bytes: Annotated[int, Field(ge=1024, description="largest JSON body")] = 8 << 20
@@ -175,8 +178,43 @@ def load_settings(flags: dict[str, Any]) -> Settings:
     if unknown:
         raise StartupError(f"{unknown[0]}: no such setting; facebridge serve --help lists them")
     try:
-        return Settings(**flags)
+        settings = Settings(**flags)
     except ValidationError as failure:
         first = failure.errors(include_url=False, include_input=False)[0]
         name = "_".join(str(part) for part in first["loc"])
         raise StartupError(f"setting {name}: {first['msg']}") from None
+    for is_so, what in _contradictions(settings):
+        if is_so:
+            raise StartupError(f"settings that contradict each other: {what}")
+    return settings
+
+
+def _contradictions(settings: Settings) -> list[tuple[bool, str]]:
+    """Of settings that were given, which would have no effect, or leave nothing that could be asked for."""
+    given = settings.model_fields_set
+
+    def are_given(*names: str) -> bool:
+        return given.issuperset(names)
+
+    return [
+        (
+            are_given("max_top_k", "max_candidates") and settings.max_top_k > settings.max_candidates,
+            "max_top_k is more than max_candidates, which one probe with so many would exceed",
+        ),
+        (
+            are_given("batch_rows", "queue_rows") and settings.batch_rows > settings.queue_rows,
+            "batch_rows is more than queue_rows: so many never wait at once",
+        ),
+        (
+            are_given("max_batch_rows", "queue_rows") and settings.max_batch_rows > settings.queue_rows,
+            "max_batch_rows is more than queue_rows: such a request would be refused, whenever it comes",
+        ),
+        (
+            settings.low_confidence == "refuse" and settings.min_confidence == 0,
+            "low_confidence is refuse, and min_confidence 0: nothing is below it",
+        ),
+        (
+            are_given("duplicate_fmr") and settings.enrol_duplicates == "allow",
+            "duplicate_fmr is given, and enrol_duplicates is allow: nobody looks for them",
+        ),
+    ]

@@ -27,6 +27,14 @@ NEEDLESS = (
     "pyarrow/*azurefs*",
     "pyarrow/*_hdfs*",
     "pyarrow/*orc*",
+    "pyarrow/_pyarrow_cpp_tests*",
+    # Pictures of a kind that is not read, and text that is drawn.
+    "PIL/_avif*",
+    "PIL/_imagingft*",
+    "pillow.libs/libavif*",
+    "pillow.libs/libharfbuzz*",
+    "pillow.libs/libfreetype*",
+    "pillow.libs/libbrotli*",
     # Every operator's test, and an interpreter in Python.
     "onnx/backend",
     "onnx/reference",

@@ -21,13 +21,24 @@ REQUEST_ID = "facebridge.request_id"
 CALLER = "facebridge.caller"
 """And of whoever sends it."""
 
-_SAFE = (
+_NO_FRAMES = "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+SAFE = (
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
+    (b"content-security-policy", f"default-src 'none'; {_NO_FRAMES}".encode()),
 )
-"""Headers of every answer that does not say otherwise: nothing of it is kept, guessed at, told on or framed."""
+"""Headers of every answer that does not say otherwise: nothing of it is kept, guessed at, told on, framed, or loads anything."""
+PAGE_POLICY = f"default-src 'none'; style-src 'unsafe-inline'; {_NO_FRAMES}"
+"""Of a page that has all it needs within itself."""
+_DOCS_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline' https://cdn.jsdelivr.net; worker-src blob:; connect-src 'self'; "
+    "style-src 'unsafe-inline' https://cdn.jsdelivr.net https://fonts.googleapis.com; font-src https://fonts.gstatic.com; "
+    f"img-src data: https://fastapi.tiangolo.com https://cdn.redoc.ly; {_NO_FRAMES}"
+).encode()
+"""Of the pages that FastAPI makes, which load what shows them."""
+_DOCS = frozenset({"/docs", "/docs/oauth2-redirect", "/redoc"})
 _METHODS = frozenset("GET HEAD POST PUT PATCH DELETE OPTIONS".split())
 _ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
@@ -61,8 +72,10 @@ class Observe:
                 took.begin_answer()
                 status = message["status"]
                 headers = message.get("headers", [])
+                if scope["path"] in _DOCS:
+                    headers = [*headers, (b"content-security-policy", _DOCS_POLICY)]
                 known = {name for name, _ in headers}
-                safe = [pair for pair in _SAFE if pair[0] not in known]
+                safe = [pair for pair in SAFE if pair[0] not in known]
                 if self._traffic.is_stopping:
                     # Over a connection that is closed meanwhile nobody knows what became of a request.
                     safe.append((b"connection", b"close"))

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
 from service import errors
-from service.api.middleware import REQUEST_ID
+from service.api.middleware import REQUEST_ID, SAFE
 from service.observability.metrics import Metrics
 
 MEDIA_TYPE = "application/problem+json"
@@ -142,6 +142,7 @@ def problem_of_validation(failure: ValidationError | RequestValidationError) -> 
 
 OF_THE_WEB: Mapping[str, tuple[int, str]] = {
     "invalid-cursor": (400, "A cursor is not one that a page gave."),
+    "malformed-http": (400, "What came is no HTTP: a line, a header or a length that cannot be."),
     "malformed-json": (400, "The body is no JSON: NaN, a key twice, bytes that are no UTF-8, nested too deep."),
     "unauthenticated": (401, "There is no key, or several, or one that opens nothing."),
     "forbidden": (403, "The key is not for this."),
@@ -198,7 +199,8 @@ def install(app: FastAPI, metrics: Metrics) -> None:
 
     async def unexpected(request: Request, failure: Exception) -> Response:
         # Answered outside all middleware, so the id is put on here.
-        headers = {"x-request-id": request.scope[REQUEST_ID]}
+        headers = {name.decode(): value.decode() for name, value in SAFE}
+        headers["x-request-id"] = request.scope[REQUEST_ID]
         return answer(
             request, Problem(500, "internal", "the service failed; its log names this request's id", (), headers)
         )

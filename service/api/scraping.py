@@ -1,6 +1,7 @@
 """What metrics say of how things are when somebody looks: queues, spaces, galleries and migrations of all tenants."""
 
 import asyncio
+import shutil
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
@@ -9,6 +10,7 @@ from service.access.keys import read_keys
 from service.api.deps import Services
 from service.entities import Job
 from service.errors import FacebridgeError, NotFoundError, StartupError, StorageError
+from service.galleries.indexes import memory_limit
 from service.observability.gpu import gpu_memory
 from service.observability.metrics import Metrics
 from service.state.port import OPEN
@@ -30,8 +32,22 @@ async def read(metrics: Metrics, all_services: list[Services]) -> None:
     await asyncio.to_thread(_read_keys, metrics, shared)
 
 
+def can_be_written(services: Services) -> bool:
+    """Whether a tenant's galleries can be: not after a disk failed."""
+    try:
+        services.galleries.check_writable()
+    except StorageError:
+        return False
+    return True
+
+
 def _read_shared(metrics: Metrics, services: Services) -> None:
     found, inference = metrics.read, services.inference
+    found.memory_limit_bytes.set(memory_limit())
+    with suppress(OSError):
+        disk = shutil.disk_usage(services.settings.data)
+        found.disk_size_bytes.set(disk.total)
+        found.disk_free_bytes.set(disk.free)
     found.info.labels(metadata.version("facebridge"), services.settings.device).set(1)
     found.bundles.labels("loaded").set(len(inference.loaded.served))
     found.bundles.labels("rejected").set(len(inference.loaded.rejected))
@@ -45,12 +61,8 @@ def _read_shared(metrics: Metrics, services: Services) -> None:
 
 async def _read_tenant(metrics: Metrics, services: Services) -> None:
     found, has, tenant = metrics.read, metrics.read.galleries, services.tenant
-    is_writable = True
-    try:
-        services.galleries.check_writable()
-    except StorageError:
-        is_writable = False
-    found.writable.labels(tenant).set(is_writable)
+    if services.settings.galleries == "on":
+        found.writable.labels(tenant).set(can_be_written(services))
     if services.audit is not None:
         found.audit_entries.labels(tenant).set(services.audit.head[0])
         found.audit_entries_lost.labels(tenant).set(services.audit.num_lost)
@@ -58,6 +70,8 @@ async def _read_tenant(metrics: Metrics, services: Services) -> None:
         space = services.inference.catalog.find_space(fingerprint)
         if space is not None:
             found.space_suspected.labels(tenant, space.name).set(seen.state == "suspected")
+            # From nothing, before there is an alarm.
+            metrics.space_alarms.labels(tenant, space.name)
             found.space_outlier_share.labels(tenant, space.name).set(seen.outlier_share)
             if seen.stream_score is not None:
                 found.space_stream_score.labels(tenant, space.name).set(seen.stream_score)

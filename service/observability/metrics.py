@@ -65,9 +65,15 @@ class Metrics:
         self.translated_vectors = self._counter(
             "translated_vectors", "Vectors translated, by route.", "source", "target"
         )
+        self.judged_vectors = self._counter(
+            "judged_vectors",
+            "Translated vectors whose confidence was looked at, by route; those of npy bodies only where somebody asks for it.",
+            "source",
+            "target",
+        )
         self.low_confidence_vectors = self._counter(
             "low_confidence_vectors",
-            "Translated vectors below the least confidence, by route; of npy bodies only where the request or a setting asks.",
+            "Vectors below the least confidence, of those whose confidence was looked at, by route.",
             "source",
             "target",
         )
@@ -85,11 +91,17 @@ class Metrics:
         )
         self.read = _Read(self)
 
-    def count_translated(self, route: Route, num_rows: int, num_low: int) -> None:
-        """Count what was translated along a route, and how many of that are below the least confidence."""
-        if route.steps:
-            self.translated_vectors.labels(route.source.name, route.target.name).inc(num_rows)
-            self.low_confidence_vectors.labels(route.source.name, route.target.name).inc(num_low)
+    def count_translated(self, route: Route, num_rows: int, num_low: int | None) -> None:
+        """Count what was translated along a route, and how many of that are below the least confidence; None where nobody
+        looked.
+        """
+        if not route.steps:
+            return
+        labels = (route.source.name, route.target.name)
+        self.translated_vectors.labels(*labels).inc(num_rows)
+        if num_low is not None:
+            self.judged_vectors.labels(*labels).inc(num_rows)
+            self.low_confidence_vectors.labels(*labels).inc(num_low)
 
     def count_decisions(self, tenant: str, decisions: Iterable[str | None], num_flagged: int) -> None:
         """Count what was decided of probes, None where no rate was asked for, and how many of them can be trusted less."""
@@ -206,7 +218,7 @@ class _Read:
             "space",
         )
         self.shared_state_reachable = gauge(
-            "shared_state_reachable", "1 where what replicas share can be reached, or nothing is shared, else 0."
+            "shared_state_reachable", "1 where what replicas share can be written to, or nothing is shared, else 0."
         )
         self.writable = gauge("writable", "1 where a tenant's galleries can be written to, else 0.", "tenant")
         self.audit_entries = gauge("audit_entries", "Number of the last entry of an audit log.", "tenant")
@@ -214,5 +226,10 @@ class _Read:
             "audit_entries_lost", "Entries of an audit log that could not be written since the start.", "tenant"
         )
         self.live_keys = gauge("live_keys", "API keys that open something.", "tenant")
+        self.memory_limit_bytes = gauge(
+            "memory_limit_bytes", "Memory that the process may have: its control group's, or the machine's."
+        )
+        self.disk_size_bytes = gauge("disk_size_bytes", "Size of the disk that the data folder is on.")
+        self.disk_free_bytes = gauge("disk_free_bytes", "What is free of it.")
         self.gpu_memory_bytes = gauge("gpu_memory_bytes", "Memory of a GPU, of all processes.", "gpu", "state")
         self.galleries = _Galleries(gauge)

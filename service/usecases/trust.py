@@ -31,6 +31,11 @@ class Trusted:
     confidence: FloatArray | None = None
     flagged: tuple[int, ...] = ()
 
+    @property
+    def num_low(self) -> int | None:
+        """How many are below; None where no confidence tells."""
+        return None if self.confidence is None else len(self.flagged)
+
     def of(self, row: int) -> float | None:
         """The confidence of one feature."""
         return None if self.confidence is None or np.isnan(self.confidence[row]) else float(self.confidence[row])

@@ -528,20 +528,17 @@ async def test_a_replica_without_galleries_says_so(bundles: Path, tmp_path: Path
         assert (await client.post("/identify", json=probe())).status_code == 404
 
 
-async def test_keys_are_made_rotated_and_ended_over_http(world: World) -> None:
+async def test_keys_are_made_rotated_and_ended_over_http_and_hold_at_once(world: World) -> None:
     own = world.key("keys-admin", "search", tenant="acme")
     async with world.client(own) as client:
         made = (await client.post("/keys", json={"name": "gate", "scopes": ["search"], "days": 1})).json()
         assert (made["scopes"], made["secrets"][0].keys()) == (["search"], {"made_at", "until"})
-        world.look()
         async with world.client(made["key"]) as gate:
             assert (await gate.get("/galleries")).status_code == 200
             assert (await gate.get("/keys")).status_code == 403
         with_admin = (await client.post("/keys", json={"name": "other", "scopes": ["keys-admin", "search"]})).json()
-        world.look()
         async with world.client(with_admin["key"]) as other:
             rotated = (await other.post(f"/keys/{with_admin['key_id']}/rotate", json={"keep_seconds": 0})).json()
-        world.look()
         for key, status in ((with_admin["key"], 401), (rotated["key"], 200)):
             async with world.client(key) as gate:
                 assert (await gate.get("/galleries")).status_code == status
@@ -550,7 +547,6 @@ async def test_keys_are_made_rotated_and_ended_over_http(world: World) -> None:
         assert "key" not in listed[-1]
         ended = (await client.delete(f"/keys/{made['key_id']}")).json()
         assert ended["revoked_at"] is not None
-        world.look()
         async with world.client(made["key"]) as gate:
             assert (await gate.get("/galleries")).status_code == 401
 
@@ -580,3 +576,11 @@ async def test_answers_are_neither_kept_nor_framed(client: httpx.AsyncClient) ->
         headers = (await client.get(path)).headers
         assert (headers["cache-control"], headers["x-content-type-options"]) == ("no-store", "nosniff")
         assert (headers["referrer-policy"], headers["x-frame-options"]) == ("no-referrer", "DENY")
+        assert headers["content-security-policy"].startswith("default-src 'none'; frame-ancestors 'none'")
+    for path in ("/docs", "/redoc"):
+        page = await client.get(path)
+        policy = page.headers["content-security-policy"]
+        loaded = set(re.findall(r'(?:src|href)="https://([^/"]+)/', page.text))
+        assert loaded
+        assert [host for host in loaded if host not in policy] == []
+        assert "default-src 'none'" in policy

@@ -30,7 +30,10 @@ def key(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
 async def test_the_process_says_that_it_lives_and_is_ready(oracle_client: httpx.AsyncClient) -> None:
     live, ready = await oracle_client.get("/healthz/live"), await oracle_client.get("/healthz/ready")
     assert (live.status_code, live.json()) == (200, {"status": "ok"})
-    assert (ready.status_code, ready.json()) == (200, {"status": "ok", "num_bundles": 5, "num_rejected": 0})
+    assert (ready.status_code, ready.json()) == (
+        200,
+        {"status": "ok", "num_bundles": 5, "num_rejected": 0, "is_writable": True},
+    )
 
 
 async def test_metrics_count_what_was_done(make_app: MakeApp) -> None:
@@ -94,16 +97,30 @@ async def test_a_request_id_that_could_do_harm_is_replaced(oracle_client: httpx.
     assert len(response.headers["x-request-id"]) == 16
 
 
-async def test_a_service_that_can_write_no_more_is_not_ready_and_goes_on_reading(make_app: MakeApp) -> None:
+async def test_a_service_that_can_write_no_more_says_so_and_goes_on_reading(make_app: MakeApp) -> None:
     class Failed(OracleGalleryStore):
         def check_writable(self) -> None:
             raise ReadOnlyError("a write to the record failed (SQLITE_IOERR_FSYNC)")
 
     async with running(make_app(store=Failed())) as client:
         ready = await client.get("/healthz/ready")
-        assert (ready.status_code, ready.json()["type"]) == (503, "urn:facebridge:problem:read-only")
+        # Whoever alone can answer from its galleries is not to be taken away by an orchestrator.
+        assert (ready.status_code, ready.json()["is_writable"]) == (200, False)
+        assert (await scraped(client))[key("writable", tenant="default")] == 0
         assert (await client.get("/healthz/live")).status_code == 200
         assert (await client.get("/galleries")).status_code == 200
+
+
+async def test_metrics_tell_how_much_memory_and_disk_there_is(make_app: MakeApp) -> None:
+    async with running(make_app()) as client:
+        found = await scraped(client)
+    assert found[key("memory_limit_bytes")] > 1 << 20
+    assert 0 < found[key("disk_free_bytes")] <= found[key("disk_size_bytes")]
+
+
+async def test_what_keeps_no_galleries_is_none_that_cannot_be_written(make_app: MakeApp) -> None:
+    async with running(make_app(galleries="off")) as client:
+        assert key("writable", tenant="default") not in await scraped(client)
 
 
 async def test_metrics_tell_how_galleries_and_stages_are(make_app: MakeApp) -> None:

@@ -303,6 +303,15 @@ async def test_enrolments_are_flagged(client: httpx.AsyncClient) -> None:
     assert (await client.post("/galleries/people/templates", json=body)).json()["flagged"] == [POOR, ODD]
     metrics = (await client.get("/metrics")).text
     assert 'facebridge_low_confidence_vectors_total{source="a",target="b"} 2.0' in metrics
+    assert 'facebridge_judged_vectors_total{source="a",target="b"} 4.0' in metrics
+
+
+async def test_of_what_nobody_looked_at_nothing_is_said_to_be_trusted(client: httpx.AsyncClient) -> None:
+    query = {"source": "a", "target": "b"}
+    assert (await client.post("/translate", params=query, content=npy(ROWS), headers=NPY)).status_code == 200
+    metrics = (await client.get("/metrics")).text
+    assert 'facebridge_translated_vectors_total{source="a",target="b"} 4.0' in metrics
+    assert "facebridge_judged_vectors_total{" not in metrics
 
 
 def odd(num: int) -> Rows:
@@ -355,7 +364,8 @@ async def test_what_one_tenant_sends_is_not_suspicious_in_another(serve: Serve, 
     assert 'facebridge_space_suspected{space="a",tenant="acme"} 1.0' in metrics
     assert 'facebridge_space_suspected{space="a",tenant="other"} 0.0' in metrics
     assert 'facebridge_space_alarms_total{space="a",tenant="acme"} 1.0' in metrics
-    assert 'facebridge_space_alarms_total{space="a",tenant="other"}' not in metrics
+    # From nothing: of a series that begins at one nobody sees an increase.
+    assert 'facebridge_space_alarms_total{space="a",tenant="other"} 0.0' in metrics
 
 
 @pytest.mark.parametrize("verb", ["translate", "verify", "identify", "enrol"])

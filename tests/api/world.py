@@ -233,12 +233,12 @@ def write_translator(
     return write(folder, linear_graph(linear, source.dimension), source, target, name=name, quality=quality)
 
 
-def write_world(folder: Path) -> Path:
-    """Write all bundles of this world below `folder`."""
+def write_world(folder: Path, *, more: dict[str, bytes] | None = None) -> Path:
+    """Write all bundles of this world below `folder`, with `more` files of that from a to b."""
     calibration = Calibration(
         {"translated": A_TO_B_POINTS, "native-target": NATIVE_B_POINTS, "native-source": NATIVE_A_POINTS}
     )
-    write(folder / "a-to-b", linear_graph(A_TO_B, 8), A, B, quality=0.9, calibration=calibration)
+    write(folder / "a-to-b", linear_graph(A_TO_B, 8), A, B, quality=0.9, calibration=calibration, more=more or {})
     write_translator(folder / "b-to-c", B_TO_C, B, C, quality=0.8)
     write_translator(folder / "c-to-a", C_TO_A, C, A, quality=0.7)
     write(folder / "encode-a", encoder_graph(COLOURS_TO_A), None, A)

@@ -17,9 +17,14 @@ import pytest
 from packaging.requirements import Requirement
 
 from deploy.image.trim import size_of, trim
-from tests.deploy.described import BIN, PINNED, PYTHON, READY, ROOT, STAGES, TARGETS, image, ran
+from tests.deploy.described import BIN, INSTALL, PINNED, PYTHON, READY, ROOT, STAGES, TARGETS, image, ran
 
 MOST_BYTES = 400_000_000
+LISTED = {
+    name: float(num)
+    for name, num in re.findall(r"^\| `(\w+)` \| ([\d.]+) MB \|", INSTALL.read_text(encoding="utf-8"), re.MULTILINE)
+}
+"""What the page says of the largest."""
 BASE_BYTES = 60_000_000
 """Of the image that ours is built upon, at most."""
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -90,10 +95,14 @@ def test_an_image_is_healthy_where_the_service_says_that_it_is_ready(target: str
         assert (done.returncode == 0) is is_healthy, done.stderr
 
 
+EXTRAS = ("cpu", "otel")
+
+
 def _needed() -> dict[str, importlib.metadata.Distribution]:
-    """What `.[cpu]` brings, by the names of packages."""
+    """What `.[cpu,otel]` brings, by the names of packages."""
     found: dict[str, importlib.metadata.Distribution] = {}
-    waiting = [Requirement(text) for text in (*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["cpu"])]
+    texts = [*PROJECT["dependencies"], *(text for extra in EXTRAS for text in PROJECT["optional-dependencies"][extra])]
+    waiting = [Requirement(text) for text in texts]
     while waiting:
         asked = waiting.pop()
         one = importlib.metadata.distribution(asked.name)
@@ -132,12 +141,20 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_an_image_holds_neither_torch_nor_a_compiler_and_is_small(packages: Path) -> None:
     names = {path.name for path in packages.iterdir()}
-    assert {"models", "service", "onnxruntime", "faiss", "pyarrow", "redis"} <= names
+    assert {"models", "service", "onnxruntime", "faiss", "pyarrow", "redis", "opentelemetry"} <= names
     assert not {"torch", "training", "matplotlib", "pytest", "pip", "setuptools", "nvidia"} & names
     assert [path for path in packages.rglob("*") if re.fullmatch(r"(gcc|cc|g\+\+|clang|ld|nvcc|make)", path.name)] == []
     size = size_of(packages)
     sys.stdout.write(f"{size / 1e6:.0f} MB of packages\n")
     assert size + BASE_BYTES < MOST_BYTES
+    for name, told in LISTED.items():
+        found = sum(
+            size_of(path)
+            for path in packages.iterdir()
+            if path.is_dir() and path.name.split(".")[0] in (name, f"{name}_cpu")
+        )
+        assert told == pytest.approx(found / 1e6, rel=0.15, abs=1.0), name
+    assert sum(LISTED.values()) > 0.9 * size / 1e6
 
 
 CHECK = """
@@ -145,13 +162,20 @@ import sys
 from models.feature_set import FeatureSet
 from models.parquet import read_parquet, write_parquet
 from models.space import Space
-import faiss, numpy as np, onnxruntime, service.cli
+import faiss, io, numpy as np, onnxruntime, service.cli
+import opentelemetry.exporter.otlp.proto.http.trace_exporter
+from PIL import Image
+from models.picture import decode_picture
 from models.bundle import read_bundle
 from pathlib import Path
 rows = np.eye(3, dtype=np.float32)
 names = np.array(["a", "b", "c"])
 made = FeatureSet(Space("x", 3, "external:x"), rows, names, names)
 assert read_parquet(write_parquet(made), what="x").feature.tolist() == rows.tolist()
+for kind in ("JPEG", "PNG", "WEBP", "BMP"):
+    file = io.BytesIO()
+    Image.new("RGB", (64, 48), (200, 40, 40)).save(file, kind)
+    assert decode_picture(file.getvalue()).size == (64, 48), kind
 assert read_bundle(Path(sys.argv[1])).manifest.kind == "encoder"
 sys.exit(service.cli.run(["check-bundle", sys.argv[1]]))
 """

@@ -22,6 +22,7 @@ from service.api.scopes import NEEDS
 from service.observability.metrics import Metrics
 from tests.api.test_migrations import LOOSE
 from tests.api.world import features, write_world
+from tests.by_hand import confidence_model
 from tests.serving import serving
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +33,7 @@ RULES_OF_ALL = [
 ALERTS = [rule for rule in RULES_OF_ALL if "alert" in rule]
 RUNBOOK = ROOT / "docs" / "operators" / "alerts.md"
 SECONDS = 60
+POOR = [-0.6, 0.8, 0, 0, 0, 0, 0, 0]
 
 needs_prometheus = pytest.mark.needs("prometheus", "promtool")
 
@@ -113,7 +115,8 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Clien
     scopes: list[Scope] = ["translate", "search", "enrol", "erase", "gallery-admin", "migrate"]
     key = make_key(data / "keys.json", "everything", scopes).text
     (folder / "key").write_text(make_key(data / "keys.json", "prometheus", ["metrics"]).text)
-    with serving(write_world(folder / "bundles"), data) as served:
+    stats = confidence_model(8, 16, stream_limit=1e6).to_bytes()
+    with serving(write_world(folder / "bundles", more={"stats.npz": stats}), data) as served:
         config = {
             "global": {"scrape_interval": "1s"},
             "scrape_configs": [
@@ -194,7 +197,11 @@ def _work(client: httpx.Client) -> None:
     stranger = {"space": "a", "templates": [{"subject": "gone", "feature": (-rows[1]).tolist()}]}
     client.post("/galleries/one/templates", json=stranger).raise_for_status()
     client.post("/galleries/one/erasures", json={"subjects": ["gone"]}).raise_for_status()
-    client.post("/translate", json={"source": "a", "target": "b", "features": [rows[0].tolist()]}).raise_for_status()
+    # Of the second nothing can be trusted much.
+    asked = {"source": "a", "target": "b", "features": [rows[0].tolist(), POOR]}
+    assert client.post("/translate", json=asked).raise_for_status().json()["flagged"] == [1]
+    both = {"a": {"space": "a", "feature": POOR}, "b": {"space": "b", "feature": features(1, 16)[0].tolist()}}
+    assert client.post("/verify", json=both).raise_for_status().json()["flagged"]
     client.post("/translate", json={"source": "a", "target": "d", "features": [rows[0].tolist()]})
 
 
@@ -215,12 +222,9 @@ def _asked(client: httpx.Client, query: str) -> list[Any]:
 
 
 ABSENT = (
-    # Of a GPU, of translators that tell of confidence, of a stream that is judged, and of what failed.
+    # Of a GPU, of what failed, and of a migration that takes longer than a moment.
     "facebridge_gpu_memory_bytes",
-    "facebridge_low_confidence_vectors",
-    "facebridge_space_",
     'status=~"5.."',
-    'decision="flagged"',
     "facebridge_migration_seconds_left",
 )
 

@@ -58,6 +58,23 @@ CAPACITY = Board(
                     (Query('process_resident_memory_bytes{job="facebridge"}', "{{instance}}"),),
                 ),
                 Graph(
+                    "Memory of what there may be",
+                    "Of the container's limit, or the machine's.",
+                    "percentunit",
+                    (
+                        Query(
+                            'process_resident_memory_bytes{job="facebridge"} / facebridge_memory_limit_bytes',
+                            "{{instance}}",
+                        ),
+                    ),
+                ),
+                Graph(
+                    "Disk",
+                    "Share of the data folder's that is free.",
+                    "percentunit",
+                    (Query("facebridge_disk_free_bytes / facebridge_disk_size_bytes", "{{instance}}"),),
+                ),
+                Graph(
                     "Open files",
                     "Share of those that may be.",
                     "percentunit",

@@ -17,13 +17,13 @@ QUALITY = Board(
                 ),
                 Graph(
                     "Little confidence",
-                    "Share of translated vectors below the least confidence: pictures or people unlike those of the training.",
+                    "Share below the least confidence, of vectors whose confidence was looked at: unlike those of the training.",
                     "percentunit",
                     (
                         Query(
                             share(
                                 rate("low_confidence_vectors_total", "source, target"),
-                                rate("translated_vectors_total", "source, target"),
+                                rate("judged_vectors_total", "source, target"),
                             ),
                             "{{source}} to {{target}}",
                         ),

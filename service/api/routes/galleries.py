@@ -184,7 +184,7 @@ async def _enrol(
     num = len(samples.subjects)
     services.metrics.enrolled_templates.labels(services.tenant, gallery).inc(num)
     note(request, num_templates=num)
-    services.metrics.count_translated(enrolled.route, num, len(enrolled.trusted.flagged))
+    services.metrics.count_translated(enrolled.route, num, enrolled.trusted.num_low)
     return answer(enrolled)
 
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from service.api.deps import ServicesDep
 from service.api.problems import documented
-from service.api.scraping import read
+from service.api.scraping import can_be_written, read
 
 router = APIRouter(tags=["health"])
 
@@ -19,10 +19,13 @@ class Health(BaseModel):
 
 
 class Readiness(Health):
-    """The service can do its work: how many bundles it serves, and how many it had to leave out."""
+    """The service answers: how many bundles it serves, how many it had to leave out, and whether all that it keeps can be
+    written to.
+    """
 
     num_bundles: int
     num_rejected: int
+    is_writable: bool
 
 
 @router.get("/healthz/live")
@@ -33,11 +36,12 @@ async def live() -> Health:
 
 @router.get("/healthz/ready", responses=documented(503))
 async def ready(request: Request, services: ServicesDep) -> Readiness:
-    """Whether requests can be served: bundles are loaded, galleries are open and can be written to."""
-    for one in request.app.state.tenants.all:
-        one.galleries.check_writable()
+    """Whether requests can be served: bundles are loaded, and galleries are open. Where a disk failed they can still be read, and
+    `is_writable` is false: nobody else could answer from them.
+    """
+    is_writable = all(can_be_written(one) for one in request.app.state.tenants.all)
     loaded = services.inference.loaded
-    return Readiness(num_bundles=len(loaded.served), num_rejected=len(loaded.rejected))
+    return Readiness(num_bundles=len(loaded.served), num_rejected=len(loaded.rejected), is_writable=is_writable)
 
 
 @router.get("/metrics")

@@ -199,7 +199,7 @@ async def _run(services: Services, probes: Sequence[Probe] | ProbeRows, asked: _
         trust=asked.trust,
         draw=asked.draw,
     )
-    services.metrics.count_translated(found.route, len(probes), len(found.trusted.flagged))
+    services.metrics.count_translated(found.route, len(probes), found.trusted.num_low)
     services.metrics.count_decisions(services.tenant, found.decisions, len(found.trusted.flagged))
     services.metrics.probes.labels(services.tenant, asked.gallery).inc(len(probes))
     return found

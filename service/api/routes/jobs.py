@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse
 from service.api.access import spend_probes
 from service.api.bodies import JSON, NPZ, PARQUET, JsonBody, read_feature_set, require_media_type
 from service.api.deps import Services, ServicesDep
+from service.api.middleware import PAGE_POLICY
 from service.api.openapi import accepts
 from service.api.problems import documented
 from service.api.routes.galleries import GalleryPath, after_of
@@ -161,7 +162,7 @@ async def verdict(job_id: JobPath, services: ServicesDep) -> Response:
 async def verdict_as_page(job_id: JobPath, services: ServicesDep) -> Response:
     """The same as a page with plots."""
     page = await asyncio.to_thread(verdict_page, await _verdict(services, job_id))
-    return HTMLResponse(page)
+    return HTMLResponse(page, headers={"content-security-policy": PAGE_POLICY})
 
 
 @router.post(

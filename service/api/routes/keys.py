@@ -62,6 +62,7 @@ async def make(
             probes_per_day=_least(body.probes_per_day, own.probes_per_day),
             maker=own,
         )
+    _hear_of_it(services)
     note(request, made_key=made.key.key_id, scopes=list(made.key.scopes))
     return MadeKeyView.made(made)
 
@@ -87,6 +88,7 @@ async def rotate(
         if key_id != caller.key_id:
             raise Problem(403, "forbidden", "only one's own key can be rotated here; make another, and end this one")
         made = await asyncio.to_thread(rotate_key, path, key_id, keep_seconds=body.keep_seconds, tenant=caller.tenant)
+    _hear_of_it(services)
     return MadeKeyView.made(made)
 
 
@@ -95,7 +97,9 @@ async def revoke(key_id: KeyPath, request: Request, services: ServicesDep) -> Ke
     """End a key: it opens nothing within seconds, and for ever."""
     path, tenant = _file(services), caller_of(request).tenant
     with _of_a_file():
-        return KeyView.of(await asyncio.to_thread(revoke_key, path, key_id, tenant=tenant))
+        revoked = await asyncio.to_thread(revoke_key, path, key_id, tenant=tenant)
+    _hear_of_it(services)
+    return KeyView.of(revoked)
 
 
 @contextmanager
@@ -106,6 +110,12 @@ def _of_a_file() -> Iterator[None]:
     except (OSError, StartupError) as failure:
         log.error("the file of keys: %s", failure)
         raise Problem(503, "keys-unavailable", "the file of keys cannot be read or written; the log says why") from None
+
+
+def _hear_of_it(services: Services) -> None:
+    """So that what was answered holds here at once; other replicas look at the file within a second."""
+    if services.ring is not None:
+        services.ring.look()
 
 
 def _file(services: Services) -> FilePath:

@@ -90,7 +90,7 @@ async def _run(
     if len(rows) > services.settings.max_batch_rows:
         raise BatchTooLargeError(f"at most {services.settings.max_batch_rows} vectors a request")
     translated = await services.translate(rows, source=source, target=target, trust=trust, is_judged=is_judged)
-    services.metrics.count_translated(translated.route, len(rows), len(translated.trusted.flagged))
+    services.metrics.count_translated(translated.route, len(rows), translated.trusted.num_low)
     return translated
 
 

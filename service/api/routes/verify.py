@@ -27,7 +27,7 @@ async def verify(
     verified = await services.verify(
         a, b, fmr=body.fmr, trust=body.trust.policy if body.trust else None, draw=body.draw
     )
-    services.metrics.count_translated(verified.route, 1, len(verified.trusted.flagged))
+    services.metrics.count_translated(verified.route, 1, verified.trusted.num_low)
     point = verified.operating_point
     decision = None if verified.is_match is None else "match" if verified.is_match else "non-match"
     services.metrics.count_decisions(services.tenant, [decision], len(verified.trusted.flagged))

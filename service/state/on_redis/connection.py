@@ -15,6 +15,7 @@ from service.errors import StartupError, StateAwayError
 PREFIX = "facebridge"
 _SECONDS = 2.0
 _QUICK_SECONDS = 0.25
+_SECONDS_THERE = 60
 
 
 def connect(url: str) -> "redis.Redis":
@@ -53,10 +54,12 @@ def reaching() -> Iterator[None]:
 
 
 def is_there(url: str) -> bool:
-    """Whether it answers within a moment."""
+    """Whether it takes what is written within a moment: one whose memory is full, or that follows another, answers, and does
+    not.
+    """
     client = redis.Redis.from_url(url, **_options(_QUICK_SECONDS))
     try:
-        return bool(client.ping())
+        return bool(client.set(f"{PREFIX}:is-there", 1, ex=_SECONDS_THERE))
     except (RedisError, OSError):
         return False
     finally:

@@ -85,3 +85,34 @@ def test_settings_do_not_change_once_they_are_read() -> None:
     settings = load_settings({})
     with pytest.raises(ValueError, match="frozen"):
         settings.port = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ({"max_top_k": 100, "max_candidates": 50}, "max_top_k is more than max_candidates"),
+        ({"batch_rows": 5000, "queue_rows": 10}, "batch_rows is more than queue_rows"),
+        ({"max_batch_rows": 5000, "queue_rows": 10}, "max_batch_rows is more than queue_rows"),
+        ({"low_confidence": "refuse", "min_confidence": 0}, "low_confidence is refuse, and min_confidence 0"),
+        ({"duplicate_fmr": 1e-4}, "duplicate_fmr is given, and enrol_duplicates is allow"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(flags: dict[str, Any], says: str) -> None:
+    assert says in refused(flags)
+
+
+def test_one_of_them_alone_may_be_what_somebody_wants() -> None:
+    for flags in (
+        {"max_candidates": 50},
+        {"queue_rows": 10},
+        {"min_confidence": 0},
+        {"galleries": "off", "index_recall": 0.9},
+    ):
+        # Of several replicas some keep no galleries, and are told the same.
+        load_settings(flags)
+
+
+@pytest.mark.parametrize("wrong", ["nonsense", "collector:4318", "ftp://collector", "http://a b"])
+def test_where_traces_are_sent_is_an_address(wrong: str) -> None:
+    assert refused({"otlp_endpoint": wrong}).startswith("setting otlp_endpoint: ")
+    assert load_settings({"otlp_endpoint": "http://collector:4318"}).otlp_endpoint

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from service.app import create_app
 from service.entities import Answer, Job, Once
@@ -57,8 +58,8 @@ async def test_jobs_that_were_there_before_are_shared(tmp_path: Path, redis_serv
     later = jobs.create("staff", {"n": 3}, once=Once(b"key", b"asked", lambda job: Answer(202, job.job_id.encode())))
     jobs.close()
     await alone.close()
-    for redis in (redis_server.url, "", redis_server.url):
-        state = SharedState(settings(tmp_path, redis))
+    for address in (redis_server.url, "", redis_server.url):
+        state = SharedState(settings(tmp_path, address))
         jobs = state.jobs("default", tmp_path / "data")
         assert [job.job_id for job in jobs.page().jobs] == [later.job_id, begun.job_id, ended.job_id]
         assert jobs.answered(b"key") == (b"asked", Answer(202, later.job_id.encode()))
@@ -207,3 +208,19 @@ async def test_a_service_whose_redis_is_not_there_does_everything_else(tmp_path:
         named = {"idempotency-key": "one"}
         again = await client.post("/galleries", json={"name": "other", "space": "a"}, headers=named)
         assert again.status_code == 201
+
+
+@needs_redis
+@pytest.mark.parametrize("command", ["CONFIG SET maxmemory 1", "REPLICAOF 127.0.0.1 1"])
+async def test_a_redis_that_takes_nothing_is_none(tmp_path: Path, redis_server: RedisServer, command: str) -> None:
+    write_world(tmp_path / "bundles")
+    undo = {"CONFIG SET maxmemory 1": "CONFIG SET maxmemory 0", "REPLICAOF 127.0.0.1 1": "REPLICAOF NO ONE"}[command]
+    with redis.Redis.from_url(redis_server.url) as client:
+        async with running(create_app(settings(tmp_path, redis_server.url))) as service:
+            assert "facebridge_shared_state_reachable 1.0" in (await service.get("/metrics")).text
+            client.execute_command(*command.split())
+            try:
+                assert client.ping()
+                assert "facebridge_shared_state_reachable 0.0" in (await service.get("/metrics")).text
+            finally:
+                client.execute_command(*undo.split())
