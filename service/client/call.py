@@ -65,13 +65,49 @@ def reader(adapter: TypeAdapter[T]) -> Callable[[httpx.Response], T]:
         try:
             return adapter.validate_json(response.content)
         except ValidationError:
-            raise StrangerError("the answer is none of Facebridge's, or of another version of it") from None
+            raise stranger() from None
 
     return read
 
 
+def inside(name: str, adapter: TypeAdapter[T]) -> Callable[[httpx.Response], T]:
+    """Reads one field of a JSON object as a type."""
+    outer = reader(TypeAdapter(dict[str, Any]))
+
+    def read(response: httpx.Response) -> T:
+        try:
+            return adapter.validate_python(outer(response)[name])
+        except (KeyError, ValueError):
+            raise stranger() from None
+
+    return read
+
+
+def document(response: httpx.Response) -> dict[str, Any]:
+    """The answer is JSON, and is taken as it is."""
+    return _read_document(response)
+
+
+def content(response: httpx.Response) -> bytes:
+    """The answer is taken as it is."""
+    return response.content
+
+
+def text(response: httpx.Response) -> str:
+    """The answer is text."""
+    return response.text
+
+
 def nothing(_: httpx.Response) -> None:
     """The answer has no body."""
+
+
+def stranger() -> StrangerError:
+    """What is raised where an answer cannot be read."""
+    return StrangerError("the answer is none of Facebridge's, or of another version of it")
+
+
+_read_document = reader(TypeAdapter(dict[str, Any]))
 
 
 def problem_of(response: httpx.Response) -> ProblemError:
@@ -82,10 +118,9 @@ def problem_of(response: httpx.Response) -> ProblemError:
         "request_id": response.headers.get("x-request-id", ""),
     }
     try:
-        document = response.json()
-        slug = document["type"].rpartition(":")[2]
-        errors = [(fault["pointer"], fault["reason"]) for fault in document["errors"]]
-        return ProblemError(response.status_code, slug, document["detail"], errors, **more)
+        problem = response.json()
+        slug = problem["type"].rpartition(":")[2]
+        errors = [(fault["pointer"], fault["reason"]) for fault in problem["errors"]]
+        return ProblemError(response.status_code, slug, problem["detail"], errors, **more)
     except (ValueError, KeyError, TypeError, AttributeError):
-        text = f"answered with {response.status_code}"
-        return ProblemError(response.status_code, "unknown", text, **more)
+        return ProblemError(response.status_code, "unknown", f"answered with {response.status_code}", **more)

@@ -19,7 +19,7 @@ _TIMEOUT_SECONDS = 60.0
 _RETRIES = 4
 _FIRST_SECONDS, _MOST_SECONDS = 0.2, 10.0
 _WORTH_ANOTHER = frozenset({429, 502, 503, 504})
-_SAFE = frozenset({"/translate", "/verify", "/identify", "/attributes"})
+_SAFE = frozenset({"/translate", "/verify", "/identify", "/attributes", "/reconstruct"})
 """Paths whose POST changes nothing."""
 
 

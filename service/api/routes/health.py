@@ -3,6 +3,7 @@
 from typing import Literal
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel
 
 from service.api.deps import ServicesDep
@@ -44,7 +45,7 @@ async def ready(request: Request, services: ServicesDep) -> Readiness:
     return Readiness(num_bundles=len(loaded.served), num_rejected=len(loaded.rejected), is_writable=is_writable)
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(request: Request, services: ServicesDep) -> Response:
     """Metrics for Prometheus, of all tenants."""
     # One after the other: each writes anew what the other is reading.

