@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import logging
 import os
 import random
 import resource
@@ -20,6 +21,8 @@ from service.api.problems import Problem
 from service.observability.metrics import Metrics
 from service.observability.traffic import Traffic
 from service.settings import Settings
+
+log = logging.getLogger("facebridge.requests")
 
 SHUTDOWN_SECONDS = 20
 """For requests in progress; ten more are left of the thirty that orchestrators give."""
@@ -130,11 +133,22 @@ class _Connection(H11Protocol):
             self._wait(self.head_seconds if is_between else self.body_seconds)
 
     def send_400_response(self, msg: str) -> None:
-        """Of what is no HTTP, in the words of all other refusals; there is no request that anything else would be told of."""
+        """Of what is no HTTP, in the words of all other refusals. Where a request is worked on already of which the rest is none,
+        only the connection ends, as it does where a client goes: nobody could tell what became of it.
+        """
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+        if (cycle is not None and cycle.disconnected) or self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            self.transport.close()
+            return
+        request_id = b"%016x" % random.getrandbits(64)
+        log.warning("what came as %s is no HTTP", request_id.decode())
         problem = Problem(400, "malformed-http", "this is no HTTP request that can be read")
         self.metrics.problems.labels(problem.slug).inc()
         answer = problem.response()
-        more = [(b"x-request-id", b"%016x" % random.getrandbits(64)), (b"connection", b"close"), *SAFE]
+        more = [(b"x-request-id", request_id), (b"connection", b"close"), *SAFE]
         response = h11.Response(status_code=400, headers=[*answer.raw_headers, *more], reason=b"Bad Request")
         for event in (response, h11.Data(data=bytes(answer.body)), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event))

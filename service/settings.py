@@ -2,10 +2,11 @@
 
 import math
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.entities import IndexKind
@@ -30,6 +31,12 @@ def _norms(value: Any) -> Any:
         return norms
     except ValueError:
         raise ValueError("give it as space=12.5,other=8") from None
+
+
+def _address(value: str) -> str:
+    if not re.fullmatch(r"(https?://\S+)?", value):
+        raise ValueError("give an address, such as http://collector:4318")
+    return value
 
 
 class Settings(BaseSettings):
@@ -130,8 +137,8 @@ class Settings(BaseSettings):
     log_format: Annotated[Literal["text", "json"], Field(description="how lines of the log are written")] = "text"
     otlp_endpoint: Annotated[
         str,
+        AfterValidator(_address),
         Field(
-            pattern=r"^(https?://\S+)?$",
             description="where traces are sent, by OTLP over HTTP, such as http://collector:4318; empty: nowhere",
         ),
     ] = ""
@@ -200,14 +207,6 @@ def _contradictions(settings: Settings) -> list[tuple[bool, str]]:
         (
             are_given("max_top_k", "max_candidates") and settings.max_top_k > settings.max_candidates,
             "max_top_k is more than max_candidates, which one probe with so many would exceed",
-        ),
-        (
-            are_given("batch_rows", "queue_rows") and settings.batch_rows > settings.queue_rows,
-            "batch_rows is more than queue_rows: so many never wait at once",
-        ),
-        (
-            are_given("max_batch_rows", "queue_rows") and settings.max_batch_rows > settings.queue_rows,
-            "max_batch_rows is more than queue_rows: such a request would be refused, whenever it comes",
         ),
         (
             settings.low_confidence == "refuse" and settings.min_confidence == 0,

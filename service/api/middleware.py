@@ -35,7 +35,7 @@ PAGE_POLICY = f"default-src 'none'; style-src 'unsafe-inline'; {_NO_FRAMES}"
 _DOCS_POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' https://cdn.jsdelivr.net; worker-src blob:; connect-src 'self'; "
     "style-src 'unsafe-inline' https://cdn.jsdelivr.net https://fonts.googleapis.com; font-src https://fonts.gstatic.com; "
-    f"img-src data: https://fastapi.tiangolo.com https://cdn.redoc.ly; {_NO_FRAMES}"
+    f"img-src data: blob: https://fastapi.tiangolo.com https://cdn.redoc.ly; {_NO_FRAMES}"
 ).encode()
 """Of the pages that FastAPI makes, which load what shows them."""
 _DOCS = frozenset({"/docs", "/docs/oauth2-redirect", "/redoc"})

@@ -67,13 +67,13 @@ class Metrics:
         )
         self.judged_vectors = self._counter(
             "judged_vectors",
-            "Translated vectors whose confidence was looked at, by route; those of npy bodies only where somebody asks for it.",
+            "Translated vectors whose confidence is known, by route; of npy bodies it is where somebody asks for it.",
             "source",
             "target",
         )
         self.low_confidence_vectors = self._counter(
             "low_confidence_vectors",
-            "Vectors below the least confidence, of those whose confidence was looked at, by route.",
+            "Vectors below --min-confidence, of those whose confidence is known, by route; refused requests do not count.",
             "source",
             "target",
         )
@@ -91,17 +91,16 @@ class Metrics:
         )
         self.read = _Read(self)
 
-    def count_translated(self, route: Route, num_rows: int, num_low: int | None) -> None:
-        """Count what was translated along a route, and how many of that are below the least confidence; None where nobody
-        looked.
+    def count_translated(self, route: Route, num_rows: int, *, num_judged: int, num_low: int) -> None:
+        """Count what was translated along a route, of how many of that the confidence is known, and how many are below the
+        least.
         """
         if not route.steps:
             return
         labels = (route.source.name, route.target.name)
         self.translated_vectors.labels(*labels).inc(num_rows)
-        if num_low is not None:
-            self.judged_vectors.labels(*labels).inc(num_rows)
-            self.low_confidence_vectors.labels(*labels).inc(num_low)
+        self.judged_vectors.labels(*labels).inc(num_judged)
+        self.low_confidence_vectors.labels(*labels).inc(num_low)
 
     def count_decisions(self, tenant: str, decisions: Iterable[str | None], num_flagged: int) -> None:
         """Count what was decided of probes, None where no rate was asked for, and how many of them can be trusted less."""

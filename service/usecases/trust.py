@@ -30,11 +30,13 @@ class Trusted:
 
     confidence: FloatArray | None = None
     flagged: tuple[int, ...] = ()
+    num_low: int = 0
+    """Those below the setting, whatever becomes of them."""
 
     @property
-    def num_low(self) -> int | None:
-        """How many are below; None where no confidence tells."""
-        return None if self.confidence is None else len(self.flagged)
+    def num_judged(self) -> int:
+        """How many have a confidence."""
+        return 0 if self.confidence is None else int(np.count_nonzero(~np.isnan(self.confidence)))
 
     def of(self, row: int) -> float | None:
         """The confidence of one feature."""
@@ -63,4 +65,5 @@ def judge(confidence: FloatArray | None, setting: TrustPolicy, asked: TrustPolic
             f"{len(refused)} of {len(confidence)} translations cannot be trusted to {refused_below:g}: "
             f"rows {', '.join(map(str, refused[:_NAMED]))}{more}"
         )
-    return Trusted(confidence, tuple(np.flatnonzero(confidence < flagged_below).tolist()))
+    flagged = tuple(np.flatnonzero(confidence < flagged_below).tolist())
+    return Trusted(confidence, flagged, int(np.count_nonzero(confidence < (setting.min_confidence or 0.0))))

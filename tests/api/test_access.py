@@ -583,4 +583,7 @@ async def test_answers_are_neither_kept_nor_framed(client: httpx.AsyncClient) ->
         loaded = set(re.findall(r'(?:src|href)="https://([^/"]+)/', page.text))
         assert loaded
         assert [host for host in loaded if host not in policy] == []
-        assert "default-src 'none'" in policy
+        said = dict(part.split(" ", 1) for part in policy.split("; "))
+        assert (said["default-src"], said["connect-src"], said["worker-src"]) == ("'none'", "'self'", "blob:")
+        # What /reconstruct paints is shown so.
+        assert {"data:", "blob:"} <= set(said["img-src"].split())

@@ -5,6 +5,7 @@ Shapes: N templates, D dimension of a space.
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -175,6 +176,9 @@ async def test_the_verdict_is_signed_and_shown(gallery: httpx.AsyncClient) -> No
     assert verdict["rank1"]["num"] == 40
     assert verdict["plan"]["routes"][A.fingerprint]["quality"] == 0.9
     page = await gallery.get(f"/jobs/{job_id}/verdict.html")
+    policy = page.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
+    assert not re.search(r"<script|<link|<img|\ssrc=|@import|url\(", page.text)
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     for piece in ("people: a to b", "passed", "negative flips", "<svg", verdict["signature"][:20]):
         assert piece in page.text

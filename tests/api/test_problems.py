@@ -7,6 +7,7 @@ import pytest
 
 from service import errors
 from service.api import problems
+from service.api.middleware import SAFE
 from service.galleries.oracle import OracleGalleryStore
 from service.galleries.port import Enrolment, TemplatePage
 from tests.api.conftest import MakeApp
@@ -65,6 +66,8 @@ async def test_a_fault_of_the_service_tells_nothing_but_the_id_under_which_it_is
     async with running(make_app(store=Failing())) as client:
         response = await client.get("/galleries/people/templates", headers={"x-request-id": "find-me"})
     assert (response.status_code, response.json()["type"]) == (500, "urn:facebridge:problem:internal")
+    # It is answered outside of what puts them on all others.
+    assert {name.decode(): value.decode() for name, value in SAFE}.items() <= dict(response.headers).items()
     assert "secret" not in response.text
     assert response.headers["x-request-id"] == "find-me"
     assert "request find-me failed" in caplog.text

@@ -311,7 +311,7 @@ async def test_of_what_nobody_looked_at_nothing_is_said_to_be_trusted(client: ht
     assert (await client.post("/translate", params=query, content=npy(ROWS), headers=NPY)).status_code == 200
     metrics = (await client.get("/metrics")).text
     assert 'facebridge_translated_vectors_total{source="a",target="b"} 4.0' in metrics
-    assert "facebridge_judged_vectors_total{" not in metrics
+    assert 'facebridge_judged_vectors_total{source="a",target="b"} 0.0' in metrics
 
 
 def odd(num: int) -> Rows:
@@ -480,3 +480,15 @@ async def test_of_drawings_nothing_is_told_and_they_are_not_watched(serve: Serve
             refused = await client.post("/verify", json={"a": photo, "b": other})
             assert (refused.status_code, modality) == (422, modality)
         assert (await arriving(client, "a"))["num_seen"] == 4
+
+
+@pytest.mark.parametrize("policy", ["pass", "flag"])
+async def test_what_is_low_is_counted_whatever_becomes_of_it(serve: Serve, policy: str) -> None:
+    async with serve(low_confidence=policy, min_confidence=0.3) as client:
+        assert (await client.post("/translate", json=asked())).status_code == 200
+        assert (await client.post("/translate", json=asked(target="c"))).status_code == 200
+        metrics = (await client.get("/metrics")).text
+    assert 'facebridge_low_confidence_vectors_total{source="a",target="b"} 2.0' in metrics
+    # Of the way on to c nothing tells.
+    assert 'facebridge_translated_vectors_total{source="a",target="c"} 4.0' in metrics
+    assert 'facebridge_judged_vectors_total{source="a",target="c"} 0.0' in metrics

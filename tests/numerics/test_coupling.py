@@ -155,6 +155,18 @@ def test_soft_labels_equal_a_loop() -> None:
     assert is_there.tolist() == KNOWN.any(axis=1).tolist()
 
 
+def test_an_attribute_that_speaks_for_no_class_labels_nobody() -> None:
+    weight = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
+    known = torch.tensor([[False, True], [True, True], [True, False]])
+    _, is_there = soft_labels(torch.ones(3, 2, dtype=torch.bool), known, weight)
+    assert is_there.tolist() == [False, True, True]
+    class_BK = torch.tensor([[5.0, 0.0]], requires_grad=True)
+    loss = soft_co_annotation(class_BK, torch.ones(1, 2, dtype=torch.bool), known[:1], weight, is_label_target=True)
+    loss.backward()
+    assert class_BK.grad is not None
+    assert not class_BK.grad.any()
+
+
 def test_the_score_of_a_happy_face_is_that_of_the_paper() -> None:
     weight = torch.tensor([[1.0, 1.0, 0.51], [0.0, 0.0, 0.0]], dtype=torch.float64)
     log_label, _ = soft_labels(torch.tensor([[True, False, True]]), torch.ones(1, 3, dtype=torch.bool), weight)

@@ -227,7 +227,7 @@ def _tell(options: argparse.Namespace, parts: LabelledParts, fitted: FittedAttri
         lines.append(f"no picture that was learned from tells of {', '.join(fitted.unseen)}")
     if fitted.alike:
         lines.append(
-            f"nothing is learned of {', '.join(fitted.alike)}: all pictures that were learned from have it, or none"
+            f"all pictures that were learned from have {', '.join(fitted.alike)}, or none has: nothing tells what it looks like"
         )
     if fitted.uncoupled:
         lines.append(f"no class says anything of {', '.join(fitted.uncoupled)}")

@@ -77,7 +77,7 @@ def read_labels(
     zero is there, or, asked for as COLUMN=VALUE, anything, of which that value is there; an empty field is not known.
 
     `classes` are those that are found where none are named; where some are, of a picture of another the class is not known.
-    Raises `TrainingError` for a column that no picture has, a value that none has, and a number out of its range.
+    Raises `TrainingError` for a column that no picture has, a value or a class that none has, and a number out of its range.
     """
     asked = [one.partition("=") for one in attributes]
     names = [name for name, _, _ in asked]
@@ -86,7 +86,11 @@ def read_labels(
             there = sorted({label for item in items for label in item.labels})
             raise TrainingError(f"no picture has a label {name!r}; there are: {', '.join(there) or 'none'}")
     said = [item.labels.get(class_label, "") for item in items]
-    named = tuple(classes) or tuple(sorted({one for one in said if one}))
+    there = sorted({one for one in said if one})
+    for name in classes:
+        if name not in there:
+            raise TrainingError(f"of no picture {class_label} is {name!r}; it is: {_some(there)}")
+    named = tuple(classes or there)
     place = {name: number for number, name in enumerate(named)}
     value_MN = [_values(items, name, value) if is_equal else _numbers(items, name) for name, is_equal, value in asked]
     value_NM = np.array(value_MN, dtype=np.float64).reshape(len(asked), len(items)).T
@@ -116,10 +120,12 @@ def _values(items: Sequence[PictureItem], name: str, value: str) -> list[float]:
     """1 where it is this value, 0 where it is another, NaN where it is not known."""
     said = [item.labels.get(name, "").strip() for item in items]
     if not value or value not in said:
-        there = sorted({one for one in said if one})
-        some = ", ".join([*there[:_MOST_SHOWN], *(["..."] if len(there) > _MOST_SHOWN else [])])
-        raise TrainingError(f"of no picture {name} is {value!r}; it is: {some or 'known of none'}")
+        raise TrainingError(f"of no picture {name} is {value!r}; it is: {_some(sorted({one for one in said if one}))}")
     return [float(one == value) if one else math.nan for one in said]
+
+
+def _some(there: Sequence[str]) -> str:
+    return ", ".join([*there[:_MOST_SHOWN], *(["..."] if len(there) > _MOST_SHOWN else [])]) or "known of none"
 
 
 def _numbers(items: Sequence[PictureItem], name: str) -> list[float]:

@@ -160,7 +160,11 @@ def attributes_card(manifest: Manifest, table: AttributeTable) -> str:
     """What it tells, how often it is right, and what that must not be taken for."""
     label, classes = table.label or "class", ", ".join(one.name for one in table.classes)
     tells = [f"which {label} it shows ({classes})"] if table.classes else []
-    tells += [f"whether it shows: {', '.join(one.name for one in table.attributes)}"] if table.attributes else []
+    asked = manifest.provenance.hyperparameters.get("attributes")
+    by_value = [one for one in asked if "=" in str(one)] if isinstance(asked, list) else []
+    named = {str(one).partition("=")[0]: f" ({one})" for one in by_value}
+    shown = ", ".join(f"{one.name}{named.get(one.name, '')}" for one in table.attributes)
+    tells += [f"whether it shows: {shown}"] if shown else []
     measured, unseen = (
         manifest.metrics.get("test") or manifest.metrics.get("validation"),
         manifest.metrics.get("unseen"),

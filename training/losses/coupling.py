@@ -48,7 +48,7 @@ def mutual_matching(class_BK: Tensor, attribute_BM: Tensor, chance_KM: Tensor) -
 
 def soft_labels(has_BM: Tensor, is_known_BM: Tensor, weight_KM: Tensor) -> tuple[Tensor, Tensor]:
     """The logarithm of how probable each class is (B, K) by the attributes that pictures have, as far as these are known; and
-    whether any is (B,).
+    whether any is (B,) that speaks for a class.
 
     A class none of whose attributes are known scores nothing.
 
@@ -58,14 +58,14 @@ def soft_labels(has_BM: Tensor, is_known_BM: Tensor, weight_KM: Tensor) -> tuple
     found_BK = (known_BM * has_BM.to(weight_KM.dtype)) @ weight_KM.T
     most_BK = known_BM @ weight_KM.T
     score_BK = torch.where(most_BK > 0, found_BK / most_BK.clamp(min=torch.finfo(most_BK.dtype).tiny), 0.0)
-    return functional.log_softmax(score_BK, dim=1), is_known_BM.any(dim=1)
+    return functional.log_softmax(score_BK, dim=1), (most_BK > 0).any(dim=1)
 
 
 def soft_co_annotation(
     class_BK: Tensor, has_BM: Tensor, is_known_BM: Tensor, weight_KM: Tensor, *, is_label_target: bool
 ) -> Tensor:
     """How far the classes that pictures are said to be of are from those that their annotated attributes speak for, in the mean
-    over pictures of which any attribute is known; zero where there are none.
+    over pictures of which any attribute is known that speaks for a class; zero where there are none.
 
     Source: Eq. 6, of predictions as the target and labels as what is found; `is_label_target` takes them the other way round, as
     a cross-entropy with soft labels is. Raises `ValueError` for weights of another shape.

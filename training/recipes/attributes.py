@@ -69,7 +69,9 @@ class LabelledParts:
     label: str
     """What classes are called together; nothing where there are none."""
     unnamed: Mapping[str, int] = field(default_factory=dict)
-    """Classes that were not asked for, and on how many pictures they are, of which the class is not known then."""
+    """Classes that were not asked for, and of how many pictures to learn from, of which the class is not known then."""
+    asked: tuple[str, ...] = ()
+    """Attributes, as they were asked for."""
 
     def subjects(self, part: Part) -> npt.NDArray[np.str_] | None:
         """Who is on the pictures of a part; None where nobody knows."""
@@ -104,9 +106,6 @@ class LabelledParts:
                 f"{label!r} is too long for what classes are called together: up to {MAX_LABEL} characters"
             )
         labels = read_labels(items, label, attributes, classes)
-        unnamed = Counter(item.labels.get(label, "") for item in items if label)
-        for name in ("", *labels.classes):
-            unnamed.pop(name, None)
         wrong = [name for name in labels.classes if not is_name(name)]
         if wrong:
             raise TrainingError(f"{wrong[0]!r} cannot be the name of a class: up to 48 letters, digits, '_' and '-'")
@@ -125,6 +124,9 @@ class LabelledParts:
         for part in ("train", "validation"):
             if not len(rows[part]):
                 raise TrainingError(f"no {rule.by} falls to {part}: there are too few of them")
+        unnamed = Counter(items[row].labels.get(label, "") for row in rows["train"].tolist() if label)
+        for name in ("", *labels.classes):
+            unnamed.pop(name, None)
         return cls(
             rule,
             source,
@@ -132,6 +134,7 @@ class LabelledParts:
             {part: labels.take(of_part) for part, of_part in rows.items()},
             label,
             unnamed,
+            attributes,
         )
 
 
@@ -248,7 +251,12 @@ def fit_attributes(parts: LabelledParts, method: str, seed: int, extras: Attribu
         space=Space(extras.name, len(table.everything), f"sha256:{sha256_hex(graph)}", encoder.preparation),
         table=table,
         licence=encoder.licence,
-        hyperparameters=fitted.hyperparameters | ({"relatedness": related.origin} if method in COUPLING else {}),
+        hyperparameters={
+            **fitted.hyperparameters,
+            **({"relatedness": related.origin} if method in COUPLING else {}),
+            **({"attributes": [*parts.asked]} if parts.asked else {}),
+            **({"classes_left_out": [*sorted(parts.unnamed)]} if parts.unnamed else {}),
+        },
         loss_EL=fitted.loss_EL,
         num_learned=len(learned.class_N),
         num_with_class=learned.num_known,

@@ -17,6 +17,7 @@ from service.api.bodies import (
     refuse_query,
     require_media_type,
 )
+from service.api.counting import count_translated
 from service.api.deps import Services, ServicesDep
 from service.api.openapi import accepts
 from service.api.problems import Problem, documented
@@ -184,7 +185,7 @@ async def _enrol(
     num = len(samples.subjects)
     services.metrics.enrolled_templates.labels(services.tenant, gallery).inc(num)
     note(request, num_templates=num)
-    services.metrics.count_translated(enrolled.route, num, enrolled.trusted.num_low)
+    count_translated(services.metrics, enrolled.route, num, enrolled.trusted)
     return answer(enrolled)
 
 

@@ -22,6 +22,7 @@ from service.api.bodies import (
     refuse_query,
     require_media_type,
 )
+from service.api.counting import count_translated
 from service.api.deps import Services, ServicesDep
 from service.api.openapi import accepts
 from service.api.problems import Problem, documented, problem_of_validation
@@ -199,7 +200,7 @@ async def _run(services: Services, probes: Sequence[Probe] | ProbeRows, asked: _
         trust=asked.trust,
         draw=asked.draw,
     )
-    services.metrics.count_translated(found.route, len(probes), found.trusted.num_low)
+    count_translated(services.metrics, found.route, len(probes), found.trusted)
     services.metrics.count_decisions(services.tenant, found.decisions, len(found.trusted.flagged))
     services.metrics.probes.labels(services.tenant, asked.gallery).inc(len(probes))
     return found

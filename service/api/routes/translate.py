@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field
 
 from models.npy import write_npy
 from service.api.bodies import JSON, NPY, JsonBody, read_rows, refuse_query, require_media_type
+from service.api.counting import count_translated
 from service.api.deps import Services, ServicesDep
 from service.api.openapi import accepts
 from service.api.problems import Problem, documented
@@ -90,7 +91,7 @@ async def _run(
     if len(rows) > services.settings.max_batch_rows:
         raise BatchTooLargeError(f"at most {services.settings.max_batch_rows} vectors a request")
     translated = await services.translate(rows, source=source, target=target, trust=trust, is_judged=is_judged)
-    services.metrics.count_translated(translated.route, len(rows), translated.trusted.num_low)
+    count_translated(services.metrics, translated.route, len(rows), translated.trusted)
     return translated
 
 

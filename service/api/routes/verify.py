@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Request
 
 from service.api.access import spend_probes
 from service.api.bodies import JsonBody
+from service.api.counting import count_translated
 from service.api.deps import ServicesDep
 from service.api.openapi import accepts
 from service.api.problems import documented
@@ -27,7 +28,7 @@ async def verify(
     verified = await services.verify(
         a, b, fmr=body.fmr, trust=body.trust.policy if body.trust else None, draw=body.draw
     )
-    services.metrics.count_translated(verified.route, 1, verified.trusted.num_low)
+    count_translated(services.metrics, verified.route, 1, verified.trusted)
     point = verified.operating_point
     decision = None if verified.is_match is None else "match" if verified.is_match else "non-match"
     services.metrics.count_decisions(services.tenant, [decision], len(verified.trusted.flagged))

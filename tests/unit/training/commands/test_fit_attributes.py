@@ -142,6 +142,9 @@ def test_relatedness_comes_from_a_file(run: Run, fails: Fails, encoder: Path, tm
     (tmp_path / "known.json").write_text(json.dumps(known | {"chances": [[1, 0], [1, 0]]}))
     printed = fails(*words(pictures, encoder, tmp_path / "short"), "--relatedness", tmp_path / "known.json")
     assert "weights of relatedness are (2, 2); of these classes and attributes they are (3, 2)" in printed
+    (tmp_path / "known.json").write_text(json.dumps(known | {"weights": []}))
+    printed = fails(*words(pictures, encoder, tmp_path / "empty"), "--relatedness", tmp_path / "known.json")
+    assert "weights of relatedness are (0,); of these classes and attributes they are (3, 2)" in printed
     (tmp_path / "known.json").write_text(json.dumps(known | {"chances": [[1, 0], [1], [0, 1]]}))
     printed = fails(*words(pictures, encoder, tmp_path / "ragged"), "--relatedness", tmp_path / "known.json")
     assert "the rows of relatedness must be of one length" in printed
@@ -173,6 +176,7 @@ def test_relatedness_comes_from_a_file(run: Run, fails: Fails, encoder: Path, tm
         ("coupled", ["--attributes", "warm", "warm"], "--attributes names one twice"),
         ("coupled", ["--attributes", "warm", "warm=1"], "--attributes names one twice"),
         ("coupled", ["--attributes", "warm", "cool=maybe"], "of no picture cool is 'maybe'; it is: 0, 1"),
+        ("coupled", ["--classes", "red", "gren"], "of no picture colour is 'gren'; it is: blue, green, red"),
         ("coupled", ["--classes", "red", "red"], "--classes names one twice"),
         ("single-attributes", ["--classes", "red", "blue"], "--classes has no effect on --method single-attributes"),
         ("soft-co-annotation", ["--match", "printed"], "--match is of distribution matching, and has no effect"),
@@ -295,6 +299,9 @@ def test_classes_may_be_chosen_and_an_attribute_turned_round(run: Run, encoder: 
     )
     assert any(line.startswith("colour: blue ") and ", red " in line for line in lines)
     assert "how classes and attributes hang together: counted" in lines
+    kept: Any = bundle.manifest.provenance.hyperparameters
+    assert (kept["attributes"], kept["classes_left_out"]) == (["warm=0", "cool"], ["green"])
+    assert "whether it shows: warm (warm=0), cool" in (tmp_path / "shown" / CARD).read_text()
     # Both are said of the same pictures now.
     warm, cool = bundle.attributes.attributes
     assert (warm.num_with, warm.num_without) == (cool.num_with, cool.num_without)
@@ -306,7 +313,8 @@ def test_an_attribute_that_nobody_has_is_told_of(run: Run, encoder: Path, tmp_pa
     rows = [line.split(",") for line in listing.read_text().splitlines()]
     listing.write_text("\n".join(",".join([*row[:3], row[3].replace("1", "0"), *row[4:]]) for row in rows) + "\n")
     printed = run(*words(pictures, encoder, tmp_path / "shown"), "--epochs", "1")
-    assert "nothing is learned of warm: all pictures that were learned from have it, or none" in printed.splitlines()
+    line = "all pictures that were learned from have warm, or none has: nothing tells what it looks like"
+    assert line in printed.splitlines()
 
 
 def test_the_printed_losses_can_be_had(run: Run, encoder: Path, tmp_path: Path) -> None:

@@ -30,20 +30,22 @@ def test_what_is_empty_or_missing_is_not_known() -> None:
 
 
 def test_classes_can_be_named_and_those_without_a_picture_are_told() -> None:
-    found = read_labels(ITEMS, "mood", ("hat",), ("sad", "angry", "glad"))
-    assert found.class_N.tolist() == [2, UNKNOWN, 0, UNKNOWN]
-    assert found.unseen == ("angry",)
-    assert found.take(np.array([1, 3])).unseen == ("sad", "angry", "glad")
-    assert found.take(np.array([3])).unseen == ("sad", "angry", "glad", "hat")
+    found = read_labels(ITEMS, "mood", ("hat",), ("sad", "glad"))
+    assert found.class_N.tolist() == [1, UNKNOWN, 0, UNKNOWN]
+    assert found.take(np.array([0])).unseen == ("sad",)
+    assert found.take(np.array([1, 3])).unseen == ("sad", "glad")
+    assert found.take(np.array([3])).unseen == ("sad", "glad", "hat")
 
 
 def test_of_a_class_that_is_not_named_the_class_is_not_known() -> None:
-    found = read_labels(ITEMS, "mood", (), ("glad", "angry"))
-    assert (found.classes, found.class_N.tolist()) == (("glad", "angry"), [0, UNKNOWN, UNKNOWN, UNKNOWN])
+    found = read_labels(ITEMS, "mood", (), ("glad",))
+    assert (found.classes, found.class_N.tolist()) == (("glad",), [0, UNKNOWN, UNKNOWN, UNKNOWN])
+    with pytest.raises(TrainingError, match="of no picture mood is 'angry'; it is: glad, sad"):
+        read_labels(ITEMS, "mood", (), ("glad", "angry"))
 
 
 def test_an_attribute_may_be_there_where_a_column_says_anything() -> None:
-    found = read_labels(ITEMS, "", ("glasses=0", "mood=sad"))
+    found = read_labels([*ITEMS[:2], item("c", mood=" sad ", glasses="0.0"), ITEMS[3]], "", ("glasses=0", "mood=sad"))
     assert found.attributes == ("glasses", "mood")
     # As text: 0.0 is not what was asked for.
     assert found.has_NM.tolist() == [[True, False], [False, False], [False, True], [False, False]]

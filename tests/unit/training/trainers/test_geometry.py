@@ -170,6 +170,8 @@ def test_labels_that_are_asked_for_must_be_there_and_fit(tmp_path: Path) -> None
         replace(lit(), num_labels=1)
     with pytest.raises(TrainingError, match="people are numbered from 0 to 0"):
         replace(lit(), num_classes=1)
+    with pytest.raises(TrainingError, match="people are numbered from 0 to"):
+        replace(lit(), class_N=lit().class_N - 1)
     with pytest.raises(TrainingError, match="1 people for"):
         replace(lit(), class_N=np.zeros(1, dtype=np.int64))
     many = replace(lit(), num_labels=12)
