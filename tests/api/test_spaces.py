@@ -87,4 +87,4 @@ async def test_a_rejected_bundle_is_listed_with_the_reason_and_the_rest_is_serve
         assert [(entry["folder"], "SHA-256" in entry["reason"]) for entry in answer["rejected"]] == [("spoilt", True)]
         assert len(answer["bundles"]) == 5
         ready = (await client.get("/healthz/ready")).json()
-        assert ready == {"status": "ok", "num_bundles": 5, "num_rejected": 1}
+        assert ready == {"status": "ok", "num_bundles": 5, "num_rejected": 1, "is_writable": True}
